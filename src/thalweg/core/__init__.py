@@ -1,0 +1,1 @@
+"""Shapes and numerics that everything else stands on."""

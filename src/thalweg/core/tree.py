@@ -1,0 +1,48 @@
+"""Vector-space algebra on pytrees of arrays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float
+
+Params = Any  # any pytree of arrays
+
+
+def step_along(params: Params, scale: Array, direction: Params) -> Params:
+    """`params + scale * direction`, leaf by leaf, in the type of the parameters."""
+    return jax.tree.map(lambda p, d: p + scale.astype(p.dtype) * d, params, direction)
+
+
+def difference(left: Params, right: Params) -> Params:
+    """`left - right`, leaf by leaf."""
+    return jax.tree.map(jnp.subtract, left, right)
+
+
+def dot(left: Params, right: Params) -> Float[Array, ""]:
+    """Euclidean inner product over all leaves."""
+    products = jax.tree.map(lambda a, b: jnp.sum(a * b), left, right)
+    return sum(jax.tree.leaves(products), start=jnp.zeros(()))
+
+
+def norm(tree: Params) -> Float[Array, ""]:
+    """Euclidean norm over all leaves."""
+    return jnp.sqrt(dot(tree, tree))
+
+
+def flatten(tree: Params) -> Float[Array, " p"]:
+    """All leaves in one vector."""
+    return ravel_pytree(tree)[0]
+
+
+def size(tree: Params) -> int:
+    """The number of scalars in all leaves; leaves may be shapes."""
+    return int(sum(leaf.size for leaf in jax.tree.leaves(tree)))
+
+
+def lane(tree: Params, index: int) -> Params:
+    """One entry of the leading axis of every leaf."""
+    return jax.tree.map(lambda leaf: leaf[index], tree)

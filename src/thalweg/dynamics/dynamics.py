@@ -1,0 +1,129 @@
+"""What moves parameters: two kinds of process on one clock, training time.
+
+Training time is the sum of step sizes, so that iterate k of gradient descent with step size eta
+sits at time k * eta on the axis of gradient flow. A `Discrete` process takes steps; a
+`Continuous` one advances to a time. Both are modules of pure functions: hyper-parameters are
+arrays, so a new step size compiles nothing.
+"""
+
+from __future__ import annotations
+
+import abc
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from thalweg.core.errors import InputError
+from thalweg.core.result import Result
+from thalweg.core.tree import Params
+from thalweg.problems.problem import Problem
+
+
+class State(NamedTuple):
+    """Where a process is.
+
+    Attributes:
+        params: The parameters.
+        time: Training time, the sum of step sizes so far.
+        step: Steps taken: descent steps, or accepted solver steps.
+        evaluations: Gradients computed so far; a Hessian product counts 2.
+        result: A `Result` code; NONFINITE once the objective or the parameters are not finite.
+        memory: What the process carries from step to step.
+    """
+
+    params: Params
+    time: Float[Array, ""]
+    step: Int[Array, ""]
+    evaluations: Int[Array, ""]
+    result: Int[Array, ""]
+    memory: Any
+
+
+class Info(NamedTuple):
+    """What a step shows to observers."""
+
+    loss: Float[Array, ""]
+
+
+def fresh(params: Params, memory: Any) -> State:
+    """The state at time zero."""
+    return State(
+        params,
+        jnp.zeros((), jnp.float64),
+        jnp.zeros((), jnp.int64),
+        jnp.zeros((), jnp.int64),
+        jnp.asarray(int(Result.OK), jnp.int32),
+        memory,
+    )
+
+
+class Dynamics(eqx.Module):
+    """A process that moves parameters; see `Discrete` and `Continuous`."""
+
+    @abc.abstractmethod
+    def init(self, problem: Problem, params: Params) -> State:
+        """The state at time zero."""
+
+    @property
+    @abc.abstractmethod
+    def name(self) -> str:
+        """A short name for tables and legends."""
+
+    def describe(self) -> dict[str, Any]:
+        """What the record of a run says of the process: plain data."""
+        return {"name": self.name, **_plain(self)}
+
+
+class Discrete(Dynamics):
+    """A process in steps."""
+
+    @abc.abstractmethod
+    def step(self, problem: Problem, state: State, key: Array) -> tuple[State, Info]:
+        """One step; the key is for this step alone."""
+
+    @abc.abstractmethod
+    def clock(self, steps: Int[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+        """Training time after so many steps."""
+
+    @abc.abstractmethod
+    def steps_until(self, time: float) -> int:
+        """The number of steps whose training time is nearest to a time."""
+
+
+class Continuous(Dynamics):
+    """A process in continuous time, followed by a solver."""
+
+    @abc.abstractmethod
+    def advance(
+        self, problem: Problem, state: State, until: Float[Array, ""], most_steps: Int[Array, ""]
+    ) -> State:
+        """Go on to a time exactly, or as far as `most_steps` solver steps lead."""
+
+    @abc.abstractmethod
+    def path_error(self, state: State) -> Float[Array, ""]:
+        """Estimated distance of the parameters from the exact path (unit: parameter)."""
+
+
+def step_size_array(value: float | Array) -> Float[Array, ""]:
+    """A positive, finite step size as an array, so that changing it compiles nothing."""
+    array = jnp.asarray(value, jnp.float64)
+    if isinstance(value, int | float | np.number) and not (np.isfinite(value) and value > 0):
+        raise InputError(f"step size came as {value}; give a positive, finite number, as in 0.1")
+    return array
+
+
+def _plain(module: eqx.Module) -> dict[str, Any]:
+    """Scalar fields of a module as plain data."""
+    plain: dict[str, Any] = {}
+    for field in module.__dataclass_fields__:
+        value = getattr(module, field)
+        if isinstance(value, bool | int | float | str):
+            plain[field] = value
+        elif hasattr(value, "shape") and value.shape == ():
+            plain[field] = value.item()
+        elif value is not None:
+            plain[field] = repr(value)
+    return plain

@@ -1,0 +1,24 @@
+"""Networks as pairs of pure functions, with their papers' scalings."""
+
+from thalweg.models.convolutional import Convolution, ConvNet
+from thalweg.models.dense import MLP, layer_weights, linear, mlp
+from thalweg.models.initialisers import INITIALISERS
+from thalweg.models.model import ACTIVATIONS, Activation, Applied, Model, activation, from_equinox
+from thalweg.models.parse import parse_model
+
+__all__ = [
+    "ACTIVATIONS",
+    "INITIALISERS",
+    "MLP",
+    "Activation",
+    "Applied",
+    "ConvNet",
+    "Convolution",
+    "Model",
+    "activation",
+    "from_equinox",
+    "layer_weights",
+    "linear",
+    "mlp",
+    "parse_model",
+]

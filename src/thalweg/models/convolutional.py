@@ -1,0 +1,120 @@
+"""Convolutional networks for images, with or without pooling and biases."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from thalweg.core.errors import choose, require
+from thalweg.core.tree import Params
+from thalweg.models.initialisers import INITIALISERS
+from thalweg.models.model import Model, Shape, activation
+
+
+class Convolution(NamedTuple):
+    """One convolutional layer: `filters` kernels of side `kernel`, then pooling if any."""
+
+    filters: int
+    kernel: int
+    stride: int = 1
+    padding: int = 0
+    pool: int = 1  # side of a max-pooling window, 1 for none
+
+
+class ConvNet(Model):
+    """Convolutions, then dense layers; the activation follows every layer but the last.
+
+    Inputs are images (n, channels, height, width); kernels are (filters, channels, kernel,
+    kernel), dense weights (out, in).
+
+    Attributes:
+        convolutions: The convolutional layers, first to last.
+        hidden: Widths of the dense hidden layers.
+        activation: A name in `thalweg.models.ACTIVATIONS`.
+        bias: Whether layers have biases, which start uniform in +-1/sqrt(fan_in).
+        initialiser: For the dense layers; kernels are uniform in +-1/sqrt(fan_in).
+    """
+
+    convolutions: tuple[Convolution, ...] = eqx.field(static=True, converter=tuple)
+    hidden: tuple[int, ...] = eqx.field(static=True, converter=tuple)
+    activation: str = eqx.field(static=True, default="relu")
+    bias: bool = eqx.field(static=True, default=False)
+    initialiser: str = eqx.field(static=True, default="xavier-uniform")
+
+    def __check_init__(self) -> None:
+        activation(self.activation)
+        choose(self.initialiser, INITIALISERS, "initialiser")
+
+    def init(self, key: Array, inputs: Shape, outputs: int, dtype: Any = jnp.float64) -> Params:
+        require(
+            len(inputs) == 3,
+            f"a convolutional net takes images (channels, height, width), not shape {inputs}",
+        )
+        channels, height, width = inputs
+        kernels = []
+        for c in self.convolutions:
+            kernels.append((c.filters, channels, c.kernel, c.kernel))
+            height, width = (_after(side, c) for side in (height, width))
+            require(
+                min(height, width) > 0,
+                f"images of shape {inputs} are too small for the convolutions {self.convolutions}",
+            )
+            channels = c.filters
+        widths = (channels * height * width, *self.hidden, outputs)
+        matrices = list(zip(widths[1:], widths[:-1], strict=True))
+        dense, uniform = INITIALISERS[self.initialiser], INITIALISERS["uniform-fan-in"]
+        layers = []
+        for j, shape in enumerate([*kernels, *matrices]):
+            draw = uniform if len(shape) == 4 else dense
+            weight_key, bias_key = jax.random.split(jax.random.fold_in(key, j))
+            layer = {"weight": draw(weight_key, shape, dtype).astype(dtype)}
+            if self.bias:
+                fan_in = layer["weight"][0].size
+                drawn = jax.random.uniform(bias_key, shape[:1], dtype, -1.0, 1.0)
+                layer["bias"] = drawn / jnp.sqrt(fan_in).astype(dtype)
+            layers.append(layer)
+        return layers
+
+    def apply(
+        self, params: Params, x: Float[Array, "n channels height width"]
+    ) -> Float[Array, "n k"]:
+        act = activation(self.activation).function
+        h, depth = x, len(self.convolutions)
+        for c, layer in zip(self.convolutions, params[:depth], strict=True):
+            h = jax.lax.conv_general_dilated(
+                h, layer["weight"], (c.stride, c.stride), [(c.padding, c.padding)] * 2
+            )
+            if "bias" in layer:
+                h = h + layer["bias"][:, None, None]
+            h = act(h)
+            if c.pool > 1:
+                h = _max_pool(h, c.pool)
+        h = h.reshape(h.shape[0], -1)
+        for j, layer in enumerate(params[depth:]):
+            h = h @ layer["weight"].T
+            if "bias" in layer:
+                h = h + layer["bias"]
+            if j + 1 < len(params) - depth:
+                h = act(h)
+        return h
+
+    @property
+    def smooth(self) -> bool:
+        pooled = any(c.pool > 1 for c in self.convolutions)
+        return activation(self.activation).smooth and not pooled
+
+
+def _after(side: int, c: Convolution) -> int:
+    return ((side + 2 * c.padding - c.kernel) // c.stride + 1) // c.pool
+
+
+def _max_pool(h: Array, side: int) -> Array:
+    """Non-overlapping windows by reshaping, which differentiates to every order and mode."""
+    n, channels, height, width = h.shape
+    h = h[:, :, : height // side * side, : width // side * side]
+    h = h.reshape(n, channels, height // side, side, width // side, side)
+    return jnp.max(h, axis=(3, 5))

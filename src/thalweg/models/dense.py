@@ -1,0 +1,105 @@
+"""Fully connected networks, linear and non-linear."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from thalweg.core.errors import choose, require
+from thalweg.core.tree import Params
+from thalweg.models.initialisers import INITIALISERS
+from thalweg.models.model import Model, Shape, activation
+
+
+class MLP(Model):
+    """x -> W_n s(... s(W_1 x + b_1) ...) + b_n, no activation after the last layer.
+
+    Attributes:
+        hidden: Widths of the hidden layers.
+        activation: A name in `thalweg.models.ACTIVATIONS`.
+        bias: Whether layers have biases, which start at zero.
+        initialiser: A name in `thalweg.models.INITIALISERS`.
+        gain: Every initial weight is multiplied by it.
+    """
+
+    hidden: tuple[int, ...] = eqx.field(static=True, converter=tuple)
+    activation: str = eqx.field(static=True, default="tanh")
+    bias: bool = eqx.field(static=True, default=True)
+    initialiser: str = eqx.field(static=True, default="xavier-uniform")
+    gain: float = eqx.field(static=True, default=1.0)
+
+    def __check_init__(self) -> None:
+        activation(self.activation)
+        choose(self.initialiser, INITIALISERS, "initialiser")
+        require(
+            all(isinstance(w, int) and w > 0 for w in self.hidden),
+            f"hidden widths came as {self.hidden}; give positive whole numbers, as in (64, 64)",
+        )
+
+    def init(self, key: Array, inputs: Shape, outputs: int, dtype: Any = jnp.float64) -> Params:
+        draw = INITIALISERS[self.initialiser]
+        widths = (_flat(inputs), *self.hidden, outputs)
+        layers = []
+        for j, (wide, out) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+            weight = self.gain * draw(jax.random.fold_in(key, j), (out, wide), dtype)
+            layer = {"weight": weight.astype(dtype)}
+            if self.bias:
+                layer["bias"] = jnp.zeros(out, dtype)
+            layers.append(layer)
+        return layers
+
+    def apply(self, params: Params, x: Float[Array, "n ..."]) -> Float[Array, "n k"]:
+        act = activation(self.activation).function
+        h = x.reshape(x.shape[0], -1)
+        for j, layer in enumerate(params):
+            h = h @ layer["weight"].T
+            if "bias" in layer:
+                h = h + layer["bias"]
+            if j + 1 < len(params):
+                h = act(h)
+        return h
+
+    @property
+    def smooth(self) -> bool:
+        return activation(self.activation).smooth
+
+    @property
+    def slopes(self) -> tuple[float, float] | None:
+        """(alpha, alpha_bar) if the net is positively homogeneous in its layers, else None."""
+        return None if self.bias else activation(self.activation).slopes
+
+
+def mlp(
+    hidden: Sequence[int],
+    activation: str = "tanh",
+    *,
+    bias: bool = True,
+    initialiser: str = "xavier-uniform",
+    gain: float = 1.0,
+) -> MLP:
+    """A fully connected network; see `MLP`."""
+    return MLP(tuple(hidden), activation, bias, initialiser, gain)
+
+
+def linear(
+    hidden: Sequence[int], *, initialiser: str = "xavier-uniform", gain: float = 1.0
+) -> MLP:
+    """A deep linear network x -> W_n ... W_1 x without biases."""
+    return MLP(tuple(hidden), "linear", False, initialiser, gain)
+
+
+def layer_weights(params: Params) -> list[Float[Array, "out in"]]:
+    """The matrices [W_1, ..., W_n] of a dense net, first layer first."""
+    return [layer["weight"] for layer in params]
+
+
+def _flat(shape: Shape) -> int:
+    size = 1
+    for side in shape:
+        size *= side
+    return size

@@ -1,0 +1,61 @@
+"""Models from a line of text, as the command line takes them."""
+
+from __future__ import annotations
+
+import re
+
+from thalweg.core.errors import InputError, choose
+from thalweg.models.convolutional import Convolution, ConvNet
+from thalweg.models.dense import MLP
+from thalweg.models.model import Model
+
+_LAYER = re.compile(r"(\d+)k(\d+)(?:s(\d+))?(?:p(\d+))?(?:m(\d+))?")
+FORMS = {
+    "mlp": "mlp:64-64 (hidden widths)",
+    "linear": "linear:20-20 (hidden widths, no activation, no biases)",
+    "conv": "conv:6k5s2p2-16k5s2/120-84 (filters k kernel s stride p padding m max-pool, then dense)",
+}
+
+
+def parse_model(
+    text: str, activation: str = "tanh", bias: bool = True, initialiser: str = "xavier-uniform"
+) -> Model:
+    """A model from `kind:layers`; `FORMS` lists the kinds.
+
+    Raises:
+        InputError: If the text is not of one of the forms; the sentence shows the right form.
+    """
+    kind, _, layers = text.partition(":")
+    form = choose(kind, FORMS, "model")
+    try:
+        if kind == "conv":
+            kernels, _, dense = layers.partition("/")
+            convolutions = tuple(_convolution(part) for part in kernels.split("-"))
+            return ConvNet(convolutions, _widths(dense), activation, bias, initialiser)
+        if kind == "linear":
+            return MLP(_widths(layers), "linear", False, initialiser)
+        return MLP(_widths(layers), activation, bias, initialiser)
+    except _Malformed:
+        raise InputError(f"model {text!r} is not of the form {form}") from None
+
+
+class _Malformed(Exception):
+    pass
+
+
+def _widths(text: str) -> tuple[int, ...]:
+    parts = text.split("-") if text else []
+    if not all(part.isdigit() and 0 < int(part) <= 100_000 for part in parts):
+        raise _Malformed
+    return tuple(int(part) for part in parts)
+
+
+def _convolution(text: str) -> Convolution:
+    match = _LAYER.fullmatch(text)
+    if match is None:
+        raise _Malformed
+    filters, kernel, stride, padding, pool = (int(g) if g else None for g in match.groups())
+    layer = Convolution(filters or 0, kernel or 0, stride or 1, padding or 0, pool or 1)
+    if min(layer.filters, layer.kernel) < 1:
+        raise _Malformed
+    return layer

@@ -1,0 +1,91 @@
+"""What is measured at a point: a value with its error, its unit and a result code."""
+
+from __future__ import annotations
+
+import abc
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+from jaxtyping import Array, Int
+
+from thalweg.core.errors import InputError, require
+from thalweg.core.result import Reading
+from thalweg.core.tree import Params
+from thalweg.problems.problem import Problem, Supervised
+
+
+class Moment(NamedTuple):
+    """When and with what randomness a probe is asked.
+
+    `record` counts the records of the run, the same for all seeds.
+    """
+
+    record: Int[Array, ""]
+    key: Array
+
+
+class Probe(eqx.Module):
+    """A measurement of parameters. Measuring never changes a path.
+
+    Class attributes that every probe states:
+        name: The variable's name in the data set.
+        unit: Its unit, "1" if it has none.
+        dims: Names of the dimensions of one value, () for a scalar.
+    """
+
+    name: eqx.AbstractClassVar[str]
+    unit: eqx.AbstractClassVar[str]
+    dims: eqx.AbstractClassVar[tuple[str, ...]]
+
+    def start(self, problem: Problem, params: Params) -> Any:
+        """Memory before the first record, carried from record to record by the driver."""
+        return ()
+
+    @abc.abstractmethod
+    def measure(
+        self, problem: Problem, params: Params, memory: Any, moment: Moment
+    ) -> tuple[Reading, Any]:
+        """The reading at these parameters, and the memory for the next record."""
+
+
+class Every(eqx.Module):
+    """A probe measured at every `period`-th record only."""
+
+    probe: Probe
+    period: int = eqx.field(static=True)
+
+
+def every(period: int, probe: Probe) -> Every:
+    """Measure a costly probe at every `period`-th record only.
+
+    The other records hold NaN with the result code NOT_MEASURED.
+    """
+    if period < 1:
+        raise InputError(f"period came as {period}; give a whole number of at least 1")
+    return Every(probe, period)
+
+
+def measure(
+    problem: Problem, params: Params, probe: Probe, key: Array | int = 0
+) -> Reading:
+    """Measure one probe once, outside any run."""
+    if isinstance(key, int):
+        key = jax.random.key(key)
+    moment = Moment(jax.numpy.zeros((), int), key)
+    reading, _ = eqx.filter_jit(probe.measure)(problem, params, probe.start(problem, params), moment)
+    return reading
+
+
+def with_data(problem: Problem, what: str) -> Supervised:
+    """The problem as one with examples.
+
+    Raises:
+        InputError: If it is a bare function.
+    """
+    require(
+        isinstance(problem, Supervised),
+        f"{what} needs a problem with data; this one is a {type(problem).__name__.lower()}",
+    )
+    assert isinstance(problem, Supervised)
+    return problem

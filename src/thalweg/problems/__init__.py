@@ -1,0 +1,19 @@
+"""What is trained: models on data, and bare functions."""
+
+from thalweg.problems.classic import digits
+from thalweg.problems.data import Data
+from thalweg.problems.files import load
+from thalweg.problems.losses import LOSSES, Loss
+from thalweg.problems.problem import Function, Problem, Supervised, supervised
+
+__all__ = [
+    "LOSSES",
+    "Data",
+    "Function",
+    "Loss",
+    "Problem",
+    "Supervised",
+    "digits",
+    "load",
+    "supervised",
+]

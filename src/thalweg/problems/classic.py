@@ -1,0 +1,32 @@
+"""Problems in one call: real data with a model on it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from thalweg.models import Model
+from thalweg.problems import images
+from thalweg.problems.problem import Supervised, supervised
+
+
+def digits(
+    model: Model,
+    loss: str | None = None,
+    *,
+    samples: int | None = None,
+    reduction: str = "mean",
+    precision: str = "float64",
+    **options: Any,
+) -> Supervised:
+    """A model on the 1797 handwritten 8x8 digits of scikit-learn (real data, 10 classes).
+
+    Args:
+        model: The network.
+        loss: "cross-entropy" (default) or "squared-error" (on one-hot targets).
+        samples: How many examples, class-balanced; all by default.
+        reduction: "mean" or "sum" over examples.
+        precision: "float64" or "float32".
+        **options: Passed to `thalweg.problems.images.digits` (standardize, every, image).
+    """
+    data = images.digits(samples=samples, **options)
+    return supervised(model, data, loss, reduction=reduction, precision=precision)

@@ -1,0 +1,1 @@
+from thalweg.problems.digits import digits, mnist

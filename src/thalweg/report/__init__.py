@@ -1,0 +1,25 @@
+"""Pages from stored results alone: verdict, numbers, figures, claims, data. Imports no JAX."""
+
+from thalweg.report.draw import draw
+from thalweg.report.export import export_data, export_figures
+from thalweg.report.page import build, build_index
+from thalweg.report.spec import ClaimRow, Figure, Level, Number, Page, Panel, Series
+from thalweg.report.store import open_data, read_page, write_page
+
+__all__ = [
+    "ClaimRow",
+    "Figure",
+    "Level",
+    "Number",
+    "Page",
+    "Panel",
+    "Series",
+    "build",
+    "build_index",
+    "draw",
+    "export_data",
+    "export_figures",
+    "open_data",
+    "read_page",
+    "write_page",
+]

@@ -1,0 +1,137 @@
+"""Stored data and figures in the formats that other tools read: CSV, NetCDF, SVG, PNG, PDF."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from thalweg.core.errors import InputError, require, unknown
+from thalweg.report.draw import draw
+from thalweg.report.store import PathLike, open_data, read_page
+
+FORMATS = ("svg", "png", "pdf")
+ROWS_AT_ONCE = 500_000
+
+
+def export_data(folder: PathLike, name: str) -> list[Path]:
+    """Write a dataset as `data/<name>.csv` and, where h5netcdf and h5py are installed,
+     `data/<name>.nc`.
+
+    The CSV is in long format: one row per value, with the columns `variable`, `unit`, every
+    dimension, every further coordinate, and `value` in full precision. Nothing is thinned.
+
+    Returns:
+        The paths written.
+
+    Raises:
+        InputError: If the dataset is missing or damaged.
+    """
+    data = open_data(folder, name)
+    target = Path(folder) / "data"
+    target.mkdir(exist_ok=True)
+    paths = [target / f"{name}.csv"]
+    try:
+        _write_csv(data, paths[0])
+        if all(importlib.util.find_spec(module) for module in ("h5netcdf", "h5py")):
+            paths.append(target / f"{name}.nc")
+            _plain(data).to_netcdf(paths[1], engine="h5netcdf")
+    except (OSError, RuntimeError, KeyError) as error:
+        raise InputError(
+            f"dataset {name!r} of {folder} cannot be exported ({error}); "
+            "free some space or run the study again."
+        ) from error
+    return paths
+
+
+def export_figures(folder: PathLike, formats: Iterable[str] = FORMATS) -> list[Path]:
+    """Write every figure of a run folder as `figures/<name>.<format>`, at paper quality.
+
+    Returns:
+        The paths written.
+
+    Raises:
+        InputError: If a format is unknown or kaleido is not installed.
+    """
+    formats = tuple(formats)
+    for kind in formats:
+        require(kind in FORMATS, unknown(kind, FORMATS, "figure format"))
+    require(
+        importlib.util.find_spec("kaleido") is not None,
+        "kaleido is not installed; install it with \"pip install 'thalweg[images]'\", or use the "
+        "SVG and PNG buttons on the page.",
+    )
+    import plotly.graph_objects as go
+
+    target = Path(folder) / "figures"
+    target.mkdir(exist_ok=True)
+    paths = []
+    for figure in read_page(folder).figures:
+        drawn = go.Figure(draw(figure, lambda name: open_data(folder, name)))
+        width = 420 * len(figure.panels) + 80
+        for kind in formats:
+            paths.append(target / f"{figure.name}.{kind}")
+            drawn.write_image(paths[-1], width=width, height=400, scale=4 if kind == "png" else 1)
+    return paths
+
+
+def _write_csv(data: xr.Dataset, path: Path) -> None:
+    dims = [str(dim) for dim in data.dims]
+    further = [str(name) for name in data.coords if name not in data.dims]
+    columns = list(dict.fromkeys(["variable", "unit", *dims, *further, "value"]))
+    pd.DataFrame(columns=columns).to_csv(path, index=False)
+    for name, variable in data.data_vars.items():
+        for block in _blocks(variable):
+            unit = str(variable.attrs.get("units", ""))
+            frame = _frame(block).assign(variable=str(name), unit=unit)
+            frame.reindex(columns=columns).to_csv(path, mode="a", header=False, index=False)
+
+
+def _blocks(variable: xr.DataArray) -> Iterator[xr.DataArray]:
+    """A variable in pieces along its first dimension, so that a large one fits into memory."""
+    if not variable.dims or variable.size <= ROWS_AT_ONCE:
+        yield variable
+        return
+    dim = variable.dims[0]
+    step = max(1, ROWS_AT_ONCE * variable.sizes[dim] // variable.size)
+    for start in range(0, variable.sizes[dim], step):
+        block = variable.isel({dim: slice(start, start + step)})
+        if dim not in variable.coords:
+            block = block.assign_coords({dim: np.arange(start, start + block.sizes[dim])})
+        yield block
+
+
+def _frame(block: xr.DataArray) -> pd.DataFrame:
+    if not block.dims:
+        values = {str(name): [coord.item()] for name, coord in block.coords.items()}
+        return pd.DataFrame(values | {"value": [block.item()]})
+    return block.rename(None).to_dataframe(name="value").reset_index()
+
+
+def _plain(data: xr.Dataset) -> xr.Dataset:
+    """The dataset with only what NetCDF can hold: complex numbers in parts, attributes as text."""
+    data = data.drop_encoding()
+    for name in [str(name) for name in data.data_vars]:
+        variable = data[name]
+        if np.issubdtype(variable.dtype, np.complexfloating):
+            parts = {f"{name}_real": variable.real, f"{name}_imag": variable.imag}
+            data = data.drop_vars(name).assign(parts)
+    data.attrs = _attributes(data.attrs)
+    for variable in (*data.data_vars.values(), *data.coords.values()):
+        variable.attrs = _attributes(variable.attrs)
+    return data
+
+
+def _attributes(attrs: Mapping[Any, Any]) -> dict[str, Any]:
+    return {
+        str(key): value
+        if isinstance(value, (str, int, float)) and not isinstance(value, bool)
+        else json.dumps(value, default=str)
+        for key, value in attrs.items()
+    }

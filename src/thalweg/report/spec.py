@@ -1,0 +1,305 @@
+"""What a page says, as plain data: the studies write it, the renderer reads it, JSON lies between.
+
+Every record is a frozen dataclass. `to_json` gives a dictionary of JSON values only (a non-finite
+number becomes `{"$float": "nan"}`, "inf" or "-inf", since JSON has no word for it) and `from_json`
+takes it back: `type(r).from_json(r.to_json()) == r`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any, ClassVar, Self
+
+from thalweg.core.errors import InputError, require, unknown
+
+Scalar = float | int | str | bool
+Quantity = float | int | str | None
+
+STYLES = ("line", "points", "dash", "steps")
+VERDICTS = ("reproduced", "not reproduced", "not run")
+CLAIM_KINDS = ("exact", "empirical")
+PAGE_KINDS = ("study", "comparison")
+TONES = ("good", "warn", "bad", "neutral")
+AXES = ("x", "y")
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+_FLOAT = "$float"
+
+
+class Record:
+    """Base of the records: conversion to and from JSON, lists taken as tuples, names checked."""
+
+    _choices: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    _names: ClassVar[tuple[str, ...]] = ()
+
+    def __post_init__(self) -> None:
+        for spec in fields(self):  # type: ignore[arg-type]
+            value = getattr(self, spec.name)
+            where = f"{type(self).__name__}.{spec.name}"
+            if "of" in spec.metadata:
+                object.__setattr__(self, spec.name, _items(value, spec.metadata["of"], where))
+            elif isinstance(value, list):
+                object.__setattr__(self, spec.name, tuple(value))
+        for name, allowed in self._choices.items():
+            require(getattr(self, name) in allowed, unknown(getattr(self, name), allowed, name))
+        for name in self._names:
+            check_name(getattr(self, name), f"{type(self).__name__}.{name}")
+
+    def to_json(self) -> dict[str, Any]:
+        """The record as a dictionary of JSON values."""
+        return {f.name: _encode(getattr(self, f.name)) for f in fields(self)}  # type: ignore[arg-type]
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """The record that `to_json` wrote.
+
+        Raises:
+            InputError: If a key is missing, unknown, or its value is not allowed.
+        """
+        title = cls.__name__
+        require(isinstance(data, Mapping), f"{title} must be a JSON object, got {data!r:.60}.")
+        specs = {f.name: f for f in fields(cls)}  # type: ignore[arg-type]
+        for key in data:
+            require(key in specs, unknown(key, specs, f"{title} key"))
+        for key, spec in specs.items():
+            optional = spec.default is not MISSING or spec.default_factory is not MISSING
+            require(key in data or optional, f"{title} lacks its key {key!r}; write it again.")
+        return cls(**{key: _decode(value, specs[key].metadata) for key, value in data.items()})
+
+
+@dataclass(frozen=True)
+class Series(Record):
+    """Lines or points drawn from one variable of one stored dataset.
+
+    Attributes:
+        data: Name of the dataset in the run folder: `<data>.zarr`.
+        y: Variable (or coordinate) on the vertical axis; a NaN leaves a gap.
+        x: Variable or coordinate on the horizontal axis.
+        label: Legend text; with `each`, the coordinate's value is put behind it.
+        select: `{dim: value}`: the nearest label of a real-valued coordinate, the same label of
+            any other, the position along a dimension without coordinate.
+        each: A dimension fanned out into one trace per value ("seed", "mode", "model"). Each
+            value has its colour, except seeds: they are replicates and share one.
+        error: Variable drawn around y: a band for "line" and "dash", bars for the others.
+        style: "line", "points", "dash" or "steps".
+        group: Series of one group share one colour (theory beside measurement), value by value
+            of `each`; without it, series of one label do.
+    """
+
+    data: str
+    y: str
+    x: str = "time"
+    label: str = ""
+    select: Mapping[str, Scalar] = field(default_factory=dict)
+    each: str = ""
+    error: str = ""
+    style: str = "line"
+    group: str = ""
+
+    _choices: ClassVar = {"style": STYLES}
+    _names: ClassVar = ("data",)
+
+
+@dataclass(frozen=True)
+class Level(Record):
+    """A straight reference line, as 2/eta in a plot of the sharpness.
+
+    Attributes:
+        value: A number, or `(dataset, variable)` of a stored variable with one value.
+        label: Text at the line.
+        axis: "y" for a horizontal line at y = value, "x" for a vertical line at x = value.
+    """
+
+    value: float | tuple[str, str]
+    label: str = ""
+    axis: str = "y"
+
+    _choices: ClassVar = {"axis": AXES}
+
+
+@dataclass(frozen=True)
+class Panel(Record):
+    """One pair of axes; the unit belongs in the axis label."""
+
+    series: tuple[Series, ...] = field(metadata={"of": Series})
+    title: str = ""
+    x_label: str = ""
+    y_label: str = ""
+    x_log: bool = False
+    y_log: bool = False
+    levels: tuple[Level, ...] = field(default=(), metadata={"of": Level})
+
+
+@dataclass(frozen=True)
+class Figure(Record):
+    """One to four panels side by side under one caption; `name` becomes the export's file name."""
+
+    name: str
+    title: str
+    caption: str
+    panels: tuple[Panel, ...] = field(metadata={"of": Panel})
+
+    _names: ClassVar = ("name",)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        count = len(self.panels)
+        require(1 <= count <= 4, f"figure {self.name!r} has {count} panels; give one to four.")
+
+    def data_names(self) -> tuple[str, ...]:
+        """The datasets that the figure draws, once each."""
+        series = [series.data for panel in self.panels for series in panel.series]
+        levels = [level.value for panel in self.panels for level in panel.levels]
+        stored = [value[0] for value in levels if isinstance(value, tuple)]
+        return tuple(dict.fromkeys((*series, *stored)))
+
+
+@dataclass(frozen=True)
+class Number(Record):
+    """One key number with its error in the same unit (None: exact or not a number)."""
+
+    label: str
+    value: Quantity
+    error: Quantity = None
+    unit: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class ClaimRow(Record):
+    """One claim of a paper and what became of it.
+
+    Attributes:
+        id: "C1", "C2", ...
+        statement: The claim in one sentence.
+        kind: "exact" (a theorem or a formula) or "empirical".
+        verdict: "reproduced", "not reproduced" or "not run".
+        measured: What was measured (None if not run).
+        expected: What the paper says.
+        tolerance: How far apart the two may be.
+        reason: Why it is not reproduced or not run.
+        source: Theorem, equation, figure or section.
+        error: Error of the measured value, in its unit.
+    """
+
+    id: str
+    statement: str
+    kind: str
+    verdict: str
+    measured: Quantity = None
+    expected: Quantity = None
+    tolerance: Quantity = None
+    reason: str = ""
+    source: str = ""
+    error: Quantity = None
+
+    _choices: ClassVar = {"kind": CLAIM_KINDS, "verdict": VERDICTS}
+
+
+@dataclass(frozen=True)
+class Page(Record):
+    """Everything that one page says, besides the data that it draws.
+
+    Attributes:
+        title: Title of the study or comparison.
+        kind: "study" or "comparison".
+        question: What was asked, in one sentence.
+        verdict: The headline: the answer in one sentence.
+        verdict_tone: "good", "warn", "bad" or "neutral".
+        numbers: Key numbers with their errors.
+        paragraphs: Plain text under the numbers; `code` between backticks is set as code.
+        figures: In reading order.
+        claims: In reading order.
+        deviates: Where this run departs from the source, one sentence each.
+        provenance: Versions, seeds, machine, start, commit: a flat table.
+        command: The one command that makes this page again.
+        datasets: Names of the datasets to export; those of the figures are added by themselves.
+        source: Citation of the paper, one line.
+        minutes: Wall time of the run, in minutes (None: not known).
+    """
+
+    title: str
+    kind: str
+    question: str
+    verdict: str
+    verdict_tone: str = "neutral"
+    numbers: tuple[Number, ...] = field(default=(), metadata={"of": Number})
+    paragraphs: tuple[str, ...] = field(default=(), metadata={"of": str})
+    figures: tuple[Figure, ...] = field(default=(), metadata={"of": Figure})
+    claims: tuple[ClaimRow, ...] = field(default=(), metadata={"of": ClaimRow})
+    deviates: tuple[str, ...] = field(default=(), metadata={"of": str})
+    provenance: Mapping[str, Scalar | None] = field(default_factory=dict)
+    command: str = ""
+    datasets: tuple[str, ...] = field(default=(), metadata={"of": str})
+    source: str = ""
+    minutes: float | None = None
+
+    _choices: ClassVar = {"kind": PAGE_KINDS, "verdict_tone": TONES}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in self.datasets:
+            check_name(name, "Page.datasets")
+        names = [figure.name for figure in self.figures]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        require(not twice, f"figures share the name {', '.join(twice)}; give each its own.")
+
+    def data_names(self) -> tuple[str, ...]:
+        """All datasets of the page, once each: those listed, then those the figures draw."""
+        drawn = [name for figure in self.figures for name in figure.data_names()]
+        return tuple(dict.fromkeys((*self.datasets, *drawn)))
+
+
+def check_name(name: str, where: str) -> None:
+    """Raise unless a name can be a file name and an HTML id everywhere."""
+    require(
+        isinstance(name, str) and _NAME.fullmatch(name) is not None,
+        f"{where} is {name!r}; use letters, digits, '-' and '_' only, since it names a file.",
+    )
+
+
+def _items(value: Any, kind: type, where: str) -> tuple[Any, ...]:
+    if isinstance(value, str) or not isinstance(value, (list, tuple)):
+        raise InputError(f"{where} must be a list of {kind.__name__}, got {value!r:.60}.")
+    for item in value:
+        require(
+            isinstance(item, kind), f"{where} must hold {kind.__name__} only, got {item!r:.60}."
+        )
+    return tuple(value)
+
+
+def _encode(value: Any) -> Any:
+    if isinstance(value, Record):
+        return value.to_json()
+    if isinstance(value, Mapping):
+        return {str(key): _encode(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_encode(item) for item in value]
+    if value is not None and not isinstance(value, (bool, int, float, str)):
+        # A NumPy or JAX scalar; anything larger belongs into a dataset.
+        require(
+            getattr(value, "shape", None) == (),
+            f"a page holds numbers and text only, got {value!r:.60}; store arrays in a dataset.",
+        )
+        value = value.item()
+    if isinstance(value, float):
+        value = float(value)
+        if not math.isfinite(value):
+            return {_FLOAT: str(value)}
+    return value
+
+
+def _decode(value: Any, metadata: Mapping[str, Any]) -> Any:
+    of = metadata.get("of")
+    if isinstance(value, list):
+        if of is not None and issubclass(of, Record):
+            return tuple(of.from_json(item) for item in value)
+        return tuple(_decode(item, {}) for item in value)
+    if isinstance(value, Mapping):
+        if set(value) == {_FLOAT}:
+            return float(value[_FLOAT])
+        return {key: _decode(item, {}) for key, item in value.items()}
+    return value

@@ -1,0 +1,182 @@
+"""How signals and singular values pass through wide random nets x' = phi(g W x).
+
+Mean-field theory (width to infinity): the mean square activity follows q' = E[phi(g sqrt(q) z)^2],
+z ~ N(0, 1), the same for Gaussian weights N(0, 1/width) and for orthogonal ones. For tanh the
+gain g = 1 is critical: below it activity dies out, above it q tends to a positive fixed point
+(Saxe, McClelland and Ganguli 2014, sec. 4). Linear Gaussian products have known exponents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import brentq
+from scipy.special import digamma, roots_hermitenorm
+
+from thalweg.core.errors import require
+
+Values = NDArray[np.float64]
+Activation = Callable[[Values], Values]
+NODES = 120
+
+
+class MeanField(NamedTuple):
+    """A mean-field value and its quadrature error, the distance to the rule of half the nodes."""
+
+    value: float
+    error: float
+
+
+def gaussian_mean(function: Callable[[Values], Values], nodes: int = NODES) -> MeanField:
+    """E[f(z)], z ~ N(0, 1), by Gauss-Hermite quadrature.
+
+    Args:
+        function: Vectorised f.
+        nodes: Number of nodes; exact for polynomials of degree below 2*nodes. The error is the
+            distance to the rule with half as many, an estimate and for smooth f a cautious one.
+    """
+    fine, coarse = _mean(function, nodes), _mean(function, nodes // 2)
+    return MeanField(fine, abs(fine - coarse))
+
+
+def mean_square_activity(
+    gain: float, q: float, activation: Activation = np.tanh, nodes: int = NODES
+) -> MeanField:
+    """One layer of the activity map, E[phi(g sqrt(q) z)^2].
+
+    Args:
+        gain: g, at least 0.
+        q: Mean square activity of the layer below, at least 0.
+        activation: phi, vectorised.
+        nodes: Nodes of the quadrature, see `gaussian_mean`.
+
+    Raises:
+        InputError: If the gain or q is negative.
+    """
+    _check(gain, nodes)
+    require(q >= 0, f"the mean square activity is {q}: it must be at least 0.")
+    return gaussian_mean(lambda z: activation(gain * np.sqrt(q) * z) ** 2, nodes)
+
+
+def activity_profile(
+    gain: float, depth: int, q0: float = 1.0, activation: Activation = np.tanh, nodes: int = NODES
+) -> Values:
+    """Mean square activity after layers 1..depth, the map of `mean_square_activity` iterated.
+
+    At g = 1 tanh decays as a power, q ~ 1/(2 depth); below, as g^(2 depth).
+
+    Args:
+        gain: g, at least 0.
+        depth: Number of layers.
+        q0: Mean square of the input.
+        activation: phi, vectorised.
+        nodes: Nodes of the quadrature.
+
+    Returns:
+        Shape (depth,).
+    """
+    profile, q = np.empty(depth), q0
+    for layer in range(depth):
+        q = mean_square_activity(gain, q, activation, nodes).value
+        profile[layer] = q
+    return profile
+
+
+def activity_fixed_point(gain: float, nodes: int = NODES) -> MeanField:
+    """Stable fixed point q = E[tanh(g sqrt(q) z)^2] of the activity of a deep tanh net.
+
+    0 for g <= 1; above, the only positive root, found by Brent's method between
+    (g^2 - 1)/(2 g^4), where the map still grows activity, and 1.
+
+    Args:
+        gain: g, at least 0.
+        nodes: Nodes of the quadrature.
+
+    Returns:
+        The root, and its distance to the root of the rule with half the nodes.
+
+    Raises:
+        InputError: If the gain is negative.
+
+    Source: the paper, sec. 4; Sompolinsky, Crisanti and Sommers (1988).
+    """
+    _check(gain, nodes)
+    fine, coarse = _root(gain, nodes), _root(gain, nodes // 2)
+    return MeanField(fine, abs(fine - coarse))
+
+
+def mean_square_singular_value(gain: float, q: float, nodes: int = NODES) -> MeanField:
+    """Mean square singular value chi = g^2 E[(1 - tanh(g sqrt(q) z)^2)^2] of one tanh layer.
+
+    A layer's Jacobian is diag(phi') g W; over L layers at constant q the mean square singular
+    value is chi^L. At the fixed point of the activity chi = g^2 below the critical gain, 1 at it
+    and above 1 beyond (chaos).
+
+    Args:
+        gain: g, at least 0.
+        q: Mean square activity of the layer below.
+        nodes: Nodes of the quadrature.
+
+    Raises:
+        InputError: If the gain or q is negative.
+
+    Source: Poole et al. (2016), Schoenholz et al. (2017).
+    """
+    _check(gain, nodes)
+    require(q >= 0, f"the mean square activity is {q}: it must be at least 0.")
+    mean = gaussian_mean(lambda z: (1 - np.tanh(gain * np.sqrt(q) * z) ** 2) ** 2, nodes)
+    return MeanField(gain**2 * mean.value, gain**2 * mean.error)
+
+
+def gaussian_exponents(width: int) -> Values:
+    """Rates lambda_i of the singular values e^{L lambda_i} of a product of L Gaussian matrices.
+
+    lambda_i = (1/2) [psi((width - i + 1)/2) + ln(2/width)], i = 1..width, psi the digamma
+    function, for entries N(0, 1/width). Exact as L -> infinity at any width; their mean tends to
+    -1/2 as the width grows.
+
+    Args:
+        width: Size of the square matrices.
+
+    Returns:
+        Descending, shape (width,).
+
+    Source: Newman (1986), "The distribution of Lyapunov exponents: exact results for random
+    matrices".
+    """
+    require(width >= 1, f"the width is {width}: it must be at least 1.")
+    freedom = width - np.arange(width)
+    return (digamma(freedom / 2) + np.log(2 / width)) / 2
+
+
+def gaussian_product_median(depth: ArrayLike) -> Values:
+    """Median singular value 2^{-depth/2} of a product of wide Gaussian matrices N(0, 1/width).
+
+    Asymptotic in width and depth: the middle exponent of `gaussian_exponents`. Orthogonal
+    products keep every singular value at 1.
+    """
+    return 2.0 ** (-np.asarray(depth, dtype=np.float64) / 2)
+
+
+def _mean(function: Callable[[Values], Values], nodes: int) -> float:
+    z, weights = roots_hermitenorm(nodes)
+    return float(weights @ function(z) / np.sqrt(2 * np.pi))
+
+
+def _root(gain: float, nodes: int) -> float:
+    if gain <= 1:
+        return 0.0
+
+    def growth(q: float) -> float:  # per unit of q: no root at 0 to fall into
+        return _mean(lambda z: np.tanh(gain * np.sqrt(q) * z) ** 2, nodes) / q - 1
+
+    low = (gain**2 - 1) / (2 * gain**4)
+    return float(brentq(growth, low, 1.0, xtol=1e-300, rtol=1e-14))
+
+
+def _check(gain: float, nodes: int) -> None:
+    require(gain >= 0, f"the gain is {gain}: it must be at least 0.")
+    require(nodes >= 4, f"the number of quadrature nodes is {nodes}: it must be at least 4.")

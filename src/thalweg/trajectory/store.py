@@ -1,0 +1,279 @@
+"""Where records go: memory, or a Zarr group that survives being killed at any moment.
+
+A store on disk is two neighbours: `<name>.zarr`, the labelled arrays, and `<name>.resume`, the
+state from which the run goes on. Records are written first, then the checkpoint, then the commit
+mark that names both; every file is replaced atomically. A process killed between any two of
+these leaves the store at its last commit mark.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import xarray as xr
+import zarr
+
+from thalweg.core.errors import InputError
+
+RECORDS_PER_CHUNK = 64
+FILL = {"f": np.nan, "i": -1, "u": 0, "b": False}
+
+
+class StoreError(InputError):
+    """A store that cannot be read or written, told in one sentence."""
+
+
+class Variable(NamedTuple):
+    """One recorded quantity: dims are ("seed", "time", *dims)."""
+
+    name: str
+    dims: tuple[str, ...]
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    attrs: dict[str, Any]
+
+
+class Store(Protocol):
+    """What the driver asks of a store."""
+
+    def write(self, first: int, records: Mapping[str, np.ndarray]) -> None:
+        """Put records (seed, record, ...) at positions first, first + 1, ..."""
+
+    def commit(self, count: int, leaves: Sequence[np.ndarray], note: dict[str, Any]) -> None:
+        """The first `count` records and the state behind them are final."""
+
+    def dataset(self) -> xr.Dataset:
+        """All committed records."""
+
+
+class MemoryStore:
+    """Records in memory, gone with the process."""
+
+    def __init__(
+        self, variables: Sequence[Variable], coords: Mapping[str, Any], attrs: Mapping[str, Any]
+    ) -> None:
+        """Room for every record, filled with NaN (-1 for whole numbers)."""
+        self._variables = list(variables)
+        seeds, times = (len(_coordinate(n, coords[n])[1]) for n in ("seed", "time"))
+        self._arrays = {
+            v.name: np.full((seeds, times, *v.shape), FILL[v.dtype.kind], v.dtype)
+            for v in variables
+        }
+        self._coords, self._attrs, self._count = dict(coords), dict(attrs), 0
+
+    def write(self, first: int, records: Mapping[str, np.ndarray]) -> None:
+        for name, values in records.items():
+            self._arrays[name][:, first : first + values.shape[1]] = values
+
+    def commit(self, count: int, leaves: Sequence[np.ndarray], note: dict[str, Any]) -> None:
+        self._count = count
+        self._attrs.update(note)
+
+    def dataset(self) -> xr.Dataset:
+        data = {
+            v.name: (("seed", "time", *v.dims), self._arrays[v.name], v.attrs)
+            for v in self._variables
+        }
+        dataset = xr.Dataset(data, coords=self._coords, attrs=self._attrs)
+        return dataset.isel(time=slice(0, self._count))
+
+
+class ZarrStore:
+    """Records in a Zarr group on disk, with checkpoints and an atomic commit mark."""
+
+    def __init__(self, path: Path) -> None:
+        """A store at `path`, which ends in .zarr and need not exist yet."""
+        self.path = path
+        self.resume = path.with_suffix(".resume")
+        self._group: zarr.Group | None = None
+
+    @property
+    def mark(self) -> Path:
+        """The commit mark."""
+        return self.resume / "commit.json"
+
+    def exists(self) -> bool:
+        """Whether a store was created here to its end."""
+        return self.mark.exists()
+
+    def create(
+        self, variables: Sequence[Variable], coords: Mapping[str, Any], attrs: Mapping[str, Any]
+    ) -> None:
+        """Lay out the arrays, then commit zero records."""
+        with writing(self.path):
+            for leftover in (self.path, self.resume):
+                if leftover.exists():
+                    shutil.rmtree(leftover)
+            self.resume.mkdir(parents=True)
+            seeds, times = (len(_coordinate(n, coords[n])[1]) for n in ("seed", "time"))
+            group = zarr.open_group(self.path, mode="w", zarr_format=3)
+            group.attrs.update({key: _jsonable(value) for key, value in attrs.items()})
+            for name, coord in coords.items():
+                dims, values, meta = _coordinate(name, coord)
+                array = group.create_array(
+                    name, data=np.asarray(values), dimension_names=dims, fill_value=None
+                )
+                array.attrs.update(meta)
+            for v in variables:
+                wide = int(np.prod(v.shape, dtype=np.int64)) > 1024
+                per_chunk = 1 if wide else min(times, RECORDS_PER_CHUNK)
+                array = group.create_array(
+                    v.name,
+                    shape=(seeds, times, *v.shape),
+                    chunks=(1 if wide else seeds, per_chunk, *v.shape),
+                    dtype=v.dtype,
+                    fill_value=FILL[v.dtype.kind],
+                    dimension_names=("seed", "time", *v.dims),
+                )
+                array.attrs.update(v.attrs)
+            self._mark({"records": 0, "checkpoint": None})
+
+    def write(self, first: int, records: Mapping[str, np.ndarray]) -> None:
+        with writing(self.path):
+            if self._group is None:
+                self._group = zarr.open_group(self.path, mode="r+")
+            for name, values in records.items():
+                array = self._group[name]
+                assert isinstance(array, zarr.Array)
+                array[:, first : first + values.shape[1]] = values
+
+    def commit(self, count: int, leaves: Sequence[np.ndarray], note: dict[str, Any]) -> None:
+        with writing(self.path):
+            buffer = io.BytesIO()
+            np.savez(buffer, **{f"leaf_{i}": leaf for i, leaf in enumerate(leaves)})
+            content = buffer.getvalue()
+            name = f"state-{count}.npz"
+            replace(self.resume / name, content)
+            self._mark(
+                {
+                    "records": count,
+                    "checkpoint": name,
+                    "sha256": hashlib.sha256(content).hexdigest(),
+                    "note": note,
+                }
+            )
+            for old in self.resume.glob("state-*.npz"):
+                if old.name != name:
+                    old.unlink()
+
+    def committed(self) -> dict[str, Any]:
+        """The commit mark.
+
+        Raises:
+            StoreError: If it is damaged.
+        """
+        try:
+            mark = json.loads(self.mark.read_text())
+            if isinstance(mark["records"], int):
+                return mark
+        except (OSError, ValueError, KeyError, TypeError):
+            pass
+        raise StoreError(
+            f"{self.mark} is damaged; the recorded points are still in {self.path} (unwritten "
+            "ones are NaN). Give another folder, or delete this one to start again"
+        )
+
+    def state(self) -> list[np.ndarray] | None:
+        """The leaves of the last checkpoint, or None before the first.
+
+        Raises:
+            StoreError: If the checkpoint is missing or damaged.
+        """
+        mark = self.committed()
+        if mark["checkpoint"] is None:
+            return None
+        path = self.resume / mark["checkpoint"]
+        try:
+            content = path.read_bytes()
+            if hashlib.sha256(content).hexdigest() == mark["sha256"]:
+                with np.load(io.BytesIO(content), allow_pickle=False) as saved:
+                    return [saved[f"leaf_{i}"] for i in range(len(saved.files))]
+        except (OSError, ValueError, KeyError):
+            pass
+        raise StoreError(
+            f"the checkpoint {path} is damaged, so the run cannot go on; its "
+            f"{mark['records']} recorded points are still readable in {self.path}"
+        )
+
+    def dataset(self) -> xr.Dataset:
+        """All committed records, read lazily.
+
+        Raises:
+            StoreError: If the store is missing or damaged.
+        """
+        count = self.committed()["records"]
+        note = self.committed().get("note", {})
+        try:
+            dataset = xr.open_zarr(self.path, consolidated=False, chunks=None)
+        except Exception as error:
+            raise StoreError(f"{self.path} cannot be read as a Zarr group: {error}") from error
+        dataset.attrs.update(note)
+        return dataset.isel(time=slice(0, count))
+
+    def _mark(self, mark: dict[str, Any]) -> None:
+        replace(self.mark, json.dumps(mark, indent=1).encode())
+
+
+def replace(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+class writing:  # noqa: N801  (reads as a statement: with writing(path): ...)
+    """Turn the operating system's refusals into a sentence."""
+
+    def __init__(self, path: Path) -> None:
+        """`path` is what the sentence names."""
+        self._path = path
+
+    def __enter__(self) -> None:
+        """Nothing to set up."""
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        """Translate an `OSError`; let everything else pass."""
+        if not isinstance(error, OSError):
+            return
+        reasons = {
+            errno.ENOSPC: "the disk is full",
+            errno.EDQUOT: "the disk quota is used up",
+            errno.EROFS: "the file system is read-only",
+            errno.EACCES: "permission is denied",
+            errno.EPERM: "permission is denied",
+            errno.ENOTDIR: "a part of the path is a file, not a folder",
+            errno.EEXIST: "a file of that name is in the way",
+        }
+        reason = reasons.get(error.errno or 0, str(error))
+        raise StoreError(
+            f"cannot write to {self._path}: {reason}. Points recorded so far are safe; "
+            "mend this and give the same command to go on"
+        ) from error
+
+
+def _coordinate(name: str, coord: Any) -> tuple[tuple[str, ...], Any, dict[str, Any]]:
+    if isinstance(coord, tuple):
+        dims, values, *meta = coord
+        dims = (dims,) if isinstance(dims, str) else tuple(dims)
+        return dims, values, dict(meta[0]) if meta else {}
+    return (name,), coord, {}
+
+
+def _jsonable(value: Any) -> Any:
+    return value if isinstance(value, str | int | float | bool | list | dict) else str(value)

@@ -1,0 +1,82 @@
+"""The labelled result of a run: values, errors, units and where they come from."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from thalweg.core.errors import InputError, unknown
+from thalweg.core.result import Reading, Result
+from thalweg.trajectory.store import ZarrStore
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """Records of a run along training time.
+
+    Attributes:
+        dataset: Dims (seed, time, ...). Beside each measured variable `v` stand `v_error` (same
+            unit) and `v_result` (a `Result` code). `step`, `evaluations` and `result` tell of
+            the process, `path_error` (unit: parameter) of a followed flow, `parameters` are the
+            flat parameters if they were recorded. Times at which nothing was reached are absent.
+    """
+
+    dataset: xr.Dataset
+
+    @property
+    def name(self) -> str:
+        """The name of the dynamics."""
+        return str(self.dataset.attrs.get("dynamics", "run"))
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Command, configuration, versions, platform, time spent."""
+        return json.loads(self.dataset.attrs.get("provenance", "{}"))
+
+    @property
+    def diverged(self) -> np.ndarray:
+        """For each seed, whether the run left the finite numbers, shape (seed,)."""
+        return (self.dataset["result"] == int(Result.NONFINITE)).any("time").values
+
+    def reading(self, name: str) -> Reading:
+        """A measured variable with its error and result codes, as arrays (seed, time, ...).
+
+        Raises:
+            InputError: If nothing of that name was measured.
+        """
+        if name not in self.dataset or f"{name}_result" not in self.dataset:
+            measured = [str(v)[: -len("_result")] for v in self.dataset if str(v).endswith("_result")]
+            raise InputError(unknown(name, measured, "measured variable"))
+        parts = (self.dataset[name + suffix].values for suffix in ("", "_error", "_result"))
+        return Reading(*parts)
+
+    @property
+    def parameters(self) -> xr.DataArray:
+        """The recorded flat parameters (seed, time, parameter).
+
+        Raises:
+            InputError: If they were not recorded.
+        """
+        if "parameters" not in self.dataset:
+            raise InputError("this run did not record its parameters; run with parameters=True")
+        return self.dataset["parameters"]
+
+
+def load(path: str | Path) -> Trajectory:
+    """A trajectory from its store, finished or not.
+
+    Args:
+        path: The `.zarr` folder.
+
+    Raises:
+        InputError: If there is none, or it is damaged.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"there is no store at {path}; give the path of a .zarr folder")
+    return Trajectory(ZarrStore(path).dataset())

@@ -1,0 +1,184 @@
+"""The pages in a real browser, from disk: drawn, quiet, and as wide as the window."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from report_example import fill, page
+
+from thalweg.report import build, build_index
+
+selenium = pytest.importorskip("selenium", reason="selenium is not installed")
+from selenium import webdriver  # noqa: E402
+from selenium.webdriver.chrome.service import Service  # noqa: E402
+from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+DRIVER = shutil.which("chromedriver")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="chromium or chromedriver is missing"),
+]
+SIZES = {"desktop": (1280, 900), "phone": (375, 812)}
+FLAGS = [
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+    "--hide-scrollbars",
+]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("site")
+    build(fill(root / "saxe", page()), root)
+    build(fill(root / "alone", page()))
+    build_index(root)
+    return root
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    home = tmp_path_factory.mktemp("profile")
+    (home / "downloads").mkdir()
+    for flag in (*FLAGS, f"--user-data-dir={home}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    options.add_experimental_option(
+        "prefs", {"download.default_directory": str(home / "downloads")}
+    )
+    driver = webdriver.Chrome(options=options, service=Service(executable_path=DRIVER))
+    driver.downloads = home / "downloads"
+    yield driver
+    driver.quit()
+
+
+def visit(browser: Any, path: Path, size: tuple[int, int]) -> None:
+    width, height = size
+    metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    browser.get(path.as_uri())
+    drawn = (
+        "return [...document.querySelectorAll('.plot')].every("
+        "p => p.querySelector('.main-svg') && p.layout.width)"
+    )
+    WebDriverWait(browser, 40).until(lambda it: it.execute_script(drawn))
+
+
+def keep(browser: Any, name: str) -> None:
+    """Save the whole page as a picture, if someone wants to look (THALWEG_SHOTS=folder)."""
+    if folder := os.environ.get("THALWEG_SHOTS"):
+        shot = browser.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True})
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        (Path(folder) / f"{name}.png").write_bytes(base64.b64decode(shot["data"]))
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("path", ["index.html", "saxe/index.html", "alone/index.html"])
+def test_page_is_drawn_without_errors_and_fits(
+    browser: Any, site: Path, path: str, size: str
+) -> None:
+    visit(browser, site / path, SIZES[size])
+    keep(browser, f"{path.replace('/', '-')}-{size}")
+    assert [entry for entry in browser.get_log("browser") if entry["level"] != "INFO"] == []
+    wide = "return [document.scrollingElement.scrollWidth, innerWidth]"
+    scroll, inner = browser.execute_script(wide)
+    assert inner == SIZES[size][0]
+    assert scroll <= inner
+    assert browser.execute_script("return window.pwned") is None
+    if path == "index.html":
+        return
+    plots = browser.execute_script(
+        "return [...document.querySelectorAll('.plot')].map(p => ({"
+        "lines: p.querySelectorAll('.scatterlayer .trace').length, data: p.data.length,"
+        "paths: p.querySelectorAll('.scatterlayer path.js-line, .scatterlayer path.point').length,"
+        "svg: p.querySelector('.main-svg').getBoundingClientRect().width,"
+        "box: p.getBoundingClientRect().width}))"
+    )
+    assert len(plots) == len(page().figures)
+    for plot in plots:
+        assert plot["lines"] == plot["data"] > 0
+        assert plot["paths"] > 0
+        assert plot["svg"] <= plot["box"] + 0.5
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_panels_do_not_overlap_and_stack_on_a_phone(browser: Any, site: Path, size: str) -> None:
+    visit(browser, site / "saxe/index.html", SIZES[size])
+    domains = browser.execute_script(
+        "return [...document.querySelectorAll('.plot')].map(p => "
+        "Object.keys(p._fullLayout).filter(k => /^xaxis/.test(k)).map(k => "
+        "[p._fullLayout[k].domain, p._fullLayout[k.replace('x', 'y')].domain]))"
+    )
+    assert domains
+    for panels in domains:
+        for index, (x, y) in enumerate(panels):
+            for other_x, other_y in panels[:index]:
+                beside = x[0] >= other_x[1] or other_x[0] >= x[1]
+                below = y[0] >= other_y[1] or other_y[0] >= y[1]
+                assert beside or below
+        columns = {round(x[0], 6) for x, _ in panels}
+        if size == "phone":
+            assert len(columns) == 1
+        else:
+            assert len(columns) == min(len(panels), 2)
+
+
+def test_page_follows_the_window(browser: Any, site: Path) -> None:
+    visit(browser, site / "saxe/index.html", SIZES["desktop"])
+    metrics = {"width": 375, "height": 812, "deviceScaleFactor": 1, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    narrow = "return [...document.querySelectorAll('.plot')].every(p => p.layout.width <= 375)"
+    WebDriverWait(browser, 20).until(lambda it: it.execute_script(narrow))
+
+
+def test_figures_are_saved_as_svg_and_png(browser: Any, site: Path) -> None:
+    visit(browser, site / "alone/index.html", SIZES["desktop"])
+    behave = {"behavior": "allow", "downloadPath": str(browser.downloads)}
+    browser.execute_cdp_cmd("Browser.setDownloadBehavior", behave)
+    for kind, start in {"svg": b"<svg", "png": b"\x89PNG"}.items():
+        script = f"document.querySelector('[data-save={kind}][data-of=modes]').click()"
+        browser.execute_script(script)
+        path = browser.downloads / f"modes.{kind}"
+        WebDriverWait(browser, 40).until(lambda _, path=path: path.is_file())
+        assert path.read_bytes().startswith(start)
+
+
+def test_copy_button_says_what_it_did(browser: Any, site: Path) -> None:
+    visit(browser, site / "saxe/index.html", SIZES["desktop"])
+    browser.execute_script("document.querySelector('[data-copy]').click()")
+    said = "return document.querySelector('[data-copy]').textContent"
+    WebDriverWait(browser, 10).until(lambda it: it.execute_script(said) != "Copy")
+    chosen = browser.execute_script("return String(getSelection())")
+    assert chosen.strip() == page().command
+
+
+def test_headings_are_in_order_and_figures_are_named(browser: Any, site: Path) -> None:
+    visit(browser, site / "saxe/index.html", SIZES["desktop"])
+    levels = browser.execute_script(
+        "return [...document.querySelectorAll('h1,h2,h3')].map(h => +h.tagName[1])"
+    )
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in pairwise(levels))
+    tree = browser.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
+    images = [n for n in tree if n["role"]["value"] == "image" and n["name"]["value"]]
+    names = json.dumps([n["name"]["value"] for n in images])
+    for figure in page().figures:
+        assert figure.title in names

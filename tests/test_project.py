@@ -1,0 +1,90 @@
+"""The repository about itself: docstrings, public names, versions, what tracked files may say."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import thalweg
+
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src"
+PATHS = sorted((SOURCE / "thalweg").rglob("*.py"))
+MODULES = [
+    ".".join(path.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__")
+    for path in PATHS
+]
+
+# Written in two pieces, so that this file does not find itself.
+REGISTRIES = re.compile(
+    "|".join(
+        host + r"\." + end
+        for host, end in (
+            ("pypi", "org"),
+            ("pythonhosted", "org"),
+            ("npmjs", "org"),
+            ("anaconda", "org"),
+        )
+    )
+)
+MACHINE_PATHS = re.compile(r"(?<![\w./:~-])/" + r"(?:home|work|root|Users)/\w")
+
+
+def tracked() -> list[Path]:
+    """Files that git holds or would hold."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    try:
+        listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("not a git checkout: there is no list of tracked files")
+    return [ROOT / name for name in listed.stdout.splitlines() if (ROOT / name).is_file()]
+
+
+@pytest.mark.parametrize(("path", "module"), list(zip(PATHS, MODULES, strict=True)))
+def test_public_modules_say_what_they_are(path, module):
+    public = not any(word.startswith("_") for word in module.split("."))
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    assert not public or ast.get_docstring(tree)
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if not name.endswith("__main__")])
+def test_public_names_exist(module):
+    loaded = importlib.import_module(module)
+    names = getattr(loaded, "__all__", [])
+    assert len(names) == len(set(names))
+    assert [name for name in names if not hasattr(loaded, name)] == []
+
+
+def test_tracked_files_name_no_registry_and_no_machine():
+    found = []
+    for path in tracked():
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            continue
+        for pattern in (REGISTRIES, MACHINE_PATHS):
+            found += [
+                f"{path.relative_to(ROOT)}: {match.group()}" for match in pattern.finditer(text)
+            ]
+    assert found == []
+
+
+@pytest.mark.parametrize("text", ["https://" + "pypi" + ".org/simple", "in /" + "home/someone"])
+def test_the_patterns_find_what_they_are_for(text):
+    assert REGISTRIES.search(text) or MACHINE_PATHS.search(text)
+
+
+def test_citation_names_this_version():
+    text = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    stated = re.search(r"^version: (\S+)$", text, re.MULTILINE)
+    assert stated is not None
+    assert stated.group(1).strip('"') == thalweg.__version__
+
+
+def test_the_changelog_has_a_place_for_what_comes_next():
+    assert "## [Unreleased]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
