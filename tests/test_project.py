@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import inspect
 import re
 import subprocess
 from pathlib import Path
@@ -58,6 +59,20 @@ def test_public_names_exist(module):
     names = getattr(loaded, "__all__", [])
     assert len(names) == len(set(names))
     assert [name for name in names if not hasattr(loaded, name)] == []
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if not name.endswith("__main__")])
+def test_public_methods_are_described(module):
+    """By themselves, or where a base class declares them."""
+    silent = [
+        f"{kind.__name__}.{name}"
+        for kind in vars(importlib.import_module(module)).values()
+        if inspect.isclass(kind) and kind.__module__ == module and kind.__name__[0] != "_"
+        for name, member in vars(kind).items()
+        if name[0] != "_" and (inspect.isroutine(member) or isinstance(member, property))
+        if not inspect.getdoc(getattr(kind, name))
+    ]
+    assert silent == []
 
 
 def test_tracked_files_name_no_registry_and_no_machine():

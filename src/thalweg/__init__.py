@@ -5,4 +5,39 @@ import jax
 # Float64 is the truth this library measures against. Arrays that are float32 stay float32.
 jax.config.update("jax_enable_x64", True)
 
+from thalweg import dynamics, models, probes, problems, theory  # noqa: E402
+from thalweg.compare import Comparison, compare, distance  # noqa: E402
+from thalweg.core.errors import InputError  # noqa: E402
+from thalweg.core.result import Reading, Result  # noqa: E402
+from thalweg.diagnose import Diagnosis, diagnose  # noqa: E402
+from thalweg.dynamics import gradient_descent, gradient_flow, optax_dynamics  # noqa: E402
+from thalweg.probes import every, measure  # noqa: E402
+from thalweg.run import Interrupted, run  # noqa: E402
+from thalweg.trajectory import Trajectory, load  # noqa: E402
+
 __version__ = "0.1.0.dev0"
+
+__all__ = [
+    "Comparison",
+    "Diagnosis",
+    "InputError",
+    "Interrupted",
+    "Reading",
+    "Result",
+    "Trajectory",
+    "compare",
+    "diagnose",
+    "distance",
+    "dynamics",
+    "every",
+    "gradient_descent",
+    "gradient_flow",
+    "load",
+    "measure",
+    "models",
+    "optax_dynamics",
+    "probes",
+    "problems",
+    "run",
+    "theory",
+]

@@ -28,7 +28,7 @@ from thalweg.probes.probe import Every, Moment, Probe
 from thalweg.problems.problem import Problem
 from thalweg.progress import watched
 from thalweg.trajectory.provenance import digest, provenance
-from thalweg.trajectory.store import MemoryStore, Store, StoreError, Variable, ZarrStore
+from thalweg.trajectory.store import MemoryStore, OtherRun, Store, StoreError, Variable, ZarrStore
 from thalweg.trajectory.trajectory import Trajectory
 
 CHUNK_SECONDS = 0.5  # how long the loop may be deaf to Ctrl-C
@@ -60,6 +60,7 @@ def run(
     seeds: int | Sequence[int] = 1,
     parameters: bool = True,
     out: str | Path | None = None,
+    fresh: bool = False,
     progress: bool | None = None,
 ) -> Trajectory:
     """Follow a dynamics on a problem and measure along the way.
@@ -76,6 +77,7 @@ def run(
         parameters: Whether to record the flat parameters, needed for distances.
         out: A path ending in `.zarr`, or None to keep the records in memory. If a run with the
             same configuration is there, it goes on where that one stopped, to the same bits.
+        fresh: Delete a run that is at `out` and start again.
         progress: Show a bar; None shows it on a terminal only.
 
     Returns:
@@ -83,7 +85,8 @@ def run(
         records after every seed has diverged are absent.
 
     Raises:
-        InputError: If an argument does not fit, or `out` holds another run.
+        InputError: If an argument does not fit.
+        OtherRun: If `out` holds a run of another configuration.
         Interrupted: On Ctrl-C; what was recorded is safe.
     """
     schedule = [p if isinstance(p, Every) else Every(p, 1) for p in probes]
@@ -123,7 +126,7 @@ def run(
             "time": ("time", marks.times, {"long_name": "training time", "units": "step size"}),
         }
         attrs = {"dynamics": dynamics.name, "provenance": json.dumps(record_of, default=str)}
-        store, done = _open(out, variables, coords, attrs, record_of["fingerprint"])
+        store, done = _open(out, fresh, variables, coords, attrs, record_of["fingerprint"])
         loop = _Loop(problem, dynamics, schedule, marks, keys, lanes, parameters, store)
         loop.resume(states, memories, done)
         with watched(dynamics.name, progress) as meter:
@@ -465,6 +468,7 @@ def _variables(
 
 def _open(
     out: str | Path | None,
+    fresh: bool,
     variables: list[Variable],
     coords: dict[str, Any],
     attrs: dict[str, Any],
@@ -476,7 +480,7 @@ def _open(
     path = Path(out)
     require(path.suffix == ".zarr", f"out came as {path}; give a path that ends in .zarr")
     store = ZarrStore(path)
-    if not store.exists():
+    if fresh or not store.exists():
         require(
             not path.exists() or not any(path.iterdir()) or store.resume.exists(),
             f"{path} exists and is not a store of ours; give another path",
@@ -488,9 +492,9 @@ def _open(
     except (KeyError, ValueError):
         raise StoreError(f"{path} has lost its provenance; delete it to start again") from None
     if stored["fingerprint"] != fingerprint:
-        raise StoreError(
+        raise OtherRun(
             f"{path} holds a run of another configuration ({_changed(stored, attrs)}); "
-            "give another path, or delete it to start again"
+            "give another path, or ask for a fresh run to replace it"
         )
     return store, True
 

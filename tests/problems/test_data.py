@@ -13,7 +13,7 @@ from sklearn.datasets import load_digits
 
 from thalweg.core.errors import InputError
 from thalweg.problems.data import Data, chosen_rows, from_arrays
-from thalweg.problems.digits import digits, mnist, read_idx
+from thalweg.problems.images import digits, mnist, read_idx
 from thalweg.problems.files import load
 
 X = np.arange(12.0).reshape(6, 2)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from thalweg.core.errors import InputError
-from thalweg.problems.digits import digits
+from thalweg.problems.images import digits
 from thalweg.problems.files import from_file, load
 
 LIMITS = settings(

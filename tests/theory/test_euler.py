@@ -132,7 +132,7 @@ def test_certified_descent_on_a_concave_quadratic(m, T):
 
 
 def test_certified_step_of_a_strongly_convex_flow_serves_all_time():
-    h, z0, eps = 2.0, 1.0, 1e-3
+    h, eps = 2.0, 1e-3
     t = np.linspace(0, 50, 20001)
     gamma = h * (np.exp(-h * t) + eps)
     c = euler_certificate(t, -h * np.ones_like(t), h * np.ones_like(t), gamma, eps)

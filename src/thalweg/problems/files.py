@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from thalweg.core.errors import InputError, require, unknown
 from thalweg.problems.data import Data, from_arrays
-from thalweg.problems.digits import digits, mnist
+from thalweg.problems.images import digits, mnist
 
 if TYPE_CHECKING:
     import pandas as pd

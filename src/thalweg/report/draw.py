@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import html
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -12,6 +13,7 @@ import xarray as xr
 from thalweg.core.errors import InputError, require, unknown
 from thalweg.report.number import show
 from thalweg.report.spec import Figure, Level, Panel, Scalar, Series
+from thalweg.report.store import PathLike, open_data
 from thalweg.report.thin import thin
 
 # Okabe and Ito's palette without its yellow, which is too light for a line on white.
@@ -24,15 +26,16 @@ INK, GRID = "#22292f", "#e6e3dc"
 FONT = "'Helvetica Neue', Helvetica, Arial, 'Liberation Sans', sans-serif"
 
 Open = Callable[[str], xr.Dataset]
+Colours = dict[tuple[str, Scalar | None], str]
 Lines = list[tuple[str, Scalar | None, xr.Dataset]]
 
 
-def draw(figure: Figure, open_data: Open) -> dict[str, Any]:
+def draw(figure: Figure, find: Open) -> dict[str, Any]:
     """A figure as a Plotly figure (`data`, `layout`) of plain lists and numbers.
 
     Args:
         figure: What to draw.
-        open_data: Gives the dataset of a name.
+        find: Gives the dataset of a name.
 
     Returns:
         Plotly's JSON; `layout.meta` holds `thinned` (whether points were left out),
@@ -42,8 +45,9 @@ def draw(figure: Figure, open_data: Open) -> dict[str, Any]:
         InputError: If a variable, dimension or label is not in its dataset, or a series has
             more than one dimension left.
     """
-    colours: dict[tuple[str, Scalar | None], str] = {}
+    colours: Colours = {}
     named: set[tuple[str, str]] = set()
+    joined: dict[tuple[str, str], bool] = {}
     layout = _layout(figure)
     traces: list[dict[str, Any]] = []
     thinned = False
@@ -51,7 +55,10 @@ def draw(figure: Figure, open_data: Open) -> dict[str, Any]:
         suffix = str(index + 1) if index else ""
         axes = {"xaxis": f"x{suffix}", "yaxis": f"y{suffix}"}
         for series in panel.series:
-            lines = _lines(series, open_data(series.data))
+            lines = _lines(series, find(series.data))
+            # A second fan in the colours of a first (theory behind measurement) has one entry.
+            again = bool(series.each and series.label) and _coloured(series, lines, colours)
+            joint = joined.setdefault((series.label, series.style), again)
             _colour(series, lines, colours)
             for number, (name, value, data) in enumerate(lines):
                 x, y, error = (_values(data, key) for key in ("x", "y", "error"))
@@ -60,6 +67,8 @@ def draw(figure: Figure, open_data: Open) -> dict[str, Any]:
                 x, y, error = x[kept], y[kept], error[kept] if error.size else error
                 colour = colours[_key(series, value)]
                 entry = _legend(series, lines, number)
+                if joint:
+                    name, entry = series.label, series.label if number == 0 else ""
                 fresh = bool(entry) and (entry, series.style) not in named
                 named.add((entry, series.style))
                 if error.size and series.style in ("line", "dash"):
@@ -72,9 +81,10 @@ def draw(figure: Figure, open_data: Open) -> dict[str, Any]:
                     | {"legendgroup": _safe(entry or name)}
                 )
         for level in panel.levels:
-            value = _level_value(level, open_data)
+            value = _level_value(level, find)
             layout["shapes"].append(_level_line(level, value, suffix))
-            layout["annotations"].append(_level_label(level, value, suffix, panel))
+            if level.label:
+                layout["annotations"].append(_level_label(level, value, suffix, panel))
         for axis, log in (("x", panel.x_log), ("y", panel.y_log)):
             if log:
                 layout[f"{axis}axis{suffix}"] |= _log_ticks(traces, axis, axis + suffix)
@@ -83,6 +93,23 @@ def draw(figure: Figure, open_data: Open) -> dict[str, Any]:
     legend = entries if len(entries) > 1 else []
     layout["meta"] = {"thinned": thinned, "panels": len(figure.panels), "legend": legend}
     return {"data": traces, "layout": layout}
+
+
+def draw_stored(figure: Figure, folder: PathLike) -> dict[str, Any]:
+    """`draw` with the datasets of a run folder.
+
+    Raises:
+        InputError: Also if a dataset is missing or damaged.
+    """
+    try:
+        return draw(figure, functools.cache(functools.partial(open_data, folder)))
+    except InputError:
+        raise
+    except (OSError, RuntimeError, ValueError) as error:
+        raise InputError(
+            f"the data of figure {figure.name!r} ({', '.join(figure.data_names())}) in {folder} "
+            f"cannot be read ({error}); run the study again."
+        ) from error
 
 
 def _lines(series: Series, data: xr.Dataset) -> Lines:
@@ -161,7 +188,11 @@ def _key(series: Series, value: Scalar | None) -> tuple[str, Scalar | None]:
     return series.group or series.label or series.y, None if alike else value
 
 
-def _colour(series: Series, lines: Lines, colours: dict[tuple[str, Scalar | None], str]) -> None:
+def _coloured(series: Series, lines: Lines, colours: Colours) -> bool:
+    return all(_key(series, value) in colours for _, value, _ in lines)
+
+
+def _colour(series: Series, lines: Lines, colours: Colours) -> None:
     """Give every line that has none yet a colour: the next of the palette, or one of the ramp."""
     keys = list(dict.fromkeys(_key(series, value) for _, value, _ in lines))
     for position, key in enumerate(keys):
@@ -264,11 +295,11 @@ def _list(values: np.ndarray) -> list[Any]:
     return [_safe(str(value)) for value in values.tolist()]
 
 
-def _level_value(level: Level, open_data: Open) -> float:
+def _level_value(level: Level, find: Open) -> float:
     if not isinstance(level.value, tuple):
         return float(level.value)
     name, variable = level.value
-    data = open_data(name)
+    data = find(name)
     require(variable in data.variables, unknown(variable, map(str, data.variables), "variable"))
     require(
         data[variable].size == 1,
@@ -332,21 +363,26 @@ def _layout(figure: Figure) -> dict[str, Any]:
         "margin": {"l": 64, "r": 16, "t": 36, "b": 56},
         "hovermode": "closest",
         "hoverlabel": {"namelength": -1},
-        "legend": {"orientation": "h", "x": 0, "xanchor": "left", "yanchor": "bottom"},
+        "legend": {
+            "orientation": "h",
+            "x": 0,
+            "xanchor": "left",
+            "yanchor": "bottom",
+            "y": 1.1,
+            "font": {"size": 12},
+            "tracegroupgap": 0,
+        },
         "shapes": [],
         "annotations": [],
     }
-    count = len(figure.panels)
+    # Side by side, with a fifth of a panel between for the next one's labels; the page's script
+    # arranges the panels anew to the width it finds.
+    width = 1 / (1.2 * len(figure.panels) - 0.2)
     for index, panel in enumerate(figure.panels):
         suffix = str(index + 1) if index else ""
-        gap = 0.1 if count > 1 else 0.0
-        left, width = (
-            index * (1 + gap) / (count + (count - 1) * gap),
-            1 / (count + (count - 1) * gap),
-        )
-        layout[f"xaxis{suffix}"] = _axis(panel.x_label, panel.x_log, f"y{suffix}") | {
-            "domain": [left, min(1.0, left + width)]
-        }
+        left = 1.2 * index * width
+        layout[f"xaxis{suffix}"] = _axis(panel.x_label, panel.x_log, f"y{suffix}")
+        layout[f"xaxis{suffix}"]["domain"] = [left, min(1.0, left + width)]
         layout[f"yaxis{suffix}"] = _axis(panel.y_label, panel.y_log, f"x{suffix}")
         if panel.title:
             layout["annotations"].append(_panel_title(panel, suffix))
@@ -370,7 +406,9 @@ def _panel_title(panel: Panel, suffix: str) -> Mapping[str, Any]:
 
 def _axis(label: str, log: bool, anchor: str) -> dict[str, Any]:
     return {
-        "title": {"text": _safe(label), "standoff": 8},
+        "title": {"text": _safe(label), "standoff": 8, "font": {"size": 13}},
+        # Plotly draws a power of ten a quarter larger than asked.
+        "tickfont": {"size": 10 if log else 12},
         "type": "log" if log else "-",
         "exponentformat": "power",
         "anchor": anchor,

@@ -13,7 +13,7 @@ import pandas as pd
 import xarray as xr
 
 from thalweg.core.errors import InputError, require, unknown
-from thalweg.report.draw import draw
+from thalweg.report.draw import draw_stored
 from thalweg.report.store import PathLike, open_data, read_page
 
 FORMATS = ("svg", "png", "pdf")
@@ -21,8 +21,7 @@ ROWS_AT_ONCE = 500_000
 
 
 def export_data(folder: PathLike, name: str) -> list[Path]:
-    """Write a dataset as `data/<name>.csv` and, where h5netcdf and h5py are installed,
-     `data/<name>.nc`.
+    """Write a dataset as `data/<name>.csv` and, with h5netcdf and h5py, as `data/<name>.nc`.
 
     The CSV is in long format: one row per value, with the columns `variable`, `unit`, every
     dimension, every further coordinate, and `value` in full precision. Nothing is thinned.
@@ -42,7 +41,7 @@ def export_data(folder: PathLike, name: str) -> list[Path]:
         if all(importlib.util.find_spec(module) for module in ("h5netcdf", "h5py")):
             paths.append(target / f"{name}.nc")
             _plain(data).to_netcdf(paths[1], engine="h5netcdf")
-    except (OSError, RuntimeError, KeyError) as error:
+    except (OSError, RuntimeError, ValueError, KeyError) as error:
         raise InputError(
             f"dataset {name!r} of {folder} cannot be exported ({error}); "
             "free some space or run the study again."
@@ -73,7 +72,7 @@ def export_figures(folder: PathLike, formats: Iterable[str] = FORMATS) -> list[P
     target.mkdir(exist_ok=True)
     paths = []
     for figure in read_page(folder).figures:
-        drawn = go.Figure(draw(figure, lambda name: open_data(folder, name)))
+        drawn = go.Figure(draw_stored(figure, folder))
         width = 420 * len(figure.panels) + 80
         for kind in formats:
             paths.append(target / f"{figure.name}.{kind}")

@@ -14,14 +14,14 @@ import jinja2
 from markupsafe import Markup, escape
 
 from thalweg.core.errors import InputError, require
-from thalweg.report.draw import draw
+from thalweg.report.draw import draw_stored
 from thalweg.report.export import export_data
 from thalweg.report.number import show
 from thalweg.report.spec import VERDICTS, Page
 from thalweg.report.store import PAGE_FILE, PathLike, open_data, read_page
 
 SYMBOLS = {"reproduced": "✓", "not reproduced": "✕", "not run": "○"}
-TONE_SYMBOLS = {"good": "✓", "warn": "!", "bad": "✕", "neutral": "·"}
+TONE_SYMBOLS = {"good": "✓", "warn": "△", "bad": "✕", "neutral": "○"}
 
 
 def build(folder: PathLike, root: PathLike | None = None) -> Path:
@@ -40,9 +40,7 @@ def build(folder: PathLike, root: PathLike | None = None) -> Path:
     """
     folder = Path(folder)
     page = read_page(folder)
-    figures = [
-        (figure, draw(figure, lambda name: open_data(folder, name))) for figure in page.figures
-    ]
+    figures = [(figure, draw_stored(figure, folder)) for figure in page.figures]
     home = folder if root is None else Path(root)
     script = _link(_plotly_script(home), folder) if figures else ""
     text = _template("page.html").render(
@@ -82,7 +80,7 @@ def build_index(root: PathLike) -> Path:
             built = path if path.is_file() else build(folder, root)
             row |= {"page": page, "tally": _tally(page), "link": _link(built, root)}
         except InputError as error:
-            row["problem"] = str(error)
+            row["problem"] = str(error).replace(f"{root}{os.sep}", "")
     total: Counter[str] = sum((row["tally"] for row in rows if "tally" in row), Counter())
     text = _template("index.html").render(rows=rows, total=total)
     return _write(root / "index.html", text)

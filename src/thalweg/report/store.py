@@ -56,6 +56,12 @@ def open_data(folder: PathLike, name: str) -> xr.Dataset:
     path = Path(folder) / f"{name}.zarr"
     require(path.is_dir(), f"{path} does not exist; the page asks for the dataset {name!r}.")
     try:
-        return xr.open_dataset(path, engine="zarr", consolidated=False)
+        data = xr.open_dataset(path, engine="zarr", consolidated=False)
+        # A folder is listed in any order; the same run shall give the same page and export.
+        variables, coords = (
+            {str(key): part[key].variable for key in sorted(part, key=str)}
+            for part in (data.data_vars, data.coords)
+        )
+        return xr.Dataset(variables, coords, data.attrs)
     except (OSError, KeyError, ValueError, TypeError) as error:
         raise InputError(f"{path} cannot be read ({error}); run the study again.") from error

@@ -32,6 +32,10 @@ class StoreError(InputError):
     """A store that cannot be read or written, told in one sentence."""
 
 
+class OtherRun(StoreError):
+    """A store that holds a run of another configuration than the one asked for."""
+
+
 class Variable(NamedTuple):
     """One recorded quantity: dims are ("seed", "time", *dims)."""
 
@@ -277,3 +281,34 @@ def _coordinate(name: str, coord: Any) -> tuple[tuple[str, ...], Any, dict[str, 
 
 def _jsonable(value: Any) -> Any:
     return value if isinstance(value, str | int | float | bool | list | dict) else str(value)
+
+
+def save_dataset(dataset: xr.Dataset, path: Path) -> None:
+    """Write a finished data set as a Zarr group, whole or not at all.
+
+    Raises:
+        StoreError: If the file system refuses.
+    """
+    unfinished, old = path.with_suffix(".unfinished"), path.with_suffix(".old")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for leftover in (unfinished, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+        dataset.to_zarr(unfinished, mode="w", zarr_format=3, consolidated=False)
+        if path.exists():
+            path.rename(old)
+        unfinished.rename(path)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def open_dataset(path: Path) -> xr.Dataset:
+    """A data set that `save_dataset` wrote, in memory.
+
+    Raises:
+        StoreError: If it is missing or damaged.
+    """
+    try:
+        with xr.open_dataset(path, engine="zarr", consolidated=False) as dataset:
+            return dataset.load()
+    except Exception as error:
+        raise StoreError(f"{path} cannot be read as a data set: {error}") from error

@@ -17,9 +17,9 @@ function arrange(layout, width) {
     update["xaxis" + suffix + ".domain"] = [left, Math.min(1, left + cell.x)];
     update["yaxis" + suffix + ".domain"] = [Math.max(0, top - cell.y), Math.min(1, top)];
   }
-  const longest = Math.max(0, ...entries.map((text) => text.length)) * 7 + 52;
+  const longest = Math.max(0, ...entries.map((text) => text.length)) * 6.4 + 50;
   const across = Math.max(1, Math.floor(inner.x / longest));
-  const legend = entries.length ? Math.ceil(entries.length / across) * 20 + 8 : 0;
+  const legend = entries.length ? Math.ceil(entries.length / across) * 19 + 8 : 0;
   update["margin"] = { ...MARGIN, t: MARGIN.t + legend };
   update["legend.y"] = 1 + 28 / inner.y;
   update["width"] = width;

@@ -1,0 +1,222 @@
+"""The main job: is this step size in the flow regime, at the edge of stability, or beyond it?"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from thalweg import dynamics, probes
+from thalweg.certify import homogeneous_bound
+from thalweg.compare import Comparison, compare
+from thalweg.core.errors import InputError, require
+from thalweg.diagnosis_page import diagnosis_page
+from thalweg.models import MLP, parse_model
+from thalweg.problems import Supervised, load, supervised
+from thalweg.probes.probe import Every
+from thalweg.report import build, build_index, write_page
+from thalweg.run import run
+from thalweg.trajectory import Trajectory
+from thalweg.trajectory.provenance import command_line, fingerprint
+from thalweg.trajectory.store import OtherRun, replace, save_dataset, writing
+
+STEPS = 1000  # descent steps, unless a training time is given
+KINKED_TOLERANCE = 1e-3  # nets with kinks: no adaptive solver gets far below this
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What `diagnose` found, and where it left it.
+
+    Attributes:
+        comparison: Regime, reasons, warnings, the table of both paths.
+        descent: The trajectory of gradient descent.
+        flow: The trajectory of gradient flow.
+        folder: The run folder.
+        page: The report.
+    """
+
+    comparison: Comparison
+    descent: Trajectory
+    flow: Trajectory
+    folder: Path
+    page: Path
+
+
+def diagnose(
+    data: str = "digits",
+    *,
+    target: str | None = None,
+    task: str = "auto",
+    standardize: bool = False,
+    samples: int | None = None,
+    model: str = "mlp:64-64",
+    activation: str = "tanh",
+    bias: bool = True,
+    initialiser: str = "xavier-uniform",
+    loss: str | None = None,
+    step_size: float = 0.1,
+    until: float | None = None,
+    records: int = 50,
+    seeds: int = 1,
+    eps: float = 0.05,
+    flow_tolerance: float | None = None,
+    flow_solver: str = "tsit5",
+    smallest_every: int = 2,
+    precision: str = "float64",
+    out: Path | None = None,
+    fresh: bool = False,
+    progress: bool | None = None,
+) -> Diagnosis:
+    """Compare gradient descent with gradient flow on a network and data, and say what regime it is.
+
+    Both run from the same initial parameters on the same clock, training time (the sum of step
+    sizes). Sharpness and the smallest Hessian eigenvalue are measured along both. The run folder
+    keeps everything; the same command goes on where it was interrupted.
+
+    Args:
+        data: "digits" (real, comes along), "mnist" (your files), or a path ending in .npz, .csv
+            or .parquet.
+        target: Column (tables) or key (.npz) to predict; several columns with commas.
+        task: "classification" or "regression"; "auto" tells them apart by the target.
+        standardize: Shift and scale every feature of a file to mean 0 and deviation 1.
+        samples: Use only so many examples.
+        model: mlp:64-64, linear:20-20, or conv:6k5s2p2-16k5s2/120-84.
+        activation: tanh, relu, gelu, softplus, ...
+        bias: Whether layers have biases.
+        initialiser: xavier-uniform, he-normal, orthogonal, ...
+        loss: cross-entropy or squared-error; by default the one that fits the task.
+        step_size: Step size eta of gradient descent.
+        until: Training time to stop at; 1000 steps by default.
+        records: How many times to measure.
+        seeds: How many initialisations to run at once.
+        eps: Distance, relative to the way the flow travels, that still counts as following it.
+        flow_tolerance: Local tolerance of the flow solver; by default 1e-6, 1e-4 in float32,
+            1e-3 for nets with kinks.
+        flow_solver: tsit5, bosh3, dopri5 or dopri8.
+        smallest_every: Measure the smallest eigenvalue at every so many records.
+        precision: float64 or float32.
+        out: The run folder; a name under runs/ by default.
+        fresh: Start again even if the folder holds another run.
+        progress: Show progress; by default on a terminal only.
+
+    Returns:
+        The diagnosis. A step size that diverges is a verdict, not an error.
+
+    Raises:
+        InputError: On any argument or data that do not fit: one sentence, nothing half-written.
+    """
+    settings = {k: v for k, v in locals().items() if k not in ("out", "progress", "fresh")}
+    require(seeds >= 1, f"seeds came as {seeds}; give at least 1")
+    require(np.isfinite(eps) and eps > 0, f"eps came as {eps}; give a positive number, as in 0.05")
+    require(smallest_every >= 1, f"smallest_every came as {smallest_every}; give at least 1")
+    descend = dynamics.gradient_descent(step_size)
+    problem = _problem(
+        data, target, task, standardize, samples, model, activation, bias, initialiser, loss,
+        precision,
+    )  # fmt: skip
+    if flow_tolerance is None:
+        flow_tolerance = 1e-6 if precision == "float64" else 1e-4
+        flow_tolerance = flow_tolerance if problem.smooth else KINKED_TOLERANCE
+    follow = dynamics.gradient_flow(flow_tolerance, flow_solver)
+    until = STEPS * step_size if until is None else until
+    require(np.isfinite(until) and until > 0, f"until came as {until}; give a positive number")
+    require(records >= 4, f"records came as {records}; give at least 4")
+    steps = np.unique([descend.steps_until(t) for t in np.linspace(0, until, records + 1)])
+    require(
+        len(steps) >= 4,
+        f"training time {until:g} holds only {steps[-1]} steps of size {step_size:g}; "
+        "ask for a longer time or a smaller step",
+    )
+    folder = Path("runs") / _folder_name(data, settings) if out is None else Path(out)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+
+    times = descend.clock(steps)
+    measured = _probes(problem, smallest_every)
+    options = {"times": times, "probes": measured, "seeds": seeds, "progress": progress}
+    try:
+        descent = run(problem, descend, out=folder / "descent.zarr", fresh=fresh, **options)
+        flow = run(problem, follow, out=folder / "flow.zarr", fresh=fresh, **options)
+    except OtherRun as error:
+        raise InputError(f"{error} (--fresh on the command line)") from error
+    verdict = compare(descent, flow, eps)
+    table = verdict.dataset
+    bound = homogeneous_bound(problem, flow)
+    if bound is not None:
+        bound = bound.assign_coords(time=flow.dataset["time"], seed=flow.dataset["seed"])
+        table = table.assign(flow_smallest_eigenvalue_bound=bound.reindex(time=table["time"]))
+    save_dataset(table, folder / "comparison.zarr")
+    page = diagnosis_page(verdict, table, descent, flow, problem, data, command_line())
+    with writing(folder):
+        summary = {
+            "regime": verdict.regime,
+            "sentence": verdict.sentence,
+            "reasons": verdict.reasons,
+            "warnings": verdict.warnings,
+            "seeds": {str(s): r for s, r in verdict.regimes.items()},
+            "settings": {k: str(v) for k, v in settings.items()},
+        }
+        replace(folder / "verdict.json", json.dumps(summary, indent=1).encode())
+        write_page(page, folder)
+        built = build(folder)
+        build_index(folder.resolve().parent)
+    return Diagnosis(verdict, descent, flow, folder, built)
+
+
+def _problem(
+    data: str,
+    target: str | None,
+    task: str,
+    standardize: bool,
+    samples: int | None,
+    model: str,
+    activation: str,
+    bias: bool,
+    initialiser: str,
+    loss: str | None,
+    precision: str,
+) -> Supervised:
+    network = parse_model(model, activation, bias, initialiser)
+    bundled = data in ("digits", "mnist")
+    options: dict[str, Any] = {"samples": samples}
+    if bundled:
+        require(
+            target is None and task == "auto",
+            f"{data} brings its own target; --target and --task are for your own files",
+        )
+        options["image"] = not isinstance(network, MLP)
+    else:
+        options |= {
+            "target": target,
+            "task": task,
+            "standardize": "feature" if standardize else "none",
+        }
+    return supervised(network, load(data, **options), loss, precision=precision)
+
+
+def _probes(problem: Supervised, smallest_every: int) -> list[Any]:
+    wanted: list[Any] = [
+        probes.loss(),
+        probes.gradient_norm(),
+        probes.sharpness(),
+        Every(probes.smallest_eigenvalue(), smallest_every),
+    ]
+    if problem.classification:
+        wanted.append(probes.accuracy())
+    if isinstance(problem.model, MLP):
+        wanted.append(probes.singular_values())
+        if problem.model.hidden:
+            wanted.append(probes.balancedness())
+    return wanted
+
+
+def _folder_name(data: str, settings: dict[str, Any]) -> str:
+    stem = "".join(c if c.isalnum() else "-" for c in Path(data).stem)[:40] or "run"
+    return f"compare-{stem}-{fingerprint({k: str(v) for k, v in settings.items()})[:8]}"
+
+
+__all__ = ["Diagnosis", "diagnose"]

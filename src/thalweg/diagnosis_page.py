@@ -1,0 +1,215 @@
+"""The page of a diagnosis, as data: verdict, numbers, figures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from thalweg.compare import Comparison
+from thalweg.problems import Supervised
+from thalweg.report import Figure, Level, Number, Page, Panel, Series
+from thalweg.trajectory import Trajectory
+
+TONES = {
+    "gradient flow": "good",
+    "off the flow": "neutral",
+    "edge of stability": "warn",
+    "divergent": "bad",
+}
+TABLE = "comparison"
+TIME = "training time (sum of step sizes)"
+
+
+def diagnosis_page(
+    verdict: Comparison,
+    table: xr.Dataset,
+    descent: Trajectory,
+    flow: Trajectory,
+    problem: Supervised,
+    data: str,
+    command: str,
+) -> Page:
+    """Everything the report of a diagnosis says besides the stored data."""
+    about = problem.describe()
+    question = (
+        f"Does gradient descent with step size {verdict.step_size:g} follow gradient flow when "
+        f"{about['model']} is trained on {about['examples']} examples of {data} "
+        f"with {about['loss']}?"
+    )
+    notes = [f"Note: {text}." for text in verdict.warnings]
+    if not problem.smooth:
+        notes.append(
+            "Note: this net has kinks (ReLU, max-pooling), so its flow is only piecewise smooth: "
+            "no adaptive solver converges on it below about one per cent, and Hessians are those "
+            "of the linear piece."
+        )
+    return Page(
+        title=f"Gradient descent against gradient flow: {data}",
+        kind="comparison",
+        question=question,
+        verdict=verdict.sentence,
+        verdict_tone=TONES[verdict.regime],
+        numbers=tuple(_numbers(verdict, table)),
+        paragraphs=(*verdict.reasons, *notes),
+        figures=tuple(_figures(verdict, table)),
+        provenance=_provenance(descent, flow, about),
+        command=command,
+        datasets=(TABLE,),
+        source=(
+            "O. Elkabetz and N. Cohen, Continuous vs. Discrete Optimization of Deep Neural "
+            "Networks, NeurIPS 2021; J. Cohen et al., Gradient Descent on Neural Networks "
+            "Typically Occurs at the Edge of Stability, ICLR 2021"
+        ),
+        minutes=round(_seconds(descent, flow) / 60, 2),
+    )
+
+
+def _numbers(verdict: Comparison, table: xr.Dataset) -> list[Number]:
+    gap = table["distance"]
+    seeds = table.sizes["seed"]
+    spread = f"worst of {seeds} seeds" if seeds > 1 else "one seed"
+    shown = [Number("step size eta", verdict.step_size, unit="")]
+    if bool(np.isfinite(gap).any()):
+        way = table["displacement"].max("time")
+        at = gap.max("time") / way.where(way > 0)
+        worst = int(np.nanargmax(at.values)) if bool(np.isfinite(at).any()) else 0
+        error = float(table["distance_error"].isel(seed=worst).max())
+        shown += [
+            Number("largest distance at equal time", float(gap.max()), error, "parameter", spread),
+            Number(
+                "relative to the way of the flow",
+                100 * float(at.max()),
+                100 * error / max(float(way[worst]), 1e-300),
+                "%",
+                f"{verdict.eps:.0%} counts as following it",
+            ),
+        ]
+    if "descent_sharpness" in table:
+        sharpness = table["descent_sharpness"]
+        flat = int(np.nanargmax(sharpness.values))
+        error = float(table["descent_sharpness_error"].values.ravel()[flat])
+        shown += [
+            Number("largest sharpness of descent", float(sharpness.max()), error, "loss/param²"),
+            Number("threshold 2/eta", 2 / verdict.step_size, unit="loss/param²"),
+        ]
+    if verdict.certificates:
+        least = min(verdict.certificates, key=lambda c: c.certificate.step_size).certificate
+        note = f"for a distance of {least.eps:.3g}; from curvature on the path, no guarantee"
+        shown.append(Number("step size the theorem indicates", least.step_size, note=note))
+    for prefix, name in (("descent", "gradient descent"), ("flow", "gradient flow")):
+        cost = int(np.max(table[f"{prefix}_evaluations"].isel(time=-1)))
+        shown.append(Number(f"gradient evaluations, {name}", cost, note="measuring not counted"))
+    return shown
+
+
+def _both(variable: str, **options: Any) -> tuple[Series, ...]:
+    """A variable of descent and of flow, in the two colours of the page."""
+    return (
+        Series(TABLE, f"descent_{variable}", label="gradient descent", group="descent", **options),
+        Series(TABLE, f"flow_{variable}", label="gradient flow", group="flow", style="dash", **options),
+    )
+
+
+def _figures(verdict: Comparison, table: xr.Dataset) -> list[Figure]:
+    each: dict[str, Any] = {"each": "seed"}
+    if table.sizes["seed"] == 1:
+        each = {"select": {"seed": int(table["seed"][0])}}
+    panels = [Panel(_both("loss", **each), "Loss", TIME, "loss", y_log=_positive(table, "loss"))]
+    if "descent_accuracy" in table:
+        panels.append(Panel(_both("accuracy", **each), "Training accuracy", TIME, "fraction"))
+    figures = [
+        Figure(
+            "loss",
+            "Both dynamics on one clock",
+            "Gradient descent and gradient flow from the same initial parameters; step k of "
+            "descent is drawn at training time k·eta.",
+            tuple(panels),
+        )
+    ]
+    bound = bool(np.isfinite(table["distance_bound"]).any())
+    gaps = [
+        Series(TABLE, "distance", label="distance", error="distance_error", **each),
+        Series(TABLE, "displacement", label="way of the flow", style="dash", **each),
+    ]
+    if bound:
+        gaps.append(
+            Series(TABLE, "distance_bound", label="bound (indicative)", style="points", **each)
+        )
+    figures.append(
+        Figure(
+            "distance",
+            "How far descent is from the flow",
+            "Left: distance between the parameters at equal training time, with the flow's own "
+            "error, beside the distance that the flow has travelled from its start. "
+            "Right: their quotient; below the line descent counts as following the flow.",
+            (
+                Panel(tuple(gaps), "Distance", TIME, "parameter", y_log=True),
+                Panel(
+                    (Series(TABLE, "relative_distance", label="relative distance", **each),),
+                    "Relative distance",
+                    TIME,
+                    "fraction",
+                    y_log=True,
+                    levels=(Level(verdict.eps, f"eps = {verdict.eps:g}"),),
+                ),
+            ),
+        )
+    )
+    if "descent_sharpness" in table:
+        threshold = 2 / verdict.step_size
+        top = float(table["descent_sharpness"].max())
+        # A threshold far above the data would press the curves flat.
+        levels = (Level(threshold, "2/eta"),) if threshold < 20 * top else ()
+        lower = list(_both("smallest_eigenvalue", **each))
+        if "flow_smallest_eigenvalue_bound" in table:
+            lower.append(
+                Series(TABLE, "flow_smallest_eigenvalue_bound", label="theory: not below", **each)
+            )
+        far = f" (2/eta = {threshold:.4g} lies above the picture)" if not levels else ""
+        figures.append(
+            Figure(
+                "curvature",
+                "Curvature along both",
+                f"Left: sharpness against the threshold of stability 2/eta{far}; bands are "
+                "residuals. Right: smallest Hessian eigenvalue; the bars reach down to where it "
+                "can be, with probability at least 99 %. Its negative part is what lets descent "
+                "leave the flow.",
+                (
+                    Panel(
+                        _both("sharpness", **each), "Sharpness", TIME, "loss/parameter²",
+                        levels=levels,
+                    ),
+                    Panel(tuple(lower), "Smallest eigenvalue", TIME, "loss/parameter²"),
+                ),
+            )
+        )  # fmt: skip
+    return figures
+
+
+def _positive(table: xr.Dataset, name: str) -> bool:
+    return all(
+        bool((table[f"{p}_{name}"].where(np.isfinite(table[f"{p}_{name}"]), 1.0) > 0).all())
+        for p in ("descent", "flow")
+    )
+
+
+def _seconds(*runs: Trajectory) -> float:
+    return sum(float(r.dataset.attrs.get("seconds", 0.0)) for r in runs)
+
+
+def _provenance(descent: Trajectory, flow: Trajectory, about: dict[str, Any]) -> dict[str, Any]:
+    record = descent.provenance
+    return {
+        "started": record["started"],
+        "seconds of gradient descent with measurements": round(_seconds(descent), 2),
+        "seconds of gradient flow with measurements": round(_seconds(flow), 2),
+        "precision": about["precision"],
+        "seeds": ", ".join(str(s) for s in descent.dataset["seed"].values),
+        **{f"dynamics: {k}": str(v) for k, v in flow.provenance["configuration"]["dynamics"].items()},
+        **{f"problem: {k}": str(v) for k, v in about.items() if k != "data"},
+        **{f"data: {k}": str(v) for k, v in about["data"].items()},
+        **{f"version of {k}": v for k, v in record["versions"].items()},
+        **{k: str(v) for k, v in record["platform"].items()},
+    }

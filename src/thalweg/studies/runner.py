@@ -1,0 +1,259 @@
+"""Rerun a paper: its experiments, its claims, its page. Idempotent: what is done is not redone."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import time as clock
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+import thalweg
+from thalweg.claims import Verdict, judge
+from thalweg.core.errors import InputError, choose, unknown
+from thalweg.report import ClaimRow, Number, Page, build, build_index, write_page
+from thalweg.studies import STUDIES
+from thalweg.studies.study import Lab, Study
+from thalweg.trajectory.provenance import fingerprint, provenance, versions
+from thalweg.trajectory.store import StoreError, open_dataset, replace, save_dataset, writing
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A study that was run: its verdicts and where its page is."""
+
+    study: Study
+    verdicts: tuple[Verdict, ...]
+    page: Path | None
+    seconds: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether every claim that is expected to hold was reproduced."""
+        return not any(verdict.surprising for verdict in self.verdicts)
+
+
+def study_named(slug: str) -> Study:
+    """A study by its name, with the nearest right name in the error."""
+    return importlib.import_module(choose(slug, STUDIES, "study")).STUDY
+
+
+def experiments(
+    study: Study,
+    lab: Lab,
+    only: Collection[str] | None = None,
+    tell: Callable[[str], None] = lambda text: None,
+) -> tuple[dict[str, xr.Dataset], float]:
+    """The data sets of a study's experiments, run or read back, and the seconds they took.
+
+    Args:
+        study: The study.
+        lab: Scale and folder. With a folder, an experiment whose code, scale and versions have
+            not changed is read back instead of rerun.
+        only: Names of the experiments wanted; all by default.
+        tell: Called with a line before each experiment.
+
+    Raises:
+        InputError: If a name in `only` is not an experiment of the study.
+    """
+    for name in only or ():
+        if name not in study.experiments:
+            raise InputError(unknown(name, study.experiments, "experiment"))
+    results, seconds = {}, 0.0
+    for name, experiment in study.experiments.items():
+        if only is not None and name not in only:
+            continue
+        stored = _stored(name, lab)
+        if stored is not None:
+            tell(f"{name}: stored, {stored[1]:.0f} s when it was run")
+            results[name], took = stored
+        else:
+            tell(f"{name}: running")
+            begun = clock.perf_counter()
+            results[name] = experiment(lab)
+            took = clock.perf_counter() - begun
+            _store(name, lab, results[name], took)
+        seconds += took
+    return results, seconds
+
+
+def run_study(
+    slug: str,
+    scale: str = "quick",
+    out: Path | str | None = None,
+    *,
+    progress: bool | None = None,
+    tell: Callable[[str], None] = lambda text: None,
+) -> Outcome:
+    """Rerun a paper: experiments, claims, page.
+
+    Args:
+        slug: A name in `thalweg.studies.STUDIES`.
+        scale: "quick" or "full".
+        out: The run folder; `runs/<slug>` (`runs/<slug>-full`) by default.
+        progress: Show bars; None shows them on a terminal only.
+        tell: Called with a line per experiment.
+
+    Raises:
+        InputError: If the name or the scale is unknown, or the folder cannot be written.
+    """
+    study = study_named(slug)
+    folder = Path(out) if out is not None else default_folder(slug, scale)
+    lab = Lab(scale, folder, progress)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    results, seconds = experiments(study, lab, tell=tell)
+    verdicts = tuple(judge(study.claims, results))
+    page = study_page(study, lab, results, verdicts, seconds)
+    with writing(folder):
+        replace(folder / "claims.json", json.dumps(claims_json(study, verdicts), indent=1).encode())
+        write_page(page, folder)
+        built = build(folder)
+        build_index(folder.parent)
+    return Outcome(study, verdicts, built, seconds)
+
+
+def default_folder(slug: str, scale: str) -> Path:
+    """Where a study's run goes if nobody says."""
+    return Path("runs") / (slug if scale == "quick" else f"{slug}-{scale}")
+
+
+def claims_json(study: Study, verdicts: tuple[Verdict, ...]) -> list[dict[str, Any]]:
+    """The table of claims for machines: study, claim, verdict, measured, expected, tolerance."""
+    return [
+        {
+            "study": study.slug,
+            "claim": v.claim.id,
+            "statement": v.claim.statement,
+            "kind": v.claim.kind,
+            "expected_to_hold": v.claim.holds,
+            "verdict": v.word,
+            "measured": _number(v.check.measured) if v.check else None,
+            "expected": _number(v.check.expected) if v.check else None,
+            "tolerance": _number(v.check.tolerance) if v.check else None,
+            "reason": _reason(v),
+        }
+        for v in verdicts
+    ]
+
+
+def study_page(
+    study: Study,
+    lab: Lab,
+    results: Mapping[str, xr.Dataset],
+    verdicts: tuple[Verdict, ...],
+    seconds: float,
+) -> Page:
+    """The page of a study, as data."""
+    held = sum(v.word == "reproduced" for v in verdicts)
+    failed = [v.claim.id for v in verdicts if v.word == "not reproduced"]
+    headline = f"{held} of {len(verdicts)} claims reproduced"
+    headline += f"; not reproduced: {', '.join(failed)}." if failed else "."
+    record = provenance({"study": study.slug, "scale": lab.scale})
+    flat: dict[str, Any] = {
+        "scale": lab.scale,
+        "started": record["started"],
+        "command": record["command"],
+        **{f"version of {name}": text for name, text in record["versions"].items()},
+        **{name: str(text) for name, text in record["platform"].items()},
+    }
+    flat |= {f"{name}: {key}": str(v) for name, d in results.items() for key, v in d.attrs.items()}
+    drawn = [f for f in study.figures if all(n in results for n in f.data_names())]
+    return Page(
+        title=study.title,
+        kind="study",
+        question=study.question,
+        verdict=headline,
+        verdict_tone="good" if not failed else "warn" if held > len(failed) else "bad",
+        numbers=(
+            Number("claims reproduced", f"{held} of {len(verdicts)}"),
+            Number("scale", lab.scale),
+            Number("time", round(seconds / 60, 2), unit="min"),
+        ),
+        paragraphs=(study.answer,) if study.answer else (),
+        figures=tuple(drawn),
+        claims=tuple(_row(v) for v in verdicts),
+        deviates=study.deviates,
+        provenance=flat,
+        command=f"thalweg run {study.slug}" + (" --scale full" if lab.full else ""),
+        datasets=tuple(results),
+        source=study.source,
+        minutes=round(seconds / 60, 2),
+    )
+
+
+def rebuild(folder: Path | str) -> Path:
+    """The page of a run folder again, from what is stored in it."""
+    folder = Path(folder)
+    built = build(folder)
+    build_index(folder.resolve().parent)
+    return built
+
+
+def _row(verdict: Verdict) -> ClaimRow:
+    claim, check = verdict.claim, verdict.check
+    return ClaimRow(
+        id=claim.id,
+        statement=claim.statement,
+        kind=claim.kind,
+        verdict=verdict.word,
+        measured=_number(check.measured) if check else None,
+        expected=_number(check.expected) if check else None,
+        tolerance=_number(check.tolerance) if check else None,
+        reason=_reason(verdict),
+        source=claim.source,
+    )
+
+
+def _reason(verdict: Verdict) -> str:
+    parts = [verdict.note, verdict.check.reason if verdict.check else "", verdict.claim.because]
+    return "; ".join(part for part in parts if part)
+
+
+def _number(value: Any) -> Any:
+    if hasattr(value, "item"):
+        value = value.item()
+    return value if isinstance(value, int | float | str) else str(value)
+
+
+@cache
+def _source_digest() -> str:
+    """A digest of the package's source: a changed formula must not meet an old result."""
+    total = hashlib.sha256()
+    for path in sorted(Path(thalweg.__file__).parent.rglob("*.py")):
+        total.update(path.read_bytes())
+    return total.hexdigest()
+
+
+def _key(name: str, lab: Lab) -> str:
+    """What the data set of an experiment depends on."""
+    known = {"source": _source_digest(), "versions": versions(), "scale": lab.scale, "name": name}
+    return fingerprint(known)
+
+
+def _stored(name: str, lab: Lab) -> tuple[xr.Dataset, float] | None:
+    if lab.folder is None:
+        return None
+    note = lab.folder / f"{name}.done.json"
+    try:
+        done = json.loads(note.read_text())
+        if done["key"] != _key(name, lab):
+            return None
+        return open_dataset(lab.folder / f"{name}.zarr"), float(done["seconds"])
+    except (OSError, ValueError, KeyError, StoreError):
+        return None
+
+
+def _store(name: str, lab: Lab, data: xr.Dataset, seconds: float) -> None:
+    if lab.folder is None:
+        return
+    save_dataset(data, lab.folder / f"{name}.zarr")
+    done = {"key": _key(name, lab), "seconds": seconds}
+    with writing(lab.folder):
+        replace(lab.folder / f"{name}.done.json", json.dumps(done).encode())

@@ -1,0 +1,85 @@
+"""What a study is: one paper as plain data, its experiments, claims and figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from thalweg.claims import Claim
+from thalweg.core.errors import require
+from thalweg.dynamics import Dynamics
+from thalweg.problems import Problem
+from thalweg.report.spec import Figure
+from thalweg.run import run
+from thalweg.trajectory import Trajectory
+from thalweg.trajectory.store import OtherRun
+
+SCALES = ("quick", "full")
+
+
+@dataclass(frozen=True)
+class Lab:
+    """Where an experiment works: at which scale, and in which folder its runs are kept.
+
+    Attributes:
+        scale: "quick" (minutes on two cores) or "full" (as the paper ran it).
+        folder: Long runs are stored here and resumed; None keeps them in memory.
+        progress: See `thalweg.run`.
+    """
+
+    scale: str = "quick"
+    folder: Path | None = None
+    progress: bool | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse an unknown scale."""
+        require(self.scale in SCALES, f"scale {self.scale!r} is not known; allowed: quick, full")
+
+    @property
+    def full(self) -> bool:
+        """Whether the paper's own sizes are asked for."""
+        return self.scale == "full"
+
+    def run(self, name: str, problem: Problem, dynamics: Dynamics, **options: Any) -> Trajectory:
+        """`thalweg.run`, stored under `name` in the folder and resumed from there."""
+        out = None if self.folder is None else self.folder / f"{name}.zarr"
+        try:
+            return run(problem, dynamics, out=out, progress=self.progress, **options)
+        except OtherRun:  # the study has changed since; its folder is its own
+            return run(problem, dynamics, out=out, fresh=True, progress=self.progress, **options)
+
+
+Experiment = Callable[[Lab], xr.Dataset]
+
+
+@dataclass(frozen=True)
+class Study:
+    """One paper: plain data about it, and functions that rerun it.
+
+    Attributes:
+        slug: Its name on the command line.
+        title: The paper's subject in a few words.
+        source: Full citation.
+        question: What the paper asks, in a sentence or two.
+        minutes: Minutes on two cores at each scale, as measured.
+        experiments: Name to function; each returns one labelled data set with units in attrs.
+        claims: What is checked.
+        figures: What is drawn, from the data sets of the experiments by name.
+        answer: What to make of it, in a paragraph, whatever the verdict.
+        deviates: Where we depart from the paper or from its specification, and why.
+    """
+
+    slug: str
+    title: str
+    source: str
+    question: str
+    minutes: Mapping[str, float]
+    experiments: Mapping[str, Experiment]
+    claims: tuple[Claim, ...]
+    figures: tuple[Figure, ...]
+    answer: str = ""
+    deviates: tuple[str, ...] = ()
