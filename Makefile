@@ -71,7 +71,7 @@ $(VENV)/.installed-bench: pyproject.toml | $(BIN)/pip
 	@touch $@
 
 $(VENV)/.installed-docs: pyproject.toml | $(BIN)/pip
-	$(INSTALL) -e '.[docs]'
+	$(INSTALL) -e '.[docs,lint]'
 	@touch $@
 
 endif

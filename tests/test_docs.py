@@ -35,6 +35,8 @@ SHELL = {"console", "bash", "sh"}
 COMMAND = re.compile(r"^\s*(?:[$@] )?(?:\S*/)?thalweg (?!\()(.*)$", re.MULTILINE)
 BLOCK_MARK = re.compile(r"<!-- not executed: \S.{9,} -->")
 PAGE_MARK = re.compile(r"<!-- page not executed: (\S.{9,}) -->")
+LINK = re.compile(r"\]\((?!https?:|#)([^)#\s]+)")
+NAMED_FILE = re.compile(r"`((?:src|tests|docs|benchmarks)/[^`\s]+)`")
 SLOW_MARK = re.compile(r"<!-- slow: \S.{9,} -->")
 
 
@@ -119,6 +121,14 @@ def test_python_on_the_page_runs(request, page, tmp_path, monkeypatch):
 )
 def test_the_command_line_takes(line):
     parse(shlex.split(line, comments=True))
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_what_a_page_points_to_exists(name):
+    page, folder = PAGES[name], (ROOT / name).parent
+    linked = [folder / target for target in LINK.findall(page)]
+    named = [ROOT / target for target in NAMED_FILE.findall(page)]
+    assert [str(path) for path in linked + named if not path.exists()] == []
 
 
 def test_the_reader_of_pages():

@@ -352,6 +352,18 @@ def test_levels_stand_at_their_value_on_any_axis() -> None:
         drawn(Panel([], levels=[Level(("modes", "theory"))]))
 
 
+def test_a_figure_is_strict_json_whatever_is_stored() -> None:
+    time = np.array([0.0, 1.0, np.nan, 3.0])
+    y = np.array([np.inf, -np.inf, 1.0, 0.0])
+    data = xr.Dataset({"y": ("k", y), "x": ("k", time), "never": ((), np.inf)})
+    levels = [Level(("a", "never")), Level(0.0), Level(math.nan, axis="x")]
+    panel = Panel([Series("a", "y", x="x", error="y")], levels=levels, y_log=True)
+    made = drawn(panel, a=data)
+    json.dumps(made, allow_nan=False)
+    assert made["layout"]["shapes"] == []
+    assert made["data"][-1]["y"] == [None, None, 1.0, 0.0]
+
+
 def test_complex_values_are_refused() -> None:
     data = xr.Dataset({"y": ("time", np.ones(3) * 1j)}, coords={"time": [0.0, 1.0, 2.0]})
     with pytest.raises(InputError, match="complex"):

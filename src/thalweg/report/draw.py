@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import functools
-import html
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from thalweg.core.errors import InputError, require, unknown
+from thalweg.report.axes import as_text, base_layout, level_label, level_line, log_ticks
 from thalweg.report.number import show
 from thalweg.report.spec import Figure, Level, Panel, Scalar, Series
 from thalweg.report.store import PathLike, open_data
@@ -22,12 +23,20 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#4
 RAMP = ("#440154", "#3b528b", "#21918c", "#5ec962")
 REPLICATES = ("seed",)
 LEGEND_ENTRIES = 8
-INK, GRID = "#22292f", "#e6e3dc"
-FONT = "'Helvetica Neue', Helvetica, Arial, 'Liberation Sans', sans-serif"
 
 Open = Callable[[str], xr.Dataset]
 Colours = dict[tuple[str, Scalar | None], str]
 Lines = list[tuple[str, Scalar | None, xr.Dataset]]
+
+
+@dataclass
+class _Shared:
+    """What the series of one figure have in common."""
+
+    colours: Colours = field(default_factory=dict)
+    entries: set[tuple[str, str]] = field(default_factory=set)
+    joint: dict[tuple[str, str], bool] = field(default_factory=dict)
+    thinned: bool = False
 
 
 def draw(figure: Figure, find: Open) -> dict[str, Any]:
@@ -45,54 +54,31 @@ def draw(figure: Figure, find: Open) -> dict[str, Any]:
         InputError: If a variable, dimension or label is not in its dataset, or a series has
             more than one dimension left.
     """
-    colours: Colours = {}
-    named: set[tuple[str, str]] = set()
-    joined: dict[tuple[str, str], bool] = {}
-    layout = _layout(figure)
+    shared = _Shared()
+    whole = base_layout(figure)
     traces: list[dict[str, Any]] = []
-    thinned = False
     for index, panel in enumerate(figure.panels):
         suffix = str(index + 1) if index else ""
         axes = {"xaxis": f"x{suffix}", "yaxis": f"y{suffix}"}
         for series in panel.series:
             lines = _lines(series, find(series.data))
-            # A second fan in the colours of a first (theory behind measurement) has one entry.
-            again = bool(series.each and series.label) and _coloured(series, lines, colours)
-            joint = joined.setdefault((series.label, series.style), again)
-            _colour(series, lines, colours)
-            for number, (name, value, data) in enumerate(lines):
-                x, y, error = (_values(data, key) for key in ("x", "y", "error"))
-                kept = thin(x, y, log=panel.x_log)
-                thinned |= kept.size < y.size
-                x, y, error = x[kept], y[kept], error[kept] if error.size else error
-                colour = colours[_key(series, value)]
-                entry = _legend(series, lines, number)
-                if joint:
-                    name, entry = series.label, series.label if number == 0 else ""
-                fresh = bool(entry) and (entry, series.style) not in named
-                named.add((entry, series.style))
-                if error.size and series.style in ("line", "dash"):
-                    traces.append(axes | _band(x, y, error, colour, entry or name, panel.y_log))
-                trace = _trace(series.style, x, y, error, colour, faint=_faint(series, lines))
-                traces.append(
-                    axes
-                    | trace
-                    | {"name": _safe(entry if fresh else name), "showlegend": fresh}
-                    | {"legendgroup": _safe(entry or name)}
-                )
+            traces += [axes | trace for trace in _traces(series, lines, panel, shared)]
         for level in panel.levels:
             value = _level_value(level, find)
-            layout["shapes"].append(_level_line(level, value, suffix))
+            log = panel.x_log if level.axis == "x" else panel.y_log
+            if not np.isfinite(value) or (log and value <= 0):
+                continue
+            whole["shapes"].append(level_line(level, value, suffix))
             if level.label:
-                layout["annotations"].append(_level_label(level, value, suffix, panel))
+                whole["annotations"].append(level_label(level, value, suffix, log))
         for axis, log in (("x", panel.x_log), ("y", panel.y_log)):
             if log:
-                layout[f"{axis}axis{suffix}"] |= _log_ticks(traces, axis, axis + suffix)
+                whole[f"{axis}axis{suffix}"] |= log_ticks(traces, axis, axis + suffix)
     entries = [trace["name"] for trace in traces if trace["showlegend"]]
-    layout["showlegend"] = len(entries) > 1
     legend = entries if len(entries) > 1 else []
-    layout["meta"] = {"thinned": thinned, "panels": len(figure.panels), "legend": legend}
-    return {"data": traces, "layout": layout}
+    whole["showlegend"] = bool(legend)
+    whole["meta"] = {"thinned": shared.thinned, "panels": len(figure.panels), "legend": legend}
+    return {"data": traces, "layout": whole}
 
 
 def draw_stored(figure: Figure, folder: PathLike) -> dict[str, Any]:
@@ -110,6 +96,32 @@ def draw_stored(figure: Figure, folder: PathLike) -> dict[str, Any]:
             f"the data of figure {figure.name!r} ({', '.join(figure.data_names())}) in {folder} "
             f"cannot be read ({error}); run the study again."
         ) from error
+
+
+def _traces(
+    series: Series, lines: Lines, panel: Panel, shared: _Shared
+) -> Iterator[dict[str, Any]]:
+    """The lines of a series, each behind its band if it has one."""
+    # A second fan in the colours of a first (theory behind measurement) has one legend entry.
+    again = bool(series.each and series.label) and _coloured(series, lines, shared.colours)
+    joint = shared.joint.setdefault((series.label, series.style), again)
+    _colour(series, lines, shared.colours)
+    for number, (name, value, data) in enumerate(lines):
+        x, y, error = (_values(data, key) for key in ("x", "y", "error"))
+        kept = thin(x, y, log=panel.x_log)
+        shared.thinned |= kept.size < y.size
+        x, y, error = x[kept], y[kept], error[kept] if error.size else error
+        colour = shared.colours[_key(series, value)]
+        entry = _legend(series, lines, number)
+        if joint:
+            name, entry = series.label, series.label if number == 0 else ""
+        fresh = bool(entry) and (entry, series.style) not in shared.entries
+        shared.entries.add((entry, series.style))
+        group = {"legendgroup": as_text(entry or name)}
+        if error.size and series.style in ("line", "dash"):
+            yield _band(x, y, error, colour, panel.y_log) | group
+        line = _trace(series.style, x, y, error, colour, faint=_faint(series, lines))
+        yield line | group | {"name": as_text(entry if fresh else name), "showlegend": fresh}
 
 
 def _lines(series: Series, data: xr.Dataset) -> Lines:
@@ -249,10 +261,11 @@ def _has_lonely(y: np.ndarray) -> bool:
 
 
 def _band(
-    x: np.ndarray, y: np.ndarray, error: np.ndarray, colour: str, group: str, log: bool
+    x: np.ndarray, y: np.ndarray, error: np.ndarray, colour: str, log: bool
 ) -> dict[str, Any]:
     """The strip y - error to y + error: one closed outline per stretch without a gap."""
-    low, high = y - error, y + error
+    with np.errstate(invalid="ignore"):  # inf - inf is a gap like any other
+        low, high = y - error, y + error
     if log and np.any(y > 0):
         # A logarithm ends below the smallest value; the band is cut a decade under it.
         low = np.maximum(low, np.min(y[y > 0]) / 10)
@@ -272,7 +285,6 @@ def _band(
         "line": {"width": 0},
         "hoverinfo": "skip",
         "showlegend": False,
-        "legendgroup": _safe(group),
     }
 
 
@@ -292,7 +304,7 @@ def _list(values: np.ndarray) -> list[Any]:
         return values.tolist()
     if values.dtype.kind == "f":
         return [float(f"{v:.9g}") if np.isfinite(v) else None for v in values.tolist()]
-    return [_safe(str(value)) for value in values.tolist()]
+    return [as_text(str(value)) for value in values.tolist()]
 
 
 def _level_value(level: Level, find: Open) -> float:
@@ -307,122 +319,3 @@ def _level_value(level: Level, find: Open) -> float:
         f"{dict(data[variable].sizes)}.",
     )
     return float(data[variable].item())
-
-
-def _level_line(level: Level, value: float, suffix: str) -> dict[str, Any]:
-    other = "y" if level.axis == "x" else "x"
-    return {
-        "type": "line",
-        f"{level.axis}ref": level.axis + suffix,
-        f"{other}ref": f"{other}{suffix} domain",
-        f"{level.axis}0": value,
-        f"{level.axis}1": value,
-        f"{other}0": 0,
-        f"{other}1": 1,
-        "layer": "above",
-        "line": {"color": INK, "width": 1.25, "dash": "2px,3px"},
-    }
-
-
-def _level_label(level: Level, value: float, suffix: str, panel: Panel) -> dict[str, Any]:
-    """The label above the left end of a horizontal line, or right of the foot of a vertical one.
-
-    Curves of training rise or fall from the left and settle on their level at the right.
-    """
-    log = panel.x_log if level.axis == "x" else panel.y_log
-    other = "y" if level.axis == "x" else "x"
-    return {
-        "text": _safe(level.label),
-        f"{level.axis}ref": level.axis + suffix,
-        f"{other}ref": f"{other}{suffix} domain",
-        # Plotly places annotations, unlike shapes, by the exponent on a logarithmic axis.
-        level.axis: float(np.log10(value)) if log and value > 0 else value,
-        other: 0.02,
-        "xanchor": "left",
-        "yanchor": "bottom",
-        "showarrow": False,
-        "font": {"size": 12, "color": "#454d53"},
-        "bgcolor": "rgba(255,255,255,0.75)",
-        "borderpad": 1,
-    }
-
-
-def _log_ticks(traces: list[dict[str, Any]], axis: str, name: str) -> dict[str, Any]:
-    """Label the decades alone where there are several of them."""
-    values = [v for t in traces if t[f"{axis}axis"] == name for v in t[axis]]
-    drawn = [v for v in values if isinstance(v, (int, float)) and v > 0]
-    several = bool(drawn) and max(drawn) / min(drawn) >= 30
-    return {"minorloglabels": "none"} if several else {}
-
-
-def _layout(figure: Figure) -> dict[str, Any]:
-    layout: dict[str, Any] = {
-        "font": {"family": FONT, "size": 13, "color": INK},
-        "paper_bgcolor": "#ffffff",
-        "plot_bgcolor": "#ffffff",
-        "margin": {"l": 64, "r": 16, "t": 36, "b": 56},
-        "hovermode": "closest",
-        "hoverlabel": {"namelength": -1},
-        "legend": {
-            "orientation": "h",
-            "x": 0,
-            "xanchor": "left",
-            "yanchor": "bottom",
-            "y": 1.1,
-            "font": {"size": 12},
-            "tracegroupgap": 0,
-        },
-        "shapes": [],
-        "annotations": [],
-    }
-    # Side by side, with a fifth of a panel between for the next one's labels; the page's script
-    # arranges the panels anew to the width it finds.
-    width = 1 / (1.2 * len(figure.panels) - 0.2)
-    for index, panel in enumerate(figure.panels):
-        suffix = str(index + 1) if index else ""
-        left = 1.2 * index * width
-        layout[f"xaxis{suffix}"] = _axis(panel.x_label, panel.x_log, f"y{suffix}")
-        layout[f"xaxis{suffix}"]["domain"] = [left, min(1.0, left + width)]
-        layout[f"yaxis{suffix}"] = _axis(panel.y_label, panel.y_log, f"x{suffix}")
-        if panel.title:
-            layout["annotations"].append(_panel_title(panel, suffix))
-    return layout
-
-
-def _panel_title(panel: Panel, suffix: str) -> Mapping[str, Any]:
-    return {
-        "text": f"<b>{_safe(panel.title)}</b>",
-        "xref": f"x{suffix} domain",
-        "yref": f"y{suffix} domain",
-        "x": 0,
-        "y": 1,
-        "xanchor": "left",
-        "yanchor": "bottom",
-        "yshift": 6,
-        "showarrow": False,
-        "font": {"size": 13},
-    }
-
-
-def _axis(label: str, log: bool, anchor: str) -> dict[str, Any]:
-    return {
-        "title": {"text": _safe(label), "standoff": 8, "font": {"size": 13}},
-        # Plotly draws a power of ten a quarter larger than asked.
-        "tickfont": {"size": 10 if log else 12},
-        "type": "log" if log else "-",
-        "exponentformat": "power",
-        "anchor": anchor,
-        "automargin": True,
-        "zeroline": False,
-        "showline": True,
-        "linecolor": "#8a9096",
-        "ticks": "outside",
-        "ticklen": 4,
-        "tickcolor": "#8a9096",
-        "gridcolor": GRID,
-    }
-
-
-def _safe(text: str) -> str:
-    """Text that Plotly, which reads a little HTML, shows as it is."""
-    return html.escape(text, quote=False)

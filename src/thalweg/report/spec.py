@@ -107,6 +107,8 @@ class Series(Record):
 class Level(Record):
     """A straight reference line, as 2/eta in a plot of the sharpness.
 
+    It is left out where its axis has no such place: at NaN, infinity, or zero on a logarithm.
+
     Attributes:
         value: A number, or `(dataset, variable)` of a stored variable with one value.
         label: Text at the line.

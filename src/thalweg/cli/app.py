@@ -1,0 +1,214 @@
+"""The commands: compare, studies, run, verify, report."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from thalweg.cli.derive import parameters_of, summary_of
+from thalweg.core.errors import InputError
+
+app = typer.Typer(
+    help="The dynamics of training: gradient descent against gradient flow, measured, compared "
+    "with theory, and explained.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+_COLOURS = {
+    "gradient flow": "green",
+    "off the flow": "cyan",
+    "edge of stability": "yellow",
+    "divergent": "red",
+}
+# The common ancestor of Typer's usage errors, wherever its version keeps it.
+_USAGE: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+_SIGNS = {"reproduced": "[green]✓[/]", "not reproduced": "[red]✗[/]", "not run": "[yellow]–[/]"}
+
+
+def _console() -> Console:
+    return Console(highlight=False, soft_wrap=True)
+
+
+def _compare(**options: Any) -> None:
+    from thalweg.diagnose import diagnose
+
+    found = diagnose(**options)
+    console, verdict = _console(), found.comparison
+    console.print(f"[bold {_COLOURS[verdict.regime]}]{escape(verdict.sentence)}[/]")
+    for reason in verdict.reasons:
+        console.print(f"  • {escape(reason)}")
+    for warning in verdict.warnings:
+        console.print(f"  [yellow]Note:[/] {escape(warning)}.")
+    console.print(f"Run folder: {escape(str(found.folder))}")
+    console.print(f"Report:     {escape(str(found.page.resolve()))}")
+
+
+def _derive_compare() -> None:
+    """`compare` takes exactly the parameters of `thalweg.diagnose`."""
+    from thalweg.diagnose import diagnose
+
+    _compare.__signature__ = inspect.Signature(parameters_of(diagnose, "data"))  # type: ignore[attr-defined]
+    _compare.__annotations__ = {
+        p.name: p.annotation for p in parameters_of(diagnose, "data")
+    }
+    app.command("compare", help=summary_of(diagnose))(_compare)
+
+
+_derive_compare()
+
+
+@app.command("studies")
+def studies() -> None:
+    """List the papers: what each asks, minutes it takes, claims reproduced by the last runs here."""
+    from thalweg.studies import STUDIES
+    from thalweg.studies.runner import default_folder, study_named
+
+    table = Table(box=None, pad_edge=False)
+    for heading in ("study", "question", "quick", "full", "claims"):
+        table.add_column(heading, no_wrap=heading in ("study", "quick", "full"), overflow="fold")
+    for slug in STUDIES:
+        study = study_named(slug)
+        stored = default_folder(slug, "quick") / "claims.json"
+        try:
+            rows = json.loads(stored.read_text())
+            held = sum(row["verdict"] == "reproduced" for row in rows)
+            tally = f"{held} of {len(rows)} reproduced"
+        except (OSError, ValueError, KeyError, TypeError):
+            tally = f"{len(study.claims)}, not run here yet"
+        minutes = (f"{study.minutes[scale]:g} min" for scale in ("quick", "full"))
+        table.add_row(slug, study.question, *minutes, tally)
+    _console().print(table)
+
+
+@app.command("run")
+def run(
+    study: Annotated[str, typer.Argument(help="A name that `thalweg studies` lists.")],
+    scale: Annotated[
+        str, typer.Option(help="quick (minutes on 2 cores) or full (as the paper ran it).")
+    ] = "quick",
+    out: Annotated[Path | None, typer.Option(help="The run folder; runs/<study> by default.")] = None,
+) -> None:
+    """Rerun one paper: its experiments, its claims, its report. What is done is not redone."""
+    from thalweg.studies.runner import run_study
+
+    console = _console()
+    outcome = run_study(study, scale, out, tell=lambda text: console.print(f"[dim]{escape(text)}[/]"))
+    _show(outcome, console)
+    console.print(f"Report: {escape(str(outcome.page.resolve() if outcome.page else ''))}")
+
+
+@app.command("verify")
+def verify(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[STUDY]...", help="Which studies; all by default.")
+    ] = None,
+    scale: Annotated[str, typer.Option(help="quick or full.")] = "quick",
+    out: Annotated[Path, typer.Option(help="The folder of the run folders.")] = Path("runs"),
+    table: Annotated[
+        Path | None, typer.Option("--json", help="Write the table of claims to this file.")
+    ] = None,
+) -> None:
+    """Check every claim of every study; exit with 1 if one that is expected to hold fails."""
+    from thalweg.studies import STUDIES
+    from thalweg.studies.runner import claims_json, default_folder, run_study, study_named
+
+    console, rows, holds = _console(), [], True
+    chosen = [study_named(name).slug for name in (names or list(STUDIES))]
+    if table is not None and not table.resolve().parent.is_dir():
+        raise InputError(f"{table} cannot be written: its folder does not exist")
+    for slug in chosen:
+        console.print(f"[bold]{slug}[/]")
+        folder = out / default_folder(slug, scale).name
+        outcome = run_study(
+            slug, scale, folder, tell=lambda text: console.print(f"[dim]{escape(text)}[/]")
+        )
+        _show(outcome, console)
+        rows += claims_json(outcome.study, outcome.verdicts)
+        holds &= outcome.holds
+    if table is not None:
+        from thalweg.trajectory.store import replace, writing
+
+        with writing(table):
+            replace(table, json.dumps(rows, indent=1).encode())
+    held = sum(row["verdict"] == "reproduced" for row in rows)
+    console.print(f"{held} of {len(rows)} claims reproduced")
+    if not holds:
+        raise typer.Exit(1)
+
+
+@app.command("report")
+def report(
+    folder: Annotated[Path, typer.Argument(help="A run folder.")],
+    figures: Annotated[
+        str,
+        typer.Option(help="Also export the figures: svg, pdf, png (several with commas)."),
+    ] = "",
+) -> None:
+    """Rebuild the pages of a run folder from its stored results alone."""
+    from thalweg.report import build, build_index, export_figures
+
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder; give a run folder, as in runs/demo")
+    console = _console()
+    console.print(f"Report: {escape(str(build(folder).resolve()))}")
+    if figures:
+        for path in export_figures(folder, [f.strip() for f in figures.split(",") if f.strip()]):
+            console.print(f"Figure: {escape(str(path))}")
+    build_index(folder.resolve().parent)
+
+
+def _show(outcome: Any, console: Console) -> None:
+    table = Table(box=None, pad_edge=False)
+    for heading in ("", "claim", "measured", "expected", "tolerance", "statement"):
+        table.add_column(heading, overflow="fold")
+    for verdict in outcome.verdicts:
+        check = verdict.check
+        cells = (_short(check.measured), _short(check.expected), _short(check.tolerance)) if check else ("",) * 3
+        surprise = "" if verdict.word == "reproduced" else f" [yellow]({escape(_why(verdict))})[/]"
+        table.add_row(
+            _SIGNS[verdict.word], verdict.claim.id, *map(escape, cells),
+            escape(verdict.claim.statement) + surprise,
+        )  # fmt: skip
+    console.print(table)
+
+
+def _why(verdict: Any) -> str:
+    parts = (verdict.word, verdict.note, verdict.check.reason if verdict.check else "", verdict.claim.because)
+    return "; ".join(part for part in parts if part)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; bad input is one sentence and exit code 2."""
+    try:
+        code = app(arguments, standalone_mode=False)
+    except InputError as error:
+        _complain(str(error))
+        sys.exit(2)
+    except (KeyboardInterrupt, typer.Abort) as error:
+        _complain(str(error) or "stopped")
+        sys.exit(130)
+    except _USAGE as error:
+        _complain(error.format_message())
+        sys.exit(2)
+    except BrokenPipeError:
+        sys.exit(1)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _complain(sentence: str) -> None:
+    text = sentence.strip().rstrip(".")
+    print(f"thalweg: {text}.", file=sys.stderr)
