@@ -54,7 +54,8 @@ def along_flow(
         table = xr.concat(
             tables, dim="path", join="inner", data_vars="all", coords="minimal", compat="override"
         ).max("path")
-        table = table.where(np.isfinite(table.to_array()).all("variable"), drop=True)
+        known = xr.apply_ufunc(np.isfinite, table.to_array()).all("variable")
+        table = table.where(known, drop=True)
         if table.sizes["time"] < 3 or float(table["time"][0]) != 0.0:
             continue
         certificate = euler.euler_certificate(

@@ -146,7 +146,9 @@ def compare(descent: Trajectory, flow: Trajectory, eps: float = 0.05) -> Compari
     table = distance(descent, flow)
     table = table.merge(_side_by_side(descent, flow, table, step_size), join="exact")
     farthest = table["displacement"].max("time").values
-    allowed = {int(s): max(eps * float(f), 1e-300) for s, f in zip(table["seed"], farthest, strict=True)}
+    allowed = {
+        int(s): max(eps * float(f), 1e-300) for s, f in zip(table["seed"], farthest, strict=True)
+    }
     near = float(table["distance"].max()) <= max(allowed.values())
     certificates = tuple(along_flow(flow, allowed, (descent,) if near else ()))
     table = _with_bound(table, certificates, step_size)
@@ -201,7 +203,14 @@ def _side_by_side(
 ) -> xr.Dataset:
     """The readings of both at the common times, and eta * sharpness / 2."""
     columns = {}
-    wanted = ("loss", "accuracy", "gradient_norm", "sharpness", "smallest_eigenvalue", "evaluations")
+    wanted = (
+        "loss",
+        "accuracy",
+        "gradient_norm",
+        "sharpness",
+        "smallest_eigenvalue",
+        "evaluations",
+    )
     for trajectory, prefix in ((descent, "descent"), (flow, "flow")):
         records = trajectory.dataset.sel(seed=table["seed"].values)
         records = records.sel(time=table["time"].values, method="nearest")

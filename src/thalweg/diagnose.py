@@ -15,13 +15,13 @@ from thalweg.compare import Comparison, compare
 from thalweg.core.errors import InputError, require
 from thalweg.diagnosis_page import diagnosis_page
 from thalweg.models import MLP, parse_model
-from thalweg.problems import Supervised, load, supervised
 from thalweg.probes.probe import Every
+from thalweg.problems import Supervised, load, supervised
 from thalweg.report import build, build_index, write_page
 from thalweg.run import run
 from thalweg.trajectory import Trajectory
 from thalweg.trajectory.provenance import command_line, fingerprint
-from thalweg.trajectory.store import OtherRun, replace, save_dataset, writing
+from thalweg.trajectory.store import OtherRunError, replace, save_dataset, writing
 
 STEPS = 1000  # descent steps, unless a training time is given
 KINKED_TOLERANCE = 1e-3  # nets with kinks: no adaptive solver gets far below this
@@ -137,11 +137,11 @@ def diagnose(
 
     times = descend.clock(steps)
     measured = _probes(problem, smallest_every)
-    options = {"times": times, "probes": measured, "seeds": seeds, "progress": progress}
+    options: dict[str, Any] = {"times": times, "probes": measured, "seeds": seeds, "progress": progress}
     try:
         descent = run(problem, descend, out=folder / "descent.zarr", fresh=fresh, **options)
         flow = run(problem, follow, out=folder / "flow.zarr", fresh=fresh, **options)
-    except OtherRun as error:
+    except OtherRunError as error:
         raise InputError(f"{error} (--fresh on the command line)") from error
     verdict = compare(descent, flow, eps)
     table = verdict.dataset

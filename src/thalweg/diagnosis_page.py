@@ -108,7 +108,9 @@ def _both(variable: str, **options: Any) -> tuple[Series, ...]:
     """A variable of descent and of flow, in the two colours of the page."""
     return (
         Series(TABLE, f"descent_{variable}", label="gradient descent", group="descent", **options),
-        Series(TABLE, f"flow_{variable}", label="gradient flow", group="flow", style="dash", **options),
+        Series(
+            TABLE, f"flow_{variable}", label="gradient flow", group="flow", style="dash", **options
+        ),
     )
 
 
@@ -207,7 +209,10 @@ def _provenance(descent: Trajectory, flow: Trajectory, about: dict[str, Any]) ->
         "seconds of gradient flow with measurements": round(_seconds(flow), 2),
         "precision": about["precision"],
         "seeds": ", ".join(str(s) for s in descent.dataset["seed"].values),
-        **{f"dynamics: {k}": str(v) for k, v in flow.provenance["configuration"]["dynamics"].items()},
+        **{
+            f"dynamics: {k}": str(v)
+            for k, v in flow.provenance["configuration"]["dynamics"].items()
+        },
         **{f"problem: {k}": str(v) for k, v in about.items() if k != "data"},
         **{f"data: {k}": str(v) for k, v in about["data"].items()},
         **{f"version of {k}": v for k, v in record["versions"].items()},

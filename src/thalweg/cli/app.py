@@ -58,9 +58,7 @@ def _derive_compare() -> None:
     from thalweg.diagnose import diagnose
 
     _compare.__signature__ = inspect.Signature(parameters_of(diagnose, "data"))  # type: ignore[attr-defined]
-    _compare.__annotations__ = {
-        p.name: p.annotation for p in parameters_of(diagnose, "data")
-    }
+    _compare.__annotations__ = {p.name: p.annotation for p in parameters_of(diagnose, "data")}
     app.command("compare", help=summary_of(diagnose))(_compare)
 
 
@@ -69,7 +67,7 @@ _derive_compare()
 
 @app.command("studies")
 def studies() -> None:
-    """List the papers: what each asks, minutes it takes, claims reproduced by the last runs here."""
+    """List the papers: what each asks, minutes it takes, claims reproduced by runs here."""
     from thalweg.studies import STUDIES
     from thalweg.studies.runner import default_folder, study_named
 
@@ -96,13 +94,17 @@ def run(
     scale: Annotated[
         str, typer.Option(help="quick (minutes on 2 cores) or full (as the paper ran it).")
     ] = "quick",
-    out: Annotated[Path | None, typer.Option(help="The run folder; runs/<study> by default.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The run folder; runs/<study> by default.")
+    ] = None,
 ) -> None:
     """Rerun one paper: its experiments, its claims, its report. What is done is not redone."""
     from thalweg.studies.runner import run_study
 
     console = _console()
-    outcome = run_study(study, scale, out, tell=lambda text: console.print(f"[dim]{escape(text)}[/]"))
+    outcome = run_study(
+        study, scale, out, tell=lambda text: console.print(f"[dim]{escape(text)}[/]")
+    )
     _show(outcome, console)
     console.print(f"Report: {escape(str(outcome.page.resolve() if outcome.page else ''))}")
 
@@ -110,7 +112,8 @@ def run(
 @app.command("verify")
 def verify(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[STUDY]...", help="Which studies; all by default.")
+        list[str] | None,
+        typer.Argument(metavar="[STUDY]...", help="Which studies; all by default."),
     ] = None,
     scale: Annotated[str, typer.Option(help="quick or full.")] = "quick",
     out: Annotated[Path, typer.Option(help="The folder of the run folders.")] = Path("runs"),
@@ -173,7 +176,11 @@ def _show(outcome: Any, console: Console) -> None:
         table.add_column(heading, overflow="fold")
     for verdict in outcome.verdicts:
         check = verdict.check
-        cells = (_short(check.measured), _short(check.expected), _short(check.tolerance)) if check else ("",) * 3
+        cells = (
+            (_short(check.measured), _short(check.expected), _short(check.tolerance))
+            if check
+            else ("",) * 3
+        )
         surprise = "" if verdict.word == "reproduced" else f" [yellow]({escape(_why(verdict))})[/]"
         table.add_row(
             _SIGNS[verdict.word], verdict.claim.id, *map(escape, cells),
@@ -183,7 +190,12 @@ def _show(outcome: Any, console: Console) -> None:
 
 
 def _why(verdict: Any) -> str:
-    parts = (verdict.word, verdict.note, verdict.check.reason if verdict.check else "", verdict.claim.because)
+    parts = (
+        verdict.word,
+        verdict.note,
+        verdict.check.reason if verdict.check else "",
+        verdict.claim.because,
+    )
     return "; ".join(part for part in parts if part)
 
 

@@ -33,9 +33,7 @@ class Krylov(NamedTuple):
     remainder: Float[Array, ""]
 
 
-def tridiagonalise(
-    product: Product, start: Float[Array, " p"], depth: int, key: Array
-) -> Krylov:
+def tridiagonalise(product: Product, start: Float[Array, " p"], depth: int, key: Array) -> Krylov:
     """Lanczos' tridiagonalisation with full reorthogonalisation (Lanczos 1950).
 
     An invariant subspace (a residual at rounding level) does not end the process: a fresh random
@@ -85,7 +83,8 @@ def missed_fraction(depth: int, dimension: int, failure: float) -> float:
     """How far an extreme Ritz value can be off, as a fraction of the spread of the spectrum.
 
     With probability at least 1 - `failure` over a random start vector,
-    (lambda_max - theta_max) / (lambda_max - lambda_min) <= (ln(1.648 sqrt(p) / failure) / (2k - 1))^2
+    (lambda_max - theta_max) / (lambda_max - lambda_min)
+        <= (ln(1.648 sqrt(p) / failure) / (2k - 1))^2
     for k = `depth` products in p = `dimension` dimensions; the same holds for the smallest.
     Source: Kuczynski and Wozniakowski (1992), theorem 4.2, which is invariant under shifts.
     It is 0 when the Krylov space is the whole space, and never above 1.
@@ -192,6 +191,7 @@ def track_largest(
     width = min(width, max(p // b, 1))
     n = width * b
     keep = min(2 * b, n - b) if n > b else 0
+
     def orthonormal(new: Array, basis: Array) -> tuple[Array, Array]:
         """New rows against the basis and one another; a dependent row becomes zero."""
         rows: list[Array] = []
@@ -238,7 +238,18 @@ def track_largest(
         lengths = jnp.linalg.norm(residual, axis=1)
         spent = products + jnp.sum(living).astype(jnp.int32)
         stuck = ~jnp.any(living)
-        return basis, images, alive, residual, filled + b, spent, values[:b], lengths, vectors, stuck
+        return (
+            basis,
+            images,
+            alive,
+            residual,
+            filled + b,
+            spent,
+            values[:b],
+            lengths,
+            vectors,
+            stuck,
+        )
 
     def unfinished(carry: tuple) -> Array:
         products, values, lengths, stuck = carry[5], carry[6], carry[7], carry[9]

@@ -6,8 +6,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 Params = Any  # any pytree of arrays
 
@@ -46,3 +47,18 @@ def size(tree: Params) -> int:
 def lane(tree: Params, index: int) -> Params:
     """One entry of the leading axis of every leaf."""
     return jax.tree.map(lambda leaf: leaf[index], tree)
+
+
+def entries(tree: Params, name: str) -> Bool[np.ndarray, " p"]:
+    """Which entries of `flatten(tree)` belong to leaves under the key `name`; leaves may be shapes.
+
+    Args:
+        tree: Parameters whose leaves sit under dictionary keys, as `{"weight": ..., "bias": ...}`.
+        name: The key, as "weight".
+    """
+
+    def mark(path: tuple[Any, ...], leaf: Any) -> np.ndarray:
+        return np.full(leaf.size, getattr(path[-1], "key", None) == name)
+
+    marked = jax.tree.leaves(jax.tree_util.tree_map_with_path(mark, tree))
+    return np.concatenate([np.zeros(0, bool), *marked])

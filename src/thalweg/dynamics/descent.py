@@ -128,7 +128,7 @@ class OptaxDescent(Discrete):
 
 def gradient_descent(step_size: float | Array) -> GradientDescent:
     """Gradient descent with a constant step size; see `GradientDescent`."""
-    return GradientDescent(step_size)
+    return GradientDescent(step_size_array(step_size))
 
 
 def optax_dynamics(
@@ -143,6 +143,5 @@ def optax_dynamics(
         step_size: Training time per step, usually the learning rate; a schedule is summed.
         name: For tables and legends.
     """
-    if not callable(step_size):
-        step_size = step_size_array(step_size)
-    return OptaxDescent(optax.with_extra_args_support(transform), step_size, name)
+    size = step_size if callable(step_size) else step_size_array(step_size)
+    return OptaxDescent(optax.with_extra_args_support(transform), size, name)

@@ -73,7 +73,7 @@ class GradientFlow(Continuous):
         tolerances = self.rtol * jnp.asarray([1.0, COARSER])
         # A map, not a vmap: each path stops when it is there, and the gradient is inlined once.
         both = jax.lax.map(
-            lambda lane: self._advance(problem, *lane, until, most_steps),
+            lambda lane: self._advance(problem, lane[0], lane[1], until, most_steps),
             (state.memory, tolerances),
         )
         fine = tree.lane(both, 0)
@@ -95,7 +95,7 @@ class GradientFlow(Continuous):
     def _pieces(
         self, problem: Problem, params: Params, rtol: Array
     ) -> tuple[diffrax.ODETerm, diffrax.AbstractSolver, diffrax.PIDController]:
-        def downhill(t: Array, y: Params, args: Any) -> Params:
+        def downhill(t: Any, y: Params, args: Any) -> Params:
             return jax.tree.map(jnp.negative, jax.grad(problem.objective)(y))
 
         # One global scale: a weight crossing zero must not be asked for digits it has not got.
@@ -115,7 +115,7 @@ class GradientFlow(Continuous):
         return Path(
             params=params,
             time=zero,
-            proposal=first - zero,
+            proposal=jnp.asarray(first - zero),
             steps=jnp.zeros((), jnp.int64),
             attempts=jnp.zeros((), jnp.int64),
             result=jnp.asarray(int(Result.OK), jnp.int32),
@@ -129,6 +129,7 @@ class GradientFlow(Continuous):
     ) -> Path:
         term, solver, control = self._pieces(problem, path.params, rtol)
         order = solver.error_order(term)
+        assert order is not None  # every solver of the registry has an embedded error
         limit = path.attempts + most_steps
 
         def unfinished(path: Path) -> Array:
@@ -148,7 +149,9 @@ class GradientFlow(Continuous):
             )
             proposal = stop - start
             # A step shortened to meet a mark says nothing against the longer one proposed.
-            proposal = jnp.where(keep, jnp.maximum(proposal, path.proposal * (length < path.proposal)), proposal)
+            proposal = jnp.where(
+                keep, jnp.maximum(proposal, path.proposal * (length < path.proposal)), proposal
+            )
 
             def kept(new: Any, old: Any) -> Any:
                 return jax.tree.map(lambda a, b: jnp.where(keep, a, b), new, old)
@@ -183,4 +186,4 @@ def gradient_flow(rtol: float = 1e-6, solver: str = "tsit5") -> GradientFlow:
     """
     if not 0 < rtol <= 0.1:
         raise InputError(f"rtol came as {rtol}; give a number in (0, 0.1], as in 1e-6")
-    return GradientFlow(rtol, solver)
+    return GradientFlow(jnp.asarray(rtol), solver)

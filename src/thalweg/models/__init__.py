@@ -1,6 +1,6 @@
 """Networks as pairs of pure functions, with their papers' scalings."""
 
-from thalweg.models.convolutional import Convolution, ConvNet
+from thalweg.models.convolutional import ConvNet, Convolution
 from thalweg.models.dense import MLP, layer_weights, linear, mlp
 from thalweg.models.initialisers import INITIALISERS
 from thalweg.models.model import ACTIVATIONS, Activation, Applied, Model, activation, from_equinox

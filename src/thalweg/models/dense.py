@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import equinox as eqx
@@ -45,7 +46,7 @@ class MLP(Model):
         draw = INITIALISERS[self.initialiser]
         widths = (_flat(inputs), *self.hidden, outputs)
         layers = []
-        for j, (wide, out) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+        for j, (wide, out) in enumerate(pairwise(widths)):
             weight = self.gain * draw(jax.random.fold_in(key, j), (out, wide), dtype)
             layer = {"weight": weight.astype(dtype)}
             if self.bias:
@@ -86,9 +87,7 @@ def mlp(
     return MLP(tuple(hidden), activation, bias, initialiser, gain)
 
 
-def linear(
-    hidden: Sequence[int], *, initialiser: str = "xavier-uniform", gain: float = 1.0
-) -> MLP:
+def linear(hidden: Sequence[int], *, initialiser: str = "xavier-uniform", gain: float = 1.0) -> MLP:
     """A deep linear network x -> W_n ... W_1 x without biases."""
     return MLP(tuple(hidden), "linear", False, initialiser, gain)
 

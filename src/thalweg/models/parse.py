@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from thalweg.core.errors import InputError, choose
-from thalweg.models.convolutional import Convolution, ConvNet
+from thalweg.models.convolutional import ConvNet, Convolution
 from thalweg.models.dense import MLP
 from thalweg.models.model import Model
 
@@ -13,7 +13,7 @@ _LAYER = re.compile(r"(\d+)k(\d+)(?:s(\d+))?(?:p(\d+))?(?:m(\d+))?")
 FORMS = {
     "mlp": "mlp:64-64 (hidden widths)",
     "linear": "linear:20-20 (hidden widths, no activation, no biases)",
-    "conv": "conv:6k5s2p2-16k5s2/120-84 (filters k kernel s stride p padding m max-pool, then dense)",
+    "conv": "conv:6k5s2p2-16k5s2/120-84 (filters, kernel, stride, padding, m max-pool)",
 }
 
 
@@ -35,27 +35,27 @@ def parse_model(
         if kind == "linear":
             return MLP(_widths(layers), "linear", False, initialiser)
         return MLP(_widths(layers), activation, bias, initialiser)
-    except _Malformed:
+    except _MalformedError:
         raise InputError(f"model {text!r} is not of the form {form}") from None
 
 
-class _Malformed(Exception):
+class _MalformedError(Exception):
     pass
 
 
 def _widths(text: str) -> tuple[int, ...]:
     parts = text.split("-") if text else []
     if not all(part.isdigit() and 0 < int(part) <= 100_000 for part in parts):
-        raise _Malformed
+        raise _MalformedError
     return tuple(int(part) for part in parts)
 
 
 def _convolution(text: str) -> Convolution:
     match = _LAYER.fullmatch(text)
     if match is None:
-        raise _Malformed
+        raise _MalformedError
     filters, kernel, stride, padding, pool = (int(g) if g else None for g in match.groups())
     layer = Convolution(filters or 0, kernel or 0, stride or 1, padding or 0, pool or 1)
     if min(layer.filters, layer.kernel) < 1:
-        raise _Malformed
+        raise _MalformedError
     return layer

@@ -110,9 +110,7 @@ class SmallestEigenvalue(Probe):
         return Reading(found.value, error, code), found.vector
 
 
-def sharpness(
-    tolerance: float = 1e-2, recheck: int = 25, most_products: int = 200
-) -> Sharpness:
+def sharpness(tolerance: float = 1e-2, recheck: int = 25, most_products: int = 200) -> Sharpness:
     """Largest Hessian eigenvalue; see `Sharpness`."""
     return Sharpness(tolerance, recheck, most_products)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import jax.numpy as jnp
@@ -19,7 +20,7 @@ def matrices(params: Params, what: str) -> list[Array]:
     """The weight matrices of a dense net, or a sentence if the parameters are not one's."""
     try:
         weights = layer_weights(params)
-        chained = all(a.shape[0] == b.shape[1] for a, b in zip(weights, weights[1:], strict=False))
+        chained = all(a.shape[0] == b.shape[1] for a, b in pairwise(weights))
         if chained and all(w.ndim == 2 for w in weights):
             return weights
     except (KeyError, TypeError, AttributeError, IndexError):
@@ -47,7 +48,7 @@ class Balancedness(Probe):
             raise InputError("balancedness compares adjacent layers; this net has only one")
         gaps = [
             jnp.linalg.norm(after.T @ after - before @ before.T)
-            for before, after in zip(weights[:-1], weights[1:], strict=True)
+            for before, after in pairwise(weights)
         ]
         return exact(jnp.stack(gaps)), ()
 

@@ -66,14 +66,14 @@ def every(period: int, probe: Probe) -> Every:
     return Every(probe, period)
 
 
-def measure(
-    problem: Problem, params: Params, probe: Probe, key: Array | int = 0
-) -> Reading:
+def measure(problem: Problem, params: Params, probe: Probe, key: Array | int = 0) -> Reading:
     """Measure one probe once, outside any run."""
     if isinstance(key, int):
         key = jax.random.key(key)
     moment = Moment(jax.numpy.zeros((), int), key)
-    reading, _ = eqx.filter_jit(probe.measure)(problem, params, probe.start(problem, params), moment)
+    reading, _ = eqx.filter_jit(probe.measure)(
+        problem, params, probe.start(problem, params), moment
+    )
     return reading
 
 

@@ -12,11 +12,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import zoom
 
 from thalweg.core.errors import InputError, require, unknown
 from thalweg.problems.data import Data, chosen_rows, from_arrays, row_rule
 
 CLASSES = tuple("0123456789")
+SIDE = 8  # of the bundled digits
 MNIST_MEAN, MNIST_STD = 0.1307, 0.3081  # of pixel / 255 over the 60000 training images
 IDX_STEMS = {"train": "train", "test": "t10k"}
 
@@ -26,6 +28,7 @@ def digits(
     standardize: str = "global",
     every: int | None = None,
     image: bool = False,
+    size: int = SIDE,
 ) -> Data:
     """The 1797 handwritten digits of 8x8 pixels that scikit-learn bundles.
 
@@ -37,18 +40,24 @@ def digits(
         samples: Number of images, balanced over the classes by `chosen_rows`.
         standardize: "global", "feature" or "none".
         every: Keep every so-manyth image, before `samples`; 9 leaves 200.
-        image: Shape (n, 1, 8, 8) instead of (n, 64).
+        image: Shape (n, 1, size, size) instead of (n, size^2).
+        size: Side of the images; other than 8 they are resampled linearly, before standardising.
 
     Raises:
-        InputError: If `samples` or `every` is out of range, or `standardize` unknown.
+        InputError: If `samples`, `every` or `size` is out of range, or `standardize` unknown.
 
     Source: Alpaydin and Kaynak (1998), Optical Recognition of Handwritten Digits, UCI, test part.
     """
     from sklearn.datasets import load_digits  # slow to import, needed by these data only
 
+    require(2 <= size <= 1024, f"size is {size}; give a side from 2 to 1024 pixels.")
     bundled = load_digits()
+    pixels, source = bundled.images / 16.0, "sklearn.datasets.load_digits, pixel / 16"
+    if size != SIDE:
+        pixels = zoom(pixels, (1, size / SIDE, size / SIDE), order=1)
+        source += f", resampled linearly to {size}x{size}"
     data = from_arrays(
-        bundled.data / 16.0,
+        pixels.reshape(len(pixels), -1),
         bundled.target,
         name="digits",
         task="classification",
@@ -56,9 +65,9 @@ def digits(
         samples=samples,
         every=every,
         classes=CLASSES,
-        description={"source": "sklearn.datasets.load_digits, pixel / 16"},
+        description={"source": source},
     )
-    return _shaped(data, (8, 8)) if image else data
+    return _shaped(data, (size, size)) if image else data
 
 
 def mnist(

@@ -157,9 +157,7 @@ def supervised(
     if not isinstance(data, Data):
         inputs, targets = data
         data = Data.of(np.asarray(inputs), np.asarray(targets))
-    require(
-        reduction in REDUCTIONS, f"reduction {reduction!r} is not known; allowed: mean, sum"
-    )
+    require(reduction in REDUCTIONS, f"reduction {reduction!r} is not known; allowed: mean, sum")
     require(
         precision in PRECISIONS,
         f"precision {precision!r} is not known; allowed: {', '.join(PRECISIONS)}",

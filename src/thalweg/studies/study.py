@@ -16,7 +16,7 @@ from thalweg.problems import Problem
 from thalweg.report.spec import Figure
 from thalweg.run import run
 from thalweg.trajectory import Trajectory
-from thalweg.trajectory.store import OtherRun
+from thalweg.trajectory.store import OtherRunError
 
 SCALES = ("quick", "full")
 
@@ -49,7 +49,7 @@ class Lab:
         out = None if self.folder is None else self.folder / f"{name}.zarr"
         try:
             return run(problem, dynamics, out=out, progress=self.progress, **options)
-        except OtherRun:  # the study has changed since; its folder is its own
+        except OtherRunError:  # the study has changed since; its folder is its own
             return run(problem, dynamics, out=out, fresh=True, progress=self.progress, **options)
 
 

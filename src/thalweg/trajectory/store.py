@@ -32,7 +32,7 @@ class StoreError(InputError):
     """A store that cannot be read or written, told in one sentence."""
 
 
-class OtherRun(StoreError):
+class OtherRunError(StoreError):
     """A store that holds a run of another configuration than the one asked for."""
 
 
@@ -153,7 +153,8 @@ class ZarrStore:
     def commit(self, count: int, leaves: Sequence[np.ndarray], note: dict[str, Any]) -> None:
         with writing(self.path):
             buffer = io.BytesIO()
-            np.savez(buffer, **{f"leaf_{i}": leaf for i, leaf in enumerate(leaves)})
+            named: dict[str, Any] = {f"leaf_{i}": leaf for i, leaf in enumerate(leaves)}
+            np.savez(buffer, **named)
             content = buffer.getvalue()
             name = f"state-{count}.npz"
             replace(self.resume / name, content)

@@ -50,7 +50,9 @@ class Trajectory:
             InputError: If nothing of that name was measured.
         """
         if name not in self.dataset or f"{name}_result" not in self.dataset:
-            measured = [str(v)[: -len("_result")] for v in self.dataset if str(v).endswith("_result")]
+            measured = [
+                str(v)[: -len("_result")] for v in self.dataset if str(v).endswith("_result")
+            ]
             raise InputError(unknown(name, measured, "measured variable"))
         parts = (self.dataset[name + suffix].values for suffix in ("", "_error", "_result"))
         return Reading(*parts)

@@ -1,0 +1,281 @@
+"""The compiled chunks of a run, and the loop that strings them together.
+
+Between chunks, and only there: probes, the store, progress, checks for divergence, Ctrl-C.
+Randomness comes from keys that are functions of (seed, step) and (seed, record), so a resumed
+run gives the same bits as one never interrupted.
+"""
+
+from __future__ import annotations
+
+import time as clock
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from thalweg.core import tree
+from thalweg.core.result import Reading, Result, tree_finite
+from thalweg.dynamics.dynamics import Continuous, Discrete, Dynamics, State
+from thalweg.probes.probe import Every, Moment, Probe
+from thalweg.problems.problem import Problem
+from thalweg.trajectory.store import Store, StoreError, ZarrStore
+
+CHUNK_SECONDS = 0.5  # how long the loop may be deaf to Ctrl-C
+COMMIT_SECONDS = 2.0  # how much work a kill may cost
+SOLVER_STEPS = 200  # solver steps per call of a continuous dynamics
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C, with a sentence on how to go on."""
+
+
+class Marks(NamedTuple):
+    """When to record: training times, and the step counts behind them for discrete dynamics."""
+
+    times: np.ndarray
+    steps: np.ndarray | None
+
+
+class Loop:
+    """One run in progress."""
+
+    def __init__(
+        self,
+        problem: Problem,
+        dynamics: Dynamics,
+        schedule: Sequence[Every],
+        marks: Marks,
+        keys: Array,
+        lanes: str,
+        parameters: bool,
+        store: Store,
+    ) -> None:
+        self.problem, self.dynamics, self.schedule = problem, dynamics, schedule
+        self.marks, self.keys, self.lanes = marks, keys, lanes
+        self.parameters, self.store = parameters, store
+        self.pending: list[dict[str, np.ndarray]] = []
+        self.seconds, self.pace = 0.0, 16
+
+    def resume(self, states: State, memories: Any, done: bool) -> None:
+        """Start at record 0, or where the store's checkpoint stands."""
+        self.states, self.memories, self.next, self.over = states, memories, 0, False
+        if not done:
+            return
+        assert isinstance(self.store, ZarrStore)
+        mark, leaves = self.store.committed(), self.store.state()
+        if leaves is None:
+            return
+        like, structure = jax.tree.flatten((states, memories))
+        if len(like) != len(leaves):
+            raise StoreError(f"the checkpoint of {self.store.path} is of another shape of run")
+        arrays = [jnp.asarray(b, a.dtype) for a, b in zip(like, leaves, strict=True)]
+        self.states, self.memories = jax.tree.unflatten(structure, arrays)
+        self.next = mark["records"]
+        self.seconds = mark["note"]["seconds"]
+        self.over = mark["note"]["finished"]
+
+    def go(self, report: Callable[[float, str], None]) -> None:
+        """Record every mark that is left."""
+        count, last = len(self.marks.times), max(float(self.marks.times[-1]), 1e-300)
+        begun = flushed = clock.perf_counter()
+        spent = self.seconds
+        try:
+            while self.next < count and not self.over:
+                states = self.advance(
+                    lambda t: report(t / last, f"training time {t:.4g} of {last:.4g}")
+                )
+                self.record(states)
+                report(
+                    float(self.marks.times[self.next - 1]) / last,
+                    f"record {self.next} of {count}",
+                )
+                now = clock.perf_counter()
+                self.seconds = spent + now - begun
+                self.over = self.next == count or bool(
+                    (np.asarray(states.result) >= Result.NONFINITE).all()
+                )
+                if self.over or now - flushed > COMMIT_SECONDS:
+                    self.flush()
+                    flushed = clock.perf_counter()
+        except KeyboardInterrupt:
+            self.flush()
+            where = f"training time {self.marks.times[max(self.next - 1, 0)]:g}"
+            safe = isinstance(self.store, ZarrStore)
+            raise Interrupted(
+                f"stopped at {where}; "
+                + ("give the same command to go on" if safe else "nothing was stored")
+            ) from None
+
+    def advance(self, report: Callable[[float], None]) -> State:
+        """From the last record to the next mark, in chunks that let Ctrl-C in."""
+        states, goal = self.states, self.next
+        if isinstance(self.dynamics, Discrete):
+            assert self.marks.steps is not None
+            target = int(self.marks.steps[goal])
+            here = int(states.step[0])
+            while here < target:
+                chunk = min(self.pace, target - here)
+                begun = clock.perf_counter()
+                states = _steps(
+                    self.problem, self.dynamics, states, self.keys, jnp.asarray(chunk), self.lanes
+                )
+                jax.block_until_ready(states)
+                per_step = (clock.perf_counter() - begun) / chunk
+                self.pace = int(np.clip(CHUNK_SECONDS / per_step, 1, 4 * self.pace))
+                here += chunk
+                report(float(states.time[0]))
+        else:
+            assert isinstance(self.dynamics, Continuous)
+            until = jnp.asarray(self.marks.times[goal])
+            while not bool(np.all(_arrived(states, until))):
+                states = _follow(self.problem, self.dynamics, states, until, self.lanes)
+                report(float(jnp.min(states.time)))
+        return states
+
+    def record(self, states: State) -> None:
+        """Measure what is due at this mark and keep it for the next flush."""
+        due = [i for i, s in enumerate(self.schedule) if self.next % s.period == 0]
+        active = tuple(self.schedule[i].probe for i in due)
+        readings, renewed = _measure(
+            self.problem,
+            active,
+            states.params,
+            tuple(self.memories[i] for i in due),
+            jnp.asarray(self.next),
+            self.keys,
+            self.lanes,
+        )
+        row: dict[str, Any] = {"step": states.step, "evaluations": states.evaluations, "result": states.result}
+        if isinstance(self.dynamics, Continuous):
+            row["path_error"] = _path_errors(self.dynamics, states, self.lanes)
+        if self.parameters:
+            row["parameters"] = _flat(states.params)
+        for probe, reading in zip(active, readings, strict=True):
+            row |= dict(zip(variable_names(probe), reading, strict=True))
+        for i, scheduled in enumerate(self.schedule):
+            if i not in due:
+                missing = np.full(states.step.shape, int(Result.NOT_MEASURED))
+                row[variable_names(scheduled.probe)[2]] = missing
+        self.pending.append({name: np.asarray(value) for name, value in row.items()})
+        memories = list(self.memories)
+        for i, memory in zip(due, renewed, strict=True):
+            memories[i] = memory
+        self.states, self.memories = states, tuple(memories)
+        self.next += 1
+
+    def flush(self) -> None:
+        """Write what is pending, then commit it with the state behind it."""
+        if not self.pending:
+            return
+        first = self.next - len(self.pending)
+        if any(set(row) != set(self.pending[0]) for row in self.pending):
+            # Probes on a slower schedule leave gaps: write row by row.
+            for i, row in enumerate(self.pending):
+                self.store.write(first + i, {k: v[:, None] for k, v in row.items()})
+        else:
+            stacked = {
+                k: np.stack([row[k] for row in self.pending], axis=1) for k in self.pending[0]
+            }
+            self.store.write(first, stacked)
+        leaves = [np.asarray(leaf) for leaf in jax.tree.leaves((self.states, self.memories))]
+        note = {"seconds": self.seconds, "finished": self.over}
+        self.store.commit(self.next, leaves, note)
+        self.pending = []
+
+
+def _over_seeds(function: Callable[..., Any], lanes: str, *arguments: Any) -> Any:
+    """Apply a function of one seed to arguments with a leading seed axis."""
+    if lanes == "vmap":
+        return jax.vmap(function)(*arguments)
+    if lanes == "map":
+        return jax.lax.map(lambda packed: function(*packed), arguments)
+    result = function(*(tree.lane(a, 0) for a in arguments))
+    return jax.tree.map(lambda leaf: leaf[None], result)
+
+
+@eqx.filter_jit
+def start(problem: Problem, dynamics: Dynamics, keys: Array, lanes: str) -> State:
+    """Draw each seed's parameters and put the dynamics at time zero."""
+
+    def one(key: Array) -> State:
+        params = problem.init(jax.random.fold_in(key, 0))
+        state = dynamics.init(problem, params)
+        bad = jnp.maximum(tree_finite(params), tree_finite(problem.objective(params)))
+        return state._replace(result=jnp.maximum(state.result, bad))
+
+    return _over_seeds(one, lanes, keys)
+
+
+@eqx.filter_jit
+def start_probes(problem: Problem, probes: tuple[Probe, ...], params: Any, lanes: str) -> Any:
+    """The probes' memories before the first record, with a leading seed axis."""
+    return _over_seeds(lambda p: tuple(probe.start(problem, p) for probe in probes), lanes, params)
+
+
+@eqx.filter_jit
+def _steps(
+    problem: Problem, dynamics: Discrete, states: State, keys: Array, count: Array, lanes: str
+) -> State:
+    def one(state: State, key: Array) -> State:
+        key = jax.random.fold_in(key, 1)
+
+        def body(_: Array, state: State) -> State:
+            return dynamics.step(problem, state, jax.random.fold_in(key, state.step))[0]
+
+        return jax.lax.fori_loop(0, count, body, state)
+
+    return _over_seeds(one, lanes, states, keys)
+
+
+@eqx.filter_jit
+def _follow(
+    problem: Problem, dynamics: Continuous, states: State, until: Array, lanes: str
+) -> State:
+    def one(state: State) -> State:
+        return dynamics.advance(problem, state, until, jnp.asarray(SOLVER_STEPS))
+
+    return _over_seeds(one, lanes, states)
+
+
+def _arrived(states: State, until: Array) -> np.ndarray:
+    return np.asarray(states.time >= until) | np.asarray(states.result >= Result.NONFINITE)
+
+
+@eqx.filter_jit
+def _measure(
+    problem: Problem,
+    probes: tuple[Probe, ...],
+    params: Any,
+    memories: tuple[Any, ...],
+    record: Array,
+    keys: Array,
+    lanes: str,
+) -> tuple[tuple[Reading, ...], tuple[Any, ...]]:
+    def one(params: Any, memories: tuple[Any, ...], key: Array) -> Any:
+        key = jax.random.fold_in(jax.random.fold_in(key, 2), record)
+        pairs = [
+            probe.measure(problem, params, memory, Moment(record, jax.random.fold_in(key, i)))
+            for i, (probe, memory) in enumerate(zip(probes, memories, strict=True))
+        ]
+        return tuple(r for r, _ in pairs), tuple(m for _, m in pairs)
+
+    return _over_seeds(one, lanes, params, memories, keys)
+
+
+@eqx.filter_jit
+def _path_errors(dynamics: Continuous, states: State, lanes: str) -> Array:
+    return _over_seeds(dynamics.path_error, lanes, states)
+
+
+@jax.jit
+def _flat(params: Any) -> Array:
+    return jax.vmap(tree.flatten)(params)
+
+
+def variable_names(probe: Probe) -> tuple[str, str, str]:
+    """Names of a probe's value, error and result code in the data set."""
+    return probe.name, f"{probe.name}_error", f"{probe.name}_result"

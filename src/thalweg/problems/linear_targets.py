@@ -1,0 +1,157 @@
+"""Deep linear nets against a linear target: squared error through second moments alone.
+
+On any data the squared error 1/2 sum_mu ||y - W x||^2 of a linear map depends on the examples only
+through Sigma_11 = sum x x^T and Sigma_31 = sum y x^T. With T Sigma_11 = Sigma_31 it is
+1/2 tr[(W - T) Sigma_11 (W - T)^T] plus a constant, which is dropped here, so that the least loss
+is zero. Whitened inputs, Sigma_11 = I, make T = Sigma_31.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import reduce
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float
+from numpy.typing import NDArray
+
+from thalweg.core.errors import InputError, require
+from thalweg.core.tree import Params
+from thalweg.models import layer_weights
+from thalweg.models.initialisers import orthogonal
+from thalweg.problems.data import Data
+from thalweg.problems.problem import Function, Problem
+
+
+class Modes(NamedTuple):
+    """A linear map and its singular value decomposition, U diag(s) V^T, from ONE call.
+
+    Attributes:
+        U: Output singular vectors, shape (out, r).
+        s: Singular values, shape (r,).
+        V: Input singular vectors, shape (in, r).
+    """
+
+    U: Array
+    s: Array
+    V: Array
+
+    @property
+    def matrix(self) -> Float[Array, "out in"]:
+        """The map U diag(s) V^T."""
+        return (self.U * self.s) @ self.V.T
+
+
+def modes_of(matrix: ArrayLike) -> Modes:
+    """The singular modes of a matrix (out, in), all min(out, in) of them, descending."""
+    U, s, Vt = jnp.linalg.svd(jnp.asarray(matrix), full_matrices=False)
+    return Modes(U, s, Vt.T)
+
+
+def random_modes(key: Array, s: Sequence[float], outputs: int, inputs: int) -> Modes:
+    """Modes of given singular values in Haar-distributed bases.
+
+    Args:
+        key: Source of randomness.
+        s: Singular values, at most min(outputs, inputs) of them.
+        outputs: Size of the output.
+        inputs: Size of the input.
+
+    Raises:
+        InputError: If there are more singular values than modes.
+    """
+    r = len(s)
+    require(
+        1 <= r <= min(outputs, inputs),
+        f"{r} singular values for a map from {inputs} to {outputs}: give 1 to "
+        f"{min(outputs, inputs)} of them.",
+    )
+    left, right = jax.random.split(key)
+    return Modes(orthogonal(left, (outputs, r)), jnp.asarray(s), orthogonal(right, (inputs, r)))
+
+
+def whitened_modes(data: Data, tolerance: float = 1e-6) -> Modes:
+    """Modes of the input-output correlation (1/n) sum y z^T of whitened inputs z.
+
+    z = Sigma^{-1/2} x in the principal axes of Sigma = (1/n) sum x x^T (not centred), without the
+    axes whose standard deviation is below `tolerance` of the largest. Labels are one-hot, so that
+    the objective of `DeepLinear` on these modes is the mean squared error above its least value.
+
+    Args:
+        data: The examples.
+        tolerance: Relative standard deviation below which an axis is left out.
+    """
+    x = np.asarray(data.inputs).reshape(len(data.inputs), -1)
+    y = np.eye(len(data.classes))[data.targets] if data.classes else np.asarray(data.targets)
+    z, spread, _ = np.linalg.svd(x, full_matrices=False)
+    return modes_of(y.T @ z[:, spread > tolerance * spread[0]] / np.sqrt(len(x)))
+
+
+class DeepLinear(Problem):
+    """f(W_1, ..., W_L) = 1/2 tr[(W - T) C (W - T)^T] with W = W_L ... W_1.
+
+    The product is taken from the output side, so that a gradient costs about 6 L out width^2
+    operations, however many inputs there are. Parameters are as a linear net's,
+    [{"weight": W_1}, ...].
+
+    Attributes:
+        target: T, shape (out, in).
+        correlation: C = Sigma_11, shape (in, in); None for whitened inputs, C = I.
+        draw: Maps a key to [W_1, ..., W_L]; None if starts are given elsewhere.
+    """
+
+    target: Float[Array, "out in"] = eqx.field(converter=jnp.asarray)
+    correlation: Float[Array, "in in"] | None = None
+    draw: Callable[[Array], Sequence[Array]] | None = eqx.field(static=True, default=None)
+
+    def init(self, key: Array) -> Params:
+        if self.draw is None:
+            raise InputError("this deep linear problem has no start of its own: give draw=")
+        return deep_linear_params(self.draw(key))
+
+    def objective(self, params: Params) -> Float[Array, ""]:
+        product = reduce(lambda W, below: W @ below, reversed(layer_weights(params)))
+        gap = product - self.target
+        weighed = gap if self.correlation is None else gap @ self.correlation
+        return jnp.sum(gap * weighed) / 2
+
+    def describe(self) -> dict[str, Any]:
+        return {
+            "kind": "deep linear net",
+            "target": list(self.target.shape),
+            "inputs": "whitened" if self.correlation is None else "correlated",
+        }
+
+
+def deep_linear_params(weights: Sequence[ArrayLike]) -> Params:
+    """Parameters of a linear net from its matrices [W_1, ..., W_L]."""
+    return [{"weight": jnp.asarray(W)} for W in weights]
+
+
+def scalar_chain(L: int, s: float, u0: float) -> Function:
+    """f(w) = 1/2 (w_1 ... w_L - s)^2 from w_l = u0^{1/L}, a deep linear net of width one.
+
+    Args:
+        L: Number of weights, at least 1.
+        s: Target.
+        u0: Product at the start, at least 0.
+
+    Raises:
+        InputError: If L or u0 is out of range.
+    """
+    require(L >= 1 and u0 >= 0, f"a chain of {L} weights from {u0}: give L >= 1 and u0 >= 0.")
+
+    def objective(w: Float[Array, " L"]) -> Float[Array, ""]:
+        return (jnp.prod(w) - s) ** 2 / 2
+
+    return Function(objective, start=jnp.full(L, u0 ** (1 / L)))
+
+
+def whitened_targets(modes: Modes) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Examples (inputs, targets) with Sigma_11 = I and Sigma_31 = U diag(s) V^T."""
+    return np.eye(modes.V.shape[0]), np.asarray(modes.matrix.T)
