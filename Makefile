@@ -23,9 +23,8 @@ help: ## this list
 
 setup: $(VENV)/.installed-test ## install into .venv, with what tests and lint need (once, and when pyproject.toml changes)
 
-demo: $(VENV)/.installed ## gradient descent against gradient flow on real digits, with a report (minutes)
+demo: $(VENV)/.installed ## gradient descent against gradient flow on real digits, with a report (a minute)
 	$(BIN)/thalweg compare digits --model mlp:64-64 --activation tanh --loss cross-entropy --step-size 0.1 --out runs/demo
-	@echo "The report: $(CURDIR)/runs/demo/index.html"
 
 test: setup ## the tests, without the slow ones
 	$(BIN)/python -m pytest -n 2 -m "not slow"

@@ -203,14 +203,8 @@ def _side_by_side(
 ) -> xr.Dataset:
     """The readings of both at the common times, and eta * sharpness / 2."""
     columns = {}
-    wanted = (
-        "loss",
-        "accuracy",
-        "gradient_norm",
-        "sharpness",
-        "smallest_eigenvalue",
-        "evaluations",
-    )
+    wanted = [str(v)[: -len("_result")] for v in flow.dataset if str(v).endswith("_result")]
+    wanted.append("evaluations")
     for trajectory, prefix in ((descent, "descent"), (flow, "flow")):
         records = trajectory.dataset.sel(seed=table["seed"].values)
         records = records.sel(time=table["time"].values, method="nearest")
@@ -220,6 +214,11 @@ def _side_by_side(
                 if name + suffix in records:
                     columns[f"{prefix}_{name}{suffix}"] = records[name + suffix].load()
     for prefix in ("descent", "flow"):
+        smallest = f"{prefix}_smallest_eigenvalue"
+        if smallest in columns:
+            least = columns[smallest] - columns[f"{smallest}_error"]
+            meta = {"units": "loss/parameter^2", "long_name": "least it can be, 99 %"}
+            columns[f"{smallest}_least"] = least.assign_attrs(meta)
         if f"{prefix}_sharpness" in columns:
             for suffix in ("", "_error"):
                 value = step_size / 2 * columns[f"{prefix}_sharpness{suffix}"]

@@ -109,7 +109,11 @@ def _both(variable: str, **options: Any) -> tuple[Series, ...]:
     return (
         Series(TABLE, f"descent_{variable}", label="gradient descent", group="descent", **options),
         Series(
-            TABLE, f"flow_{variable}", label="gradient flow", group="flow", style="dash", **options
+            TABLE,
+            f"flow_{variable}",
+            label="gradient flow",
+            group="flow",
+            **({"style": "dash"} | options),
         ),
     )
 
@@ -163,8 +167,14 @@ def _figures(verdict: Comparison, table: xr.Dataset) -> list[Figure]:
         threshold = 2 / verdict.step_size
         top = float(table["descent_sharpness"].max())
         # A threshold far above the data would press the curves flat.
-        levels = (Level(threshold, "2/eta"),) if threshold < 20 * top else ()
+        levels = (Level(threshold, "2/eta"),) if threshold < 5 * top else ()
         lower = list(_both("smallest_eigenvalue", **each))
+        lower.append(
+            Series(
+                TABLE, "flow_smallest_eigenvalue_least", label="flow: not below, 99 %",
+                style="points", **each,
+            )
+        )  # fmt: skip
         if "flow_smallest_eigenvalue_bound" in table:
             lower.append(
                 Series(TABLE, "flow_smallest_eigenvalue_bound", label="theory: not below", **each)
@@ -175,9 +185,9 @@ def _figures(verdict: Comparison, table: xr.Dataset) -> list[Figure]:
                 "curvature",
                 "Curvature along both",
                 f"Left: sharpness against the threshold of stability 2/eta{far}; bands are "
-                "residuals. Right: smallest Hessian eigenvalue; the bars reach down to where it "
-                "can be, with probability at least 99 %. Its negative part is what lets descent "
-                "leave the flow.",
+                "residuals. Right: smallest Hessian eigenvalue (lines) and how low it can be with "
+                "probability at least 99 % (points). Its negative part is what lets descent leave "
+                "the flow.",
                 (
                     Panel(
                         _both("sharpness", **each), "Sharpness", TIME, "loss/parameter²",
@@ -187,7 +197,34 @@ def _figures(verdict: Comparison, table: xr.Dataset) -> list[Figure]:
                 ),
             )
         )  # fmt: skip
+    if "descent_singular_values" in table:
+        figures.append(_layers(table))
     return figures
+
+
+def _layers(table: xr.Dataset) -> Figure:
+    """Singular values and balancedness of one seed's layers."""
+    seed = int(table["seed"][0])
+    first = {"seed": seed, "layer": 0}
+    values = Series(TABLE, "flow_singular_values", label="flow", select=first, each="rank")
+    panels = [Panel((values,), "Singular values of the first layer", TIME, "parameter")]
+    if "descent_balancedness" in table:
+        pairs = (
+            Series(
+                TABLE, f"{prefix}_balancedness", label=name, select={"seed": seed}, each="pair",
+                group="imbalance", style=style,
+            )
+            for prefix, name, style in (("descent", "descent", "line"), ("flow", "flow", "dash"))
+        )  # fmt: skip
+        panels.append(Panel(tuple(pairs), "Imbalance of adjacent layers", TIME, "parameter²"))
+    return Figure(
+        "layers",
+        "What happens in the layers",
+        f"Seed {seed}. Left: singular values of the first weight matrix along the flow. Right: Frobenius norm "
+        "of W'ᵀW' - WWᵀ for each pair of adjacent layers W, W'; gradient flow conserves the "
+        "matrix itself on deep linear nets, gradient descent only up to the step size.",
+        tuple(panels),
+    )
 
 
 def _positive(table: xr.Dataset, name: str) -> bool:

@@ -149,7 +149,11 @@ class Loop:
             self.keys,
             self.lanes,
         )
-        row: dict[str, Any] = {"step": states.step, "evaluations": states.evaluations, "result": states.result}
+        row: dict[str, Any] = {
+            "step": states.step,
+            "evaluations": states.evaluations,
+            "result": states.result,
+        }
         if isinstance(self.dynamics, Continuous):
             row["path_error"] = _path_errors(self.dynamics, states, self.lanes)
         if self.parameters:

@@ -30,7 +30,7 @@ def parameters_of(function: Callable[..., Any], argument: str) -> list[inspect.P
         if name not in told:
             raise InputError(f"{function.__name__}: the docstring says nothing of {name}")
         kind: Any = typer.Argument if name == argument else typer.Option
-        hint: Any = Annotated[hints[name], kind(help=told[name])]  # type: ignore[valid-type]
+        hint: Any = Annotated[hints[name], kind(help=told[name])]
         derived.append(
             inspect.Parameter(
                 name,

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 def homogeneous_outputs(
     weights: Sequence[Float[Array, "out in"]],
     x: Float[Array, "samples in"],
-    slopes: Float[Array, " 2"] | tuple[float, float],
+    slopes: Sequence[Array | float] | Array,
 ) -> Float[Array, "samples k"]:
     """W_n s(W_{n-1} s(... s(W_1 x))) with s(z) = a max(z, 0) - b max(-z, 0), no biases.
 

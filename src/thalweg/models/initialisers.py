@@ -155,7 +155,8 @@ def decoupled_init(
     )
     for name, basis in (("U", U), ("V", V)):
         tolerance = 100 * r * float(jnp.finfo(basis.dtype).eps)
-        if not np.allclose(basis.T @ basis, np.eye(r), rtol=0.0, atol=tolerance):
+        columns = np.asarray(basis)  # NumPy, so that only the key may be traced by jit or vmap
+        if not np.allclose(columns.T @ columns, np.eye(r), rtol=0.0, atol=tolerance):
             raise InputError(f"the columns of {name} are not orthonormal: take them from an SVD.")
     require(L >= 1, f"the depth is {L}: give at least one weight matrix.")
     widths = [widths] * (L - 1) if isinstance(widths, int) else list(widths)

@@ -18,7 +18,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
-from numpy.typing import NDArray
 
 from thalweg.core.errors import InputError, require
 from thalweg.core.tree import Params
@@ -150,8 +149,3 @@ def scalar_chain(L: int, s: float, u0: float) -> Function:
         return (jnp.prod(w) - s) ** 2 / 2
 
     return Function(objective, start=jnp.full(L, u0 ** (1 / L)))
-
-
-def whitened_targets(modes: Modes) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Examples (inputs, targets) with Sigma_11 = I and Sigma_31 = U diag(s) V^T."""
-    return np.eye(modes.V.shape[0]), np.asarray(modes.matrix.T)

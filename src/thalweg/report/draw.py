@@ -108,6 +108,8 @@ def _traces(
     _colour(series, lines, shared.colours)
     for number, (name, value, data) in enumerate(lines):
         x, y, error = (_values(data, key) for key in ("x", "y", "error"))
+        if panel.y_log:  # a zero lies infinitely far below: a gap, not a plunge
+            y = np.where(np.asarray(y, float) > 0, y, np.nan)
         kept = thin(x, y, log=panel.x_log)
         shared.thinned |= kept.size < y.size
         x, y, error = x[kept], y[kept], error[kept] if error.size else error

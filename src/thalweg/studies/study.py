@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
 from thalweg.claims import Claim
@@ -51,6 +52,11 @@ class Lab:
             return run(problem, dynamics, out=out, progress=self.progress, **options)
         except OtherRunError:  # the study has changed since; its folder is its own
             return run(problem, dynamics, out=out, fresh=True, progress=self.progress, **options)
+
+
+def variable(dims: str | Sequence[str], values: Any, units: str, long_name: str) -> xr.Variable:
+    """A variable of a data set, with its unit and its name in words."""
+    return xr.Variable(dims, np.asarray(values), {"units": units, "long_name": long_name})
 
 
 Experiment = Callable[[Lab], xr.Dataset]

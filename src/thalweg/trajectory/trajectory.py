@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
@@ -54,8 +55,10 @@ class Trajectory:
                 str(v)[: -len("_result")] for v in self.dataset if str(v).endswith("_result")
             ]
             raise InputError(unknown(name, measured, "measured variable"))
-        parts = (self.dataset[name + suffix].values for suffix in ("", "_error", "_result"))
-        return Reading(*parts)
+        value, error, result = (
+            jnp.asarray(self.dataset[name + suffix].values) for suffix in ("", "_error", "_result")
+        )
+        return Reading(value, error, result)
 
     @property
     def parameters(self) -> xr.DataArray:
