@@ -149,6 +149,9 @@ def compare(descent: Trajectory, flow: Trajectory, eps: float = 0.05) -> Compari
     allowed = {
         int(s): max(eps * float(f), 1e-300) for s, f in zip(table["seed"], farthest, strict=True)
     }
+    whole = table["distance"] / np.maximum(table["displacement"].max("time"), 1e-300)
+    meta = {"units": "1", "long_name": "distance over the whole way of the flow"}
+    table = table.assign(share_of_way=whole.assign_attrs(meta))
     near = float(table["distance"].max()) <= max(allowed.values())
     certificates = tuple(along_flow(flow, allowed, (descent,) if near else ()))
     table = _with_bound(table, certificates, step_size)
@@ -248,9 +251,8 @@ def _regime(records: xr.Dataset, allowed: float, diverged: bool) -> str:
     if diverged or finite.size == 0 or finite[-1] > GROWTH * max(abs(finite[0]), 1e-300):
         return "divergent"
     if "descent_stability" in records:
-        stability = records["descent_stability"].values
-        late = stability[len(stability) // 2 :]
-        late = late[np.isfinite(late)]
+        time, stability = records["time"].values, records["descent_stability"].values
+        late = stability[(time >= time[-1] / 2) & np.isfinite(stability)]
         if late.size and np.mean(late >= EDGE) >= EDGE_SHARE:
             return "edge of stability"
     if float(records["distance"].max()) <= allowed:

@@ -149,12 +149,13 @@ def _figures(verdict: Comparison, table: xr.Dataset) -> list[Figure]:
             "How far descent is from the flow",
             "Left: distance between the parameters at equal training time, with the flow's own "
             "error, beside the distance that the flow has travelled from its start. "
-            "Right: their quotient; below the line descent counts as following the flow.",
+            "Right: the distance as a share of the whole way; below the line descent counts as "
+            "following the flow.",
             (
                 Panel(tuple(gaps), "Distance", TIME, "parameter", y_log=True),
                 Panel(
-                    (Series(TABLE, "relative_distance", label="relative distance", **each),),
-                    "Relative distance",
+                    (Series(TABLE, "share_of_way", label="share of the whole way", **each),),
+                    "Distance over the whole way",
                     TIME,
                     "fraction",
                     y_log=True,
@@ -220,9 +221,9 @@ def _layers(table: xr.Dataset) -> Figure:
     return Figure(
         "layers",
         "What happens in the layers",
-        f"Seed {seed}. Left: singular values of the first weight matrix along the flow. Right: Frobenius norm "
-        "of W'ᵀW' - WWᵀ for each pair of adjacent layers W, W'; gradient flow conserves the "
-        "matrix itself on deep linear nets, gradient descent only up to the step size.",
+        f"Seed {seed}. Left: singular values of the first weight matrix along the flow. Right: "
+        "Frobenius norm of W'ᵀW' - WWᵀ for each pair of adjacent layers W, W'; gradient flow "
+        "conserves the matrix itself on deep linear nets, gradient descent only roughly.",
         tuple(panels),
     )
 

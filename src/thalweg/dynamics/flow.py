@@ -149,9 +149,8 @@ class GradientFlow(Continuous):
             )
             proposal = stop - start
             # A step shortened to meet a mark says nothing against the longer one proposed.
-            proposal = jnp.where(
-                keep, jnp.maximum(proposal, path.proposal * (length < path.proposal)), proposal
-            )
+            shortened = keep & (length < path.proposal)
+            proposal = jnp.where(shortened, jnp.maximum(proposal, path.proposal), proposal)
 
             def kept(new: Any, old: Any) -> Any:
                 return jax.tree.map(lambda a, b: jnp.where(keep, a, b), new, old)
@@ -163,7 +162,7 @@ class GradientFlow(Continuous):
                 params=kept(y1, path.params),
                 time=jnp.where(keep, end, path.time),
                 proposal=proposal,
-                steps=path.steps + keep,
+                steps=path.steps + keep.astype(jnp.int64),
                 attempts=path.attempts + 1,
                 result=jnp.where(bad, int(Result.NONFINITE), path.result).astype(jnp.int32),
                 solver_state=kept(solver_state, path.solver_state),

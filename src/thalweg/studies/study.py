@@ -46,8 +46,8 @@ class Lab:
         return self.scale == "full"
 
     def run(self, name: str, problem: Problem, dynamics: Dynamics, **options: Any) -> Trajectory:
-        """`thalweg.run`, stored under `name` in the folder and resumed from there."""
-        out = None if self.folder is None else self.folder / f"{name}.zarr"
+        """`thalweg.run`, stored in the folder under `runs/` and resumed from there."""
+        out = None if self.folder is None else self.folder / "runs" / f"{name}.zarr"
         try:
             return run(problem, dynamics, out=out, progress=self.progress, **options)
         except OtherRunError:  # the study has changed since; its folder is its own

@@ -59,7 +59,7 @@ class Store(Protocol):
         """All committed records."""
 
 
-class MemoryStore:
+class MemoryStore(Store):
     """Records in memory, gone with the process."""
 
     def __init__(
@@ -91,7 +91,7 @@ class MemoryStore:
         return dataset.isel(time=slice(0, self._count))
 
 
-class ZarrStore:
+class ZarrStore(Store):
     """Records in a Zarr group on disk, with checkpoints and an atomic commit mark."""
 
     def __init__(self, path: Path) -> None:
