@@ -274,7 +274,7 @@ def _reasons(
         end = gaps.isel(time=-1)
         told.append(
             f"Distance from the flow at equal time: at most {float(gaps.max()):.3g} "
-            f"(+-{float(table['distance_error'].max()):.1g}), which is {float(worst.max()):.2%} of "
+            f"(+-{float(table['distance_error'].max()):.1g}), which is {100 * float(worst.max()):.3g} % of "
             f"the way that the flow travels ({eps:.0%} counts as following it); "
             f"{float(end.max()):.3g} at the last common time {float(table['time'][-1]):g}."
         )
