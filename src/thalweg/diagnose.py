@@ -23,6 +23,7 @@ from thalweg.trajectory import Trajectory
 from thalweg.trajectory.provenance import command_line, fingerprint
 from thalweg.trajectory.store import OtherRunError, replace, save_dataset, writing
 
+RESUME = "descent.resume"  # what every run folder of ours holds, from the first moment on
 STEPS = 1000  # descent steps, unless a training time is given
 KINKED_TOLERANCE = 1e-4  # nets with kinks: no adaptive solver converges much below a per cent
 
@@ -125,15 +126,17 @@ def diagnose(
     until = STEPS * step_size if until is None else until
     require(np.isfinite(until) and until > 0, f"until came as {until}; give a positive number")
     require(records >= 4, f"records came as {records}; give at least 4")
-    steps = _steps(descend.steps_until(until), records)
+    last = descend.steps_until(until)
+    steps = _steps(last, records)
     require(
-        len(steps) >= 4,
-        f"training time {until:g} holds only {steps[-1]} steps of size {step_size:g}; "
+        last >= 3 and len(steps) >= 4,
+        f"training time {until:g} holds only {last} steps of size {step_size:g}; "
         "ask for a longer time or a smaller step",
     )
     folder = Path("runs") / _folder_name(data, settings) if out is None else Path(out)
     with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+        ours = not folder.is_dir() or not any(folder.iterdir()) or (folder / RESUME).exists()
+    require(ours, f"{folder} is in use for other things; give a new folder, or an empty one")
 
     times = descend.clock(steps)
     measured = _probes(problem, smallest_every)
@@ -190,8 +193,9 @@ def _problem(
     options: dict[str, Any] = {"samples": samples}
     if bundled:
         require(
-            target is None and task == "auto",
-            f"{data} brings its own target; --target and --task are for your own files",
+            target is None and task == "auto" and not standardize,
+            f"{data} brings its own target and scale; target, task and standardize are for your "
+            "own files",
         )
         options["image"] = not isinstance(network, MLP)
     else:
@@ -208,8 +212,9 @@ def _steps(last: int, records: int) -> np.ndarray:
 
     Curvature changes fastest at the start, and the theorem integrates it.
     """
-    even = np.linspace(0, last, max(records // 2, 2) + 1)
-    early = np.geomspace(1, max(last, 1), max(records // 2, 2))
+    half = max(min(records, last) // 2, 2)
+    even = np.linspace(0, last, half + 1)
+    early = np.geomspace(1, max(last, 1), half)
     return np.unique(np.round(np.concatenate([even, early])).astype(int))
 
 

@@ -8,7 +8,7 @@ run gives the same bits as one never interrupted.
 from __future__ import annotations
 
 import time as clock
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -40,8 +40,36 @@ class Marks(NamedTuple):
     steps: np.ndarray | None
 
 
+class Progress(NamedTuple):
+    """How far a run is. Replaced as a whole, so that Ctrl-C never meets one half done.
+
+    Attributes:
+        states: The dynamics at the last record.
+        memories: The probes' memories after it.
+        next: The number of records taken.
+        pending: The last of them, not yet in the store.
+    """
+
+    states: State
+    memories: tuple[Any, ...]
+    next: int
+    pending: tuple[Mapping[str, np.ndarray], ...]
+
+
 class Loop:
-    """One run in progress."""
+    """One run in progress.
+
+    Args:
+        problem: What is trained.
+        dynamics: What moves the parameters.
+        schedule: What to measure, and how often.
+        marks: When to record.
+        keys: One key per seed.
+        lanes: How seeds share the machine: see `_over_seeds`.
+        blank: The row of a record at which nothing is measured, by variable, (seed, ...).
+        store: Where records go.
+        at: Where the run stands before record 0; see `resume`.
+    """
 
     def __init__(
         self,
@@ -51,32 +79,35 @@ class Loop:
         marks: Marks,
         keys: Array,
         lanes: str,
-        parameters: bool,
+        blank: Mapping[str, np.ndarray],
         store: Store,
+        at: Progress,
     ) -> None:
         self.problem, self.dynamics, self.schedule = problem, dynamics, schedule
         self.marks, self.keys, self.lanes = marks, keys, lanes
-        self.parameters, self.store = parameters, store
-        self.pending: list[dict[str, np.ndarray]] = []
+        self.blank, self.store, self.at = blank, store, at
         self.seconds, self.pace = 0.0, 16
 
-    def resume(self, states: State, memories: Any, done: bool) -> None:
-        """Start at record 0, or where the store's checkpoint stands."""
-        self.states, self.memories, self.next, self.over = states, memories, 0, False
-        if not done:
-            return
-        assert isinstance(self.store, ZarrStore)
-        mark, leaves = self.store.committed(), self.store.state()
+    def resume(self, store: ZarrStore) -> None:
+        """Go on from the store's last commit."""
+        mark, leaves = store.committed(), store.state()
         if leaves is None:
             return
-        like, structure = jax.tree.flatten((states, memories))
-        if len(like) != len(leaves):
-            raise StoreError(f"the checkpoint of {self.store.path} is of another shape of run")
+        like, structure = jax.tree.flatten((self.at.states, self.at.memories))
+        if [a.shape for a in like] != [b.shape for b in leaves]:
+            raise StoreError(
+                f"the checkpoint of {store.path} is of another shape of run; ask for a fresh run"
+            )
         arrays = [jnp.asarray(b, a.dtype) for a, b in zip(like, leaves, strict=True)]
-        self.states, self.memories = jax.tree.unflatten(structure, arrays)
-        self.next = mark["records"]
+        states, memories = jax.tree.unflatten(structure, arrays)
+        self.at = Progress(states, memories, mark["records"], ())
         self.seconds = mark["note"]["seconds"]
-        self.over = mark["note"]["finished"]
+
+    @property
+    def over(self) -> bool:
+        """Whether every mark is recorded, or every seed has diverged."""
+        diverged = bool((np.asarray(self.at.states.result) >= Result.NONFINITE).all())
+        return self.at.next == len(self.marks.times) or diverged
 
     def go(self, report: Callable[[float, str], None]) -> None:
         """Record every mark that is left."""
@@ -84,26 +115,21 @@ class Loop:
         begun = flushed = clock.perf_counter()
         spent = self.seconds
         try:
-            while self.next < count and not self.over:
+            while not self.over:
                 states = self.advance(
                     lambda t: report(t / last, f"training time {t:.4g} of {last:.4g}")
                 )
                 self.record(states)
-                report(
-                    float(self.marks.times[self.next - 1]) / last,
-                    f"record {self.next} of {count}",
-                )
+                taken = self.at.next
+                report(float(self.marks.times[taken - 1]) / last, f"record {taken} of {count}")
                 now = clock.perf_counter()
                 self.seconds = spent + now - begun
-                self.over = self.next == count or bool(
-                    (np.asarray(states.result) >= Result.NONFINITE).all()
-                )
                 if self.over or now - flushed > COMMIT_SECONDS:
                     self.flush()
                     flushed = clock.perf_counter()
         except KeyboardInterrupt:
             self.flush()
-            where = f"training time {self.marks.times[max(self.next - 1, 0)]:g}"
+            where = f"training time {self.marks.times[max(self.at.next - 1, 0)]:g}"
             safe = isinstance(self.store, ZarrStore)
             raise Interrupted(
                 f"stopped at {where}; "
@@ -112,7 +138,7 @@ class Loop:
 
     def advance(self, report: Callable[[float], None]) -> State:
         """From the last record to the next mark, in chunks that let Ctrl-C in."""
-        states, goal = self.states, self.next
+        states, goal = self.at.states, self.at.next
         if isinstance(self.dynamics, Discrete):
             assert self.marks.steps is not None
             target = int(self.marks.steps[goal])
@@ -138,57 +164,47 @@ class Loop:
 
     def record(self, states: State) -> None:
         """Measure what is due at this mark and keep it for the next flush."""
-        due = [i for i, s in enumerate(self.schedule) if self.next % s.period == 0]
+        at = self.at
+        due = [i for i, s in enumerate(self.schedule) if at.next % s.period == 0]
         active = tuple(self.schedule[i].probe for i in due)
         readings, renewed = _measure(
             self.problem,
             active,
             states.params,
-            tuple(self.memories[i] for i in due),
-            jnp.asarray(self.next),
+            tuple(at.memories[i] for i in due),
+            jnp.asarray(at.next),
             self.keys,
             self.lanes,
         )
         row: dict[str, Any] = {
+            **self.blank,
             "step": states.step,
             "evaluations": states.evaluations,
             "result": states.result,
         }
         if isinstance(self.dynamics, Continuous):
             row["path_error"] = _path_errors(self.dynamics, states, self.lanes)
-        if self.parameters:
+        if "parameters" in self.blank:
             row["parameters"] = _flat(states.params)
         for probe, reading in zip(active, readings, strict=True):
             row |= dict(zip(variable_names(probe), reading, strict=True))
-        for i, scheduled in enumerate(self.schedule):
-            if i not in due:
-                missing = np.full(states.step.shape, int(Result.NOT_MEASURED))
-                row[variable_names(scheduled.probe)[2]] = missing
-        self.pending.append({name: np.asarray(value) for name, value in row.items()})
-        memories = list(self.memories)
+        memories = list(at.memories)
         for i, memory in zip(due, renewed, strict=True):
             memories[i] = memory
-        self.states, self.memories = states, tuple(memories)
-        self.next += 1
+        kept = {name: np.asarray(value) for name, value in row.items()}
+        self.at = Progress(states, tuple(memories), at.next + 1, (*at.pending, kept))
 
     def flush(self) -> None:
         """Write what is pending, then commit it with the state behind it."""
-        if not self.pending:
+        at = self.at
+        if not at.pending:
             return
-        first = self.next - len(self.pending)
-        if any(set(row) != set(self.pending[0]) for row in self.pending):
-            # Probes on a slower schedule leave gaps: write row by row.
-            for i, row in enumerate(self.pending):
-                self.store.write(first + i, {k: v[:, None] for k, v in row.items()})
-        else:
-            stacked = {
-                k: np.stack([row[k] for row in self.pending], axis=1) for k in self.pending[0]
-            }
-            self.store.write(first, stacked)
-        leaves = [np.asarray(leaf) for leaf in jax.tree.leaves((self.states, self.memories))]
+        rows = {name: np.stack([row[name] for row in at.pending], axis=1) for name in self.blank}
+        self.store.write(at.next - len(at.pending), rows)
+        leaves = [np.asarray(leaf) for leaf in jax.tree.leaves((at.states, at.memories))]
         note = {"seconds": self.seconds, "finished": self.over}
-        self.store.commit(self.next, leaves, note)
-        self.pending = []
+        self.store.commit(at.next, leaves, note)
+        self.at = at._replace(pending=())
 
 
 def _over_seeds(function: Callable[..., Any], lanes: str, *arguments: Any) -> Any:

@@ -15,24 +15,37 @@ import numpy as np
 from thalweg import probes as probe_shelf
 from thalweg.core import tree
 from thalweg.core.errors import InputError, require
-from thalweg.driver import Interrupted, Loop, Marks, start, start_probes, variable_names
+from thalweg.core.result import Result
+from thalweg.driver import (
+    Interrupted,
+    Loop,
+    Marks,
+    Progress,
+    start,
+    start_probes,
+    variable_names,
+)
 from thalweg.dynamics.dynamics import Continuous, Discrete, Dynamics, State
 from thalweg.probes.probe import Every, Moment, Probe
 from thalweg.problems.problem import Problem
 from thalweg.progress import watched
 from thalweg.trajectory.provenance import digest, provenance
 from thalweg.trajectory.store import (
+    FILL,
     MemoryStore,
     OtherRunError,
     Store,
     StoreError,
     Variable,
     ZarrStore,
+    writing,
 )
 from thalweg.trajectory.trajectory import Trajectory
 
 # Above this many parameters times examples one seed keeps the machine busy by itself.
 BUSY = 200_000
+# What the digests of a configuration stand for.
+DIGESTS = {"digest": "data", "start": "initial parameters", "records": "times of the records"}
 
 
 def run(
@@ -112,9 +125,12 @@ def run(
             "time": ("time", marks.times, {"long_name": "training time", "units": "step size"}),
         }
         attrs = {"dynamics": dynamics.name, "provenance": json.dumps(record_of, default=str)}
-        store, done = _open(out, fresh, variables, coords, attrs, record_of["fingerprint"])
-        loop = Loop(problem, dynamics, schedule, marks, keys, lanes, parameters, store)
-        loop.resume(states, memories, done)
+        at = Progress(states, memories, 0, ())
+        blank = _blank(variables, len(labels))
+        store, done = _open(out, fresh, variables, coords, attrs)
+        loop = Loop(problem, dynamics, schedule, marks, keys, lanes, blank, store, at)
+        if done and isinstance(store, ZarrStore):
+            loop.resume(store)
         with watched(dynamics.name, progress) as meter:
             loop.go(meter.update)
     return Trajectory(store.dataset())
@@ -213,13 +229,24 @@ def _variables(
     return variables
 
 
+def _blank(variables: list[Variable], seeds: int) -> dict[str, np.ndarray]:
+    """A record at which nothing was measured."""
+    return {
+        v.name: np.full(
+            (seeds, *v.shape),
+            int(Result.NOT_MEASURED) if v.name.endswith("_result") else FILL[v.dtype.kind],
+            v.dtype,
+        )
+        for v in variables
+    }
+
+
 def _open(
     out: str | Path | None,
     fresh: bool,
     variables: list[Variable],
     coords: dict[str, Any],
     attrs: dict[str, Any],
-    fingerprint: str,
 ) -> tuple[Store, bool]:
     """A store, and whether it already holds (a part of) this very run."""
     if out is None:
@@ -227,33 +254,41 @@ def _open(
     path = Path(out)
     require(path.suffix == ".zarr", f"out came as {path}; give a path that ends in .zarr")
     store = ZarrStore(path)
-    if fresh or not store.exists():
-        require(
-            not path.exists() or not any(path.iterdir()) or store.resume.exists(),
-            f"{path} exists and is not a store of ours; give another path",
-        )
-        store.create(variables, coords, attrs)
-        return store, False
-    try:
-        stored = json.loads(store.dataset().attrs["provenance"])
-    except (KeyError, ValueError):
-        raise StoreError(f"{path} has lost its provenance; delete it to start again") from None
-    if stored["fingerprint"] != fingerprint:
-        raise OtherRunError(
-            f"{path} holds a run of another configuration ({_changed(stored, attrs)}); "
-            "give another path, or ask for a fresh run to replace it"
-        )
+    with writing(path):
+        if fresh or not store.exists():
+            require(
+                not store.foreign(),
+                f"{path} (or {store.resume.name} beside it) exists and is not a store of ours; "
+                "give another path",
+            )
+            store.create(variables, coords, attrs)
+            return store, False
+        try:
+            stored = json.loads(store.dataset().attrs["provenance"])
+            old, fingerprint = stored["configuration"], stored["fingerprint"]
+        except (KeyError, TypeError, json.JSONDecodeError):
+            raise StoreError(
+                f"{path} has lost its provenance; give another path, or ask for a fresh run"
+            ) from None
+        asked = json.loads(attrs["provenance"])
+        if fingerprint != asked["fingerprint"]:
+            raise OtherRunError(
+                f"{path} holds another run ({'; '.join(_changes(old, asked['configuration']))}); "
+                "give another path, or ask for a fresh run to replace it"
+            )
+        store.check([v.name for v in variables])
     return store, True
 
 
-def _changed(stored: dict[str, Any], attrs: dict[str, Any]) -> str:
-    old, new = stored["configuration"], json.loads(attrs["provenance"])["configuration"]
-    names = [
-        name
-        for name in new
-        if json.dumps(new[name], default=str) != json.dumps(old.get(name), default=str)
-    ]
-    return "different " + ", ".join(names)
+def _changes(old: Any, new: Any, name: str = "") -> list[str]:
+    """What differs between two configurations, as "step_size 0.1, now 0.2"."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = [key for key in {**new, **old} if old.get(key) != new.get(key)]
+        return [text for key in keys for text in _changes(old.get(key), new.get(key), key)]
+    told = [str(value) for value in (old, new)]
+    if name in DIGESTS or max(map(len, told)) > 200:
+        return [f"other {DIGESTS.get(name, name)}"]
+    return [f"{name} {told[0]}, now {told[1]}"]
 
 
 def _arrays(module: Any) -> list[np.ndarray]:

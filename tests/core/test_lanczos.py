@@ -86,7 +86,7 @@ def test_partial_depth_agrees_with_matfree():
     start = np.random.default_rng(4).normal(size=40)
     ours = decompose(A, start, 9)
     theirs = matfree.decomp.tridiag_sym(9, reortho="full", materialize=True)(lambda v: A @ v, start)
-    assert np.allclose(ours.basis, np.asarray(theirs.Q_tall).T, atol=1e-11)
+    assert np.allclose(ours.basis, theirs.Q_tall, atol=1e-11)
     assert np.allclose(ours.projected, theirs.J_small, atol=1e-11)
     assert np.allclose(ours.remainder, np.linalg.norm(theirs.residual), atol=1e-11)
 
@@ -216,7 +216,7 @@ def test_a_guess_helps_and_never_hurts():
     guesses = {
         "exact": vector,
         "near": vector + 0.002 * rng.normal(size=400),
-        "tiny": 1e-200 * vector,
+        "tiny": 1e-100 * vector,
         "random": rng.normal(size=400),
         "in the Krylov space": jax.random.normal(jax.random.split(KEY)[0], (400,)),
         "twice": alone.vector,

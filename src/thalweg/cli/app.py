@@ -127,8 +127,8 @@ def verify(
 
     console, rows, holds = _console(), [], True
     chosen = [study_named(name).slug for name in (names or list(STUDIES))]
-    if table is not None and not table.resolve().parent.is_dir():
-        raise InputError(f"{table} cannot be written: its folder does not exist")
+    if table is not None and (table.is_dir() or not table.resolve().parent.is_dir()):
+        raise InputError(f"{table} cannot be written; give a file in a folder that exists")
     for slug in chosen:
         console.print(f"[bold]{slug}[/]")
         folder = out / default_folder(slug, scale).name
@@ -159,15 +159,18 @@ def report(
 ) -> None:
     """Rebuild the pages of a run folder from its stored results alone."""
     from thalweg.report import build, build_index, export_figures
+    from thalweg.trajectory.store import writing
 
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder; give a run folder, as in runs/demo")
     console = _console()
-    console.print(f"Report: {escape(str(build(folder).resolve()))}")
-    if figures:
-        for path in export_figures(folder, [f.strip() for f in figures.split(",") if f.strip()]):
+    formats = [f.strip() for f in figures.split(",") if f.strip()]
+    with writing(folder):
+        exported = export_figures(folder, formats) if formats else []
+        console.print(f"Report: {escape(str(build(folder).resolve()))}")
+        for path in exported:
             console.print(f"Figure: {escape(str(path))}")
-    build_index(folder.resolve().parent)
+        build_index(folder.resolve().parent)
 
 
 def _show(outcome: Any, console: Console) -> None:
@@ -205,20 +208,27 @@ def _short(value: Any) -> str:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; bad input is one sentence and exit code 2."""
+    # Not Typer's own runner, which keeps the sentence of an interruption to itself.
+    command = typer.main.get_command(app)
     try:
-        code = app(arguments, standalone_mode=False)
+        given = sys.argv[1:] if arguments is None else arguments
+        with command.make_context("thalweg", list(given)) as context:
+            command.invoke(context)
+    except typer.Exit as done:
+        sys.exit(done.exit_code)
     except InputError as error:
         _complain(str(error))
         sys.exit(2)
-    except (KeyboardInterrupt, typer.Abort) as error:
-        _complain(str(error) or "stopped")
+    except KeyboardInterrupt as error:
+        _complain(str(error) or "stopped; give the same command to go on")
         sys.exit(130)
     except _USAGE as error:
-        _complain(error.format_message())
+        if error.format_message():
+            _complain(error.format_message())
         sys.exit(2)
     except BrokenPipeError:
         sys.exit(1)
-    sys.exit(code if isinstance(code, int) else 0)
+    sys.exit(0)
 
 
 def _complain(sentence: str) -> None:

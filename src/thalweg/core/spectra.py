@@ -58,7 +58,7 @@ def jacobian_spectrum(apply: Apply, params: Any, x: Float[Array, "*shape"]) -> F
 
 def activity(
     weights: Sequence[Float[Array, "out in"]],
-    gain: float,
+    gain: float | Array,
     x: Float[Array, "*batch in"],
     activation: Callable[[Array], Array] = jnp.tanh,
 ) -> Float[Array, " layers"]:

@@ -53,7 +53,7 @@ class GradientDescent(Discrete):
         return np.asarray(steps) * float(self.step_size)
 
     def steps_until(self, time: float) -> int:
-        return round(time / float(self.step_size))
+        return _count(time, float(self.step_size))
 
 
 class OptaxDescent(Discrete):
@@ -110,7 +110,7 @@ class OptaxDescent(Discrete):
 
     def steps_until(self, time: float) -> int:
         if not callable(self.step_size):
-            return round(time / float(self.step_size))
+            return _count(time, float(self.step_size))
         count = 64
         while (reached := np.cumsum(self._sizes(count)))[-1] < time:
             if count > 50_000_000:
@@ -124,6 +124,16 @@ class OptaxDescent(Discrete):
     def _sizes(self, count: int) -> np.ndarray:
         assert callable(self.step_size)
         return np.asarray(jax.vmap(self.step_size)(jnp.arange(count)), np.float64)
+
+
+def _count(time: float, step_size: float) -> int:
+    """The number of steps nearest to a time, if float64 can count them."""
+    if not time / 2.0**53 < step_size:
+        raise InputError(
+            f"training time {time:g} takes more than 2^53 steps of size {step_size:g}; "
+            "ask for a shorter time or a larger step"
+        )
+    return round(time / step_size)
 
 
 def gradient_descent(step_size: float | Array) -> GradientDescent:

@@ -7,9 +7,9 @@ import re
 from thalweg.core.errors import InputError, choose
 from thalweg.models.convolutional import ConvNet, Convolution
 from thalweg.models.dense import MLP
-from thalweg.models.model import Model
+from thalweg.models.model import ACTIVATIONS, Model
 
-_LAYER = re.compile(r"(\d+)k(\d+)(?:s(\d+))?(?:p(\d+))?(?:m(\d+))?")
+_LAYER = re.compile(r"(\d{1,6})k(\d{1,6})(?:s(\d{1,6}))?(?:p(\d{1,6}))?(?:m(\d{1,6}))?", re.ASCII)
 FORMS = {
     "mlp": "mlp:64-64 (hidden widths)",
     "linear": "linear:20-20 (hidden widths, no activation, no biases)",
@@ -27,6 +27,7 @@ def parse_model(
     """
     kind, _, layers = text.partition(":")
     form = choose(kind, FORMS, "model")
+    choose(activation, ACTIVATIONS, "activation")
     try:
         if kind == "conv":
             kernels, _, dense = layers.partition("/")
@@ -45,17 +46,21 @@ class _MalformedError(Exception):
 
 def _widths(text: str) -> tuple[int, ...]:
     parts = text.split("-") if text else []
-    if not all(part.isdigit() and 0 < int(part) <= 100_000 for part in parts):
+    return tuple(_size(part) for part in parts)
+
+
+def _size(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,6}", text) or not 0 < int(text) <= 100_000:
         raise _MalformedError
-    return tuple(int(part) for part in parts)
+    return int(text)
 
 
 def _convolution(text: str) -> Convolution:
     match = _LAYER.fullmatch(text)
     if match is None:
         raise _MalformedError
-    filters, kernel, stride, padding, pool = (int(g) if g else None for g in match.groups())
-    layer = Convolution(filters or 0, kernel or 0, stride or 1, padding or 0, pool or 1)
-    if min(layer.filters, layer.kernel) < 1:
+    defaults = ("0", "0", "1", "0", "1")
+    layer = Convolution(*(int(g or d) for g, d in zip(match.groups(), defaults, strict=True)))
+    if min(layer.filters, layer.kernel, layer.stride, layer.pool) < 1:
         raise _MalformedError
     return layer

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from thalweg.core.errors import require
@@ -15,8 +16,6 @@ from thalweg.core.tree import Params
 from thalweg.probes.layers import matrices
 from thalweg.probes.probe import Moment, Probe
 from thalweg.problems.problem import Problem, Supervised
-
-_AS_ARRAY = {"converter": jnp.asarray}
 
 
 class ModeStrengths(Probe):
@@ -35,8 +34,8 @@ class ModeStrengths(Probe):
     name: ClassVar[str] = "mode_strengths"
     unit: ClassVar[str] = "output/input"
     dims: ClassVar[tuple[str, ...]] = ("mode",)
-    U: Float[Array, "out r"] = eqx.field(**_AS_ARRAY)
-    V: Float[Array, "in r"] = eqx.field(**_AS_ARRAY)
+    U: Float[Array, "out r"] = eqx.field(converter=jnp.asarray)
+    V: Float[Array, "in r"] = eqx.field(converter=jnp.asarray)
 
     def measure(
         self, problem: Problem, params: Params, memory: Any, moment: Moment
@@ -65,8 +64,8 @@ class GrowingStrengths(Probe):
     name: ClassVar[str] = "growing_strengths"
     unit: ClassVar[str] = "output/input"
     dims: ClassVar[tuple[str, ...]] = ("mode",)
-    U: Float[Array, "out r"] = eqx.field(**_AS_ARRAY)
-    V: Float[Array, "in r"] = eqx.field(**_AS_ARRAY)
+    U: Float[Array, "out r"] = eqx.field(converter=jnp.asarray)
+    V: Float[Array, "in r"] = eqx.field(converter=jnp.asarray)
 
     def measure(
         self, problem: Problem, params: Params, memory: Any, moment: Moment
@@ -80,11 +79,11 @@ class GrowingStrengths(Probe):
         return exact(jnp.sum((lower @ self.V + upper.T @ self.U) ** 2, axis=0) / 4), ()
 
 
-def mode_strengths(U: Float[Array, "out r"], V: Float[Array, "in r"]) -> ModeStrengths:
+def mode_strengths(U: ArrayLike, V: ArrayLike) -> ModeStrengths:
     """Strengths of the input-output map in singular bases; see `ModeStrengths`."""
-    return ModeStrengths(U, V)
+    return ModeStrengths(jnp.asarray(U), jnp.asarray(V))
 
 
-def growing_strengths(U: Float[Array, "out r"], V: Float[Array, "in r"]) -> GrowingStrengths:
+def growing_strengths(U: ArrayLike, V: ArrayLike) -> GrowingStrengths:
     """The part of the start that grows, mode by mode; see `GrowingStrengths`."""
-    return GrowingStrengths(U, V)
+    return GrowingStrengths(jnp.asarray(U), jnp.asarray(V))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import reduce
 from typing import Any
 
@@ -44,6 +45,10 @@ class Quadratic(Problem):
         return {"kind": "quadratic", "dimensions": int(self.start.size)}
 
 
+def _matrices(weights: Sequence[Array]) -> tuple[Array, ...]:
+    return tuple(jnp.asarray(w) for w in weights)
+
+
 class Factorisation(Problem):
     """f(W_1, ..., W_n) = (1/2) |W_n ... W_1 - target|_F^2, a deep linear net on whitened data.
 
@@ -55,7 +60,7 @@ class Factorisation(Problem):
     """
 
     target: Float[Array, "*batch out in"] = eqx.field(converter=jnp.asarray)
-    start: tuple[Array, ...] = eqx.field(converter=lambda ws: tuple(jnp.asarray(w) for w in ws))
+    start: Sequence[Array] = eqx.field(converter=_matrices)
 
     def __check_init__(self) -> None:
         shape = reduce(lambda product, w: w @ product, self.start).shape

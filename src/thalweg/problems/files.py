@@ -66,7 +66,7 @@ def from_file(
         InputError: If the file is missing, damaged, or holds anything but at least two complete
             examples; the sentence says what and where.
     """
-    place = Path(path).expanduser()
+    place = Path(os.path.expanduser(path))  # leaves an unknown ~name as it is
     read = READERS.get(place.suffix.lower())
     if read is None:
         raise InputError(f"{str(path)!r}: unknown ending; give a file ending in {_endings()}.")

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from thalweg.core.errors import InputError, require
+from thalweg.core.errors import InputError, choose, require, unknown
 from thalweg.core.tree import Params
 from thalweg.models import Model
 from thalweg.problems.data import Data
@@ -157,11 +157,8 @@ def supervised(
     if not isinstance(data, Data):
         inputs, targets = data
         data = Data.of(np.asarray(inputs), np.asarray(targets))
-    require(reduction in REDUCTIONS, f"reduction {reduction!r} is not known; allowed: mean, sum")
-    require(
-        precision in PRECISIONS,
-        f"precision {precision!r} is not known; allowed: {', '.join(PRECISIONS)}",
-    )
+    require(reduction in REDUCTIONS, unknown(reduction, REDUCTIONS, "reduction"))
+    kind = choose(precision, PRECISIONS, "precision")
     labels = data.task == "classification"
     if loss is None:
         loss = "cross-entropy" if labels else "squared-error"
@@ -172,7 +169,6 @@ def supervised(
         f"loss {loss.name!r} needs labels, and the target is numeric; "
         "use squared-error, or make the target a column of labels",
     )
-    kind = PRECISIONS[precision]
     targets = np.eye(len(data.classes))[data.targets] if labels else data.targets
     problem = Supervised(
         model,

@@ -21,6 +21,7 @@ from thalweg.report.spec import VERDICTS, Page
 from thalweg.report.store import PAGE_FILE, PathLike, open_data, read_page
 
 SYMBOLS = {"reproduced": "✓", "not reproduced": "✕", "not run": "○"}
+INDEX_TITLE = "<title>All runs – thalweg</title>"
 TONE_SYMBOLS = {"good": "✓", "warn": "△", "bad": "✕", "neutral": "○"}
 
 
@@ -57,7 +58,8 @@ def build(folder: PathLike, root: PathLike | None = None) -> Path:
 def build_index(root: PathLike) -> Path:
     """Render `index.html` over all run folders below a folder, sorted by path.
 
-    A run that has no page yet is built; one that cannot be read is listed with the reason.
+    A run that has no page yet is built; one that cannot be read is listed with the reason. An
+    `index.html` that is not such an index is left alone.
 
     Returns:
         The path of the index.
@@ -67,6 +69,9 @@ def build_index(root: PathLike) -> Path:
     """
     root = Path(root)
     require(root.is_dir(), f"{root} is not a folder; give the one that holds the run folders.")
+    index = root / "index.html"
+    if index.is_file() and INDEX_TITLE not in index.read_text(encoding="utf-8", errors="replace"):
+        return index
     rows: list[dict[str, Any]] = []
     for stored in sorted(root.rglob(PAGE_FILE)):
         folder = stored.parent
@@ -82,8 +87,7 @@ def build_index(root: PathLike) -> Path:
         except InputError as error:
             row["problem"] = str(error).replace(f"{root}{os.sep}", "")
     total: Counter[str] = sum((row["tally"] for row in rows if "tally" in row), Counter())
-    text = _template("index.html").render(rows=rows, total=total)
-    return _write(root / "index.html", text)
+    return _write(index, _template("index.html").render(rows=rows, total=total))
 
 
 def _tally(page: Page) -> Counter[str]:

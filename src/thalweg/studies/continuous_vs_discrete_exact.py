@@ -1,4 +1,4 @@
-"""The experiments of `continuous_vs_discrete` that have exact answers."""
+"""The experiments of `continuous_vs_discrete` whose flow is known exactly: X1, X2, X6 to X8."""
 
 from __future__ import annotations
 
@@ -9,367 +9,357 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from jaxtyping import Array, Float
+from jaxtyping import Float
 from scipy.integrate import simpson
 
 from thalweg.core.curvature import dense_hessian
 from thalweg.dynamics import gradient_descent, gradient_flow
-from thalweg.models.homogeneous import homogeneous_outputs
 from thalweg.problems.closed_form import Factorisation, Quadratic
-from thalweg.problems.losses import Loss, loss_named
-from thalweg.studies.study import Lab
+from thalweg.studies.continuous_vs_discrete_points import deep_linear
+from thalweg.studies.study import Lab, variable
 from thalweg.theory import certified_descent, euler, homogeneous, scalar_linear
 
-SLOPES = {
-    "linear": (1.0, 1.0),
-    "ReLU": (1.0, 0.0),
-    "leaky 0.3": (1.0, 0.3),
-    "(-0.7, 1.4)": (-0.7, 1.4),
-}
-CURVATURE = "loss/parameter^2"
-
-# (depth, norm of the product, its cosine to the target, time) of the certified runs.
-CERTIFIED = ((3, 0.3, 1.0, 6.0), (3, 0.1, 1.0, 8.0), (3, 0.3, 0.5, 8.0), (2, 0.1, 1.0, 6.0), (4, 0.3, 1.0, 8.0))  # fmt: skip
-RADIUS = 0.02
+PARAMETER, TIME, LOSS, ONE = "parameter", "step size", "loss", "1"
+RADIUS = 0.02  # of the tube of the certified runs
 TARGET_LOSS = 0.01
+# Depth, norm of the product, its cosine to the target, time.
+CERTIFIED = (
+    (3, 0.3, 1.0, 6.0),
+    (3, 0.1, 1.0, 8.0),
+    (3, 0.3, 0.5, 8.0),
+    (2, 0.1, 1.0, 6.0),
+    (4, 0.3, 1.0, 8.0),
+)
 
 
 def quadratics(lab: Lab) -> xr.Dataset:
     """X1: descent and flow on one-dimensional quadratics, concave, flat and convex."""
-    concave, times = np.array([0.5, 1.0, 2.0]), np.array([2.0, 4.0, 8.0])
-    eps, most_steps = 0.01, 60_000
-    grid = [(m, T) for m in concave for T in times]
-    steps = np.array([euler.largest_step_quadratic(m, T, 1.0, eps) for m, T in grid])
-    limits = [euler.largest_step_quadratic_asymptotic(m, T, 1.0, eps) for m, T in grid]
-    beside = np.full((2, len(grid)), np.nan)
-    for i, (m, T) in enumerate(grid):
-        fewest = math.floor(T / steps[i])
-        if fewest < most_steps:
-            for j, count in enumerate((fewest, fewest + 1)):
-                bowl = Quadratic([-m], [0.0], [1.0])
-                path = lab.run(f"concave-{i}-{j}", bowl, gradient_descent(T / count), T, records=1)
-                beside[j, i] = abs(path.parameters.values[0, -1, 0] - math.exp(m * T))
+    concave, times, eps = np.array([0.5, 1.0, 2.0]), np.array([2.0, 4.0, 8.0]), 0.01
     shape = (len(concave), len(times))
-    curved = {"units": "1/curvature", "long_name": "largest step size with error eps at time T"}
-    parameter = {"units": "parameter", "long_name": "error at T, one step fewer than allowed"}
-    table = xr.Dataset(
+    largest, limit, above, below = (np.full(shape, np.nan) for _ in range(4))
+    for i, m in enumerate(concave.tolist()):
+        for j, T in enumerate(times.tolist()):
+            largest[i, j] = euler.largest_step_quadratic(m, T, 1.0, eps)
+            limit[i, j] = euler.largest_step_quadratic_asymptotic(m, T, 1.0, eps)
+            if m * T <= 4:  # beyond, the steps are too many to take
+                fewest = math.floor(T / largest[i, j])
+                above[i, j] = _error_at_end(lab, m, T, fewest)
+                below[i, j] = _error_at_end(lab, m, T, fewest + 1)
+    dims, at_end = ("m", "T"), "error at T with the number of steps rounded"
+    concave_part = xr.Dataset(
         {
-            "largest_step": (("m", "T"), steps.reshape(shape), curved),
-            "largest_step_limit": (
-                ("m", "T"),
-                np.reshape(limits, shape),
-                curved | {"long_name": "its limit for late T"},
-            ),
-            "error_above": (("m", "T"), beside[0].reshape(shape), parameter),
-            "error_below": (
-                ("m", "T"),
-                beside[1].reshape(shape),
-                parameter | {"long_name": "error at T with just enough steps"},
-            ),
+            "largest_step": variable(dims, largest, TIME, "largest step size with error eps at T"),
+            "largest_step_limit": variable(dims, limit, TIME, "its limit for late T"),
+            "error_above": variable(dims, above, PARAMETER, f"{at_end} down"),
+            "error_below": variable(dims, below, PARAMETER, f"{at_end} up"),
         },
         coords={
-            "m": ("m", concave, {"units": CURVATURE, "long_name": "negative curvature"}),
-            "T": ("T", times, {"units": "step size", "long_name": "training time"}),
+            "m": variable("m", concave, "loss/parameter^2", "negative curvature"),
+            "T": variable("T", times, TIME, "training time"),
         },
         attrs={"eps": eps},
     )
-    return table.merge(_convex(lab))
+    return concave_part.merge(_convex(lab))
+
+
+def _error_at_end(lab: Lab, m: float, T: float, steps: int) -> float:
+    bowl = Quadratic(jnp.array([-m]), jnp.zeros(1), jnp.ones(1))
+    path = lab.run(
+        f"concave-{m}-{T}-{steps}", bowl, gradient_descent(T / steps), until=T, records=1
+    )
+    return abs(float(path.parameters[0, -1, 0]) - math.exp(m * T))
 
 
 def _convex(lab: Lab) -> xr.Dataset:
-    """f = z^2/2 and f = z: the largest error over time, in units of its limit for small steps."""
-    etas, both = np.array([0.1, 0.03, 0.01, 0.003]), Quadratic([1.0, 0.0], [0.0, 1.0], [1.0, 0.5])
-    worst, straight = np.empty(4), np.empty(4)
-    for i, eta in enumerate(etas):
-        path = lab.run(f"convex-{i}", both, gradient_descent(eta), 4.0, records=400)
+    """The largest error over time on z^2/2, in units of its limit for small steps, and on z."""
+    etas = np.array([0.1, 0.03, 0.01, 0.003])
+    both = Quadratic(jnp.array([1.0, 0.0]), jnp.array([0.0, 1.0]), jnp.array([1.0, 0.5]))
+    ratio, straight = np.empty(4), np.empty(4)
+    for i, eta in enumerate(etas.tolist()):
+        path = lab.run(f"convex-{eta}", both, gradient_descent(eta), until=4.0, records=400)
         t, z = path.dataset["time"].values, path.parameters.values[0]
-        worst[i] = np.max(np.abs(z[:, 0] - np.exp(-t)))
+        peak = np.max(np.abs(z[:, 0] - np.exp(-t)))
+        ratio[i] = peak / euler.convex_quadratic_peak_error(1.0, 1.0, eta)
         straight[i] = np.max(np.abs(z[:, 1] - (0.5 - t)))
-    limit = [euler.convex_quadratic_peak_error(1.0, 1.0, eta) for eta in etas]
     return xr.Dataset(
         {
-            "convex_peak_ratio": (
-                "step_size",
-                worst / np.array(limit),
-                {"units": "1", "long_name": "largest error over its limit for small steps"},
+            "convex_peak_ratio": variable(
+                "step_size", ratio, ONE, "largest error over its limit for small steps"
             ),
-            "linear_error": (
-                "step_size",
-                straight,
-                {"units": "parameter", "long_name": "largest error on a linear function"},
+            "linear_error": variable(
+                "step_size", straight, PARAMETER, "largest error on a linear function"
             ),
         },
-        coords={"step_size": ("step_size", etas, {"units": "time", "long_name": "step size"})},
+        coords={"step_size": variable("step_size", etas, TIME, "step size")},
     )
 
 
 def certified(lab: Lab) -> xr.Dataset:
-    """X2: gradient descent with the step size that the theorem certifies."""
-    return xr.concat(
-        [_certified(lab, i, *setting) for i, setting in enumerate(CERTIFIED)],
-        dim=xr.Variable("setting", [f"n={n}, r={r}, cos={c}" for n, r, c, _ in CERTIFIED]),
-    ).assign_attrs(eps=RADIUS)
+    """X2: gradient descent with the step sizes that the theorem certifies."""
+    rows = [_certified(lab, *setting) for setting in CERTIFIED]
+    names = [f"n={n}, r={r}, cos={c}" for n, r, c, _ in CERTIFIED]
+    return xr.concat(rows, "setting").assign_coords(setting=names).assign_attrs(eps=RADIUS)
 
 
-def _certified(lab: Lab, i: int, n: int, r0: float, nu: float, until: float) -> xr.Dataset:
+def _certified(lab: Lab, n: int, r0: float, nu: float, until: float) -> xr.Dataset:
     certificate = certified_descent.scalar_linear_certificate(r0, nu, n, until, RADIUS)
-    eta = certificate.step_size
-    problem = deep_linear(r0, nu, n, jax.random.key(i))
-    steps = math.floor(until / eta)
-    path = lab.run(f"certified-{i}", problem, gradient_descent(eta), steps * eta, records=200)
-    times, records = path.dataset["time"].values, path.dataset["loss"].values[0]
+    promise = certified_descent.descent_guarantee(r0, nu, n, TARGET_LOSS)
+    eta, problem = certificate.step_size, deep_linear(r0, nu, n, jax.random.key(n))
+    end = eta * math.floor(until / eta)
+    path = lab.run(
+        f"certified-{n}-{r0}-{nu}", problem, gradient_descent(eta), until=end, records=200
+    )
+    times = path.dataset["time"].values
     flow = scalar_linear.scalar_linear_flow(r0, nu, n, times)
     exact = scalar_linear.scalar_linear_weights(flow, problem.start, problem.target)
-    gap = path.parameters.values[0] - _flattened(exact)
-    promise = certified_descent.descent_guarantee(r0, nu, n, TARGET_LOSS)
+    gap = np.linalg.norm(path.parameters.values[0] - flattened(exact), axis=1)
     kept = lab.run(
-        f"promised-{i}",
+        f"promised-{n}-{r0}-{nu}",
         problem,
         gradient_descent(promise.step_size),
-        promise.steps * promise.step_size,
+        until=promise.step_size * promise.steps,
         records=1,
     )
-    distance = {"units": "parameter", "long_name": "distance of descent from flow"}
-    loss = {"units": "loss", "long_name": "loss of gradient descent"}
-    step = {"units": "time", "long_name": "certified step size"}
+    bound = certificate.prediction(eta).at(times)
+    descended, promised = path.dataset["loss"].values[0], kept.dataset["loss"].values[0, -1]
     return xr.Dataset(
         {
-            "time": ("record", times, {"units": "step size", "long_name": "training time"}),
-            "distance": ("record", np.linalg.norm(gap, axis=1), distance),
-            "distance_error": (
-                "record",
-                math.sqrt(n) * flow.error,
-                distance | {"long_name": "error of the exact flow"},
+            "time": variable("record", times, TIME, "training time"),
+            "distance": variable("record", gap, PARAMETER, "distance of descent from flow"),
+            "distance_error": variable(
+                "record", math.sqrt(n) * flow.error, PARAMETER, "error of the exact flow"
             ),
-            "bound": (
-                "record",
-                certificate.prediction(eta).at(times),
-                distance | {"long_name": "distance that the theorem allows"},
+            "bound": variable("record", bound, PARAMETER, "distance that the theorem allows"),
+            "loss": variable("record", descended, LOSS, "loss of gradient descent"),
+            "flow_loss": variable("record", flow.loss, LOSS, "loss of gradient flow"),
+            "step_size": variable((), eta, TIME, "certified step size"),
+            "promised_step_size": variable(
+                (), promise.step_size, TIME, f"step size certified for loss {TARGET_LOSS}"
             ),
-            "loss": ("record", records, loss),
-            "flow_loss": ("record", flow.loss, loss | {"long_name": "loss of gradient flow"}),
-            "step_size": ((), eta, step),
-            "promised_step_size": (
-                (),
-                promise.step_size,
-                step | {"long_name": "step size certified for the target loss"},
-            ),
-            "promised_loss": (
-                (),
-                float(kept.dataset["loss"].values[0, -1]),
-                loss | {"long_name": "loss when the certified steps are done"},
-            ),
-        }
+            "promised_loss": variable((), promised, LOSS, "loss when those steps are done"),
+        },
+        attrs={"target_loss": TARGET_LOSS},
     )
 
 
-def deep_linear(r0: float, nu: float, n: int, key: Array, width: int = 3) -> Factorisation:
-    """A net with one output, target e_1, from a balanced start of norm r0 and cosine nu."""
-    target = jnp.eye(1, width)
-    across = math.sqrt(1 - nu**2)
-    product = r0 * (nu * target + across * jnp.eye(1, width, 1))
-    return Factorisation(target, scalar_linear.balanced_init(product, n, [width] * (n - 1), key))
-
-
-def _flattened(weights: list[np.ndarray]) -> Float[np.ndarray, "time p"]:
+def flattened(weights: list[Float[np.ndarray, "time out in"]]) -> Float[np.ndarray, "time p"]:
+    """Weights along a path as flat parameters, in the order of `tree.flatten`."""
     return np.concatenate([w.reshape(len(w), -1) for w in weights], axis=1)
 
 
-def points(lab: Lab) -> xr.Dataset:
-    """X5: smallest Hessian eigenvalues at points, against bounds and exact values."""
-    nets = [
-        xr.concat(
-            [_random_nets(lab, n, loss_named(loss)) for loss in LOSSES], dim=_named("loss", LOSSES)
-        )
-        for n in (2, 3, 4)
-    ]
-    random = xr.concat(nets, dim=_depths((2, 3, 4)))
-    return xr.merge([random, _aligned(), _chains(), _slopes(), _negative()])
+def exact_flow(lab: Lab) -> xr.Dataset:
+    """X6: the closed form against the flow of the layers, its integrals and its times."""
+    parts = (_layerwise(lab), _bound_integrals(), _chain_integrals(), _time_bounds())
+    return xr.merge(parts, combine_attrs="drop_conflicts")
 
 
-LOSSES = ("squared-error", "cross-entropy")
-
-
-def _named(name: str, values: tuple[str, ...]) -> xr.Variable:
-    return xr.Variable(name, list(values))
-
-
-def _depths(values: tuple[int, ...], name: str = "depth") -> xr.Variable:
-    return xr.Variable(name, list(values), {"units": "1", "long_name": "number of layers"})
-
-
-def _random_nets(lab: Lab, n: int, loss: Loss) -> xr.Dataset:
-    """Nets 4-5-...-3 with Gaussian weights on six Gaussian inputs, for every pair of slopes."""
-    count, widths = 40 if lab.full else 8, (4, *[5] * (n - 1), 3)
-    keys = jax.random.split(jax.random.fold_in(jax.random.key(5), n), n + 2)
-    x, y = jax.random.normal(keys[0], (6, 4)), jnp.eye(3)[jnp.arange(6) % 3]
-    weights = [
-        0.8 * jax.random.normal(key, (count, out, into))
-        for key, into, out in zip(keys[2:], widths[:-1], widths[1:], strict=True)
-    ]
-
-    @jax.jit
-    @partial(jax.vmap, in_axes=(0, None))
-    def measure(ws: list[Array], slopes: Array) -> tuple[Array, ...]:
-        def outputs(ws: list[Array]) -> Array:
-            return homogeneous_outputs(ws, x, slopes)
-
-        def objective(ws: list[Array]) -> Array:
-            return jnp.mean(jax.vmap(loss.one)(outputs(ws), y))
-
-        eigenvalues = jnp.linalg.eigvalsh(dense_hessian(objective, ws))
-        by_output = jax.vmap(jax.grad(loss.one))(outputs(ws), y)
-        by_weight = jax.grad(objective)(ws)
-        # d/dt |W_j|^2 = -2 <W_j, dL/dW_j> under gradient flow.
-        rates = jnp.stack([-2 * jnp.sum(w * g) for w, g in zip(ws, by_weight, strict=True)])
-        sizes = [
-            jnp.linalg.norm(w) * jnp.linalg.norm(g) for w, g in zip(ws, by_weight, strict=True)
-        ]
-        return eigenvalues, by_output, jnp.max(jnp.abs(jnp.diff(rates))), sum(sizes)
-
-    rows = []
-    for slopes in SLOPES.values():
-        eigenvalues, by_output, rate, size = measure(weights, jnp.asarray(slopes))
-        bound = homogeneous.homogeneous_min_eig_bound(weights, slopes, by_output, x)
-        linear = np.full(count, np.nan)
-        if slopes == (1.0, 1.0):
-            gradient = jnp.einsum("sik,ij->skj", by_output, x) / len(x)
-            linear = homogeneous.linear_min_eig_bound(weights, gradient)
-        rounding = np.finfo(float).eps * eigenvalues.shape[-1] * jnp.abs(eigenvalues).max(-1)
-        rows.append(
-            [np.asarray(v) for v in (eigenvalues[:, 0], rounding, bound, linear, rate, size)]
-        )
-    names = {
-        "random_min_eig": (CURVATURE, "smallest Hessian eigenvalue"),
-        "random_min_eig_error": (CURVATURE, "rounding of it"),
-        "random_bound": (CURVATURE, "bound for homogeneous nets"),
-        "random_linear_bound": (CURVATURE, "tighter bound for linear nets"),
-        "balance_rate": ("parameter^2/time", "rate at which layers' squared norms drift apart"),
-        "balance_scale": ("parameter^2/time", "size of the terms that cancel in it"),
-    }
-    columns = [np.stack(column) for column in zip(*rows, strict=True)]
-    return xr.Dataset(
-        {
-            name: (("slopes", "net"), column, {"units": units, "long_name": words})
-            for (name, (units, words)), column in zip(names.items(), columns, strict=True)
-        },
-        coords={"slopes": list(SLOPES)},
-    )
-
-
-def _aligned() -> xr.Dataset:
-    """Balanced aligned weights, randomly rotated between the layers: the near-tight case."""
-    depths, rs = (2, 3, 4, 5), np.array([0.01, 0.1, 0.3, 0.6, 0.95])
-    measured, exact, bound, balanced = (np.empty((4, 5)) for _ in range(4))
+def _layerwise(lab: Lab) -> xr.Dataset:
+    """Balanced starts of norm 0.3 at four angles, depth 2 to 5, followed by a solver."""
+    depths, cosines, times = (2, 3, 4, 5), np.array([1.0, 0.5, -0.5, -0.9]), np.linspace(0, 60, 121)
+    shape = (len(depths), len(cosines), len(times))
+    gap, norm, exact_norm = (np.empty(shape) for _ in range(3))
+    error = np.empty((len(depths), len(times)))
     for i, n in enumerate(depths):
-        problem = deep_linear(1.0, 1.0, n, jax.random.key(n))
-        scale = jnp.asarray(rs ** (1 / n))[:, None, None]
-        weights = [scale * w for w in problem.start]
-        measured[i] = _smallest(problem, weights)
-        exact[i] = homogeneous.aligned_min_eig(rs, n)
-        gradient = jnp.asarray(rs - 1)[:, None, None] * problem.target
-        bound[i] = homogeneous.linear_min_eig_bound(weights, gradient)
-        balanced[i] = homogeneous.balanced_min_eig_bound(rs, 1 - rs, n)
-    unit = {"units": CURVATURE, "long_name": "smallest Hessian eigenvalue, aligned"}
-    dims = ("aligned_depth", "product")
+        nets = [deep_linear(0.3, c, n, jax.random.key(n)) for c in cosines.tolist()]
+        starts = [jnp.stack(layer) for layer in zip(*(net.start for net in nets), strict=True)]
+        problem = Factorisation(nets[0].target, starts)
+        path = lab.run(f"layers-{n}", problem, gradient_flow(1e-12, "dopri8"), times=times)
+        error[i] = path.dataset["path_error"].values[0]
+        followed = _split(path.parameters.values[0], starts)
+        for j, (c, net) in enumerate(zip(cosines.tolist(), nets, strict=True)):
+            flow = scalar_linear.scalar_linear_flow(0.3, c, n, times)
+            exact = scalar_linear.scalar_linear_weights(flow, net.start, net.target)
+            mine = [w[:, j] for w in followed]
+            gap[i, j] = np.linalg.norm(flattened(mine) - flattened(exact), axis=1)
+            norm[i, j] = np.linalg.norm(_product(mine), axis=(1, 2))
+            exact_norm[i, j] = flow.norm
+    dims = ("depth", "cosine", "time")
     return xr.Dataset(
         {
-            "aligned_min_eig": (dims, measured, unit),
-            "aligned_exact": (dims, exact, unit | {"long_name": "its closed form"}),
-            "aligned_bound": (dims, bound, unit | {"long_name": "bound for linear nets"}),
-            "aligned_balanced": (dims, balanced, unit | {"long_name": "bound for balanced nets"}),
+            "flow_gap": variable(dims, gap, PARAMETER, "distance of the layers' flow from theory"),
+            "flow_gap_error": variable(
+                ("depth", "time"), error, PARAMETER, "error of the followed flow"
+            ),
+            "norm": variable(dims, norm, ONE, "norm of the product, followed"),
+            "exact_norm": variable(dims, exact_norm, ONE, "norm of the product, closed form"),
         },
         coords={
-            "aligned_depth": _depths(depths, "aligned_depth"),
-            "product": ("product", rs, {"units": "1", "long_name": "norm of the product"}),
+            "depth": list(depths),
+            "cosine": variable("cosine", cosines, ONE, "cosine to the target at the start"),
+            "time": variable("time", times, TIME, "training time"),
         },
     )
 
 
-def _chains() -> xr.Dataset:
-    """All Hessian eigenvalues of chains of equal scalar weights, by size."""
-    depths, rs = (2, 3, 4, 5), np.array([0.01, 0.1, 0.3, 0.6, 0.95])
-    measured, exact = np.full((4, 5, 5), np.nan), np.full((4, 5, 5), np.nan)
-    for i, n in enumerate(depths):
-        weights = [jnp.asarray(rs ** (1 / n))[:, None, None]] * n
-        problem = Factorisation(jnp.ones((1, 1)), [w[0] for w in weights])
-        measured[i, :, :n] = _spectra(problem, weights)
-        simple, repeated = homogeneous.chain_eigenvalues(rs, n)
-        exact[i, :, :n] = np.sort(np.column_stack([simple, *[repeated] * (n - 1)]), axis=1)
-    unit = {"units": CURVATURE, "long_name": "Hessian eigenvalues of a chain"}
-    dims = ("aligned_depth", "product", "eigenvalue")
+def _split(flat: Float[np.ndarray, "time p"], like: list) -> list[np.ndarray]:
+    ends = np.cumsum([w.size for w in like])[:-1]
+    pieces = np.split(flat, ends, axis=1)
+    return [p.reshape(len(flat), *w.shape) for p, w in zip(pieces, like, strict=True)]
+
+
+def _product(weights: list[np.ndarray]) -> np.ndarray:
+    product = weights[0]
+    for w in weights[1:]:
+        product = w @ product
+    return product
+
+
+def _bound_integrals() -> xr.Dataset:
+    """The integral of the curvature bound along the aligned flow, by quadrature."""
+    settings, rows = ((3, 0.3), (2, 0.1), (4, 0.3)), []
+    for n, r0 in settings:
+        times = np.linspace(0.0, scalar_linear.time_to_loss(r0, 1.0, n, 1e-20), 10001)
+        r = scalar_linear.scalar_linear_flow(r0, 1.0, n, times).norm
+        layer = jnp.asarray(r ** (1 / n))[:, None, None]
+        m = -homogeneous.linear_min_eig_bound([layer] * n, jnp.asarray(r - 1)[:, None, None])
+        value, error = _integral(np.asarray(m), times)
+        rows.append((value, error, float(scalar_linear.bound_integral(r[-1], r0, n))))
+    value, error, exact = np.transpose(rows)
     return xr.Dataset(
         {
-            "chain_eigenvalues": (dims, measured, unit),
-            "chain_exact": (dims, exact, unit | {"long_name": "their closed form"}),
-        }
+            "bound_integral": variable("start", value, ONE, "integral of the curvature bound"),
+            "bound_integral_error": variable("start", error, ONE, "error of the quadrature"),
+            "bound_integral_exact": variable("start", exact, ONE, "its closed form"),
+        },
+        coords={"start": [f"n={n}, r={r0}" for n, r0 in settings]},
     )
 
 
-def _slopes() -> xr.Dataset:
-    """Chains with one input, slope alpha and (alpha h - 1)^2 / 2: near-tight in the slope."""
-    depths, alphas, r = (2, 3, 4), np.array([0.5, 1.0, 2.0]), 1e-3
-    ratio, exact = np.empty((3, 3)), np.empty((3, 3))
-    for i, n in enumerate(depths):
-        weights = [jnp.full((1, 1), r ** (1 / n))] * n
-        for j, alpha in enumerate(alphas):
-            slopes = (float(alpha), 0.0)
-
-            def objective(ws: list[Array], slopes: tuple[float, float] = slopes) -> Array:
-                return 0.5 * jnp.sum((homogeneous_outputs(ws, jnp.ones((1, 1)), slopes) - 1) ** 2)
-
-            p = alpha ** (n - 1)
-            gradient = jnp.asarray([[p * r - 1]])
-            bound = homogeneous.homogeneous_min_eig_bound(
-                weights, slopes, gradient, jnp.ones((1, 1))
-            )
-            smallest = jnp.linalg.eigvalsh(dense_hessian(objective, weights))[0]
-            ratio[i, j] = smallest / bound
-            exact[i, j] = 1 - n * p * r / ((n - 1) * (1 - p * r))
-    unit = {"units": "1", "long_name": "smallest eigenvalue over its bound"}
-    dims = ("slope_depth", "slope")
+def _chain_integrals() -> xr.Dataset:
+    """The total negative curvature that chains of scalars meet, from their Hessians."""
+    depths, r0, rows = (2, 3, 4), 0.05, []
+    for n in depths:
+        # The eigenvalue crosses zero at r = (n-1)/(2n-1); the integrand has a kink there.
+        loss = 0.5 * (n / (2 * n - 1)) ** 2
+        times = np.linspace(0.0, scalar_linear.time_to_loss(r0, 1.0, n, loss), 2001)
+        r = scalar_linear.scalar_linear_flow(r0, 1.0, n, times).norm
+        chain = Factorisation(jnp.ones((1, 1)), [jnp.eye(1)] * n)
+        weights = [jnp.asarray(r ** (1 / n))[:, None, None]] * n
+        hessians = jax.jit(jax.vmap(partial(dense_hessian, chain.objective)))(weights)
+        smallest = np.linalg.eigvalsh(np.asarray(hessians))[:, 0]
+        exact = float(homogeneous.chain_negative_curvature_integral(r0, n))
+        rows.append((*_integral(np.maximum(-smallest, 0.0), times), exact))
+    value, error, exact_values = np.transpose(rows)
     return xr.Dataset(
         {
-            "slope_ratio": (dims, ratio, unit),
-            "slope_ratio_exact": (dims, exact, unit | {"long_name": "its closed form"}),
+            "chain_integral": variable("chain", value, ONE, "total negative curvature of a chain"),
+            "chain_integral_error": variable("chain", error, ONE, "error of the quadrature"),
+            "chain_integral_exact": variable("chain", exact_values, ONE, "its closed form"),
         },
-        coords={
-            "slope_depth": _depths(depths, "slope_depth"),
-            "slope": ("slope", alphas, {"units": "1", "long_name": "slope of the activation"}),
-        },
+        coords={"chain": list(depths)},
     )
 
 
-def _negative() -> xr.Dataset:
-    """Two layers at zero, two of size c: curvature as negative as one likes."""
-    scales, n, zero = np.array([1.0, 10.0, 100.0]), 4, (1, 3)
-    target = jax.random.normal(jax.random.key(12), (3, 3))
-    measured, exact = np.empty(3), np.empty(3)
-    for i, c in enumerate(scales):
-        weights = homogeneous.negative_curvature_weights((3,) * (n + 1), float(c), zero)
-        measured[i] = _smallest(Factorisation(target, weights), [w[None] for w in weights])[0]
-        exact[i] = homogeneous.negative_curvature_min_eig(-target, n, float(c), zero)
-    unit = {"units": CURVATURE, "long_name": "smallest eigenvalue with two layers at zero"}
-    return xr.Dataset(
-        {
-            "negative_min_eig": ("scale", measured, unit),
-            "negative_exact": ("scale", exact, unit | {"long_name": "its closed form"}),
-        },
-        coords={"scale": ("scale", scales, {"units": "parameter", "long_name": "size c"})},
-        attrs={"target_row": float(jnp.linalg.norm(target[0]))},
-    )
-
-
-def _spectra(problem: Factorisation, weights: list[Array]) -> Float[np.ndarray, "points p"]:
-    hessian = jax.jit(jax.vmap(partial(dense_hessian, problem.objective)))(weights)
-    return np.linalg.eigvalsh(np.asarray(hessian))
-
-
-def _smallest(problem: Factorisation, weights: list[Array]) -> Float[np.ndarray, " points"]:
-    return _spectra(problem, weights)[:, 0]
-
-
-def integral(values: np.ndarray, times: np.ndarray) -> tuple[float, float]:
+def _integral(values: np.ndarray, times: np.ndarray) -> tuple[float, float]:
     """Simpson's rule, and its difference to the same on every second point."""
     fine = float(simpson(values, x=times))
     return fine, abs(fine - float(simpson(values[::2], x=times[::2])))
+
+
+def _time_bounds() -> xr.Dataset:
+    """The time that the flow takes to a loss, and the paper's bound on it."""
+    coords = {
+        "depth": np.array([2, 3, 4, 5]),
+        "r0": np.array([0.002, 0.02, 0.1, 0.2]),
+        "nu": np.array([-0.8, -0.3, 0.0, 0.5, 1.0]),
+        "excess": np.array([1e-4, 1e-2, 1.0]),
+    }
+    grid = np.meshgrid(*coords.values(), indexing="ij")
+    taken = np.vectorize(lambda n, r, c, loss: scalar_linear.time_to_loss(r, c, int(n), loss))(
+        *grid
+    )
+    bound = np.vectorize(lambda n, r, c, x: scalar_linear.flow_time_bound(r, c, int(n), x))(*grid)
+    return xr.Dataset(
+        {
+            "time_taken": variable(tuple(coords), taken, TIME, "time of the flow to the loss"),
+            "time_bound": variable(tuple(coords), bound, TIME, "the paper's bound on it"),
+        },
+        coords={
+            "depth": coords["depth"],
+            "r0": variable("r0", coords["r0"], ONE, "norm of the product at the start"),
+            "nu": variable("nu", coords["nu"], ONE, "cosine to the target at the start"),
+            "excess": variable("excess", coords["excess"], LOSS, "loss to be reached"),
+        },
+    )
+
+
+def euler_error(lab: Lab) -> xr.Dataset:
+    """X7: the distance of descent from flow over the step size, on chains of equal scalars."""
+    depths, r0s, eta, until = (3, 4), np.array([0.1, 0.01, 0.001]), 1e-3, 20.0
+    measured, predicted = [], []
+    for n in depths:
+        start = jnp.asarray(r0s ** (1 / n))[:, None, None]
+        problem = Factorisation(jnp.ones((len(r0s), 1, 1)), [start] * n)
+        path = lab.run(f"chains-{n}", problem, gradient_descent(eta), until=until, records=800)
+        times = path.dataset["time"].values
+        flows = [scalar_linear.scalar_linear_flow(r0, 1.0, n, times) for r0 in r0s.tolist()]
+        exact = np.stack([flow.norm for flow in flows]) ** (1 / n)
+        weights = path.parameters.values[0].reshape(len(times), n, len(r0s))
+        gap = np.linalg.norm(weights - exact.T[:, None, :], axis=1).T
+        # 1 - y^n from the loss (1 - y^n)^2 / 2, which is accurate late, when y is close to 1.
+        short = np.sqrt(2 * np.stack([flow.loss for flow in flows]))
+        speed = exact ** (n - 1) * short
+        leading = [euler.leading_euler_error(v, v[0], 1.0) for v in speed]
+        measured.append(gap / eta)
+        predicted.append(math.sqrt(n) * np.abs(leading))
+    dims = ("chain_depth", "r0", "time")
+    unit = "parameter/step size"
+    return xr.Dataset(
+        {
+            "scaled_distance": variable(dims, measured, unit, "distance from flow over step size"),
+            "leading_error": variable(dims, predicted, unit, "its limit for small step sizes"),
+        },
+        coords={
+            "chain_depth": list(depths),
+            "r0": variable("r0", r0s, ONE, "product of the weights at the start"),
+            "time": variable("time", times, TIME, "training time"),
+        },
+        attrs={"step_size": eta},
+    )
+
+
+def certificates(lab: Lab) -> xr.Dataset:
+    """X8: how the certified step size shrinks with the start, with and without the path."""
+    depths, r0s = (2, 3, 4), np.array([0.3, 0.1, 0.03, 0.01, 0.003, 0.001])
+    small = np.array([1e-3, 1e-4])
+
+    def steps(starts: np.ndarray, eps: float, constant: bool, grid: int) -> np.ndarray:
+        return np.array(
+            [
+                [
+                    certified_descent.scalar_linear_certificate(
+                        r0,
+                        1.0,
+                        n,
+                        scalar_linear.time_to_loss(r0, 1.0, n, 1e-4),
+                        eps,
+                        constant=constant,
+                        grid=grid,
+                    ).step_size
+                    for r0 in starts.tolist()
+                ]
+                for n in depths
+            ]
+        )
+
+    dims, name = ("depth", "r0"), "certified step size"
+    return xr.Dataset(
+        {
+            "step_size": variable(dims, steps(r0s, 0.01, False, 4001), TIME, name),
+            "step_size_constant": variable(
+                dims, steps(r0s, 0.01, True, 4001), TIME, f"{name}, curvature of the path unknown"
+            ),
+            "step_size_thin": variable(
+                ("depth", "small_r0"),
+                steps(small, 1e-4, False, 20001),
+                TIME,
+                f"{name} for a thin tube",
+            ),
+        },
+        coords={
+            "depth": list(depths),
+            "r0": variable("r0", r0s, ONE, "norm of the product at the start"),
+            "small_r0": variable("small_r0", small, ONE, "norm of the product at the start"),
+        },
+        attrs={"eps": 0.01, "thin_eps": 1e-4},
+    )

@@ -76,7 +76,7 @@ def _random_nets(lab: Lab, n: int, loss: Loss) -> xr.Dataset:
     for slopes in SLOPES.values():
         eigenvalues, by_output, rate, scale = measure(weights, jnp.asarray(slopes))
         bound = homogeneous.homogeneous_min_eig_bound(weights, slopes, by_output, x)
-        linear = np.full(count, np.nan)
+        linear = jnp.full(count, jnp.nan)
         if slopes == (1.0, 1.0):
             gradient = jnp.einsum("sik,ij->skj", by_output, x) / len(x)
             linear = homogeneous.linear_min_eig_bound(weights, gradient)

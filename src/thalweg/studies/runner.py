@@ -114,7 +114,7 @@ def run_study(
         replace(folder / "claims.json", json.dumps(claims_json(study, verdicts), indent=1).encode())
         write_page(page, folder)
         built = build(folder)
-        build_index(folder.parent)
+        build_index(folder.resolve().parent)
     return Outcome(study, verdicts, built, seconds)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from thalweg.claims import Claim
-from thalweg.core.errors import require
+from thalweg.core.errors import require, unknown
 from thalweg.dynamics import Dynamics
 from thalweg.problems import Problem
 from thalweg.report.spec import Figure
@@ -38,7 +38,7 @@ class Lab:
 
     def __post_init__(self) -> None:
         """Refuse an unknown scale."""
-        require(self.scale in SCALES, f"scale {self.scale!r} is not known; allowed: quick, full")
+        require(self.scale in SCALES, unknown(self.scale, SCALES, "scale"))
 
     @property
     def full(self) -> bool:

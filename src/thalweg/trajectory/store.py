@@ -13,8 +13,10 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -24,8 +26,12 @@ import zarr
 
 from thalweg.core.errors import InputError
 
+FORMAT = 1  # raised whenever an older version would misread what a newer one writes
 RECORDS_PER_CHUNK = 64
 FILL = {"f": np.nan, "i": -1, "u": 0, "b": False}
+_OWN = re.compile(r"(commit\.json|state-\d+\.npz)(\.partial)?")  # all that `.resume` holds
+# A chunk that was written is a file, whatever it holds: so a missing file is a lost chunk.
+_WHOLE_CHUNKS = {"array.write_empty_chunks": True}
 
 
 class StoreError(InputError):
@@ -33,7 +39,7 @@ class StoreError(InputError):
 
 
 class OtherRunError(StoreError):
-    """A store that holds a run of another configuration than the one asked for."""
+    """A store of another run than the one asked for, or written by another version."""
 
 
 class Variable(NamedTuple):
@@ -106,18 +112,29 @@ class ZarrStore(Store):
         return self.resume / "commit.json"
 
     def exists(self) -> bool:
-        """Whether a store was created here to its end."""
-        return self.mark.exists()
+        """Whether a store was created here to its end, damaged since or not."""
+        return self.mark.exists() or any(self.resume.glob("state-*.npz"))
+
+    def foreign(self) -> bool:
+        """Whether something that no store of ours has left is at its place."""
+        if self.resume.is_dir():
+            return not all(_OWN.fullmatch(file.name) for file in self.resume.iterdir())
+        empty = self.path.is_dir() and not any(self.path.iterdir())
+        return self.resume.exists() or (self.path.exists() and not empty)
 
     def create(
         self, variables: Sequence[Variable], coords: Mapping[str, Any], attrs: Mapping[str, Any]
     ) -> None:
-        """Lay out the arrays, then commit zero records."""
-        with writing(self.path):
-            for leftover in (self.path, self.resume):
-                if leftover.exists():
-                    shutil.rmtree(leftover)
-            self.resume.mkdir(parents=True)
+        """Lay out the arrays, then commit zero records; what was here is deleted.
+
+        Killed in between, it leaves the store that was here, a damaged store or none.
+        """
+        with writing(self.path), zarr.config.set(_WHOLE_CHUNKS):
+            self.resume.mkdir(parents=True, exist_ok=True)
+            for leftover in sorted(self.resume.iterdir(), reverse=True):  # the mark last
+                leftover.unlink()
+            if self.path.exists():
+                shutil.rmtree(self.path)
             seeds, times = (len(_coordinate(n, coords[n])[1]) for n in ("seed", "time"))
             group = zarr.open_group(self.path, mode="w", zarr_format=3)
             group.attrs.update({key: _jsonable(value) for key, value in attrs.items()})
@@ -142,7 +159,7 @@ class ZarrStore(Store):
             self._mark({"records": 0, "checkpoint": None})
 
     def write(self, first: int, records: Mapping[str, np.ndarray]) -> None:
-        with writing(self.path):
+        with writing(self.path), zarr.config.set(_WHOLE_CHUNKS):
             if self._group is None:
                 self._group = zarr.open_group(self.path, mode="r+")
             for name, values in records.items():
@@ -175,17 +192,23 @@ class ZarrStore(Store):
 
         Raises:
             StoreError: If it is damaged.
+            OtherRunError: If another version wrote the store in another format.
         """
         try:
             mark = json.loads(self.mark.read_text())
-            if isinstance(mark["records"], int):
-                return mark
-        except (OSError, ValueError, KeyError, TypeError):
-            pass
-        raise StoreError(
-            f"{self.mark} is damaged; the recorded points are still in {self.path} (unwritten "
-            "ones are NaN). Give another folder, or delete this one to start again"
-        )
+            count, written = int(mark["records"]), mark.get("format", 0)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            raise StoreError(
+                f"{self.mark} is missing or damaged; the recorded points are still in {self.path} "
+                "(unwritten ones are NaN), so give another path, or ask for a fresh run"
+            ) from None
+        if written != FORMAT:
+            raise OtherRunError(
+                f"{self.path} is of store format {written}, this version writes format {FORMAT}; "
+                f"its {count} recorded points can be read with xarray.open_zarr, so give another "
+                "path, or ask for a fresh run to replace it"
+            )
+        return mark
 
     def state(self) -> list[np.ndarray] | None:
         """The leaves of the last checkpoint, or None before the first.
@@ -205,8 +228,9 @@ class ZarrStore(Store):
         except (OSError, ValueError, KeyError):
             pass
         raise StoreError(
-            f"the checkpoint {path} is damaged, so the run cannot go on; its "
-            f"{mark['records']} recorded points are still readable in {self.path}"
+            f"the checkpoint {path} is missing or damaged, so the run cannot go on; its "
+            f"{mark['records']} recorded points are still readable in {self.path}: give another "
+            "path, or ask for a fresh run"
         )
 
     def dataset(self) -> xr.Dataset:
@@ -215,17 +239,58 @@ class ZarrStore(Store):
         Raises:
             StoreError: If the store is missing or damaged.
         """
-        count = self.committed()["records"]
-        note = self.committed().get("note", {})
+        mark = self.committed()
         try:
             dataset = xr.open_zarr(self.path, consolidated=False, chunks=None)
         except Exception as error:
-            raise StoreError(f"{self.path} cannot be read as a Zarr group: {error}") from error
-        dataset.attrs.update(note)
-        return dataset.isel(time=slice(0, count))
+            raise StoreError(
+                f"{self.path} cannot be read as a Zarr group ({_one_line(error)}); give another "
+                "path, or ask for a fresh run"
+            ) from error
+        dataset.attrs.update(mark.get("note", {}))
+        return dataset.isel(time=slice(0, mark["records"]))
+
+    def check(self, variables: Sequence[str] = ()) -> None:
+        """Read every committed chunk once: Zarr would take a lost one for unwritten points.
+
+        Args:
+            variables: Names that must be there.
+
+        Raises:
+            StoreError: If a variable or a chunk is missing or damaged.
+        """
+        count = self.committed()["records"]
+        group = zarr.open_group(self.path, mode="r")
+        arrays = dict(group.arrays())
+        lost = [name for name in variables if name not in arrays]
+        lost += [name for name, array in arrays.items() if not _intact(self.path, array, count)]
+        if lost:
+            raise StoreError(
+                f"{self.path} has lost or damaged files of {', '.join(sorted(lost))}; what is left "
+                "of its points can be read with xarray.open_zarr (lost ones are NaN), so give "
+                "another path, or ask for a fresh run"
+            )
 
     def _mark(self, mark: dict[str, Any]) -> None:
-        replace(self.mark, json.dumps(mark, indent=1).encode())
+        replace(self.mark, json.dumps({"format": FORMAT} | mark, indent=1).encode())
+
+
+def _intact(path: Path, array: zarr.Array, count: int) -> bool:
+    """Whether every chunk of an array that holds committed records is there and readable."""
+    dims = getattr(array.metadata, "dimension_names", None) or ()
+    used = [
+        min(side, count) if name == "time" else side
+        for name, side in zip(dims, array.shape, strict=True)
+    ]
+    places = product(*(range(-(-u // c)) for u, c in zip(used, array.chunks, strict=True)))
+    try:
+        return all(
+            (path / array.path / array.metadata.encode_chunk_key(place)).is_file()
+            and array.blocks[place] is not None
+            for place in places
+        )
+    except Exception:  # codecs raise many kinds on damaged files
+        return False
 
 
 def replace(path: Path, content: bytes) -> None:
@@ -312,4 +377,8 @@ def open_dataset(path: Path) -> xr.Dataset:
         with xr.open_dataset(path, engine="zarr", consolidated=False) as dataset:
             return dataset.load()
     except Exception as error:
-        raise StoreError(f"{path} cannot be read as a data set: {error}") from error
+        raise StoreError(f"{path} cannot be read as a data set: {_one_line(error)}") from error
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -73,7 +73,7 @@ class Trajectory:
 
 
 def load(path: str | Path) -> Trajectory:
-    """A trajectory from its store, finished or not.
+    """A trajectory from its store, finished or not. Reads the store once; values are lazy.
 
     Args:
         path: The `.zarr` folder.
@@ -84,4 +84,7 @@ def load(path: str | Path) -> Trajectory:
     path = Path(path)
     if not path.exists():
         raise InputError(f"there is no store at {path}; give the path of a .zarr folder")
-    return Trajectory(ZarrStore(path).dataset())
+    store = ZarrStore(path)
+    dataset = store.dataset()
+    store.check()
+    return Trajectory(dataset)

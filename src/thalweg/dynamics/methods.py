@@ -1,0 +1,285 @@
+"""One step of each method, cut into turns: given a gradient, where is the next one wanted?"""
+
+from __future__ import annotations
+
+import abc
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import diffrax
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from thalweg.dynamics.stabilised import (
+    RKC2_SCHEME,
+    RKL2_SCHEME,
+    Scheme,
+    next_stage,
+    trapezoid_error,
+)
+
+Vector = Float[Array, " p"]
+Scalar = Float[Array, ""]
+Count = Int[Array, ""]
+
+STABLE = 3.0  # h rho up to which explicit pairs of order 5 are well inside their interval
+RKL2X_ERROR = 0.11  # RKL2x's estimate by that of RKC2, for steps of one length
+
+
+class Work(NamedTuple):
+    """A step in progress.
+
+    Attributes:
+        point: Where the gradient is wanted next, flat (p,).
+        rows: What the method keeps, (r, p).
+        carry: Scalars of a recurrence, (10,).
+        length: Length h of the step.
+        bound: Bound of the curvature that the step stands on; 0 if unknown.
+        part: Which of the recurrences of the step (RKL2x has three).
+        stage: Which stage `point` is.
+        stages: The last stage of the part.
+        error: Norm of the error where a method knows it before its last gradient.
+        last: Whether `point` is the end of the step.
+        looking: Whether `point` is asked for to measure the curvature.
+        idle: Whether nothing of the step has been evaluated.
+    """
+
+    point: Vector
+    rows: Float[Array, "r p"]
+    carry: Float[Array, "10"]
+    length: Scalar
+    bound: Scalar
+    part: Count
+    stage: Count
+    stages: Count
+    error: Scalar
+    last: Bool[Array, ""]
+    looking: Bool[Array, ""]
+    idle: Bool[Array, ""]
+
+
+def blank(theta: Vector, rows: int) -> Work:
+    """Work before the first step."""
+    zero, none = jnp.zeros((), jnp.float64), jnp.zeros((), jnp.int64)
+    no = jnp.zeros((), bool)
+    store = jnp.zeros((rows, theta.size), theta.dtype)
+    return Work(theta, store, jnp.zeros(10), zero, zero, none, none, none, zero, no, no, no)
+
+
+class Method(abc.ABC):
+    """A way to take a step; the gradient at the start is known, that at the end is wanted.
+
+    Attributes:
+        rows: Vectors it keeps during a step.
+        exponent: The error estimate is of order h^exponent.
+        bounded: Whether it needs a bound of the curvature.
+    """
+
+    rows: int
+    exponent: int
+    bounded: bool
+
+    @abc.abstractmethod
+    def begin(self, theta: Vector, force: Vector, work: Work) -> Work:
+        """The first point of a step of `work.length` under the curvature `work.bound`."""
+
+    @abc.abstractmethod
+    def stage(self, theta: Vector, force: Vector, work: Work, value: Vector) -> Work:
+        """The next point, `value` being -grad f at the present one."""
+
+    @abc.abstractmethod
+    def error(self, theta: Vector, force: Vector, work: Work, value: Vector) -> Scalar:
+        """Norm of the error estimate, `value` being -grad f at the end of the step."""
+
+    @abc.abstractmethod
+    def price(self, length: Scalar, bound: Scalar) -> Scalar:
+        """Gradients per unit of time if accuracy allows steps of a length."""
+
+    @abc.abstractmethod
+    def expected(self, trapezoid: Scalar) -> Scalar:
+        """Error expected of a step whose trapezoid error is given; 0 if nothing is known."""
+
+    def longest(self, bound: Scalar) -> Scalar:
+        """The longest step that is stable."""
+        return jnp.asarray(jnp.inf)
+
+
+def _to(vector: Vector, scalar: Scalar) -> Scalar:
+    return scalar.astype(vector.dtype)
+
+
+def _norm(vector: Vector) -> Scalar:
+    return jnp.linalg.norm(vector).astype(jnp.float64)
+
+
+@dataclass(frozen=True)
+class Explicit(Method):
+    """An embedded Runge-Kutta pair whose last stage is the first of the next step.
+
+    Attributes:
+        matrix: Runge-Kutta matrix, row i gives stage i, the last row the result; (s, s).
+        weights: Error weights (s,).
+        exponent: Order of the pair.
+    """
+
+    matrix: tuple[tuple[float, ...], ...]
+    weights: tuple[float, ...]
+    exponent: int
+    rows: int
+    bounded = False
+
+    def begin(self, theta: Vector, force: Vector, work: Work) -> Work:
+        first = _to(theta, work.length * self.matrix[1][0])
+        stage = jnp.ones((), jnp.int64)
+        return work._replace(
+            point=theta + first * force,
+            rows=work.rows.at[0].set(force),
+            stage=stage,
+            last=stage == self.rows,
+        )
+
+    def stage(self, theta: Vector, force: Vector, work: Work, value: Vector) -> Work:
+        rows = work.rows.at[work.stage].set(value)
+        stage = work.stage + 1
+        matrix = jnp.asarray(self.matrix, theta.dtype)[:, : self.rows]
+        slope = matrix[stage] @ rows[: self.rows]
+        point = theta + _to(theta, work.length) * slope
+        return work._replace(point=point, rows=rows, stage=stage, last=stage == self.rows)
+
+    def error(self, theta: Vector, force: Vector, work: Work, value: Vector) -> Scalar:
+        weights = jnp.asarray(self.weights, theta.dtype)
+        total = weights[:-1] @ work.rows[: self.rows] + weights[-1] * value
+        return work.length * _norm(total)
+
+    def price(self, length: Scalar, bound: Scalar) -> Scalar:
+        return self.rows / jnp.minimum(length, self.longest(bound))
+
+    def expected(self, trapezoid: Scalar) -> Scalar:
+        return jnp.zeros(())
+
+    def longest(self, bound: Scalar) -> Scalar:
+        return jnp.where(bound > 0, STABLE / jnp.where(bound > 0, bound, 1), jnp.inf)
+
+
+@dataclass(frozen=True)
+class Chebyshev(Method):
+    """RKC2: s gradients for a step of h rho < 0.65 s^2."""
+
+    rows, exponent, bounded = 1, 3, True
+
+    def begin(self, theta: Vector, force: Vector, work: Work) -> Work:
+        stages = RKC2_SCHEME.stages(work.length * work.bound)
+        work = _part(work, RKC2_SCHEME, stages, theta, force, work.length)
+        return work._replace(rows=work.rows.at[0].set(theta))
+
+    def stage(self, theta: Vector, force: Vector, work: Work, value: Vector) -> Work:
+        weights, carry = RKC2_SCHEME.weights(work.carry, work.stage + 1)
+        point = next_stage(weights, work.length, theta, force, work.point, work.rows[0], value)
+        return work._replace(
+            point=point,
+            rows=work.rows.at[0].set(work.point),
+            carry=carry,
+            stage=work.stage + 1,
+            last=work.stage + 1 == work.stages,
+        )
+
+    def error(self, theta: Vector, force: Vector, work: Work, value: Vector) -> Scalar:
+        return _norm(trapezoid_error(work.length, theta, work.point, force, value))
+
+    def price(self, length: Scalar, bound: Scalar) -> Scalar:
+        return RKC2_SCHEME.stages(length * bound) / length
+
+    def expected(self, trapezoid: Scalar) -> Scalar:
+        return trapezoid
+
+
+@dataclass(frozen=True)
+class Extrapolated(Method):
+    """RKL2x: one step of RKL2 and two half steps, extrapolated to order 3.
+
+    Rows: Y_{j-1}, the start of the part, -grad f there, the result of the whole step. After the
+    first half step the point is its end, as stage 0 of part 2.
+    """
+
+    rows, exponent, bounded = 4, 3, True
+
+    def begin(self, theta: Vector, force: Vector, work: Work) -> Work:
+        rows = work.rows.at[0].set(theta).at[1].set(theta).at[2].set(force)
+        stages = RKL2_SCHEME.stages(work.length * work.bound)
+        work = work._replace(rows=rows, part=jnp.zeros((), jnp.int64))
+        return _part(work, RKL2_SCHEME, stages, theta, force, work.length)
+
+    def stage(self, theta: Vector, force: Vector, work: Work, value: Vector) -> Work:
+        return jax.lax.cond(work.stage == 0, self._second_half, self._within, work, value)
+
+    def _second_half(self, work: Work, value: Vector) -> Work:
+        middle = work.point
+        rows = work.rows.at[0].set(middle).at[1].set(middle).at[2].set(value)
+        work = work._replace(rows=rows)
+        return _part(work, RKL2_SCHEME, work.stages, middle, value, work.length / 2)
+
+    def _within(self, work: Work, value: Vector) -> Work:
+        base, force = work.rows[1], work.rows[2]
+        length = jnp.where(work.part == 0, work.length, work.length / 2)
+        weights, _ = RKL2_SCHEME.weights(work.carry, work.stage + 1)
+        point = next_stage(weights, length, base, force, work.point, work.rows[0], value)
+        on = work._replace(
+            point=point, rows=work.rows.at[0].set(work.point), stage=work.stage + 1
+        )
+        which = jnp.where(on.stage == on.stages, on.part, 3)
+        return jax.lax.switch(which, [self._whole, self._half, self._end, lambda w: w], on)
+
+    def _whole(self, work: Work) -> Work:
+        """The whole step is there: keep it, and begin the first half."""
+        base, force = work.rows[1], work.rows[2]
+        rows = work.rows.at[0].set(base).at[3].set(work.point)
+        stages = RKL2_SCHEME.stages(work.length / 2 * work.bound)
+        work = work._replace(rows=rows, part=work.part + 1)
+        return _part(work, RKL2_SCHEME, stages, base, force, work.length / 2)
+
+    def _half(self, work: Work) -> Work:
+        return work._replace(part=work.part + 1, stage=jnp.zeros_like(work.stage))
+
+    def _end(self, work: Work) -> Work:
+        change = work.point - work.rows[3]
+        return work._replace(
+            point=work.point + change / 3, error=_norm(change) / 6, last=jnp.asarray(True)
+        )
+
+    def error(self, theta: Vector, force: Vector, work: Work, value: Vector) -> Scalar:
+        return work.error
+
+    def price(self, length: Scalar, bound: Scalar) -> Scalar:
+        whole = RKL2_SCHEME.stages(length * bound)
+        return (whole + 2 * RKL2_SCHEME.stages(length / 2 * bound) - 1) / length
+
+    def expected(self, trapezoid: Scalar) -> Scalar:
+        return RKL2X_ERROR * trapezoid
+
+
+def _part(
+    work: Work, scheme: Scheme, stages: Count, base: Vector, force: Vector, length: Scalar
+) -> Work:
+    """Begin a recurrence of so many stages."""
+    first, carry = scheme.begin(stages)
+    return work._replace(
+        point=base + _to(base, first * length) * force,
+        carry=carry,
+        stage=jnp.ones_like(stages),
+        stages=stages,
+        last=jnp.asarray(False),
+    )
+
+
+def explicit(solver: diffrax.AbstractERK) -> Explicit:
+    """The method of a Diffrax solver's table, which must end where the next step begins."""
+    table = solver.tableau
+    assert table.fsal and table.ssal
+    stages = table.num_stages
+    matrix = np.zeros((stages, stages))
+    for i, row in enumerate(table.a_lower):
+        matrix[i + 1, : i + 1] = row
+    weights = tuple(float(w) for w in table.b_error)
+    return Explicit(tuple(map(tuple, matrix.tolist())), weights, solver.order(None), stages - 1)

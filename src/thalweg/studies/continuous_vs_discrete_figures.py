@@ -1,0 +1,319 @@
+"""The figures of `continuous_vs_discrete`: variables of its data sets, named."""
+
+from __future__ import annotations
+
+from thalweg.report.spec import Figure, Level, Panel, Series
+
+TIME, DISTANCE = "training time", "distance (parameter)"
+EIGENVALUE = "eigenvalue (loss/parameter²)"
+
+
+def _losses(model: str, title: str, extra: tuple[Series, ...] = ()) -> Panel:
+    lines = Series(
+        data="X3", y="loss", each="refinement", select={"model": model, "seed": 0}, label="η /"
+    )
+    return Panel((lines, *extra), title=title, x_label=TIME, y_label="loss")
+
+
+def _paths(model: str, title: str) -> Panel:
+    select = {"model": model, "seed": 0}
+    way = Series(data="X3", y="displacement", select=select, label="from the start", style="dash")
+    gaps = Series(data="X3", y="distance", each="refinement", select=select, label="from η /")
+    return Panel((way, gaps), title=title, x_label=TIME, y_label=DISTANCE)
+
+
+def _euler(depth: int) -> Panel:
+    shared = {"data": "X7", "each": "r0", "select": {"chain_depth": depth}}
+    return Panel(
+        (
+            Series(y="scaled_distance", label="measured, r₀ =", group="r0", **shared),
+            Series(y="leading_error", label="theory, r₀ =", group="r0", style="dash", **shared),
+        ),
+        title=f"{depth} weights",
+        x_label=TIME,
+        y_label="distance / η",
+    )
+
+
+FLOW_LOSS = Series(
+    data="X3", y="flow_loss", select={"model": "linear", "seed": 0}, label="flow", style="dash"
+)
+
+FIGURES = (
+    Figure(
+        name="refinement-linear",
+        title="A linear net: smaller steps, the same path",
+        caption=(
+            "Gradient descent on digits with step size η and with η/r, at equal training time. "
+            "Left: the losses and that of gradient flow lie on each other. Middle: the distance "
+            "travelled (dashed) against the distances to the refined runs, which are invisible "
+            "beside it. Right: on a logarithmic scale the distance from gradient flow falls in "
+            "proportion to the step size: Euler's method has order one."
+        ),
+        panels=(
+            _losses("linear", "Loss", (FLOW_LOSS,)),
+            _paths("linear", "Distance"),
+            Panel(
+                (
+                    Series(
+                        data="X3",
+                        y="flow_distance",
+                        each="refinement",
+                        select={"model": "linear", "seed": 0},
+                        error="flow_distance_error",
+                        label="η /",
+                    ),
+                ),
+                title="Distance from gradient flow",
+                x_label=TIME,
+                y_label=DISTANCE,
+                y_log=True,
+            ),
+        ),
+    ),
+    Figure(
+        name="refinement-relu",
+        title="Nets with kinks: the same, but for a branch now and then",
+        caption=(
+            "The same for a ReLU net and a convolutional net. The seed shown takes another "
+            "branch at a kink, which about one seed in fifteen does; even so the path is "
+            "followed to a few per cent and the losses cannot be told apart. The right panel "
+            "shows the distance to the run with the finest step for all seeds."
+        ),
+        panels=(
+            _losses("relu", "ReLU: loss"),
+            _paths("relu", "ReLU: distance"),
+            Panel(
+                (
+                    Series(
+                        data="X3",
+                        y="distance",
+                        each="seed",
+                        select={"model": "relu", "refinement": 20},
+                        label="ReLU, from η / 20",
+                    ),
+                    Series(
+                        data="X3",
+                        y="distance",
+                        each="seed",
+                        select={"model": "conv", "refinement": 5},
+                        label="conv, from η / 5",
+                    ),
+                ),
+                title="All seeds",
+                x_label=TIME,
+                y_label=DISTANCE,
+                y_log=True,
+            ),
+        ),
+    ),
+    Figure(
+        name="curvature",
+        title="The landscape is roughly convex where gradient descent goes",
+        caption=(
+            "Smallest Hessian eigenvalue along training on digits, by a matrix-free estimate "
+            "with its error and at four points by the whole Hessian. It rises towards zero as "
+            "the loss falls. Right: at Gaussian random points with the norm of the trained "
+            "weights, or twice it, it is many times more negative."
+        ),
+        panels=(
+            *(
+                Panel(
+                    (
+                        Series(
+                            data="X4",
+                            y="smallest_eigenvalue",
+                            each="seed",
+                            select={"model": model},
+                            label="matrix-free",
+                        ),
+                        Series(
+                            data="X4",
+                            y="path_min_eig",
+                            x="checkpoint",
+                            each="seed",
+                            select={"model": model},
+                            label="whole Hessian",
+                            style="points",
+                        ),
+                    ),
+                    title=title,
+                    x_label=TIME,
+                    y_label=EIGENVALUE,
+                    levels=(Level(0.0),),
+                )
+                for model, title in (("linear", "Linear net"), ("relu", "ReLU net"))
+            ),
+            Panel(
+                tuple(
+                    Series(
+                        data="X4",
+                        y="random_min_eig",
+                        x="radius",
+                        each="seed",
+                        select={"model": model},
+                        label=model,
+                        style="points",
+                    )
+                    for model in ("linear", "relu")
+                ),
+                title="Random points",
+                x_label="norm / norm of the trained weights",
+                y_label=EIGENVALUE,
+            ),
+        ),
+    ),
+    Figure(
+        name="certified",
+        title="The certificate is kept, with room to spare",
+        caption=(
+            "Deep linear nets with one output and the step size that the theorem certifies. Left: "
+            "the distance of descent from the exact flow (solid) stays below what the theorem "
+            "allows (dashed), which stays below the radius of the tube. Right: the losses of "
+            "descent and flow agree."
+        ),
+        panels=(
+            Panel(
+                (
+                    Series(
+                        data="X2", y="distance", each="setting", label="measured,", group="setting"
+                    ),
+                    Series(
+                        data="X2",
+                        y="bound",
+                        each="setting",
+                        label="allowed,",
+                        group="setting",
+                        style="dash",
+                    ),
+                ),
+                title="Distance from gradient flow",
+                x_label=TIME,
+                y_label=DISTANCE,
+                y_log=True,
+                levels=(Level(0.02, "radius of the tube"),),
+            ),
+            Panel(
+                (
+                    Series(data="X2", y="loss", each="setting", label="descent,", group="setting"),
+                    Series(
+                        data="X2",
+                        y="flow_loss",
+                        each="setting",
+                        label="flow,",
+                        group="setting",
+                        style="dash",
+                    ),
+                ),
+                title="Loss",
+                x_label=TIME,
+                y_label="loss",
+                y_log=True,
+            ),
+        ),
+    ),
+    Figure(
+        name="certificates",
+        title="Polynomial, not exponential",
+        caption=(
+            "The step size that the theorem certifies for following the flow from an aligned "
+            "start of size r₀ to loss 1e-4 at distance 0.01. With the curvature known along the "
+            "flow (solid) it is a power of r₀; with only its largest value known (dashed) it is "
+            "exponentially small. Right: the reason. The flow passes near no point of strongly "
+            "negative curvature: the exact eigenvalue (lines: theory, points: whole Hessian) is "
+            "near zero at small weights (for three layers or more) and at the minimum."
+        ),
+        panels=(
+            Panel(
+                (
+                    Series(
+                        data="X8",
+                        y="step_size",
+                        x="r0",
+                        each="depth",
+                        label="path known, depth",
+                        group="depth",
+                    ),
+                    Series(
+                        data="X8",
+                        y="step_size_constant",
+                        x="r0",
+                        each="depth",
+                        label="path unknown, depth",
+                        group="depth",
+                        style="dash",
+                    ),
+                ),
+                title="Certified step size",
+                x_label="r₀",
+                y_label="step size",
+                x_log=True,
+                y_log=True,
+            ),
+            Panel(
+                (
+                    Series(
+                        data="X5",
+                        y="aligned_min_eig",
+                        x="product",
+                        each="aligned_depth",
+                        label="measured, depth",
+                        group="aligned",
+                        style="points",
+                    ),
+                    Series(
+                        data="X5",
+                        y="aligned_exact",
+                        x="product",
+                        each="aligned_depth",
+                        label="theory, depth",
+                        group="aligned",
+                        style="dash",
+                    ),
+                ),
+                title="Smallest eigenvalue on the flow",
+                x_label="norm of the product",
+                y_label=EIGENVALUE,
+            ),
+        ),
+    ),
+    Figure(
+        name="euler-error",
+        title="How far descent is from flow, in closed form",
+        caption=(
+            "Chains of equal scalar weights from products r₀: the distance of descent from flow "
+            "over the step size (solid) and Euler's leading error (dashed) lie on each other. The "
+            "error is made while the loss falls, is forgotten afterwards, and at its worst grows "
+            "only like the logarithm of 1/r₀. Right: the norm of the product on the exact flow "
+            "of a net with three layers (dashed) and as followed by a solver."
+        ),
+        panels=(
+            _euler(3),
+            _euler(4),
+            Panel(
+                (
+                    Series(
+                        data="X6",
+                        y="norm",
+                        each="cosine",
+                        select={"depth": 3},
+                        label="solver, cos =",
+                        group="cosine",
+                    ),
+                    Series(
+                        data="X6",
+                        y="exact_norm",
+                        each="cosine",
+                        select={"depth": 3},
+                        label="closed form, cos =",
+                        group="cosine",
+                        style="dash",
+                    ),
+                ),
+                title="Exact flow",
+                x_label=TIME,
+                y_label="norm of the product",
+            ),
+        ),
+    ),
+)
