@@ -94,3 +94,12 @@ def test_spectra_compile():
     weights = square_layers("gaussian", 6, 3, 0)
     plain = product_spectrum(weights)
     np.testing.assert_allclose(jax.jit(product_spectrum)(weights), plain, rtol=1e-12)
+
+
+def test_stacked_weights_give_the_same_activity():
+    keys = jax.random.split(jax.random.key(5), 7)
+    weights = jnp.stack([jax.random.normal(k, (6, 6)) for k in keys])
+    x = jax.random.normal(jax.random.key(6), (3, 6))
+    np.testing.assert_allclose(
+        activity(weights, 0.9, x), activity(list(weights), 0.9, x), rtol=1e-13
+    )

@@ -149,6 +149,15 @@ def test_decoupled_init_is_balanced_and_aligned(L, widths, strength):
         np.testing.assert_allclose(spectrum, np.sort(u ** (1 / L))[::-1], atol=1e-13)
 
 
+def test_decoupled_init_may_be_drawn_under_jit():
+    U, _, V = (jnp.asarray(part) for part in bases(3, 4))
+    keys = jax.random.split(jax.random.key(0), 2)
+    draw = jax.jit(jax.vmap(lambda key: decoupled_init(U, V, 0.1, 2, 5, key)))
+    for one, key in enumerate(keys):
+        for drawn, W in zip(draw(keys), decoupled_init(U, V, 0.1, 2, 5, key), strict=True):
+            np.testing.assert_allclose(drawn[one], W, atol=1e-14)
+
+
 def test_decoupled_init_keeps_float32():
     U, _, V = bases(3, 4)
     weights = decoupled_init(

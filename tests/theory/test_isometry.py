@@ -145,3 +145,23 @@ def test_bad_input_is_refused():
         isometry.activity_fixed_point(1.1, nodes=2)
     with pytest.raises(InputError, match="width"):
         isometry.gaussian_exponents(0)
+
+
+@pytest.mark.parametrize(("depth", "width"), [(1, 3), (3, 5), (10, 20)])
+def test_spread_of_the_mean_square_by_sampling(depth, width):
+    rng, product = (
+        np.random.default_rng(depth),
+        np.broadcast_to(np.eye(width), (20000, width, width)),
+    )
+    for _ in range(depth):
+        product = rng.normal(size=product.shape) / np.sqrt(width) @ product
+    square = (product**2).sum((1, 2)) / width
+    spread = isometry.gaussian_mean_square_spread(depth, width)
+    assert square.mean() == pytest.approx(1, abs=4 * spread / np.sqrt(20000))
+    assert square.std() == pytest.approx(spread, rel=0.06)
+
+
+def test_spread_is_depth_over_width_while_small():
+    assert isometry.gaussian_mean_square_spread(0, 7) == 0
+    assert isometry.gaussian_mean_square_spread(1, 7) == pytest.approx(np.sqrt(2) / 7, rel=1e-14)
+    assert isometry.gaussian_mean_square_spread(20, 20000) == pytest.approx(1e-3, rel=0.03)

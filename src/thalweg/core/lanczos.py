@@ -122,7 +122,8 @@ def smallest_eigenvalue(
         failure: Probability with which the bound `missed` may fail.
 
     Returns:
-        With probability at least 1 - 2 `failure`, value - missed <= lambda_min <= value.
+        With probability at least 1 - 2 `failure`, value - missed <= lambda_min <= value. From so
+        few products that `missed_fraction` is a half or more, `missed` is infinite.
     """
     p = guess.shape[0]
     depth = min(depth, p)
@@ -139,7 +140,7 @@ def smallest_eigenvalue(
     image = product(added)
     border = krylov.basis @ image
     # An unused guess must not add a spurious eigenvalue 0 below a positive spectrum.
-    corner = jnp.where(useful, added @ image, spread[-1] + 1.0)
+    corner = jnp.where(useful, added @ image, 2.0 * jnp.abs(spread[-1]) + 1.0)
     projected = jnp.block(
         [[krylov.projected, border[:, None]], [border[None, :], corner[None, None]]]
     )
@@ -149,19 +150,49 @@ def smallest_eigenvalue(
     residual = jnp.linalg.norm(product(vector) - ritz[0] * vector)
 
     fraction = missed_fraction(depth, p, failure)
-    # The spread of the Ritz values is itself short by the same fraction at either end.
-    widest = (spread[-1] - spread[0]) / max(1.0 - 2.0 * fraction, 1e-3)
-    missed = jnp.maximum(fraction * widest - (spread[0] - ritz[0]), 0.0)
+    # The spread of the Ritz values is itself short by the same fraction at either end; from a half
+    # on it says nothing.
+    share = fraction / (1.0 - 2.0 * fraction) if fraction < 0.5 else math.inf
+    wide = jnp.maximum(spread[-1] - spread[0], jnp.finfo(guess.dtype).tiny)
+    missed = jnp.maximum(share * wide - (spread[0] - ritz[0]), 0.0)
     return Smallest(ritz[0], residual, missed, vector, spread[-1])
 
 
 class Tracked(NamedTuple):
-    """The largest eigenvalues that a block has converged to."""
+    """The largest eigenvalues that a block has converged to.
+
+    Attributes:
+        values: Descending.
+        residuals: ||A v - value v|| of each pair.
+        vectors: Orthonormal rows v.
+        ahead: The vectors after a step of the power iteration, v + (A v - value v) / |value|, which
+            costs nothing: the block to start from on a nearby matrix.
+        products: How many were spent.
+    """
 
     values: Float[Array, " b"]
     residuals: Float[Array, " b"]
     vectors: Float[Array, "b p"]
+    ahead: Float[Array, "b p"]
     products: Int[Array, ""]
+
+
+class _Space(NamedTuple):
+    """A subspace with its images; rows from `filled` on are zero."""
+
+    basis: Array
+    images: Array
+    projected: Array
+    filled: Array
+
+
+class _Pairs(NamedTuple):
+    """The best Ritz pairs of a subspace; `residuals` are vectors, `lengths` their norms."""
+
+    values: Array
+    vectors: Array
+    residuals: Array
+    lengths: Array
 
 
 def track_largest(
@@ -172,11 +203,13 @@ def track_largest(
     most_products: int = 200,
     width: int = 12,
 ) -> Tracked:
-    """Largest eigenvalues by a restarted block Krylov iteration from a warm block.
+    """Largest eigenvalues by a restarted Krylov iteration from a warm block.
 
-    The basis grows by the residuals of the leading Ritz vectors until the residual of the first
-    is at most `tolerance * |value|`; when it is full it is restarted from its best vectors. From
-    a block carried over from a nearby matrix one round (b products) is usually enough.
+    The basis starts with the block and grows by one residual at a time: that of the first Ritz
+    pair whose residual is above `tolerance * |value|`, so that all products go to the first pair
+    until it has converged, and what `least_products` asks beyond goes to the others. A full basis
+    is restarted from its best third. From a block carried over from a nearby matrix the b products
+    with the block itself are usually enough.
 
     Args:
         product: The symmetric map.
@@ -185,89 +218,94 @@ def track_largest(
         tolerance: Relative residual asked of the first pair.
         least_products: Products to spend even if the first pair has converged.
         most_products: Products after which the iteration gives up.
-        width: Blocks kept before a restart; memory is 2 * width * b * p numbers.
+        width: The basis holds `width` * b vectors (at least 2 b), its memory is twice that.
+
+    Returns:
+        The b largest Ritz pairs; NaN where the space that was reached has fewer dimensions.
     """
     b, p = block.shape
-    width = min(width, max(p // b, 1))
-    n = width * b
-    keep = min(2 * b, n - b) if n > b else 0
+    # One vector more than spans the whole space: it is dependent, and ends the search.
+    n = min(max(width, 2) * b, p + 1)
+    keep = max(b, n // 3)
 
-    def orthonormal(new: Array, basis: Array) -> tuple[Array, Array]:
-        """New rows against the basis and one another; a dependent row becomes zero."""
-        rows: list[Array] = []
-        for row in new:
-            size = jnp.linalg.norm(row)
-            for _ in range(2):
-                row = row - basis.T @ (basis @ row)
-                for other in rows:
-                    row = row - other * (other @ row)
-            length = jnp.linalg.norm(row)
-            alive = length > 1e-10 * jnp.where(size > 0, size, 1.0)
-            rows.append(jnp.where(alive, row / jnp.where(alive, length, 1.0), jnp.zeros_like(row)))
-        stacked = jnp.stack(rows)
-        return stacked, jnp.any(stacked != 0, axis=1)
+    def grown(carry: tuple[_Space, _Pairs, Array, Array]) -> tuple[_Space, _Pairs, Array, Array]:
+        space, pairs, products, _ = carry
+        late = pairs.lengths > tolerance * jnp.abs(pairs.values)
+        which = jnp.where(jnp.any(late), jnp.argmax(late), jnp.argmax(pairs.lengths))
+        row, alive = _new_part(pairs.residuals[which], space.basis)
+        image, at = product(row), space.filled
+        basis, images = space.basis.at[at].set(row), space.images.at[at].set(image)
+        column = basis @ image
+        projected = space.projected.at[at].set(column).at[:, at].set(column)
+        space = _Space(basis, images, projected, at + alive)
+        values, rotations = _ritz(space)
 
-    def ritz(basis: Array, images: Array, alive: Array) -> tuple[Array, Array]:
-        projected = basis @ images.T
-        projected = (projected + projected.T) / 2
-        # Empty slots sink below the spectrum (Gershgorin), out of the way.
-        floor = -1.0 - 2.0 * jnp.max(jnp.sum(jnp.abs(projected), axis=1))
-        slots = jnp.where(alive, jnp.diag(projected), floor)
-        projected = projected.at[jnp.diag_indices(n)].set(slots)
-        values, rotations = jnp.linalg.eigh(projected)
-        return values[::-1], rotations[:, ::-1].T
+        def restarted() -> _Space:
+            top = jnp.where(jnp.arange(n)[:, None] < keep, rotations, 0.0)
+            kept = jnp.where(jnp.arange(n) < keep, values, 0.0)
+            count = jnp.full_like(space.filled, keep)
+            return _Space(top @ basis, top @ images, jnp.diag(kept), count)
 
-    def body(carry: tuple) -> tuple:
-        basis, images, alive, new, filled, products, *_ = carry
-        full = filled + b > n
-        values, rotations = ritz(basis, images, alive)
-        top = jnp.where(jnp.arange(n)[:, None] < keep, rotations, 0.0)
-        basis = jnp.where(full, top @ basis, basis)
-        images = jnp.where(full, top @ images, images)
-        alive = jnp.where(full, jnp.arange(n) < keep, alive)
-        filled = jnp.where(full, keep, filled)
+        pairs = _best(space, values[:b], rotations[:b])
+        space = jax.lax.cond(space.filled == n, restarted, lambda: space)
+        return space, pairs, products + alive, ~alive
 
-        new, living = orthonormal(new, basis)
-        put = jax.lax.dynamic_update_slice_in_dim
-        basis = put(basis, new, filled, 0)
-        images = put(images, jax.vmap(product)(new), filled, 0)
-        alive = put(alive, living, filled, 0)
-        values, rotations = ritz(basis, images, alive)
-        vectors, mapped = rotations[:b] @ basis, rotations[:b] @ images
-        residual = mapped - values[:b, None] * vectors
-        lengths = jnp.linalg.norm(residual, axis=1)
-        spent = products + jnp.sum(living).astype(jnp.int32)
-        stuck = ~jnp.any(living)
-        return (
-            basis,
-            images,
-            alive,
-            residual,
-            filled + b,
-            spent,
-            values[:b],
-            lengths,
-            vectors,
-            stuck,
-        )
+    def unfinished(carry: tuple[_Space, _Pairs, Array, Array]) -> Array:
+        _, pairs, products, stuck = carry
+        late = pairs.lengths[0] > tolerance * jnp.abs(pairs.values[0])
+        return ~stuck & (late | (products < least_products)) & (products < most_products)
 
-    def unfinished(carry: tuple) -> Array:
-        products, values, lengths, stuck = carry[5], carry[6], carry[7], carry[9]
-        late = (lengths[0] > tolerance * jnp.abs(values[0])) | (products < least_products)
-        return (products == 0) | (~stuck & late & (products < most_products))
-
-    kind = block.dtype
-    start = (
-        jnp.zeros((n, p), kind),
-        jnp.zeros((n, p), kind),
-        jnp.zeros(n, bool),
-        block,
-        jnp.zeros((), jnp.int32),
-        jnp.zeros((), jnp.int32),
-        jnp.zeros(b, kind),
-        jnp.zeros(b, kind),
-        block,
-        jnp.zeros((), bool),
+    first = _spanned(product, block)
+    values, rotations = _ritz(first)
+    room = n - b
+    wide = _Space(
+        jnp.pad(first.basis, ((0, room), (0, 0))),
+        jnp.pad(first.images, ((0, room), (0, 0))),
+        jnp.pad(first.projected, ((0, room), (0, room))),
+        first.filled,
     )
-    end = jax.lax.while_loop(unfinished, body, start)
-    return Tracked(values=end[6], residuals=end[7], vectors=end[8], products=end[5])
+    start = wide, _best(first, values, rotations), first.filled, jnp.zeros((), bool)
+    _, pairs, products, _ = jax.lax.while_loop(unfinished, grown, start)
+    there = jnp.any(pairs.vectors != 0, axis=1)
+    values, lengths = (jnp.where(there, v, jnp.nan) for v in (pairs.values, pairs.lengths))
+    scale = jnp.max(jnp.abs(pairs.values))
+    ahead = pairs.vectors + pairs.residuals / jnp.where(scale > 0, scale, 1.0)
+    return Tracked(values, lengths, pairs.vectors, ahead, products)
+
+
+def _spanned(product: Product, block: Float[Array, "b p"]) -> _Space:
+    """The span of a block; dependent rows are left out."""
+    b = len(block)
+    basis, filled = jnp.zeros_like(block), jnp.zeros((), jnp.int32)
+    for row in block:
+        row, alive = _new_part(row, basis)
+        basis, filled = basis.at[filled].set(row), filled + alive
+    images = jax.lax.map(product, basis) if b > 1 else product(basis[0])[None]
+    projected = basis @ images.T
+    return _Space(basis, images, (projected + projected.T) / 2, filled)
+
+
+def _new_part(row: Float[Array, " p"], basis: Float[Array, "n p"]) -> tuple[Array, Array]:
+    """The part of a row that is new to an orthonormal basis, as a unit vector; zero if none is."""
+    size = jnp.linalg.norm(row)
+    for _ in range(2):
+        row = row - basis.T @ (basis @ row)
+    length = jnp.linalg.norm(row)
+    alive = length > 1e-10 * jnp.where(size > 0, size, 1.0)
+    return jnp.where(alive, row / jnp.where(alive, length, 1.0), jnp.zeros_like(row)), alive
+
+
+def _ritz(space: _Space) -> tuple[Float[Array, " n"], Float[Array, "n n"]]:
+    """Ritz values, descending, and their coordinates in the basis as rows."""
+    n = len(space.basis)
+    # Empty slots sink below the spectrum (Gershgorin), out of the way.
+    floor = -1.0 - 2.0 * jnp.max(jnp.sum(jnp.abs(space.projected), axis=1))
+    slots = jnp.where(jnp.arange(n) < space.filled, jnp.diag(space.projected), floor)
+    values, rotations = jnp.linalg.eigh(space.projected.at[jnp.diag_indices(n)].set(slots))
+    return values[::-1], rotations[:, ::-1].T
+
+
+def _best(space: _Space, values: Array, rotations: Array) -> _Pairs:
+    vectors, mapped = rotations @ space.basis, rotations @ space.images
+    residuals = mapped - values[:, None] * vectors
+    return _Pairs(values, vectors, residuals, jnp.linalg.norm(residuals, axis=1))

@@ -57,7 +57,7 @@ def jacobian_spectrum(apply: Apply, params: Any, x: Float[Array, "*shape"]) -> F
 
 
 def activity(
-    weights: Sequence[Float[Array, "out in"]],
+    weights: Sequence[Float[Array, "out in"]] | Float[Array, "layers width width"],
     gain: float | Array,
     x: Float[Array, "*batch in"],
     activation: Callable[[Array], Array] = jnp.tanh,
@@ -65,7 +65,8 @@ def activity(
     """Mean square activity of every layer of x' = phi(g W x), over units and inputs.
 
     Args:
-        weights: [W_1, ..., W_L], W_l of shape (out, in).
+        weights: [W_1, ..., W_L], W_l of shape (out, in), or square ones stacked in one array,
+            which is compiled as one loop.
         gain: g.
         x: Inputs, with any batch axes in front.
         activation: phi.
@@ -73,8 +74,15 @@ def activity(
     Returns:
         mean(phi^2) of layers 1..L, shape (L,).
     """
+
+    def layer(x: Array, W: Array) -> tuple[Array, Array]:
+        x = activation(gain * (x @ W.T))
+        return x, jnp.mean(x**2)
+
+    if isinstance(weights, jax.Array):
+        return jax.lax.scan(layer, x, weights)[1]
     squares = []
     for W in weights:
-        x = activation(gain * (x @ W.T))
-        squares.append(jnp.mean(x**2))
+        x, square = layer(x, W)
+        squares.append(square)
     return jnp.stack(squares)

@@ -28,8 +28,10 @@ START_ITERATIONS = 15  # power iterations before the first step, at most
 SETTLED, MOVING = 0.02, 0.1  # relative changes of the curvature: trust it longer, or not at all
 LONGEST_TRUST = 8  # attempts that one estimate of the curvature may serve
 CAUTION = 0.8  # of the step that the error estimate allows
+STEADY = (0.7, 0.3)  # of a proportional-integral controller: weight of this error and the last
 SHRINK, GROW = 0.1, 5.0  # bounds of the change of a step
-SWITCH = 0.9  # another method must promise this fraction of the present price
+SWITCH = 0.7  # another method must promise this fraction of the present price
+LEAP = 2.0  # how much longer the first step of another method may be
 
 Vector = Float[Array, " p"]
 Scalar = Float[Array, ""]
@@ -43,6 +45,9 @@ class Path(NamedTuple):
     Attributes:
         theta: Parameters, flat (p,).
         force: -grad f there (p,).
+        companion: Parameters of the companion, which takes steps twice as long, flat (p,); empty
+            for a path without.
+        companion_force: -grad f there.
         direction: Unit vector of the power iteration (p,).
         sharpness: Its estimate of the largest |eigenvalue| (unit: loss/parameter^2); 0 before any.
         iterations: Power iterations still due before the next step.
@@ -63,6 +68,8 @@ class Path(NamedTuple):
 
     theta: Vector
     force: Vector
+    companion: Vector
+    companion_force: Vector
     direction: Vector
     sharpness: Scalar
     iterations: Count
@@ -85,7 +92,8 @@ class Tolerances(NamedTuple):
     """What a step may err.
 
     Attributes:
-        relative: Of each method, relative to the norm of the parameters, (m,).
+        relative: Of each method, relative to the norm of the parameters, (m,); a method of
+            tolerance 0 is never changed to.
         absolute: Added to it (unit: parameter, Euclidean norm).
     """
 
@@ -93,14 +101,16 @@ class Tolerances(NamedTuple):
     absolute: Scalar
 
 
-def start(force: Force, theta: Vector, methods: tuple[Method, ...]) -> Path:
-    """The path at time zero: one gradient."""
+def start(force: Force, theta: Vector, methods: tuple[Method, ...], paired: bool) -> Path:
+    """The path at time zero, with a companion if paired: one gradient."""
     value = force(theta)
     zero, none = jnp.zeros((), jnp.float64), jnp.zeros((), jnp.int64)
     curious = _curious(methods)
     return Path(
         theta=theta,
         force=value,
+        companion=theta if paired else theta[:0],
+        companion_force=value if paired else value[:0],
         direction=first_direction(theta),
         sharpness=zero,
         iterations=none + (START_ITERATIONS if curious else 0),
@@ -142,19 +152,27 @@ def follow(
         payer = jnp.where(work.looking, len(methods), path.method)
         path = path._replace(evaluations=path.evaluations.at[payer].add(1))
         which = jnp.where(work.looking, 0, jnp.where(work.last, 1, 2 + path.method))
+        final = 2 if _paired(path) else 0
 
         def look(path: Path, work: Work) -> tuple[Path, Work]:
             path = _look(path, value)
             return path, _begin(path, work, methods, until)
 
         def settle(path: Path, work: Work) -> tuple[Path, Work]:
-            path = _settle(path, work, value, methods, tolerances, until)
-            return path, _begin(path, work, methods, until)
+            work = _judge(path, work, value, methods, tolerances)
+            over = (work.leg == final) | ~(work.worst <= 1)
+            after = _settle(path, work, value, methods, tolerances, until)
+            begun = _begin(after, work, methods, until)
+            if not _paired(path):
+                return after, begun
+            further = _next_leg(path, work, value, methods)
+            return jax.tree.map(
+                lambda a, b: jnp.where(over, a, b), (after, begun), (path, further)
+            )
 
         def stage(method: Method) -> Callable[[Path, Work], tuple[Path, Work]]:
             def on(path: Path, work: Work) -> tuple[Path, Work]:
-                work = method.stage(path.theta, path.force, work, value)
-                return path, work._replace(idle=jnp.asarray(False))
+                return path, method.stage(work, value)._replace(idle=jnp.asarray(False))
 
             return on
 
@@ -166,11 +184,20 @@ def follow(
 
 def _begin(path: Path, work: Work, methods: tuple[Method, ...], until: Scalar) -> Work:
     """The first evaluation of what comes next: a look at the curvature, or a step."""
-    bound = SAFETY * path.sharpness
+    bound, span = SAFETY * path.sharpness, _span(path)
     longest = _of(methods, path.method, lambda m: m.longest(bound))
-    length = _clipped(jnp.minimum(path.proposal, longest), until - path.time)
-    work = work._replace(length=length, bound=bound, idle=jnp.asarray(True))
-    work = _of(methods, path.method, lambda m: m.begin(path.theta, path.force, work))
+    # The companion's step, of twice the length, must be stable too.
+    whole = jnp.minimum(span * path.proposal, longest)
+    work = work._replace(
+        length=_clipped(whole, until - path.time) / span,
+        bound=bound,
+        base=path.theta,
+        base_force=path.force,
+        leg=jnp.zeros_like(work.leg),
+        worst=jnp.zeros_like(work.worst),
+        idle=jnp.asarray(True),
+    )
+    work = _of(methods, path.method, lambda m: m.begin(work))
     if not _curious(methods):
         return work
     looking = path.iterations > 0
@@ -202,6 +229,48 @@ def _look(path: Path, value: Vector) -> Path:
     )
 
 
+def _paired(path: Path) -> bool:
+    return path.companion.size > 0
+
+
+def _span(path: Path) -> int:
+    """Legs of the path in a step."""
+    return 2 if _paired(path) else 1
+
+
+def _judge(
+    path: Path, work: Work, value: Vector, methods: tuple[Method, ...], tolerances: Tolerances
+) -> Work:
+    """Take in the error of a leg that has come to its end."""
+    size = jnp.maximum(_norm(path.theta), _norm(work.point))
+    allowed = (tolerances.relative * size + tolerances.absolute)[path.method]
+    exponent = jnp.asarray([m.exponent for m in methods])[path.method]
+    # Twice the length errs 2^exponent times as much, unless it has become unstable.
+    allowed = allowed * jnp.where(work.leg == 2, 2.0**exponent, 1.0)
+    error = _of(methods, path.method, lambda m: m.error(work, value))
+    ratio = jnp.maximum(jnp.maximum(error / allowed, 1e-10), work.worst)
+    good = jnp.isfinite(ratio) & jnp.isfinite(_norm(value))
+    on_path = work.leg < 2
+    return work._replace(
+        worst=jnp.where(good, ratio, jnp.inf),
+        end=jnp.where(on_path, work.point, work.end),
+        end_force=jnp.where(on_path, value, work.end_force),
+    )
+
+
+def _next_leg(path: Path, work: Work, value: Vector, methods: tuple[Method, ...]) -> Work:
+    """The second leg goes on where the first ended; the third is the companion's."""
+    second = work.leg == 0
+    work = work._replace(
+        leg=work.leg + 1,
+        base=jnp.where(second, work.point, path.companion),
+        base_force=jnp.where(second, value, path.companion_force),
+        length=jnp.where(second, work.length, 2 * work.length),
+    )
+    begun: Work = _of(methods, path.method, lambda m: m.begin(work))
+    return begun._replace(idle=jnp.asarray(False))
+
+
 def _settle(
     path: Path,
     work: Work,
@@ -211,19 +280,12 @@ def _settle(
     until: Scalar,
 ) -> Path:
     """Take the step or refuse it, and say how long the next one is, and by which method."""
-    h, rest = work.length, until - path.time
-    size = jnp.maximum(_norm(path.theta), _norm(work.point))
-    allowed = tolerances.relative * size + tolerances.absolute
-    error = _of(methods, path.method, lambda m: m.error(path.theta, path.force, work, value))
-    ratio = jnp.maximum(error / allowed[path.method], 1e-10)
-    good = jnp.isfinite(ratio) & jnp.isfinite(_norm(value))
-    keep = good & (ratio <= 1)
+    span, rest = _span(path), until - path.time
+    h = jnp.where(work.leg == 2, work.length / 2, work.length)
+    ratio, good = work.worst, jnp.isfinite(work.worst)
+    keep = ratio <= 1
 
-    exponent = 1 / jnp.asarray([m.exponent for m in methods])[path.method]
-    factor = CAUTION * ratio**-exponent
-    known = keep & (path.error_before > 0)
-    trend = (path.error_before / ratio) ** exponent * h / path.length_before
-    factor = jnp.where(known, jnp.minimum(factor, factor * trend), factor)
+    factor = _of(methods, path.method, lambda m: _factor(m, path, h, ratio, keep))
     factor = jnp.clip(factor, SHRINK, jnp.where(path.rejected, 1.0, GROW))
     factor = jnp.where(good, factor, SHRINK)
     proposal = h * factor
@@ -236,15 +298,19 @@ def _settle(
     age = path.age + 1
     due = (age >= path.trust) | ~keep
     after = path._replace(
-        theta=jnp.where(keep, work.point, path.theta),
-        force=jnp.where(keep, value, path.force),
+        theta=jnp.where(keep, work.end, path.theta),
+        force=jnp.where(keep, work.end_force, path.force),
+        companion=jnp.where(keep, work.point, path.companion) if span == 2 else path.companion,
+        companion_force=jnp.where(keep, value, path.companion_force)
+        if span == 2
+        else path.companion_force,
         iterations=jnp.where(due & _curious(methods), 1, 0),
         age=age,
-        time=jnp.where(keep, jnp.where(h >= rest, until, path.time + h), path.time),
+        time=jnp.where(keep, jnp.where(span * h >= rest, until, path.time + span * h), path.time),
         proposal=proposal,
-        steps=path.steps + keep,
+        steps=path.steps + span * keep,
         attempts=path.attempts + 1,
-        budget=path.budget + jnp.where(keep, path.sharpness * h, 0),
+        budget=path.budget + jnp.where(keep, path.sharpness * span * h, 0),
         error_before=jnp.where(keep, ratio, path.error_before),
         length_before=jnp.where(keep, h, path.length_before),
         rejected=~keep,
@@ -254,9 +320,26 @@ def _settle(
     )
     if len(methods) == 1:
         return after
-    trapezoid = _norm(trapezoid_error(h, path.theta, work.point, path.force, value))
-    chosen = _chosen(after, methods, h, trapezoid, allowed, work.bound)
+    trapezoid = trapezoid_error(span * h, path.theta, work.end, path.force, work.end_force)
+    trapezoid = _norm(trapezoid) / span**3
+    size = jnp.maximum(_norm(path.theta), _norm(work.end))
+    allowed = tolerances.relative * size + tolerances.absolute
+    offered = tolerances.relative > 0
+    chosen = _chosen(after, methods, h, trapezoid, allowed, offered, work.bound)
     return jax.tree.map(lambda a, b: jnp.where(keep, a, b), chosen, after)
+
+
+def _factor(method: Method, path: Path, h: Scalar, ratio: Scalar, keep: Array) -> Scalar:
+    """By how much to change the step after one of length h with an error ratio."""
+    plain = CAUTION * ratio ** (-1 / method.exponent)
+    before = jnp.where(path.error_before > 0, path.error_before, 1.0)
+    if method.bounded:  # predictive: errors go on changing as they did
+        trend = (before / ratio) ** (1 / method.exponent) * h / path.length_before
+        factor = jnp.minimum(plain, plain * trend)
+    else:  # proportional-integral: smooth where stability limits the step
+        now, last = (weight / method.exponent for weight in STEADY)
+        factor = CAUTION * ratio**-now * before**last
+    return jnp.where(keep & (path.error_before > 0), factor, plain)
 
 
 def _chosen(
@@ -265,6 +348,7 @@ def _chosen(
     h: Scalar,
     trapezoid: Scalar,
     allowed: Float[Array, " m"],
+    offered: Bool[Array, " m"],
     bound: Scalar,
 ) -> Path:
     """The path with the method that promises the fewest gradients per time.
@@ -277,15 +361,50 @@ def _chosen(
         ratio = jnp.maximum(method.expected(trapezoid) / allowed[i], 1e-10)
         guess = h * CAUTION * ratio ** (-1 / method.exponent)
         lengths.append(jnp.where(path.method == i, path.proposal, guess))
-    prices = jnp.stack([m.price(x, bound) for m, x in zip(methods, lengths, strict=True)])
+    prices = jnp.stack(
+        [_price(m, x, bound, _paired(path)) for m, x in zip(methods, lengths, strict=True)]
+    )
+    prices = jnp.where(offered, prices, jnp.inf)
     best = jnp.argmin(prices)
     change = prices[best] < SWITCH * prices[path.method]
-    proposal = jnp.clip(jnp.stack(lengths)[best], h / GROW, h * GROW)
-    return path._replace(
+    proposal = jnp.clip(jnp.stack(lengths)[best], h / GROW, h * LEAP)
+    changed = path._replace(
         method=jnp.where(change, best, path.method),
         proposal=jnp.where(change, proposal, path.proposal),
         error_before=jnp.where(change, 0.0, path.error_before),
     )
+    if not _paired(path):
+        return changed
+    # The companion is put where it would be had the new method come all the way.
+    orders = jnp.asarray([m.order for m in methods])
+    scale = distance_by_error(orders[changed.method]) / distance_by_error(orders[path.method])
+    return changed._replace(
+        companion=_towards(path.theta, path.companion, scale),
+        companion_force=_towards(path.force, path.companion_force, scale),
+    )
+
+
+def distance_by_error(order: int | Array) -> Array:
+    """Distance of the companion by the error of the path, 2^order - 1: steps twice as long."""
+    return 2.0 ** jnp.asarray(order) - 1
+
+
+def path_error(path: Path, methods: tuple[Method, ...]) -> Scalar:
+    """Estimated error of a path with a companion (unit: parameter)."""
+    order = jnp.asarray([m.order for m in methods])[path.method]
+    return _norm(path.theta - path.companion) / distance_by_error(order)
+
+
+def _towards(here: Vector, there: Vector, scale: Scalar) -> Vector:
+    return here + scale.astype(here.dtype) * (there - here)
+
+
+def _price(method: Method, length: Scalar, bound: Scalar, paired: bool) -> Scalar:
+    """Gradients per unit of time, the companion's included."""
+    if not paired:
+        return method.price(length, bound)
+    length = jnp.minimum(length, method.longest(bound) / 2)
+    return method.price(length, bound) + method.price(2 * length, bound)
 
 
 def _of(methods: tuple[Method, ...], index: Count, function: Callable) -> object:

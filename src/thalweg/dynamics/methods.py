@@ -24,7 +24,8 @@ Vector = Float[Array, " p"]
 Scalar = Float[Array, ""]
 Count = Int[Array, ""]
 
-STABLE = 3.0  # h rho up to which explicit pairs of order 5 are well inside their interval
+STABLE = 3.3  # h rho up to which explicit pairs of order 5 are well inside their interval
+CROSSOVER = 3e-4  # wanted error of the path below which order 3 pays
 RKL2X_ERROR = 0.11  # RKL2x's estimate by that of RKC2, for steps of one length
 
 
@@ -33,9 +34,16 @@ class Work(NamedTuple):
 
     Attributes:
         point: Where the gradient is wanted next, flat (p,).
+        base: Where the leg of the step starts (p,): a path with a companion takes two steps of
+            length h (legs 0, 1) while the companion takes one of length 2h (leg 2).
+        base_force: -grad f there (p,).
+        end: Where the path's last leg ended (p,).
+        end_force: -grad f there (p,).
+        leg: Which leg this is.
+        worst: The largest error ratio of the legs so far.
         rows: What the method keeps, (r, p).
         carry: Scalars of a recurrence, (10,).
-        length: Length h of the step.
+        length: Length of the leg.
         bound: Bound of the curvature that the step stands on; 0 if unknown.
         part: Which of the recurrences of the step (RKL2x has three).
         stage: Which stage `point` is.
@@ -47,6 +55,12 @@ class Work(NamedTuple):
     """
 
     point: Vector
+    base: Vector
+    base_force: Vector
+    end: Vector
+    end_force: Vector
+    leg: Count
+    worst: Scalar
     rows: Float[Array, "r p"]
     carry: Float[Array, "10"]
     length: Scalar
@@ -65,7 +79,10 @@ def blank(theta: Vector, rows: int) -> Work:
     zero, none = jnp.zeros((), jnp.float64), jnp.zeros((), jnp.int64)
     no = jnp.zeros((), bool)
     store = jnp.zeros((rows, theta.size), theta.dtype)
-    return Work(theta, store, jnp.zeros(10), zero, zero, none, none, none, zero, no, no, no)
+    vectors = [theta] * 5
+    return Work(
+        *vectors, none, zero, store, jnp.zeros(10), zero, zero, none, none, none, zero, no, no, no
+    )
 
 
 class Method(abc.ABC):
@@ -73,24 +90,28 @@ class Method(abc.ABC):
 
     Attributes:
         rows: Vectors it keeps during a step.
-        exponent: The error estimate is of order h^exponent.
+        order: The error of the path is of order h^order.
+        exponent: The error estimate of a step is of order h^exponent.
         bounded: Whether it needs a bound of the curvature.
+        offered: Between which wanted errors of the path the automatic choice may take it.
     """
 
     rows: int
+    order: int
     exponent: int
     bounded: bool
+    offered: tuple[float, float] = (0.0, jnp.inf)
 
     @abc.abstractmethod
-    def begin(self, theta: Vector, force: Vector, work: Work) -> Work:
+    def begin(self, work: Work) -> Work:
         """The first point of a step of `work.length` under the curvature `work.bound`."""
 
     @abc.abstractmethod
-    def stage(self, theta: Vector, force: Vector, work: Work, value: Vector) -> Work:
+    def stage(self, work: Work, value: Vector) -> Work:
         """The next point, `value` being -grad f at the present one."""
 
     @abc.abstractmethod
-    def error(self, theta: Vector, force: Vector, work: Work, value: Vector) -> Scalar:
+    def error(self, work: Work, value: Vector) -> Scalar:
         """Norm of the error estimate, `value` being -grad f at the end of the step."""
 
     @abc.abstractmethod
@@ -100,6 +121,10 @@ class Method(abc.ABC):
     @abc.abstractmethod
     def expected(self, trapezoid: Scalar) -> Scalar:
         """Error expected of a step whose trapezoid error is given; 0 if nothing is known."""
+
+    @abc.abstractmethod
+    def tolerance(self, error: Scalar) -> Scalar:
+        """Tolerance of a step that leads to a relative error of the path; measured, not proven."""
 
     def longest(self, bound: Scalar) -> Scalar:
         """The longest step that is stable."""
@@ -121,16 +146,22 @@ class Explicit(Method):
     Attributes:
         matrix: Runge-Kutta matrix, row i gives stage i, the last row the result; (s, s).
         weights: Error weights (s,).
-        exponent: Order of the pair.
+        order: Order of the pair; its estimate, of the companion, is of the same order.
+        rows: Stages but the last.
     """
 
     matrix: tuple[tuple[float, ...], ...]
     weights: tuple[float, ...]
-    exponent: int
+    order: int
     rows: int
     bounded = False
 
-    def begin(self, theta: Vector, force: Vector, work: Work) -> Work:
+    @property
+    def exponent(self) -> int:  # type: ignore[override]
+        return self.order
+
+    def begin(self, work: Work) -> Work:
+        theta, force = work.base, work.base_force
         first = _to(theta, work.length * self.matrix[1][0])
         stage = jnp.ones((), jnp.int64)
         return work._replace(
@@ -140,7 +171,8 @@ class Explicit(Method):
             last=stage == self.rows,
         )
 
-    def stage(self, theta: Vector, force: Vector, work: Work, value: Vector) -> Work:
+    def stage(self, work: Work, value: Vector) -> Work:
+        theta = work.base
         rows = work.rows.at[work.stage].set(value)
         stage = work.stage + 1
         matrix = jnp.asarray(self.matrix, theta.dtype)[:, : self.rows]
@@ -148,8 +180,8 @@ class Explicit(Method):
         point = theta + _to(theta, work.length) * slope
         return work._replace(point=point, rows=rows, stage=stage, last=stage == self.rows)
 
-    def error(self, theta: Vector, force: Vector, work: Work, value: Vector) -> Scalar:
-        weights = jnp.asarray(self.weights, theta.dtype)
+    def error(self, work: Work, value: Vector) -> Scalar:
+        weights = jnp.asarray(self.weights, value.dtype)
         total = weights[:-1] @ work.rows[: self.rows] + weights[-1] * value
         return work.length * _norm(total)
 
@@ -159,6 +191,10 @@ class Explicit(Method):
     def expected(self, trapezoid: Scalar) -> Scalar:
         return jnp.zeros(())
 
+    def tolerance(self, error: Scalar) -> Scalar:
+        # Loose tolerances are kept well below the error: there the estimate is poor.
+        return error / 50 * (100 * error) ** -0.3
+
     def longest(self, bound: Scalar) -> Scalar:
         return jnp.where(bound > 0, STABLE / jnp.where(bound > 0, bound, 1), jnp.inf)
 
@@ -167,16 +203,19 @@ class Explicit(Method):
 class Chebyshev(Method):
     """RKC2: s gradients for a step of h rho < 0.65 s^2."""
 
-    rows, exponent, bounded = 1, 3, True
+    rows, order, exponent, bounded = 1, 2, 3, True
+    offered = (CROSSOVER, jnp.inf)
 
-    def begin(self, theta: Vector, force: Vector, work: Work) -> Work:
+    def begin(self, work: Work) -> Work:
         stages = RKC2_SCHEME.stages(work.length * work.bound)
-        work = _part(work, RKC2_SCHEME, stages, theta, force, work.length)
-        return work._replace(rows=work.rows.at[0].set(theta))
+        work = _part(work, RKC2_SCHEME, stages, work.base, work.base_force, work.length)
+        return work._replace(rows=work.rows.at[0].set(work.base))
 
-    def stage(self, theta: Vector, force: Vector, work: Work, value: Vector) -> Work:
+    def stage(self, work: Work, value: Vector) -> Work:
         weights, carry = RKC2_SCHEME.weights(work.carry, work.stage + 1)
-        point = next_stage(weights, work.length, theta, force, work.point, work.rows[0], value)
+        point = next_stage(
+            weights, work.length, work.base, work.base_force, work.point, work.rows[0], value
+        )
         return work._replace(
             point=point,
             rows=work.rows.at[0].set(work.point),
@@ -185,14 +224,19 @@ class Chebyshev(Method):
             last=work.stage + 1 == work.stages,
         )
 
-    def error(self, theta: Vector, force: Vector, work: Work, value: Vector) -> Scalar:
-        return _norm(trapezoid_error(work.length, theta, work.point, force, value))
+    def error(self, work: Work, value: Vector) -> Scalar:
+        return _norm(
+            trapezoid_error(work.length, work.base, work.point, work.base_force, value)
+        )
 
     def price(self, length: Scalar, bound: Scalar) -> Scalar:
         return RKC2_SCHEME.stages(length * bound) / length
 
     def expected(self, trapezoid: Scalar) -> Scalar:
         return trapezoid
+
+    def tolerance(self, error: Scalar) -> Scalar:
+        return (error / 0.8) ** 1.5
 
 
 @dataclass(frozen=True)
@@ -203,15 +247,17 @@ class Extrapolated(Method):
     first half step the point is its end, as stage 0 of part 2.
     """
 
-    rows, exponent, bounded = 4, 3, True
+    rows, order, exponent, bounded = 4, 3, 3, True
+    offered = (0.0, CROSSOVER)
 
-    def begin(self, theta: Vector, force: Vector, work: Work) -> Work:
+    def begin(self, work: Work) -> Work:
+        theta, force = work.base, work.base_force
         rows = work.rows.at[0].set(theta).at[1].set(theta).at[2].set(force)
         stages = RKL2_SCHEME.stages(work.length * work.bound)
         work = work._replace(rows=rows, part=jnp.zeros((), jnp.int64))
         return _part(work, RKL2_SCHEME, stages, theta, force, work.length)
 
-    def stage(self, theta: Vector, force: Vector, work: Work, value: Vector) -> Work:
+    def stage(self, work: Work, value: Vector) -> Work:
         return jax.lax.cond(work.stage == 0, self._second_half, self._within, work, value)
 
     def _second_half(self, work: Work, value: Vector) -> Work:
@@ -248,7 +294,7 @@ class Extrapolated(Method):
             point=work.point + change / 3, error=_norm(change) / 6, last=jnp.asarray(True)
         )
 
-    def error(self, theta: Vector, force: Vector, work: Work, value: Vector) -> Scalar:
+    def error(self, work: Work, value: Vector) -> Scalar:
         return work.error
 
     def price(self, length: Scalar, bound: Scalar) -> Scalar:
@@ -257,6 +303,9 @@ class Extrapolated(Method):
 
     def expected(self, trapezoid: Scalar) -> Scalar:
         return RKL2X_ERROR * trapezoid
+
+    def tolerance(self, error: Scalar) -> Scalar:
+        return error / 2 * (100 * error) ** 0.1
 
 
 def _part(

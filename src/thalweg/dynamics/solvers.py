@@ -5,26 +5,45 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import diffrax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from thalweg.dynamics.methods import Chebyshev, Extrapolated, Method, explicit
 
 
 class FlowSolver(NamedTuple):
     """A solver behind the interface of `GradientFlow`.
 
     Attributes:
-        solver: Any Diffrax solver with an embedded error estimate.
-        cost: Gradients per attempted step.
+        methods: The methods it takes steps by; of several, the cheapest at each step.
         about: When to take it.
     """
 
-    solver: diffrax.AbstractSolver
-    cost: int
+    methods: tuple[Method, ...]
     about: str
 
+    def tolerances(self, error: Float[Array, ""], rtol: Array | None) -> Float[Array, " m"]:
+        """The relative tolerance of a step by each method; 0 for one that is not offered."""
+        each = [m.tolerance(error) if rtol is None else rtol for m in self.methods]
+        if len(each) > 1:
+            ranges = [m.offered for m in self.methods]
+            each = [
+                jnp.where((low < error) & (error <= high), tolerance, 0.0)
+                for (low, high), tolerance in zip(ranges, each, strict=True)
+            ]
+        return jnp.stack(each)
 
-# First-same-as-last methods reuse their last gradient: one less per step than stages.
+
+TSIT5 = explicit(diffrax.Tsit5())
+
 FLOW_SOLVERS: dict[str, FlowSolver] = {
-    "tsit5": FlowSolver(diffrax.Tsit5(), 6, "order 5; the default for mild flows"),
-    "bosh3": FlowSolver(diffrax.Bosh3(), 3, "order 3; cheapest at loose tolerance"),
-    "dopri5": FlowSolver(diffrax.Dopri5(), 6, "order 5; the classical pair"),
-    "dopri8": FlowSolver(diffrax.Dopri8(), 13, "order 8; for very tight tolerance"),
+    "auto": FlowSolver(
+        (TSIT5, Chebyshev(), Extrapolated()), "the cheapest of tsit5, rkc2 and rkl2x at each step"
+    ),
+    "rkc2": FlowSolver((Chebyshev(),), "order 2, stabilised; for stiff flows"),
+    "rkl2x": FlowSolver((Extrapolated(),), "order 3, stabilised; for errors below about 3e-4"),
+    "tsit5": FlowSolver((TSIT5,), "order 5; for mild flows"),
+    "bosh3": FlowSolver((explicit(diffrax.Bosh3()),), "order 3; cheap at loose tolerance"),
+    "dopri5": FlowSolver((explicit(diffrax.Dopri5()),), "order 5; the classical pair"),
+    "dopri8": FlowSolver((explicit(diffrax.Dopri8()),), "order 8; for very tight tolerance"),
 }

@@ -65,7 +65,7 @@ class Sharpness(Probe):
             most_products=self.most_products,
         )
         value, error = found.values[0], found.residuals[0]
-        return judged(value, error, self.tolerance * jnp.abs(value)), found.vectors
+        return judged(value, error, self.tolerance * jnp.abs(value)), found.ahead
 
 
 class SmallestEigenvalue(Probe):
@@ -75,9 +75,9 @@ class SmallestEigenvalue(Probe):
     error   (), with probability at least 1 - 2 `failure` the true eigenvalue lies in
             [value - error, value]: the bound of Kuczynski and Wozniakowski (1992) for a random
             start, drawn anew at every record; 0 up to rounding once `products` reaches the
-            number of parameters
+            number of parameters, infinite if `products` are too few for any bound
     result  NOT_CONVERGED if the residual of the pair exceeds the error and `tolerance` times
-            the spread of the spectrum
+            the largest eigenvalue in size, or if the error is infinite
     cost    `products` + 2 products, a gradient each, and `products` vectors of memory
     """
 
@@ -105,8 +105,8 @@ class SmallestEigenvalue(Probe):
         rounding = 100 * jnp.finfo(found.value.dtype).eps * scale
         error = found.missed + rounding
         allowed = jnp.maximum(error, self.tolerance * scale)
-        late = found.residual > allowed
-        code = jnp.maximum(late.astype(jnp.int32), finite(found.value, error))
+        late = (found.residual > allowed) | jnp.isinf(error)
+        code = jnp.maximum(late.astype(jnp.int32), finite(found.value, found.residual))
         return Reading(found.value, error, code), found.vector
 
 

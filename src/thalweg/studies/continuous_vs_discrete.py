@@ -38,6 +38,7 @@ from thalweg.trajectory import Trajectory
 
 FLOW_TOLERANCE = 1e-8
 CHECKPOINTS = (0, 1, 5, 20)  # of 20 records: the start, 5 %, 25 % and the end of training
+CURVATURE_SEEDS = 5
 RANDOM_RADII = (1.0, 2.0)  # of the random points, in units of the final point's norm
 
 
@@ -160,7 +161,7 @@ def _curved(lab: Lab, name: str, model: MLP) -> xr.Dataset:
         until=10.0,
         records=max(CHECKPOINTS),
         probes=[smallest_eigenvalue()],
-        seeds=5,
+        seeds=CURVATURE_SEEDS,
     )
     path = run.parameters.values
     away = np.random.default_rng(4).standard_normal((len(path), path.shape[2]))

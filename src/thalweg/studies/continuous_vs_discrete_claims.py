@@ -28,7 +28,7 @@ def curvature_bounds(results: Results) -> Check:
         above(slack, -1e-12, what="random net, general bound"),
         above(linear, -1e-12, what="random linear net"),
         above(x["aligned_min_eig"] - x["aligned_bound"], -1e-12, what="aligned net"),
-        near(tight.sel(aligned_depth=3, product=0.01), 0.98485, absolute=5e-6, what="aligned"),
+        near(tight.sel(layers=3, product=0.01), 0.98485, absolute=5e-6, what="aligned"),
         near(slopes.sel(slope_depth=3, slope=2.0), 0.993976, absolute=5e-7, what="slope 2"),
         near(slopes, exact.transpose(*slopes.dims), absolute=1e-10, what="slope"),
     )

@@ -20,6 +20,7 @@ from thalweg.studies.study import Lab, variable
 from thalweg.theory import certified_descent, euler, homogeneous, scalar_linear
 
 PARAMETER, TIME, LOSS, ONE = "parameter", "step size", "loss", "1"
+DEPTHS = (2, 3, 4, 5)  # of the nets whose layers are followed
 RADIUS = 0.02  # of the tube of the certified runs
 TARGET_LOSS = 0.01
 # Depth, norm of the product, its cosine to the target, time.
@@ -155,7 +156,7 @@ def exact_flow(lab: Lab) -> xr.Dataset:
 
 def _layerwise(lab: Lab) -> xr.Dataset:
     """Balanced starts of norm 0.3 at four angles, depth 2 to 5, followed by a solver."""
-    depths, cosines, times = (2, 3, 4, 5), np.array([1.0, 0.5, -0.5, -0.9]), np.linspace(0, 60, 121)
+    depths, cosines, times = DEPTHS, np.array([1.0, 0.5, -0.5, -0.9]), np.linspace(0, 60, 121)
     shape = (len(depths), len(cosines), len(times))
     gap, norm, exact_norm = (np.empty(shape) for _ in range(3))
     error = np.empty((len(depths), len(times)))

@@ -10,15 +10,15 @@ EIGENVALUE = "eigenvalue (loss/parameter²)"
 
 def _losses(model: str, title: str, extra: tuple[Series, ...] = ()) -> Panel:
     lines = Series(
-        data="X3", y="loss", each="refinement", select={"model": model, "seed": 0}, label="η /"
+        data="X3", y="loss", each="refinement", select={"model": model, "seed": 0}, label="step η/r"
     )
     return Panel((lines, *extra), title=title, x_label=TIME, y_label="loss")
 
 
 def _paths(model: str, title: str) -> Panel:
     select = {"model": model, "seed": 0}
-    way = Series(data="X3", y="displacement", select=select, label="from the start", style="dash")
-    gaps = Series(data="X3", y="distance", each="refinement", select=select, label="from η /")
+    way = Series(data="X3", y="displacement", select=select, label="travelled", style="dash")
+    gaps = Series(data="X3", y="distance", each="refinement", select=select, label="step η/r")
     return Panel((way, gaps), title=title, x_label=TIME, y_label=DISTANCE)
 
 
@@ -26,8 +26,8 @@ def _euler(depth: int) -> Panel:
     shared = {"data": "X7", "each": "r0", "select": {"chain_depth": depth}}
     return Panel(
         (
-            Series(y="scaled_distance", label="measured, r₀ =", group="r0", **shared),
-            Series(y="leading_error", label="theory, r₀ =", group="r0", style="dash", **shared),
+            Series(y="scaled_distance", label="measured", group="r0", **shared),
+            Series(y="leading_error", label="theory", group="r0", style="dash", **shared),
         ),
         title=f"{depth} weights",
         x_label=TIME,
@@ -36,7 +36,11 @@ def _euler(depth: int) -> Panel:
 
 
 FLOW_LOSS = Series(
-    data="X3", y="flow_loss", select={"model": "linear", "seed": 0}, label="flow", style="dash"
+    data="X3",
+    y="flow_loss",
+    select={"model": "linear", "seed": 0},
+    label="gradient flow",
+    style="dash",
 )
 
 FIGURES = (
@@ -45,10 +49,10 @@ FIGURES = (
         title="A linear net: smaller steps, the same path",
         caption=(
             "Gradient descent on digits with step size η and with η/r, at equal training time. "
-            "Left: the losses and that of gradient flow lie on each other. Middle: the distance "
-            "travelled (dashed) against the distances to the refined runs, which are invisible "
-            "beside it. Right: on a logarithmic scale the distance from gradient flow falls in "
-            "proportion to the step size: Euler's method has order one."
+            "The losses, that of gradient flow among them, lie on each other. The distance "
+            "travelled (dashed) dwarfs the distances to the refined runs. On a logarithmic scale "
+            "the distance from gradient flow is seen to be proportional to the step size: "
+            "Euler's method has order one."
         ),
         panels=(
             _losses("linear", "Loss", (FLOW_LOSS,)),
@@ -61,7 +65,7 @@ FIGURES = (
                         each="refinement",
                         select={"model": "linear", "seed": 0},
                         error="flow_distance_error",
-                        label="η /",
+                        label="step η/r",
                     ),
                 ),
                 title="Distance from gradient flow",
@@ -77,7 +81,7 @@ FIGURES = (
         caption=(
             "The same for a ReLU net and a convolutional net. The seed shown takes another "
             "branch at a kink, which about one seed in fifteen does; even so the path is "
-            "followed to a few per cent and the losses cannot be told apart. The right panel "
+            "followed to a few per cent and the losses cannot be told apart. The last panel "
             "shows the distance to the run with the finest step for all seeds."
         ),
         panels=(
@@ -90,14 +94,14 @@ FIGURES = (
                         y="distance",
                         each="seed",
                         select={"model": "relu", "refinement": 20},
-                        label="ReLU, from η / 20",
+                        label="ReLU, r = 20",
                     ),
                     Series(
                         data="X3",
                         y="distance",
                         each="seed",
                         select={"model": "conv", "refinement": 5},
-                        label="conv, from η / 5",
+                        label="conv, r = 5",
                     ),
                 ),
                 title="All seeds",
@@ -113,7 +117,7 @@ FIGURES = (
         caption=(
             "Smallest Hessian eigenvalue along training on digits, by a matrix-free estimate "
             "with its error and at four points by the whole Hessian. It rises towards zero as "
-            "the loss falls. Right: at Gaussian random points with the norm of the trained "
+            "the loss falls. At Gaussian random points with the norm of the trained "
             "weights, or twice it, it is many times more negative."
         ),
         panels=(
@@ -167,22 +171,22 @@ FIGURES = (
         name="certified",
         title="The certificate is kept, with room to spare",
         caption=(
-            "Deep linear nets with one output and the step size that the theorem certifies. Left: "
+            "Deep linear nets with one output and the step size that the theorem certifies: "
             "the distance of descent from the exact flow (solid) stays below what the theorem "
-            "allows (dashed), which stays below the radius of the tube. Right: the losses of "
+            "allows (dashed), which stays below the radius of the tube, and the losses of "
             "descent and flow agree."
         ),
         panels=(
             Panel(
                 (
                     Series(
-                        data="X2", y="distance", each="setting", label="measured,", group="setting"
+                        data="X2", y="distance", each="setting", label="measured", group="setting"
                     ),
                     Series(
                         data="X2",
                         y="bound",
                         each="setting",
-                        label="allowed,",
+                        label="allowed",
                         group="setting",
                         style="dash",
                     ),
@@ -195,12 +199,12 @@ FIGURES = (
             ),
             Panel(
                 (
-                    Series(data="X2", y="loss", each="setting", label="descent,", group="setting"),
+                    Series(data="X2", y="loss", each="setting", label="descent", group="setting"),
                     Series(
                         data="X2",
                         y="flow_loss",
                         each="setting",
-                        label="flow,",
+                        label="flow",
                         group="setting",
                         style="dash",
                     ),
@@ -219,9 +223,9 @@ FIGURES = (
             "The step size that the theorem certifies for following the flow from an aligned "
             "start of size r₀ to loss 1e-4 at distance 0.01. With the curvature known along the "
             "flow (solid) it is a power of r₀; with only its largest value known (dashed) it is "
-            "exponentially small. Right: the reason. The flow passes near no point of strongly "
-            "negative curvature: the exact eigenvalue (lines: theory, points: whole Hessian) is "
-            "near zero at small weights (for three layers or more) and at the minimum."
+            "exponentially small. The second panel shows the reason: on the flow the smallest "
+            "eigenvalue (lines: theory, points: whole Hessian) is only mildly negative, and near "
+            "zero at small weights (for three layers or more) and at the minimum."
         ),
         panels=(
             Panel(
@@ -231,7 +235,7 @@ FIGURES = (
                         y="step_size",
                         x="r0",
                         each="depth",
-                        label="path known, depth",
+                        label="path known",
                         group="depth",
                     ),
                     Series(
@@ -239,7 +243,7 @@ FIGURES = (
                         y="step_size_constant",
                         x="r0",
                         each="depth",
-                        label="path unknown, depth",
+                        label="path unknown",
                         group="depth",
                         style="dash",
                     ),
@@ -256,8 +260,8 @@ FIGURES = (
                         data="X5",
                         y="aligned_min_eig",
                         x="product",
-                        each="aligned_depth",
-                        label="measured, depth",
+                        each="layers",
+                        label="whole Hessian",
                         group="aligned",
                         style="points",
                     ),
@@ -265,8 +269,8 @@ FIGURES = (
                         data="X5",
                         y="aligned_exact",
                         x="product",
-                        each="aligned_depth",
-                        label="theory, depth",
+                        each="layers",
+                        label="theory",
                         group="aligned",
                         style="dash",
                     ),
@@ -284,8 +288,8 @@ FIGURES = (
             "Chains of equal scalar weights from products r₀: the distance of descent from flow "
             "over the step size (solid) and Euler's leading error (dashed) lie on each other. The "
             "error is made while the loss falls, is forgotten afterwards, and at its worst grows "
-            "only like the logarithm of 1/r₀. Right: the norm of the product on the exact flow "
-            "of a net with three layers (dashed) and as followed by a solver."
+            "only like the logarithm of 1/r₀. The last panel shows the norm of the product on "
+            "the exact flow of a net with three layers (dashed) and as followed by a solver."
         ),
         panels=(
             _euler(3),
@@ -297,7 +301,7 @@ FIGURES = (
                         y="norm",
                         each="cosine",
                         select={"depth": 3},
-                        label="solver, cos =",
+                        label="solver",
                         group="cosine",
                     ),
                     Series(
@@ -305,7 +309,7 @@ FIGURES = (
                         y="exact_norm",
                         each="cosine",
                         select={"depth": 3},
-                        label="closed form, cos =",
+                        label="closed form",
                         group="cosine",
                         style="dash",
                     ),

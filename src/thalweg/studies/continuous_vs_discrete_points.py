@@ -26,7 +26,7 @@ SLOPES = {
     "(-0.7, 1.4)": (-0.7, 1.4),
 }
 LOSSES = ("squared-error", "cross-entropy")
-DEPTHS, PRODUCTS = (2, 3, 4, 5), np.array([0.01, 0.1, 0.3, 0.6, 0.95])
+DEPTHS, PRODUCTS = (2, 3, 4, 5), np.array([0.01, 0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 0.95])
 CURVATURE, DRIFT = "loss/parameter^2", "parameter^2/time"
 
 
@@ -116,7 +116,7 @@ def _aligned() -> xr.Dataset:
         chain[i, :, :n] = _spectra(Factorisation(jnp.ones((1, 1)), [jnp.eye(1)] * n), [scale] * n)
         simple, repeated = homogeneous.chain_eigenvalues(PRODUCTS, n)
         chain_exact[i, :, :n] = np.sort(np.stack([simple, *[repeated] * (n - 1)], 1), axis=1)
-    dims = ("aligned_depth", "product")
+    dims = ("layers", "product")
     return xr.Dataset(
         {
             "aligned_min_eig": variable(
@@ -133,7 +133,7 @@ def _aligned() -> xr.Dataset:
             ),
         },
         coords={
-            "aligned_depth": list(DEPTHS),
+            "layers": list(DEPTHS),
             "product": variable("product", PRODUCTS, "1", "norm of the product"),
         },
     )

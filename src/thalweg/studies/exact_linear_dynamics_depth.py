@@ -141,7 +141,7 @@ def _images(lab: Lab) -> tuple[Data, str]:
 
 def isometry_spectra(lab: Lab) -> xr.Dataset:
     """Product and Jacobian spectra, and activity, of random nets 200 wide and 100 deep."""
-    return spectra_of(seeds=12 if lab.full else 6)
+    return spectra_of(seeds=12 if lab.full else 4)
 
 
 def spectra_of(seeds: int, N: int = 200, L: int = 100) -> xr.Dataset:
@@ -209,7 +209,7 @@ def _tanh_nets(weights: Array, gains: Array, x: Array) -> tuple[Array, Array]:
     def one(gain: Array) -> tuple[Array, Array]:
         return (
             spectra.jacobian_spectrum(outputs, gain, x),
-            spectra.activity(list(weights), gain, x),
+            spectra.activity(weights, gain, x),
         )
 
     return jax.vmap(one)(gains)

@@ -33,6 +33,7 @@ from thalweg.studies.study import Lab, variable
 from thalweg.theory import linear_modes
 
 FLOW = partial(gradient_flow, 1e-13, "dopri8")
+CHAINS = (2, 3, 5, 10, 50)  # depths L
 
 
 # X1: the singular modes of a tree of items, learned from a small random start.
@@ -41,9 +42,8 @@ FLOW = partial(gradient_flow, 1e-13, "dopri8")
 def tree(lab: Lab) -> xr.Dataset:
     """Mode strengths of a linear and of a tanh net on the tree data, beside E5."""
     nets = {"linear": linear([16]), "tanh": mlp([16], "tanh", bias=False)}
-    return xr.merge(
-        [tree_modes(lab, name, net, 100 if lab.full else 20) for name, net in nets.items()]
-    )
+    found = [tree_modes(lab, name, net, 100 if lab.full else 20) for name, net in nets.items()]
+    return xr.merge(found, join="exact", compat="identical")
 
 
 def tree_modes(lab: Lab, name: str, net: Model, seeds: int) -> xr.Dataset:
@@ -174,10 +174,9 @@ def hyperbola(lab: Lab) -> xr.Dataset:
 def chains(lab: Lab) -> xr.Dataset:
     """One mode of L equal layers, up to 80 % of its rise, beside E8 and E9."""
     s, u0, uf = 1.5, 0.1, 1.2
-    depths = (2, 3, 5, 10, 50)
     fractions = np.linspace(0, 1, 11)
     rows = []
-    for L in depths:
+    for L in CHAINS:
         chain = scalar_chain(L, s, u0)
         until = float(linear_modes.deep_mode_time(L, u0, uf, s)[0])
         data = lab.run(f"X2-chain-{L}", chain, FLOW(), times=until * fractions).dataset
@@ -200,7 +199,7 @@ def chains(lab: Lab) -> xr.Dataset:
         name: variable(("depth", "record"), np.stack(column), unit, words)
         for column, (name, unit, words) in zip(zip(*rows, strict=True), names, strict=True)
     }
-    return xr.Dataset(found, {"depth": list(depths), "record": np.arange(11)})
+    return xr.Dataset(found, {"depth": list(CHAINS), "record": np.arange(11)})
 
 
 def limit(lab: Lab) -> xr.Dataset:

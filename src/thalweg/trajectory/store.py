@@ -360,11 +360,17 @@ def save_dataset(dataset: xr.Dataset, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         for leftover in (unfinished, old):
             shutil.rmtree(leftover, ignore_errors=True)
-        dataset.to_zarr(unfinished, mode="w", zarr_format=3, consolidated=False)
+        _portable(dataset).to_zarr(unfinished, mode="w", zarr_format=3, consolidated=False)
         if path.exists():
             path.rename(old)
         unfinished.rename(path)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _portable(dataset: xr.Dataset) -> xr.Dataset:
+    """With text of any length in place of fixed-width text, which Zarr 3 does not specify."""
+    text = {name: v.astype(object) for name, v in dataset.variables.items() if v.dtype.kind == "U"}
+    return dataset.assign({str(name): v for name, v in text.items()})
 
 
 def open_dataset(path: Path) -> xr.Dataset:
