@@ -98,8 +98,9 @@ def distance(left: Trajectory, right: Trajectory, mask: np.ndarray | None = None
         start = two[0].values[keep]
         for j, (k, m) in enumerate(pairs):  # one record at a time: memory is bounded
             reference = two[m].values[keep]
-            gaps[i, j] = np.linalg.norm(one[k].values[keep] - reference)
-            travelled[i, j] = np.linalg.norm(reference - start)
+            with np.errstate(over="ignore", invalid="ignore"):  # a diverged path is data
+                gaps[i, j] = np.linalg.norm(one[k].values[keep] - reference)
+                travelled[i, j] = np.linalg.norm(reference - start)
     error = np.zeros_like(gaps)
     for dataset, column in ((a, 0), (b, 1)):
         if "path_error" in dataset:

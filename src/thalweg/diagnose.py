@@ -148,6 +148,8 @@ def diagnose(
     }
     try:
         descent = run(problem, descend, out=folder / "descent.zarr", fresh=fresh, **options)
+        # Where every descent has diverged there is nothing left to compare, at a high price.
+        options["times"] = times[: descent.dataset.sizes["time"]]
         flow = run(problem, follow, out=folder / "flow.zarr", fresh=fresh, **options)
     except OtherRunError as error:
         raise InputError(f"{error} (--fresh on the command line)") from error

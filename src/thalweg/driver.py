@@ -15,6 +15,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Array
 
 from thalweg.core import tree
@@ -142,18 +143,18 @@ class Loop:
         if isinstance(self.dynamics, Discrete):
             assert self.marks.steps is not None
             target = int(self.marks.steps[goal])
-            here = int(states.step[0])
+            here = int(np.asarray(states.step)[0])
             while here < target:
                 chunk = min(self.pace, target - here)
                 begun = clock.perf_counter()
                 states = _steps(
-                    self.problem, self.dynamics, states, self.keys, jnp.asarray(chunk), self.lanes
+                    self.problem, self.dynamics, states, self.keys, np.asarray(chunk), self.lanes
                 )
                 jax.block_until_ready(states)
                 per_step = (clock.perf_counter() - begun) / chunk
                 self.pace = int(np.clip(CHUNK_SECONDS / per_step, 1, 4 * self.pace))
                 here += chunk
-                report(float(states.time[0]))
+                report(float(np.asarray(states.time)[0]))
         else:
             assert isinstance(self.dynamics, Continuous)
             until = jnp.asarray(self.marks.times[goal])
@@ -172,7 +173,7 @@ class Loop:
             active,
             states.params,
             tuple(at.memories[i] for i in due),
-            jnp.asarray(at.next),
+            np.asarray(at.next),
             self.keys,
             self.lanes,
         )
@@ -238,7 +239,7 @@ def start_probes(problem: Problem, probes: tuple[Probe, ...], params: Any, lanes
 
 @eqx.filter_jit
 def _steps(
-    problem: Problem, dynamics: Discrete, states: State, keys: Array, count: Array, lanes: str
+    problem: Problem, dynamics: Discrete, states: State, keys: Array, count: ArrayLike, lanes: str
 ) -> State:
     def one(state: State, key: Array) -> State:
         key = jax.random.fold_in(key, 1)
@@ -271,14 +272,16 @@ def _measure(
     probes: tuple[Probe, ...],
     params: Any,
     memories: tuple[Any, ...],
-    record: Array,
+    record: ArrayLike,
     keys: Array,
     lanes: str,
 ) -> tuple[tuple[Reading, ...], tuple[Any, ...]]:
     def one(params: Any, memories: tuple[Any, ...], key: Array) -> Any:
         key = jax.random.fold_in(jax.random.fold_in(key, 2), record)
         pairs = [
-            probe.measure(problem, params, memory, Moment(record, jax.random.fold_in(key, i)))
+            probe.measure(
+                problem, params, memory, Moment(jnp.asarray(record), jax.random.fold_in(key, i))
+            )
             for i, (probe, memory) in enumerate(zip(probes, memories, strict=True))
         ]
         return tuple(r for r, _ in pairs), tuple(m for _, m in pairs)

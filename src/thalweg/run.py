@@ -15,6 +15,7 @@ import numpy as np
 from thalweg import probes as probe_shelf
 from thalweg.core import tree
 from thalweg.core.errors import InputError, require
+from thalweg.core.identity import identity
 from thalweg.core.result import Result
 from thalweg.driver import (
     Interrupted,
@@ -113,7 +114,9 @@ def run(
                 "problem": problem.describe()
                 | {"digest": digest(*_arrays(problem)), "start": digest(*_arrays(states.params))},
                 "dynamics": dynamics.describe(),
-                "probes": [f"{s.probe!r} every {s.period}" for s in schedule],
+                "probes": [
+                    f"{s.probe!r} every {s.period}, digest {identity(s.probe)}" for s in schedule
+                ],
                 "seeds": labels,
                 "records": digest(marks.times),
                 "parameters recorded": parameters,

@@ -167,9 +167,7 @@ def test_the_bound_holds_as_often_as_it_promises(p, depth):
     keys = jax.random.split(jax.random.key(depth), len(spectra))
 
     def one(spectrum, key):
-        found = smallest_eigenvalue(
-            lambda v: spectrum * v, jnp.zeros(p), key, depth, failure
-        )
+        found = smallest_eigenvalue(lambda v: spectrum * v, jnp.zeros(p), key, depth, failure)
         return found.value, found.missed, found.residual
 
     value, missed, residual = map(np.asarray, jax.jit(jax.vmap(one))(jnp.asarray(spectra), keys))
@@ -312,9 +310,7 @@ def test_tracking_converges_and_says_the_truth(name, b):
     jax.effects_barrier()
     assert found.values[0] <= spectrum.max() + 1e-12 * np.abs(spectrum).max()
     assert found.values[0] == pytest.approx(spectrum.max(), rel=1e-6)
-    for value, residual, vector in zip(
-        found.values, found.residuals, found.vectors, strict=True
-    ):
+    for value, residual, vector in zip(found.values, found.residuals, found.vectors, strict=True):
         actual = np.linalg.norm(A @ vector - value * vector)
         assert actual == pytest.approx(float(residual), abs=1e-11)
         assert np.abs(spectrum - value).min() <= actual + 1e-12

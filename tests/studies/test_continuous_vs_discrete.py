@@ -100,6 +100,8 @@ def test_every_variable_has_a_unit_and_a_name(quick):
 @pytest.mark.slow
 def test_all_figures_find_their_variables(monkeypatch, quick):
     monkeypatch.setattr(study, "CURVATURE_SEEDS", 1)
+    monkeypatch.setattr(points, "DEPTHS", (3,))
+    monkeypatch.setattr(exact, "DEPTHS", (3,))
     results = quick | {"X3": refined(monkeypatch, steps=100)}
     for name in ("X2", "X4", "X5", "X6"):
         results[name] = STUDY.experiments[name](LAB)
@@ -120,7 +122,7 @@ def test_full_scale_runs(monkeypatch, tmp_path):
     """Every net at its full size on the images that are there, for two steps."""
     monkeypatch.delenv("THALWEG_DATA", raising=False)
     nets = {
-        name: study.Training(net.model, net.image, 0.001, 2, (2,), 1, full=True)
+        name: study.Training(net.model, net.image, 0.001, 2, (2,), 1, full=True, records=2)
         for name, net in study.trainings(Lab("full")).items()
     }
     monkeypatch.setattr(study, "trainings", lambda lab: nets)

@@ -54,8 +54,8 @@ def decayed(right, problem, params):
     return right(problem, params) + jnp.sum(params[0]["weight"] ** 2)
 
 
-def single_rate(right, s, u0, t):
-    return right(s, u0, np.asarray(t) / 2)
+def single_rate(right, s, u0, t, tau=1.0):
+    return right(s, u0, t, 2 * tau)
 
 
 C1 = {
@@ -109,10 +109,10 @@ C3 = {
         "deep_mode_rate",
         lambda right, L, u, s: right(L + 1, u, s),
     ),
-    "no factor 1/L in time": (
+    "neurons for matrices in time": (
         linear_modes,
         "deep_mode_time",
-        lambda right, L, *a: tuple(L * part for part in right(L, *a)),
+        lambda right, L, *a: right(np.asarray(L) + 1, *a),
     ),
 }
 
@@ -188,10 +188,14 @@ X1 = {
         (linear_modes, "half_rise_time", lambda right, u0, s: 2 * right(u0, s)),
     ),
     "gradient twice": ("C7", (GradientDescent, "step", slow_clock)),
-    "large start": ("C7", (modes, "gaussian_start", lambda right, net, std: right(net, 0.5))),
-    "large start, tanh": (
+    "large start": ("C7", (modes, "gaussian_start", lambda right, net, std: right(net, 0.1))),
+    "signs of another decomposition": (
         "C11",
-        (modes, "gaussian_start", lambda right, net, std: right(net, 0.5)),
+        (modes, "mode_strengths", lambda right, U, V: right(U, -V)),
+    ),
+    "order of another decomposition": (
+        "C11",
+        (modes, "mode_strengths", lambda right, U, V: right(U[:, ::-1], V[:, ::-1])),
     ),
 }
 

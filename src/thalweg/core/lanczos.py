@@ -255,17 +255,25 @@ def track_largest(
         late = pairs.lengths[0] > tolerance * jnp.abs(pairs.values[0])
         return ~stuck & (late | (products < least_products)) & (products < most_products)
 
-    first = _spanned(product, block)
-    values, rotations = _ritz(first)
-    room = n - b
-    wide = _Space(
-        jnp.pad(first.basis, ((0, room), (0, 0))),
-        jnp.pad(first.images, ((0, room), (0, 0))),
-        jnp.pad(first.projected, ((0, room), (0, room))),
-        first.filled,
+    def searched(space: _Space, pairs: _Pairs) -> tuple[_Pairs, Array]:
+        room = n - b
+        wide = _Space(
+            jnp.pad(space.basis, ((0, room), (0, 0))),
+            jnp.pad(space.images, ((0, room), (0, 0))),
+            jnp.pad(space.projected, ((0, room), (0, room))),
+            space.filled,
+        )
+        start = wide, pairs, space.filled, jnp.zeros((), bool)
+        _, pairs, products, _ = jax.lax.while_loop(unfinished, grown, start)
+        return pairs, products
+
+    space = _spanned(product, block)
+    pairs = _best(space, *_ritz(space))
+    enough = ~unfinished((space, pairs, space.filled, jnp.zeros((), bool)))
+    # The wide basis is not touched where the block is good enough, as it mostly is along a run.
+    pairs, products = jax.lax.cond(
+        enough, lambda space, pairs: (pairs, space.filled), searched, space, pairs
     )
-    start = wide, _best(first, values, rotations), first.filled, jnp.zeros((), bool)
-    _, pairs, products, _ = jax.lax.while_loop(unfinished, grown, start)
     there = jnp.any(pairs.vectors != 0, axis=1)
     values, lengths = (jnp.where(there, v, jnp.nan) for v in (pairs.values, pairs.lengths))
     scale = jnp.max(jnp.abs(pairs.values))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
@@ -26,7 +27,7 @@ def difference(left: Params, right: Params) -> Params:
 def dot(left: Params, right: Params) -> Float[Array, ""]:
     """Euclidean inner product over all leaves."""
     products = jax.tree.map(lambda a, b: jnp.sum(a * b), left, right)
-    return sum(jax.tree.leaves(products), start=jnp.zeros(()))
+    return functools.reduce(jnp.add, jax.tree.leaves(products))
 
 
 def norm(tree: Params) -> Float[Array, ""]:

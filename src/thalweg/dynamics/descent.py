@@ -113,7 +113,8 @@ class OptaxDescent(Discrete):
             return _count(time, float(self.step_size))
         count = 64
         while (reached := np.cumsum(self._sizes(count)))[-1] < time:
-            if count > 50_000_000:
+            stopped = count > 50_000 and 0 < reached[count // 4] == reached[-1]
+            if stopped or count > 50_000_000:
                 raise InputError(
                     f"the schedule's step sizes add up to only {reached[-1]:g} in {count} steps; "
                     f"training time {time:g} is out of reach"

@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from thalweg.core.errors import InputError
+from thalweg.core.identity import identity
 from thalweg.core.result import Result
 from thalweg.core.tree import Params
 from thalweg.problems.problem import Problem
@@ -116,7 +117,7 @@ def step_size_array(value: float | Array) -> Float[Array, ""]:
 
 
 def _plain(module: eqx.Module) -> dict[str, Any]:
-    """Scalar fields of a module as plain data."""
+    """Scalar fields of a module as plain data, others as a digest."""
     plain: dict[str, Any] = {}
     for field in module.__dataclass_fields__:
         value = getattr(module, field)
@@ -125,5 +126,5 @@ def _plain(module: eqx.Module) -> dict[str, Any]:
         elif hasattr(value, "shape") and value.shape == ():
             plain[field] = value.item()
         elif value is not None:
-            plain[field] = repr(value)
+            plain[field] = identity(value)
     return plain

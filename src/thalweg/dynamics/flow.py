@@ -116,7 +116,8 @@ class GradientFlow(Continuous):
                 solvers need about 2 gradients per unit.
             rejections: Steps refused so far (unit: step).
             method: Which method takes the next step: a place in the solver's `methods`.
-            method_evaluations: Gradients spent by each method and, last, on the sharpness.
+            method_evaluations: Gradients spent by each method, then on the sharpness, then on the
+                companion.
         """
         path = tree.lane(state.memory, 0)
         known = any(method.bounded for method in FLOW_SOLVERS[self.solver].methods)

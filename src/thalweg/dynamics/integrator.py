@@ -58,7 +58,7 @@ class Path(NamedTuple):
         method: Index of the method of the next step.
         steps: Accepted steps.
         attempts: Accepted and rejected steps.
-        evaluations: Gradients, by method and, last, for the curvature, (m + 1,).
+        evaluations: Gradients by method, then for the curvature, then for the companion, (m + 2,).
         budget: Integral of the sharpness over time (unit: 1).
         error_before: Error ratio of the last accepted step; 0 where it does not count.
         length_before: Length of the last accepted step.
@@ -80,7 +80,7 @@ class Path(NamedTuple):
     method: Count
     steps: Count
     attempts: Count
-    evaluations: Int[Array, " m+1"]
+    evaluations: Int[Array, " m+2"]
     budget: Scalar
     error_before: Scalar
     length_before: Scalar
@@ -121,7 +121,7 @@ def start(force: Force, theta: Vector, methods: tuple[Method, ...], paired: bool
         method=none,
         steps=none,
         attempts=none,
-        evaluations=jnp.zeros(len(methods) + 1, jnp.int64).at[0].set(1),
+        evaluations=jnp.zeros(len(methods) + 2, jnp.int64).at[0].set(1),
         budget=zero,
         error_before=zero,
         length_before=zero,
@@ -149,7 +149,8 @@ def follow(
     def turn(now: tuple[Path, Work]) -> tuple[Path, Work]:
         path, work = now
         value = force(work.point)
-        payer = jnp.where(work.looking, len(methods), path.method)
+        payer = jnp.where(work.leg == 2, len(methods) + 1, path.method)
+        payer = jnp.where(work.looking, len(methods), payer)
         path = path._replace(evaluations=path.evaluations.at[payer].add(1))
         which = jnp.where(work.looking, 0, jnp.where(work.last, 1, 2 + path.method))
         final = 2 if _paired(path) else 0
@@ -166,9 +167,7 @@ def follow(
             if not _paired(path):
                 return after, begun
             further = _next_leg(path, work, value, methods)
-            return jax.tree.map(
-                lambda a, b: jnp.where(over, a, b), (after, begun), (path, further)
-            )
+            return jax.tree.map(lambda a, b: jnp.where(over, a, b), (after, begun), (path, further))
 
         def stage(method: Method) -> Callable[[Path, Work], tuple[Path, Work]]:
             def on(path: Path, work: Work) -> tuple[Path, Work]:

@@ -201,7 +201,7 @@ class Explicit(Method):
 
 @dataclass(frozen=True)
 class Chebyshev(Method):
-    """RKC2: s gradients for a step of h rho < 0.65 s^2."""
+    """RKC2: s gradients for a step of h rho < 0.65 (s^2 - 1)."""
 
     rows, order, exponent, bounded = 1, 2, 3, True
     offered = (CROSSOVER, jnp.inf)
@@ -225,9 +225,7 @@ class Chebyshev(Method):
         )
 
     def error(self, work: Work, value: Vector) -> Scalar:
-        return _norm(
-            trapezoid_error(work.length, work.base, work.point, work.base_force, value)
-        )
+        return _norm(trapezoid_error(work.length, work.base, work.point, work.base_force, value))
 
     def price(self, length: Scalar, bound: Scalar) -> Scalar:
         return RKC2_SCHEME.stages(length * bound) / length
@@ -271,9 +269,7 @@ class Extrapolated(Method):
         length = jnp.where(work.part == 0, work.length, work.length / 2)
         weights, _ = RKL2_SCHEME.weights(work.carry, work.stage + 1)
         point = next_stage(weights, length, base, force, work.point, work.rows[0], value)
-        on = work._replace(
-            point=point, rows=work.rows.at[0].set(work.point), stage=work.stage + 1
-        )
+        on = work._replace(point=point, rows=work.rows.at[0].set(work.point), stage=work.stage + 1)
         which = jnp.where(on.stage == on.stages, on.part, 3)
         return jax.lax.switch(which, [self._whole, self._half, self._end, lambda w: w], on)
 

@@ -1,7 +1,7 @@
-"""Explicit methods for stiff flows: many cheap stages stretch the stability interval, not the order.
+"""Explicit methods for stiff flows: many stages stretch the stability interval, not the order.
 
-A step of s stages is stable for h rho up to about 0.65 s^2 (RKC2) or s^2/2 (RKL2), rho the largest
-curvature, where Runge-Kutta methods of s stages reach about s. All stages follow one recurrence,
+A step of s stages is stable for h rho up to 0.65 (s^2 - 1) (RKC2) or (s^2 + s)/2 - 1 (RKL2), rho the
+largest curvature, where Runge-Kutta methods of s stages reach about s. All stages follow one recurrence,
 
     Y_1 = y_0 + c_1 h F_0,
     Y_j = (1 - mu_j - nu_j) y_0 + mu_j Y_{j-1} + nu_j Y_{j-2} + h (m_j F(Y_{j-1}) + g_j F_0),
@@ -229,7 +229,14 @@ class _Stabilised(diffrax.AbstractAdaptiveSolver[Spectrum]):
         return Spectrum(force, direction, radius, spent)
 
     def step(
-        self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any, solver_state: Spectrum, made_jump: Any
+        self,
+        terms: Any,
+        t0: Any,
+        t1: Any,
+        y0: Any,
+        args: Any,
+        solver_state: Spectrum,
+        made_jump: Any,
     ) -> Any:
         field, y = _flat_field(terms, y0, args)
         unravel = ravel_pytree(y0)[1]
@@ -251,7 +258,7 @@ class _Stabilised(diffrax.AbstractAdaptiveSolver[Spectrum]):
 
 
 class RKC2(_Stabilised):
-    """Runge-Kutta-Chebyshev of order 2 as a Diffrax solver; s evaluations a step of h rho < 0.65 s^2.
+    """Runge-Kutta-Chebyshev of order 2 for Diffrax: s evaluations for h rho < 0.65 (s^2 - 1).
 
     The number of stages follows the spectral radius of F', which a warm-started power iteration
     estimates once a step (one evaluation more; 20 at the start). The spectrum must lie near the

@@ -51,15 +51,17 @@ class Sharpness(Probe):
         product = hessian_product(problem.objective, params)
         first = moment.record == 0
         again = moment.record % self.recheck == 0
-        drawn = jax.random.normal(moment.key, memory.shape, memory.dtype)
+        usable = ~first & jnp.all(jnp.isfinite(memory))
+
         # The leading vector survives a recheck, its challenger is drawn anew. A warm vector
         # that is not usable (after a divergence, say) must not be kept for ever.
-        usable = ~first & jnp.all(jnp.isfinite(memory))
-        keep_first = jnp.where(usable, memory[:1], drawn[:1])
-        keep_rest = jnp.where(usable & ~again, memory[1:], drawn[1:])
+        def redrawn() -> Array:
+            drawn = jax.random.normal(moment.key, memory.shape, memory.dtype)
+            return drawn.at[0].set(jnp.where(usable, memory[0], drawn[0]))
+
         found = track_largest(
             product,
-            jnp.concatenate([keep_first, keep_rest]),
+            jax.lax.cond(usable & ~again, lambda: memory, redrawn),
             self.tolerance,
             least_products=jnp.where(again, 16, 0),
             most_products=self.most_products,

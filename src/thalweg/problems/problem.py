@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from thalweg.core.errors import InputError, choose, require, unknown
+from thalweg.core.identity import identity
 from thalweg.core.tree import Params
 from thalweg.models import Model
 from thalweg.problems.data import Data
@@ -89,6 +90,7 @@ class Supervised(Problem):
             "kind": "supervised",
             "model": repr(self.model),
             "loss": self.loss.name,
+            "functions": identity((self.model, self.loss)),
             "reduction": self.reduction,
             "examples": int(self.inputs.shape[0]),
             "inputs": list(self.inputs.shape[1:]),
@@ -130,7 +132,7 @@ class Function(Problem):
 
     def describe(self) -> dict[str, Any]:
         name = getattr(self.function, "__qualname__", repr(self.function))
-        return {"kind": "function", "function": name}
+        return {"kind": "function", "function": name, "code": identity((self.function, self.draw))}
 
 
 def supervised(

@@ -53,6 +53,7 @@ class Training:
     factors: tuple[int, ...]
     seeds: int
     full: bool = False
+    records: int = 100
 
     @property
     def problem(self) -> Supervised:
@@ -110,7 +111,7 @@ def refinement(lab: Lab) -> xr.Dataset:
 
 def _refined(lab: Lab, name: str, training: Training) -> xr.Dataset:
     problem, until = training.problem, training.step_size * training.steps
-    options: dict[str, Any] = {"until": until, "records": 100, "seeds": training.seeds}
+    options: dict[str, Any] = {"until": until, "records": training.records, "seeds": training.seeds}
     runs = {
         r: lab.run(f"{name}-{r}", problem, gradient_descent(training.step_size / r), **options)
         for r in (1, *training.factors)

@@ -1,0 +1,130 @@
+"""Distances at equal time, and the four regimes on problems where they are known."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import thalweg as tw
+from thalweg.problems import Function
+
+CURVATURE = jnp.asarray([4.0, 1.0, 0.25])
+PROBES = (tw.probes.sharpness(), tw.probes.smallest_eigenvalue(), tw.probes.gradient_norm())
+
+
+def pair(problem, step: float, until: float, seeds: int = 1, records: int = 40):
+    """Descent and flow from the same starts at the same times."""
+    options = {"probes": PROBES, "seeds": seeds}
+    descent = tw.run(problem, tw.gradient_descent(step), until=until, records=records, **options)
+    times = np.unique(np.round(np.linspace(0, until, records + 1) / step)) * step
+    return descent, tw.run(problem, tw.gradient_flow(1e-8), times=times, **options)
+
+
+def quadratic(x: jax.Array) -> jax.Array:
+    return 0.5 * jnp.sum(CURVATURE * x**2)
+
+
+def normal_start(key: jax.Array) -> jax.Array:
+    return jax.random.normal(key, (3,))
+
+
+def bowl() -> Function:
+    return Function(quadratic, draw=normal_start)
+
+
+def test_distance_on_a_quadratic() -> None:
+    """||(1 - eta lambda)^k x_0 - e^{-lambda k eta} x_0||."""
+    descent, flow = pair(bowl(), 0.1, 4.0, seeds=2)
+    table = tw.distance(descent, flow)
+    k, c = np.round(table["time"].values / 0.1)[:, None], np.asarray(CURVATURE)
+    for i in range(2):
+        start = descent.parameters[i, 0].values
+        gap = ((1 - 0.1 * c) ** k - np.exp(-c * k * 0.1)) * start
+        way = (1 - np.exp(-c * k * 0.1)) * start
+        exact, far = np.linalg.norm(gap, axis=1), np.linalg.norm(way, axis=1)
+        error = table["distance_error"][i].values
+        assert np.all(np.abs(table["distance"][i].values - exact) <= 5 * error + 1e-13)
+        np.testing.assert_allclose(table["displacement"][i], far, atol=1e-6)
+        np.testing.assert_allclose(
+            table["relative_distance"][i, 1:], exact[1:] / far[1:], rtol=1e-4
+        )
+    assert float(table["relative_distance"][0, 0]) == 0.0
+
+
+def test_distance_counts_only_what_is_asked() -> None:
+    descent, flow = pair(bowl(), 0.1, 2.0)
+    table = tw.distance(descent, flow, mask=np.asarray([True, False, False]))
+    gap = np.abs(descent.parameters[0, :, 0].values - flow.parameters[0, :, 0].values)
+    np.testing.assert_allclose(table["distance"][0], gap, atol=1e-15)
+
+
+def test_small_steps_follow_the_flow() -> None:
+    verdict = tw.compare(*pair(bowl(), 0.01, 2.0))
+    assert verdict.regime == "gradient flow"
+    # On a convex quadratic what the theorem indicates is kept by descent itself.
+    (certificate,) = verdict.certificates
+    step = certificate.certificate.step_size
+    assert 0 < step < np.inf
+    again = tw.compare(*pair(bowl(), step, 2.0))
+    assert float(again.dataset["distance"].max()) <= certificate.certificate.eps
+
+
+def test_large_steps_leave_the_flow() -> None:
+    verdict = tw.compare(*pair(bowl(), 0.4, 4.0), eps=0.01)
+    assert verdict.regime == "off the flow"
+    assert float(verdict.dataset["distance"].max()) > 0.01
+
+
+def test_beyond_the_threshold_a_quadratic_diverges() -> None:
+    verdict = tw.compare(*pair(bowl(), 0.6, 12.0))  # 2/lambda = 0.5
+    assert verdict.regime == "divergent"
+    assert "diverges" in str(verdict)
+
+
+def test_seeds_may_differ_and_the_worst_is_told() -> None:
+    """f = x^4/4: whether 2/eta is exceeded depends on the start."""
+    problem = Function(
+        lambda x: 0.25 * jnp.sum(x**4), draw=lambda key: 2.0 * jax.random.normal(key, (1,))
+    )
+    verdict = tw.compare(*pair(problem, 0.5, 20.0, seeds=8))
+    assert verdict.regime == "divergent"
+    assert len(set(verdict.regimes.values())) > 1
+    assert "worst of 8 seeds" in verdict.sentence
+
+
+def test_the_edge_of_stability() -> None:
+    """Descent settles where the sharpness is near 2/eta.
+
+    On f(u, v) = (u v - 1)^2 / 2 the minima u v = 1 have sharpness u^2 + v^2. From an unbalanced
+    start the flow ends at a sharpness above 2/eta; descent cannot stay there, and comes to rest
+    just below the threshold.
+    """
+    problem = Function(lambda p: 0.5 * (p[0] * p[1] - 1.0) ** 2, start=jnp.asarray([4.0, 0.3]))
+    descent, flow = pair(problem, 0.128, 200.0, records=100)  # 2/eta = 15.6, the flow ends at 16
+    assert float(flow.dataset["sharpness"][0, -1]) > 2 / 0.128
+    verdict = tw.compare(descent, flow)
+    assert verdict.regime == "edge of stability"
+    assert any("above 2/eta" in reason for reason in verdict.reasons)
+
+
+def test_misfits_are_sentences() -> None:
+    descent, flow = pair(bowl(), 0.1, 2.0)
+    with pytest.raises(tw.InputError, match="no constant step size"):
+        tw.compare(flow, descent)
+    with pytest.raises(tw.InputError, match="eps came as"):
+        tw.compare(descent, flow, eps=-1.0)
+    other = tw.run(bowl(), tw.gradient_flow(1e-6), times=[0.123, 0.456])
+    with pytest.raises(tw.InputError, match="share no seed or no recorded time"):
+        tw.compare(descent, other)
+    bare = tw.run(bowl(), tw.gradient_flow(1e-6), until=2.0, parameters=False)
+    with pytest.raises(tw.InputError, match="did not record its parameters"):
+        tw.compare(descent, bare)
+
+
+def test_a_coarse_flow_is_owned_up_to() -> None:
+    descent, _ = pair(bowl(), 1e-5, 1.0, records=4)
+    coarse = tw.run(bowl(), tw.gradient_flow(1e-2), times=descent.dataset["time"].values)
+    verdict = tw.compare(descent, coarse)
+    assert any("flow's own error" in warning for warning in verdict.warnings)
