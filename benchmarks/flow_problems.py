@@ -1,6 +1,7 @@
 """Problems on which solvers of gradient flow are compared, from mild to very stiff.
 
-Digits nets: centred pixel by pixel, or not at all (S2, SB2), and divided by one standard deviation. Half mean squared error on one-hot targets unless said.
+Digits nets: inputs centred pixel by pixel, or not at all (S2, SB2), and divided by one standard
+deviation. Half mean squared error on one-hot targets unless said.
 """
 
 from __future__ import annotations

@@ -372,7 +372,7 @@ def test_a_crossing_is_seen_by_the_pair_that_is_carried():
         turn[np.ix_([1, 2], [1, 2])] = [[c, -s], [s, c]]
         A = Q @ turn @ np.diag(spectrum) @ turn.T @ Q.T
         found = largest(A, block, 1e-2)
-        block = found.vectors
+        block = found.ahead
         assert found.values[0] <= spectrum.max() + 1e-12
         # Second order in the tolerance; without the second vector it would lag by per cents.
         assert found.values[0] == pytest.approx(spectrum.max(), rel=1e-3)

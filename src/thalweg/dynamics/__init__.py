@@ -9,9 +9,11 @@ from thalweg.dynamics.descent import (
 from thalweg.dynamics.dynamics import Continuous, Discrete, Dynamics, Info, State
 from thalweg.dynamics.flow import GradientFlow, gradient_flow
 from thalweg.dynamics.solvers import FLOW_SOLVERS, FlowSolver
+from thalweg.dynamics.stabilised import RKC2, RKL2x
 
 __all__ = [
     "FLOW_SOLVERS",
+    "RKC2",
     "Continuous",
     "Discrete",
     "Dynamics",
@@ -20,6 +22,7 @@ __all__ = [
     "GradientFlow",
     "Info",
     "OptaxDescent",
+    "RKL2x",
     "State",
     "gradient_descent",
     "gradient_flow",

@@ -13,9 +13,9 @@ from jaxtyping import Array, Float
 from thalweg.core import tree
 from thalweg.core.errors import choose, require
 from thalweg.core.tree import Params
-from thalweg.dynamics import integrator
 from thalweg.dynamics.dynamics import Continuous, State, fresh
-from thalweg.dynamics.integrator import Path, Tolerances
+from thalweg.dynamics.integrator import follow
+from thalweg.dynamics.path import Path, Tolerances, path_error, start
 from thalweg.dynamics.solvers import FLOW_SOLVERS
 from thalweg.dynamics.stabilised import SAFETY
 from thalweg.problems.problem import Problem
@@ -61,7 +61,7 @@ class GradientFlow(Continuous):
     def init(self, problem: Problem, params: Params) -> State:
         force, theta, _ = _flat(problem, params)
         paired = self.error is not None
-        path = integrator.start(force, theta, FLOW_SOLVERS[self.solver].methods, paired)
+        path = start(force, theta, FLOW_SOLVERS[self.solver].methods, paired)
         lanes = 1 if paired else 2
         paths = jax.tree.map(lambda leaf: jnp.stack([leaf] * lanes), path)
         return fresh(params, paths)._replace(evaluations=jnp.ones((), jnp.int64))
@@ -76,7 +76,7 @@ class GradientFlow(Continuous):
         def one(lane: tuple[Path, Array]) -> Path:
             path, looser = lane
             tolerances = Tolerances(self._tolerances(looser), absolute)
-            return integrator.follow(force, path, solver.methods, tolerances, until, most_steps)
+            return follow(force, path, solver.methods, tolerances, until, most_steps)
 
         # A map, not a vmap: each path stops when it is there, and the gradient is inlined once.
         looser = jnp.asarray([1.0, COARSER])[: len(state.memory.time)]
@@ -102,7 +102,7 @@ class GradientFlow(Continuous):
         """
         path = tree.lane(state.memory, 0)
         if self.error is not None:
-            return integrator.path_error(path, FLOW_SOLVERS[self.solver].methods)
+            return path_error(path, FLOW_SOLVERS[self.solver].methods)
         return jnp.linalg.norm(path.theta - state.memory.theta[1]).astype(jnp.float64)
 
     def statistics(self, state: State) -> dict[str, Array]:
@@ -144,7 +144,10 @@ class GradientFlow(Continuous):
 
     def _error(self, looser: Array) -> Array:
         """The relative error of the path that is aimed at."""
-        return looser * self.error if self.rtol is None else 0.8 * (looser * self.rtol) ** (2 / 3)
+        if self.error is not None:
+            return looser * self.error
+        assert self.rtol is not None
+        return 0.8 * (looser * self.rtol) ** (2 / 3)
 
     def _tolerances(self, looser: Array) -> Array:
         rtol = None if self.rtol is None else looser * self.rtol
@@ -186,5 +189,5 @@ def gradient_flow(
             f"{what} came as {value}; give a number in (0, 0.1], as in 1e-6",
         )
     if error is not None:
-        return GradientFlow(None, solver or "auto", error=error)
-    return GradientFlow(1e-6 if rtol is None else rtol, solver or "tsit5")
+        return GradientFlow(solver=solver or "auto", error=jnp.asarray(error))
+    return GradientFlow(jnp.asarray(1e-6 if rtol is None else rtol), solver or "tsit5")

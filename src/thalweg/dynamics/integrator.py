@@ -8,23 +8,22 @@ and under `vmap` each lane goes its own pace.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from thalweg.core.result import Result
-from thalweg.dynamics.methods import Method, Work, blank
+from thalweg.dynamics.methods import Method, Work, blank, curious, vector_norm
+from thalweg.dynamics.path import Path, Tolerances, distance_by_error
 from thalweg.dynamics.stabilised import (
     SAFETY,
-    first_direction,
     push,
     radius_of,
     trapezoid_error,
 )
 
-START_ITERATIONS = 15  # power iterations before the first step, at most
 SETTLED, MOVING = 0.02, 0.1  # relative changes of the curvature: trust it longer, or not at all
 LONGEST_TRUST = 8  # attempts that one estimate of the curvature may serve
 CAUTION = 0.8  # of the step that the error estimate allows
@@ -37,97 +36,6 @@ Vector = Float[Array, " p"]
 Scalar = Float[Array, ""]
 Count = Int[Array, ""]
 Force = Callable[[Vector], Vector]
-
-
-class Path(NamedTuple):
-    """One integration between two steps: all that is needed to go on to the same bits.
-
-    Attributes:
-        theta: Parameters, flat (p,).
-        force: -grad f there (p,).
-        companion: Parameters of the companion, which takes steps twice as long, flat (p,); empty
-            for a path without.
-        companion_force: -grad f there.
-        direction: Unit vector of the power iteration (p,).
-        sharpness: Its estimate of the largest |eigenvalue| (unit: loss/parameter^2); 0 before any.
-        iterations: Power iterations still due before the next step.
-        trust: Attempts that an estimate serves at present.
-        age: Attempts since the last estimate.
-        time: Training time.
-        proposal: Length of the next step before clipping.
-        method: Index of the method of the next step.
-        steps: Accepted steps.
-        attempts: Accepted and rejected steps.
-        evaluations: Gradients by method, then for the curvature, then for the companion, (m + 2,).
-        budget: Integral of the sharpness over time (unit: 1).
-        error_before: Error ratio of the last accepted step; 0 where it does not count.
-        length_before: Length of the last accepted step.
-        rejected: Whether the last attempt was rejected.
-        result: A `Result` code.
-    """
-
-    theta: Vector
-    force: Vector
-    companion: Vector
-    companion_force: Vector
-    direction: Vector
-    sharpness: Scalar
-    iterations: Count
-    trust: Count
-    age: Count
-    time: Scalar
-    proposal: Scalar
-    method: Count
-    steps: Count
-    attempts: Count
-    evaluations: Int[Array, " m+2"]
-    budget: Scalar
-    error_before: Scalar
-    length_before: Scalar
-    rejected: Bool[Array, ""]
-    result: Int[Array, ""]
-
-
-class Tolerances(NamedTuple):
-    """What a step may err.
-
-    Attributes:
-        relative: Of each method, relative to the norm of the parameters, (m,); a method of
-            tolerance 0 is never changed to.
-        absolute: Added to it (unit: parameter, Euclidean norm).
-    """
-
-    relative: Float[Array, " m"]
-    absolute: Scalar
-
-
-def start(force: Force, theta: Vector, methods: tuple[Method, ...], paired: bool) -> Path:
-    """The path at time zero, with a companion if paired: one gradient."""
-    value = force(theta)
-    zero, none = jnp.zeros((), jnp.float64), jnp.zeros((), jnp.int64)
-    curious = _curious(methods)
-    return Path(
-        theta=theta,
-        force=value,
-        companion=theta if paired else theta[:0],
-        companion_force=value if paired else value[:0],
-        direction=first_direction(theta),
-        sharpness=zero,
-        iterations=none + (START_ITERATIONS if curious else 0),
-        trust=none + 1,
-        age=none,
-        time=zero,
-        proposal=0.01 * _size(theta) / _size(value),
-        method=none,
-        steps=none,
-        attempts=none,
-        evaluations=jnp.zeros(len(methods) + 2, jnp.int64).at[0].set(1),
-        budget=zero,
-        error_before=zero,
-        length_before=zero,
-        rejected=jnp.zeros((), bool),
-        result=jnp.asarray(int(Result.OK), jnp.int32),
-    )
 
 
 def follow(
@@ -197,7 +105,7 @@ def _begin(path: Path, work: Work, methods: tuple[Method, ...], until: Scalar) -
         idle=jnp.asarray(True),
     )
     work = _of(methods, path.method, lambda m: m.begin(work))
-    if not _curious(methods):
+    if not curious(methods):
         return work
     looking = path.iterations > 0
     pushed = path.theta + push(path.theta) * path.direction
@@ -241,14 +149,14 @@ def _judge(
     path: Path, work: Work, value: Vector, methods: tuple[Method, ...], tolerances: Tolerances
 ) -> Work:
     """Take in the error of a leg that has come to its end."""
-    size = jnp.maximum(_norm(path.theta), _norm(work.point))
+    size = jnp.maximum(vector_norm(path.theta), vector_norm(work.point))
     allowed = (tolerances.relative * size + tolerances.absolute)[path.method]
     exponent = jnp.asarray([m.exponent for m in methods])[path.method]
     # Twice the length errs 2^exponent times as much, unless it has become unstable.
     allowed = allowed * jnp.where(work.leg == 2, 2.0**exponent, 1.0)
     error = _of(methods, path.method, lambda m: m.error(work, value))
     ratio = jnp.maximum(jnp.maximum(error / allowed, 1e-10), work.worst)
-    good = jnp.isfinite(ratio) & jnp.isfinite(_norm(value))
+    good = jnp.isfinite(ratio) & jnp.isfinite(vector_norm(value))
     on_path = work.leg < 2
     return work._replace(
         worst=jnp.where(good, ratio, jnp.inf),
@@ -303,7 +211,7 @@ def _settle(
         companion_force=jnp.where(keep, value, path.companion_force)
         if span == 2
         else path.companion_force,
-        iterations=jnp.where(due & _curious(methods), 1, 0),
+        iterations=jnp.where(due & curious(methods), 1, 0),
         age=age,
         time=jnp.where(keep, jnp.where(span * h >= rest, until, path.time + span * h), path.time),
         proposal=proposal,
@@ -320,8 +228,8 @@ def _settle(
     if len(methods) == 1:
         return after
     trapezoid = trapezoid_error(span * h, path.theta, work.end, path.force, work.end_force)
-    trapezoid = _norm(trapezoid) / span**3
-    size = jnp.maximum(_norm(path.theta), _norm(work.end))
+    trapezoid = vector_norm(trapezoid) / span**3
+    size = jnp.maximum(vector_norm(path.theta), vector_norm(work.end))
     allowed = tolerances.relative * size + tolerances.absolute
     offered = tolerances.relative > 0
     chosen = _chosen(after, methods, h, trapezoid, allowed, offered, work.bound)
@@ -383,17 +291,6 @@ def _chosen(
     )
 
 
-def distance_by_error(order: int | Array) -> Array:
-    """Distance of the companion by the error of the path, 2^order - 1: steps twice as long."""
-    return 2.0 ** jnp.asarray(order) - 1
-
-
-def path_error(path: Path, methods: tuple[Method, ...]) -> Scalar:
-    """Estimated error of a path with a companion (unit: parameter)."""
-    order = jnp.asarray([m.order for m in methods])[path.method]
-    return _norm(path.theta - path.companion) / distance_by_error(order)
-
-
 def _towards(here: Vector, there: Vector, scale: Scalar) -> Vector:
     return here + scale.astype(here.dtype) * (there - here)
 
@@ -406,22 +303,8 @@ def _price(method: Method, length: Scalar, bound: Scalar, paired: bool) -> Scala
     return method.price(length, bound) + method.price(2 * length, bound)
 
 
-def _of(methods: tuple[Method, ...], index: Count, function: Callable) -> object:
+def _of(methods: tuple[Method, ...], index: Count, function: Callable[[Method], Any]) -> Any:
     """What a function says of the method of an index."""
     if len(methods) == 1:
         return function(methods[0])
     return jax.lax.switch(index, [lambda m=m: function(m) for m in methods])
-
-
-def _curious(methods: tuple[Method, ...]) -> bool:
-    """Whether the curvature is measured at all."""
-    return any(method.bounded for method in methods)
-
-
-def _norm(vector: Vector) -> Scalar:
-    return jnp.linalg.norm(vector).astype(jnp.float64)
-
-
-def _size(vector: Vector) -> Scalar:
-    norm = _norm(vector)
-    return jnp.where(norm > 0, norm, 1.0)

@@ -79,9 +79,25 @@ def blank(theta: Vector, rows: int) -> Work:
     zero, none = jnp.zeros((), jnp.float64), jnp.zeros((), jnp.int64)
     no = jnp.zeros((), bool)
     store = jnp.zeros((rows, theta.size), theta.dtype)
-    vectors = [theta] * 5
     return Work(
-        *vectors, none, zero, store, jnp.zeros(10), zero, zero, none, none, none, zero, no, no, no
+        point=theta,
+        base=theta,
+        base_force=theta,
+        end=theta,
+        end_force=theta,
+        leg=none,
+        worst=zero,
+        rows=store,
+        carry=jnp.zeros(10),
+        length=zero,
+        bound=zero,
+        part=none,
+        stage=none,
+        stages=none,
+        error=zero,
+        last=no,
+        looking=no,
+        idle=no,
     )
 
 
@@ -135,8 +151,20 @@ def _to(vector: Vector, scalar: Scalar) -> Scalar:
     return scalar.astype(vector.dtype)
 
 
-def _norm(vector: Vector) -> Scalar:
+def vector_norm(vector: Vector) -> Scalar:
+    """Euclidean norm in float64."""
     return jnp.linalg.norm(vector).astype(jnp.float64)
+
+
+def size_of(vector: Vector) -> Scalar:
+    """Its norm, or 1 if that is zero."""
+    norm = vector_norm(vector)
+    return jnp.where(norm > 0, norm, 1.0)
+
+
+def curious(methods: tuple[Method, ...]) -> bool:
+    """Whether the curvature is measured at all."""
+    return any(method.bounded for method in methods)
 
 
 @dataclass(frozen=True)
@@ -183,7 +211,7 @@ class Explicit(Method):
     def error(self, work: Work, value: Vector) -> Scalar:
         weights = jnp.asarray(self.weights, value.dtype)
         total = weights[:-1] @ work.rows[: self.rows] + weights[-1] * value
-        return work.length * _norm(total)
+        return work.length * vector_norm(total)
 
     def price(self, length: Scalar, bound: Scalar) -> Scalar:
         return self.rows / jnp.minimum(length, self.longest(bound))
@@ -225,7 +253,9 @@ class Chebyshev(Method):
         )
 
     def error(self, work: Work, value: Vector) -> Scalar:
-        return _norm(trapezoid_error(work.length, work.base, work.point, work.base_force, value))
+        return vector_norm(
+            trapezoid_error(work.length, work.base, work.point, work.base_force, value)
+        )
 
     def price(self, length: Scalar, bound: Scalar) -> Scalar:
         return RKC2_SCHEME.stages(length * bound) / length
@@ -287,7 +317,7 @@ class Extrapolated(Method):
     def _end(self, work: Work) -> Work:
         change = work.point - work.rows[3]
         return work._replace(
-            point=work.point + change / 3, error=_norm(change) / 6, last=jnp.asarray(True)
+            point=work.point + change / 3, error=vector_norm(change) / 6, last=jnp.asarray(True)
         )
 
     def error(self, work: Work, value: Vector) -> Scalar:
@@ -321,10 +351,12 @@ def _part(
 def explicit(solver: diffrax.AbstractERK) -> Explicit:
     """The method of a Diffrax solver's table, which must end where the next step begins."""
     table = solver.tableau
-    assert table.fsal and table.ssal
+    assert isinstance(table, diffrax.ButcherTableau)
+    assert table.fsal
     stages = table.num_stages
     matrix = np.zeros((stages, stages))
     for i, row in enumerate(table.a_lower):
         matrix[i + 1, : i + 1] = row
     weights = tuple(float(w) for w in table.b_error)
-    return Explicit(tuple(map(tuple, matrix.tolist())), weights, solver.order(None), stages - 1)
+    order: int = solver.order(None)  # type: ignore[assignment]
+    return Explicit(tuple(map(tuple, matrix.tolist())), weights, order, stages - 1)

@@ -1,7 +1,8 @@
 """Explicit methods for stiff flows: many stages stretch the stability interval, not the order.
 
-A step of s stages is stable for h rho up to 0.65 (s^2 - 1) (RKC2) or (s^2 + s)/2 - 1 (RKL2), rho the
-largest curvature, where Runge-Kutta methods of s stages reach about s. All stages follow one recurrence,
+A step of s stages is stable for h rho up to 0.65 (s^2 - 1) (RKC2) or (s^2 + s)/2 - 1 (RKL2), rho
+the largest curvature; Runge-Kutta methods of s stages reach about s. All stages follow one
+recurrence,
 
     Y_1 = y_0 + c_1 h F_0,
     Y_j = (1 - mu_j - nu_j) y_0 + mu_j Y_{j-1} + nu_j Y_{j-2} + h (m_j F(Y_{j-1}) + g_j F_0),

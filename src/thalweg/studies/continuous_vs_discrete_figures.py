@@ -79,10 +79,10 @@ FIGURES = (
         name="refinement-relu",
         title="Nets with kinks: the same, but for a branch now and then",
         caption=(
-            "The same for a ReLU net and a convolutional net. The seed shown takes another "
-            "branch at a kink, which about one seed in fifteen does; even so the path is "
+            "The same for a ReLU net and a convolutional net. At quick scale the seed shown takes "
+            "another branch at a kink, which about one seed in fifteen does; even so the path is "
             "followed to a few per cent and the losses cannot be told apart. The last panel "
-            "shows the distance to the run with the finest step for all seeds."
+            "shows the distances to refined runs for all seeds."
         ),
         panels=(
             _losses("relu", "ReLU: loss"),
@@ -115,10 +115,10 @@ FIGURES = (
         name="curvature",
         title="The landscape is roughly convex where gradient descent goes",
         caption=(
-            "Smallest Hessian eigenvalue along training on digits, by a matrix-free estimate "
-            "with its error and at four points by the whole Hessian. It rises towards zero as "
-            "the loss falls. At Gaussian random points with the norm of the trained "
-            "weights, or twice it, it is many times more negative."
+            "Smallest Hessian eigenvalue along training on digits: a matrix-free estimate, and at "
+            "four times from the whole Hessian. It rises towards zero as the loss falls. At "
+            "Gaussian random points with the norm of the trained weights it is several times more "
+            "negative, and at twice the norm many times."
         ),
         panels=(
             *(

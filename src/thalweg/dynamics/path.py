@@ -1,0 +1,121 @@
+"""A flow path between two steps, and the companion that tells its error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from thalweg.core.result import Result
+from thalweg.dynamics.methods import Method, curious, size_of, vector_norm
+from thalweg.dynamics.stabilised import first_direction
+
+START_ITERATIONS = 15  # power iterations before the first step, at most
+
+Vector = Float[Array, " p"]
+Scalar = Float[Array, ""]
+Count = Int[Array, ""]
+Force = Callable[[Vector], Vector]
+
+
+class Path(NamedTuple):
+    """One integration between two steps: all that is needed to go on to the same bits.
+
+    Attributes:
+        theta: Parameters, flat (p,).
+        force: -grad f there (p,).
+        companion: Parameters of the companion, which takes steps twice as long, flat (p,); empty
+            for a path without.
+        companion_force: -grad f there.
+        direction: Unit vector of the power iteration (p,).
+        sharpness: Its estimate of the largest |eigenvalue| (unit: loss/parameter^2); 0 before any.
+        iterations: Power iterations still due before the next step.
+        trust: Attempts that an estimate serves at present.
+        age: Attempts since the last estimate.
+        time: Training time.
+        proposal: Length of the next step before clipping.
+        method: Index of the method of the next step.
+        steps: Accepted steps.
+        attempts: Accepted and rejected steps.
+        evaluations: Gradients by method, then for the curvature, then for the companion, (m + 2,).
+        budget: Integral of the sharpness over time (unit: 1).
+        error_before: Error ratio of the last accepted step; 0 where it does not count.
+        length_before: Length of the last accepted step.
+        rejected: Whether the last attempt was rejected.
+        result: A `Result` code.
+    """
+
+    theta: Vector
+    force: Vector
+    companion: Vector
+    companion_force: Vector
+    direction: Vector
+    sharpness: Scalar
+    iterations: Count
+    trust: Count
+    age: Count
+    time: Scalar
+    proposal: Scalar
+    method: Count
+    steps: Count
+    attempts: Count
+    evaluations: Int[Array, " m+2"]
+    budget: Scalar
+    error_before: Scalar
+    length_before: Scalar
+    rejected: Bool[Array, ""]
+    result: Int[Array, ""]
+
+
+class Tolerances(NamedTuple):
+    """What a step may err.
+
+    Attributes:
+        relative: Of each method, relative to the norm of the parameters, (m,); a method of
+            tolerance 0 is never changed to.
+        absolute: Added to it (unit: parameter, Euclidean norm).
+    """
+
+    relative: Float[Array, " m"]
+    absolute: Scalar
+
+
+def start(force: Force, theta: Vector, methods: tuple[Method, ...], paired: bool) -> Path:
+    """The path at time zero, with a companion if paired: one gradient."""
+    value = force(theta)
+    zero, none = jnp.zeros((), jnp.float64), jnp.zeros((), jnp.int64)
+    return Path(
+        theta=theta,
+        force=value,
+        companion=theta if paired else theta[:0],
+        companion_force=value if paired else value[:0],
+        direction=first_direction(theta),
+        sharpness=zero,
+        iterations=none + (START_ITERATIONS if curious(methods) else 0),
+        trust=none + 1,
+        age=none,
+        time=zero,
+        proposal=0.01 * size_of(theta) / size_of(value),
+        method=none,
+        steps=none,
+        attempts=none,
+        evaluations=jnp.zeros(len(methods) + 2, jnp.int64).at[0].set(1),
+        budget=zero,
+        error_before=zero,
+        length_before=zero,
+        rejected=jnp.zeros((), bool),
+        result=jnp.asarray(int(Result.OK), jnp.int32),
+    )
+
+
+def distance_by_error(order: int | Array) -> Array:
+    """Distance of the companion by the error of the path, 2^order - 1: steps twice as long."""
+    return 2.0 ** jnp.asarray(order) - 1
+
+
+def path_error(path: Path, methods: tuple[Method, ...]) -> Scalar:
+    """Estimated error of a path with a companion (unit: parameter)."""
+    order = jnp.asarray([m.order for m in methods])[path.method]
+    return vector_norm(path.theta - path.companion) / distance_by_error(order)

@@ -1,0 +1,120 @@
+"""Ctrl-C, and the commands as separate processes."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from command_line import Said
+
+from thalweg import Interrupted, driver
+
+Says = Callable[..., Said]
+COMMAND = [sys.executable, "-c", "from thalweg.cli import main; main()"]
+
+
+def test_ctrl_c_is_a_sentence_and_the_same_command_goes_on(
+    desk: Path, thalweg_says: Says, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = "compare good.npz --model mlp: --until 2 --records 6 --out mine".split()
+    record, count = driver.Loop.record, []
+
+    def watched(self: driver.Loop, states: object) -> None:
+        record(self, states)  # type: ignore[arg-type]
+        count.append(self.at.next)
+        if len(count) == 3:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(driver.Loop, "record", watched)
+        said = thalweg_says(*line)
+    assert (said.code, said.out) == (130, "")
+    assert said.err.startswith("thalweg: stopped at training time ")
+    assert said.err.endswith("give the same command to go on.\n")
+    assert said.err.count("\n") == 1
+    assert json.loads(Path("mine/descent.resume/commit.json").read_text())["records"] == 3
+    assert thalweg_says(*line).code == 0
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), Interrupted("stopped here")])
+def test_ctrl_c_anywhere_else(
+    thalweg_says: Says, monkeypatch: pytest.MonkeyPatch, error: BaseException, desk: Path
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(sys.modules["thalweg.diagnose"], "run", stop)
+    said = thalweg_says("compare", "good.npz")
+    assert said.code == 130
+    expected = str(error) or "stopped; give the same command to go on"
+    assert said.err == f"thalweg: {expected}.\n"
+
+
+@pytest.mark.slow
+def test_sigint_to_a_process(desk: Path) -> None:
+    """A run that would take minutes, stopped while it descends."""
+    line = "compare digits --samples 200 --model mlp:30 --step-size 0.001 --until 100 --out mine"
+    process = subprocess.Popen(
+        [*COMMAND, *line.split()], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    mark = Path("mine/descent.resume/commit.json")
+    for _ in range(600):
+        if mark.exists() and json.loads(mark.read_text())["records"] >= 2:
+            break
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    out, errors = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert out == ""
+    assert errors.startswith("thalweg: stopped at training time ")
+    assert errors.endswith("give the same command to go on.\n")
+    assert errors.count("\n") == 1
+    first = json.loads(mark.read_text())["records"]
+    process = subprocess.Popen(
+        [*COMMAND, *line.split()], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    for _ in range(600):
+        if json.loads(mark.read_text())["records"] > first:
+            break
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.2)
+    process.kill()
+    process.communicate()
+    assert json.loads(mark.read_text())["records"] > first
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("compare nothing.npz", "no such file"),
+        ("compare objects.npz", "cannot be read"),
+        ("report plain", "page.json does not exist"),
+        ("verify exact-linear-dynamics --json nowhere/x.json", "cannot be written"),
+    ],
+)
+def test_bad_input_to_a_process(desk: Path, line: str, words: str) -> None:
+    done = subprocess.run([*COMMAND, *line.split()], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("thalweg: ")
+    assert done.stderr.count("\n") == 1
+    assert words in done.stderr
+
+
+@pytest.mark.slow
+def test_a_reader_that_leaves_early_is_no_error(desk: Path) -> None:
+    process = subprocess.Popen(
+        [*COMMAND, "studies"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.wait(timeout=120) in (0, 1)
+    assert process.stderr is not None
+    assert "Traceback" not in process.stderr.read()

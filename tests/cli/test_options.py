@@ -1,0 +1,143 @@
+"""The options of `compare` are the parameters of `thalweg.diagnose`, each with its help."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import pytest
+import typer
+from command_line import Reached, Said
+
+import thalweg as tw
+from thalweg.cli import app
+from thalweg.cli.derive import argument_help, parameters_of, summary_of
+from thalweg.core.errors import InputError
+
+Says = Callable[..., Said]
+COMMANDS = ["compare", "studies", "run", "verify", "report"]
+
+
+def plain(text: str) -> str:
+    """Help without the frame around it, as one line."""
+    return " ".join(re.sub("[│─╭╮╰╯]", " ", text).split())
+
+
+def options_of(name: str) -> dict[str, Any]:
+    command = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
+    return {parameter.name: parameter for parameter in command.params}
+
+
+def test_every_parameter_of_diagnose_is_an_option_with_its_default() -> None:
+    parameters = inspect.signature(tw.diagnose).parameters
+    options = options_of("compare")
+    assert list(options) == list(parameters)
+    told = argument_help(tw.diagnose)
+    for name, option in options.items():
+        assert option.default == parameters[name].default, name
+        assert option.help == told[name]
+        if name != "data":
+            assert option.opts == [f"--{name.replace('_', '-')}"]
+
+
+def test_help_shows_every_option(thalweg_says: Says, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("TERMINAL_WIDTH", "200")
+    said = thalweg_says("compare", "--help")
+    assert (said.code, said.err) == (0, "")
+    for name in inspect.signature(tw.diagnose).parameters:
+        assert name == "data" or f"--{name.replace('_', '-')}" in said.out
+    assert plain(summary_of(tw.diagnose).splitlines()[0]) in plain(said.out)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], *([name, "--help"] for name in COMMANDS)])
+def test_help(thalweg_says: Says, arguments: list[str]) -> None:
+    said = thalweg_says(*arguments)
+    assert (said.code, said.err) == (0, "")
+    assert "Usage: thalweg" in said.out
+    if len(arguments) == 1:
+        assert all(name in said.out for name in COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_has_help(name: str) -> None:
+    for option, parameter in options_of(name).items():
+        assert getattr(parameter, "help", None), f"{name} --{option}"
+
+
+@pytest.mark.usefixtures("desk")
+def test_options_reach_the_function(thalweg_says: Says, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, Any] = {}
+
+    def note(**options: Any) -> None:
+        seen.update(options)
+        raise Reached
+
+    import sys
+
+    monkeypatch.setattr(sys.modules["thalweg.diagnose"], "diagnose", note)
+    with pytest.raises(Reached):
+        thalweg_says("compare")
+    defaults = {k: p.default for k, p in inspect.signature(tw.diagnose).parameters.items()}
+    assert seen == defaults
+    with pytest.raises(Reached):
+        thalweg_says(
+            "compare", "x.csv", "--no-bias", "--seeds", "3", "--out", "a b", "--eps", "1e-3",
+            "--progress", "--until", "7", "--target", "p,q", "--fresh",
+        )  # fmt: skip
+    assert seen == defaults | {
+        "data": "x.csv",
+        "bias": False,
+        "seeds": 3,
+        "out": Path("a b"),
+        "eps": 1e-3,
+        "progress": True,
+        "until": 7.0,
+        "target": "p,q",
+        "fresh": True,
+    }
+
+
+def test_a_parameter_without_help_is_refused() -> None:
+    def function(told: int, untold: int = 0) -> None:
+        """Do something.
+
+        Args:
+            told: What it is,
+                at length.
+        """
+
+    assert argument_help(function) == {"told": "What it is, at length."}
+    with pytest.raises(InputError, match="untold"):
+        parameters_of(function, "told")
+
+
+def test_a_derived_command_works() -> None:
+    def double(number: int, *, times: float = 2.0) -> Annotated[float, "unit"]:
+        """Multiply.
+
+        Args:
+            number: Which.
+            times: How often.
+
+        Returns:
+            The product.
+        """
+        return number * times
+
+    first, second = parameters_of(double, "number")
+    assert (first.kind, second.kind) == (first.POSITIONAL_OR_KEYWORD, second.KEYWORD_ONLY)
+    assert second.default == 2.0
+    assert summary_of(double) == "Multiply."
+
+
+def test_studies_are_listed(thalweg_says: Says, desk: Path) -> None:
+    from thalweg.studies import STUDIES
+
+    said = thalweg_says("studies")
+    assert (said.code, said.err) == (0, "")
+    assert all(slug in said.out for slug in STUDIES)
+    assert list(desk.rglob("runs")) == []

@@ -1,0 +1,162 @@
+"""`thalweg compare` on the user's own files, from the command to what lies in the run folder."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+from command_line import Said
+
+from thalweg import driver
+
+Says = Callable[..., Said]
+SMALL = "--until 2 --step-size 0.05 --records 5"
+
+
+def compared(says: Says, line: str) -> tuple[str, Path]:
+    """The regime and the run folder of a successful comparison."""
+    said = says("compare", *shlex.split(line))
+    assert (said.code, said.err) == (0, "")
+    (told,) = [row for row in said.out.splitlines() if row.startswith("Run folder: ")]
+    folder = Path(told.removeprefix("Run folder: "))
+    verdict = json.loads((folder / "verdict.json").read_text())
+    assert said.out.startswith(verdict["sentence"])
+    for reason in verdict["reasons"]:
+        assert reason in said.out
+    assert (folder / "index.html").is_file()
+    table = xr.open_zarr(folder / "comparison.zarr", consolidated=False, chunks=None).load()
+    assert table.sizes["time"] >= 4
+    return verdict["regime"], folder
+
+
+def settings(folder: Path, dynamics: str = "descent") -> dict[str, Any]:
+    stored = xr.open_zarr(folder / f"{dynamics}.zarr", consolidated=False, chunks=None)
+    return json.loads(stored.attrs["provenance"])["configuration"]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()
+    }
+
+
+def test_a_table_from_the_first_command_to_the_changed_one(
+    desk: Path, thalweg_says: Says, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = (
+        "table.csv --target price --standardize --model mlp:4-3 --activation gelu "
+        f"--loss squared-error --out runs/mine {SMALL}"
+    )
+    regime, folder = compared(thalweg_says, line)
+    assert regime == "gradient flow"
+    assert folder == Path("runs/mine")
+    about = settings(folder)["problem"]
+    assert about["loss"] == "squared-error"
+    assert "'gelu'" in about["model"]
+    assert (about["examples"], about["inputs"], about["outputs"]) == (30, [3], 1)
+    assert dict(about["data"])["standardize"]
+
+    # The same command again takes no step and leaves the same bytes.
+    before = contents(desk / "runs")
+    with monkeypatch.context() as patch:
+        patch.setattr(driver.Loop, "advance", lambda *_: pytest.fail("a step was taken"))
+        assert compared(thalweg_says, line) == (regime, folder)
+    after = contents(desk / "runs")
+    assert [name for name in before if after[name] != before[name]] == []
+    assert set(after) == set(before)
+
+    # A changed command is refused, changed data are too, and what is there stays.
+    changed = line.replace("--step-size 0.05", "--step-size 0.04")
+    said = thalweg_says("compare", *shlex.split(changed))
+    assert said.code == 2
+    assert "step_size 0.05, now 0.04" in said.err
+    assert "--fresh" in said.err
+    assert said.err.count("\n") == 1
+    lines = Path("table.csv").read_text().splitlines()
+    Path("table.csv").write_text("\n".join([*lines[:-1], lines[1]]) + "\n")
+    said = thalweg_says("compare", *shlex.split(line))
+    assert said.code == 2
+    assert "other data" in said.err
+    assert contents(desk / "runs") == before
+    assert compared(thalweg_says, f"{changed} --fresh")[0] == "gradient flow"
+    assert settings(folder)["dynamics"]["step_size"] == 0.04
+
+
+def test_labels_in_float32_with_several_seeds_into_the_default_folder(
+    desk: Path, thalweg_says: Says
+) -> None:
+    line = f"labels.npz --model mlp:4 --precision float32 --seeds 3 {SMALL}"
+    regime, folder = compared(thalweg_says, line)
+    assert regime == "gradient flow"
+    assert folder.parent == Path("runs")
+    assert folder.name.startswith("compare-labels-")
+    stored = xr.open_zarr(folder / "flow.zarr", consolidated=False, chunks=None).load()
+    assert stored["parameters"].dtype == np.float32
+    assert stored["seed"].values.tolist() == [0, 1, 2]
+    assert {"accuracy", "sharpness", "balancedness"} <= set(stored)
+    starts = stored["parameters"].isel(time=0).values
+    assert len({row.tobytes() for row in starts}) == 3
+    assert settings(folder)["problem"]["loss"] == "cross-entropy"
+    verdict = json.loads((folder / "verdict.json").read_text())
+    assert set(verdict["seeds"]) == {"0", "1", "2"}
+
+
+def test_a_step_size_that_diverges_is_a_verdict(desk: Path, thalweg_says: Says) -> None:
+    line = "good.npz --model mlp:4 --activation relu --step-size 30 --records 5 --seeds 2"
+    regime, folder = compared(thalweg_says, line)
+    assert regime == "divergent"
+    page = json.loads((folder / "page.json").read_text(), parse_constant=pytest.fail)
+    assert page["verdict_tone"] == "bad"
+    said = thalweg_says("report", folder)
+    assert said.code == 0
+    assert str(folder / "index.html") in said.out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("line", "model"),
+    [
+        ("kinds.parquet --target kind --standardize --model mlp:4", "MLP"),
+        ("kinds.parquet --target kind --standardize --loss squared-error --model mlp:4", "MLP"),
+        ("table.csv --target price,a --standardize --model linear:3-3", "'linear'"),
+        ("labels.npz --model mlp:", "MLP"),
+        ("good.npz --model mlp:4 --no-bias --activation leaky-relu --initialiser he-normal", "MLP"),
+        ("good.npz --model mlp:4 --samples 5 --smallest-every 2 --flow-solver bosh3", "MLP"),
+        ("digits --samples 20 --model conv:4k3s2p1-8k3s2p1/20 --activation relu", "ConvNet"),
+        ("digits --samples 20 --model conv:2k3m2 --activation relu --no-bias", "ConvNet"),
+        ("digits --samples 20 --model mlp:5 --loss squared-error --precision float32", "MLP"),
+    ],
+)
+def test_models_losses_and_tasks(desk: Path, thalweg_says: Says, line: str, model: str) -> None:
+    regime, folder = compared(thalweg_says, f"{line} --until 0.5 --step-size 0.02 --records 4")
+    assert regime == "gradient flow"
+    assert model in settings(folder)["problem"]["model"]
+
+
+@pytest.mark.slow
+def test_the_shortest_run(desk: Path, thalweg_says: Says) -> None:
+    line = "good.npz --model mlp: --step-size 0.1 --until 0.3 --records 4"
+    folder = compared(thalweg_says, line)[1]
+    stored = xr.open_zarr(folder / "descent.zarr", consolidated=False, chunks=None)
+    assert stored["step"].values.tolist() == [[0, 1, 2, 3]]
+
+
+@pytest.mark.slow
+def test_one_seed_diverges_and_another_does_not(desk: Path, thalweg_says: Says) -> None:
+    """Near the largest stable step the start decides; the verdict is that of the worst seed."""
+    found: dict[str, Any] = {}
+    for step_size in (0.7, 1.0, 1.4, 2.0, 2.8):
+        line = f"good.npz --model mlp:4 --step-size {step_size} --until {40 * step_size}"
+        folder = compared(thalweg_says, f"{line} --records 5 --seeds 6")[1]
+        found = json.loads((folder / "verdict.json").read_text())
+        regimes = set(found["seeds"].values())
+        if "divergent" in regimes and len(regimes) > 1:
+            break
+    assert found["regime"] == "divergent"
+    assert "for the worst of 6 seeds" in found["sentence"]

@@ -1,0 +1,257 @@
+"""Gradient flow against closed forms: order, marks, error estimates, and paths that end."""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jaxtyping import Array, Float
+
+import thalweg as tw
+from thalweg.core.result import Result
+from thalweg.dynamics import FLOW_SOLVERS
+from thalweg.dynamics.methods import Explicit, blank
+from thalweg.problems import Function, Problem
+from thalweg.theory import scalar_linear
+
+KEY = jax.random.key(0)
+EXPLICIT = {"bosh3": 3, "tsit5": 5, "dopri5": 5, "dopri8": 8}
+
+
+def logistic(t, y0=0.1):
+    """y' = y (1 - y), the flow of -y^2/2 + y^3/3."""
+    return 1 / (1 + (1 / y0 - 1) * np.exp(-t))
+
+
+@pytest.mark.parametrize(("name", "order"), EXPLICIT.items())
+def test_explicit_methods_have_their_order(name, order):
+    (method,) = FLOW_SOLVERS[name].methods
+    assert isinstance(method, Explicit)
+    assert method.order == order
+
+    @jax.jit
+    def step(y, force, length):
+        work = blank(y, method.rows)._replace(base=y, base_force=force, length=length)
+        work = method.begin(work)
+        for _ in range(method.rows - 1):
+            assert_not_last = work.last
+            work = method.stage(work, work.point * (1 - work.point))
+        value = work.point * (1 - work.point)
+        return work.point, value, assert_not_last, work.last
+
+    def error(steps: int) -> float:
+        y = jnp.asarray([0.1])
+        force = y * (1 - y)
+        for _ in range(steps):
+            y, force, early, last = step(y, force, 4.0 / steps)
+            assert last
+            assert not early
+        return abs(float(y[0]) - logistic(4.0))
+
+    coarse = {3: 128, 5: 24, 8: 6}[order]
+    ladder = [coarse, coarse * 4 // 3, coarse * 2]
+    errors = [error(n) for n in ladder]
+    slope = -np.polyfit(np.log(ladder), np.log(errors), 1)[0]
+    assert slope == pytest.approx(order, abs=0.1 if order < 8 else 0.35)
+
+
+class Quadratic(Problem):
+    """f = sum lambda_i x_i^2 / 2, whose numbers are data, so that many are solved at once."""
+
+    curvature: Float[Array, " p"]
+    start: Float[Array, " p"]
+
+    def init(self, key):
+        return self.start
+
+    def objective(self, params):
+        return 0.5 * jnp.sum(self.curvature * params**2)
+
+
+class Logistic(Problem):
+    """p independent logistic equations, y' = rate y (1 - y)."""
+
+    rate: Float[Array, " p"]
+    start: Float[Array, " p"]
+
+    def init(self, key):
+        return self.start
+
+    def objective(self, params):
+        return jnp.sum(self.rate * (params**3 / 3 - params**2 / 2))
+
+
+TIMES = np.array([0.03, 0.3, 1.0, 4.0])
+
+
+@eqx.filter_jit
+def paths(problems: Problem, flow: tw.dynamics.GradientFlow, times):
+    """Parameters and path errors (problem, time) of many problems at once."""
+
+    def one(problem):
+        def on(state, until):
+            state = flow.advance(problem, state, until, jnp.asarray(100_000))
+            return state, (state.params, flow.path_error(state), state.time, state.result)
+
+        return jax.lax.scan(on, flow.init(problem, problem.init(KEY)), times)[1]
+
+    return eqx.filter_vmap(one)(problems)
+
+
+def quadratics(n: int, stiffest: float) -> Quadratic:
+    rng = np.random.default_rng(1)
+    sizes = 10.0 ** rng.uniform(-3, np.log10(stiffest), (n, 6))
+    sizes[:, 0] = np.where(np.arange(n) % 3 == 0, -0.5, sizes[:, 0])  # some are saddles
+    return Quadratic(jnp.asarray(sizes), jnp.asarray(rng.normal(size=(n, 6))))
+
+
+def logistics(n: int) -> Logistic:
+    rng = np.random.default_rng(2)
+    rates = 10.0 ** rng.uniform(-1, 1, (n, 4))
+    return Logistic(jnp.asarray(rates), jnp.asarray(rng.uniform(0.01, 0.9, (n, 4))))
+
+
+def exact(problems: Quadratic | Logistic) -> np.ndarray:
+    t, y0 = TIMES[None, :, None], np.asarray(problems.start)[:, None]
+    if isinstance(problems, Quadratic):
+        return y0 * np.exp(-np.asarray(problems.curvature)[:, None] * t)
+    return logistic(np.asarray(problems.rate)[:, None] * t, y0)
+
+
+FLOWS = {
+    "a tolerance, tsit5": (tw.gradient_flow(1e-6), 1.0),
+    "a loose tolerance, bosh3": (tw.gradient_flow(1e-4, "bosh3"), 1.0),
+    "a tight tolerance, dopri8": (tw.gradient_flow(1e-9, "dopri8"), 1.0),
+    # Here the estimate is meant to be near the error, not above it.
+    "an error": (tw.gradient_flow(error=1e-3), 5.0),
+}
+
+
+@pytest.mark.parametrize("name", FLOWS)
+@pytest.mark.parametrize("kind", ["quadratic", "logistic"])
+def test_the_reported_error_covers_the_true_one(name, kind):
+    """In 95 of 100 of many problems at four times, up to rounding."""
+    flow, factor = FLOWS[name]
+    problems = quadratics(40, 1e3) if kind == "quadratic" else logistics(40)
+    params, reported, time, result = map(np.asarray, paths(problems, flow, jnp.asarray(TIMES)))
+    assert np.all(result == Result.OK)
+    assert np.all(time == TIMES)
+    error = np.linalg.norm(params - exact(problems), axis=-1)
+    scale = np.linalg.norm(params, axis=-1)
+    floor = 1e-13 * np.linalg.norm(np.asarray(problems.start), axis=-1)[:, None]
+    assert np.mean(error <= factor * reported + floor) >= 0.95
+    # And it is not a bound for fear's sake.
+    far = error > 100 * floor
+    assert np.median(reported[far] / error[far]) < 50
+    if flow.error is None:
+        assert np.all(error <= 1000 * float(flow.rtol) * np.maximum(scale, 1))
+    else:
+        largest = np.maximum(scale, np.linalg.norm(np.asarray(problems.start), axis=-1)[:, None])
+        assert np.mean(error <= 3 * float(flow.error) * largest) >= 0.95
+
+
+def test_a_deep_linear_net_follows_its_closed_form():
+    r0, nu, n = 0.05, 0.4, 3
+    times = np.array([0.0, 1.0, 10.0, 40.0])
+    truth = scalar_linear.scalar_linear_flow(r0, nu, n, times)
+    target = jnp.asarray([[1.0, 0.0]])
+    product = r0 * jnp.asarray([[nu, np.sqrt(1 - nu**2)]])
+    start = scalar_linear.balanced_init(product, n, [1, 1])
+
+    def objective(weights):
+        gap = weights[2] @ weights[1] @ weights[0] - target
+        return 0.5 * jnp.sum(gap**2)
+
+    path = tw.run(Function(objective, list(start)), tw.gradient_flow(1e-8), times=times)
+    weights = scalar_linear.scalar_linear_weights(truth, start, target)
+    flat = np.concatenate([np.asarray(w).reshape(len(times), -1) for w in weights], axis=1)
+    gaps = np.linalg.norm(path.parameters[0].values - flat, axis=1)
+    assert np.all(gaps <= path.dataset["path_error"].values[0] + 1e-12)
+    assert np.all(gaps < 1e-6)
+
+
+@pytest.mark.parametrize("solver", FLOW_SOLVERS)
+def test_marks_are_met_exactly_however_near(solver):
+    problem = Function(lambda x: jnp.sum(x**4) / 4 + jnp.sum(x**2), np.array([1.0, -0.5]))
+    times = np.array([0.0, 1e-12, 1e-3, 0.1, 0.1 + 1e-9, 1 / 3, 2.0, 50.0])
+    path = tw.run(problem, tw.gradient_flow(1e-5, solver), times=times)
+    assert np.array_equal(path.dataset["time"], times)
+    assert np.all(path.dataset["result"] == 0)
+    assert np.all(np.diff(path.dataset["loss"].values[0]) < 0)
+    state = tw.gradient_flow(1e-5, solver).init(problem, problem.init(KEY))
+    until = jnp.asarray(1 / 3)
+    state = eqx.filter_jit(tw.gradient_flow(1e-5, solver).advance)(problem, state, until, 10_000)
+    assert state.time == until
+
+
+@pytest.mark.parametrize("solver", ["tsit5", "auto"])
+def test_more_marks_change_the_path_within_its_error_only(solver):
+    problem = Function(lambda x: jnp.sum(x**4) / 4 + 3 * x[0] * x[1], np.array([1.0, -0.5]))
+    few, many = (
+        tw.run(problem, tw.gradient_flow(1e-7, solver), until=3.0, records=n) for n in (1, 300)
+    )
+    gap = np.linalg.norm(few.parameters[0, -1].values - many.parameters[0, -1].values)
+    errors = (float(r.dataset["path_error"][0, -1]) for r in (few, many))
+    assert gap <= sum(errors)
+
+
+@pytest.mark.parametrize("solver", ["tsit5", "rkc2", "auto"])
+def test_a_point_at_rest_stays_for_any_time(solver):
+    problem = Function(lambda x: 0.5 * jnp.sum(x**2), np.zeros(3))
+    path = tw.run(problem, tw.gradient_flow(1e-6, solver), times=[0.0, 1.0, 1e3, 1e9])
+    assert np.all(path.parameters == 0)
+    assert np.all(path.dataset["result"] == 0)
+    assert np.all(path.dataset["path_error"] == 0)
+    flat = Function(lambda x: 0.0 * jnp.sum(x), np.ones(3))
+    path = tw.run(flat, tw.gradient_flow(1e-6, solver), times=[0.0, 1.0, 1e9])
+    assert np.all(path.parameters == 1)
+
+
+def test_convergence_can_be_watched_for_ever():
+    """Hundreds of records at a minimum: the step proposed must not overflow."""
+    problem = Function(lambda x: 0.5 * jnp.sum(x**2), np.ones(2))
+    path = tw.run(problem, tw.gradient_flow(1e-6), until=1e4, records=1000)
+    assert np.all(path.dataset["result"] == 0)
+    assert np.all(np.isfinite(path.parameters))
+    assert float(np.abs(path.parameters[0, -1]).max()) < 1e-5
+
+
+@pytest.mark.parametrize("solver", ["tsit5", "rkc2", "auto"])
+def test_a_flow_that_blows_up_ends_with_a_code(solver):
+    """x' = x^3 leaves every bound at t = 1/2; x' = -1/(2 sqrt x) hits 0 at t = 1."""
+    bursts = {
+        "to infinity": (lambda x: -jnp.sum(x**4) / 4, 0.5),
+        "to the edge": (lambda x: jnp.sum(jnp.sqrt(x)), 4 / 3),
+    }
+    for objective, end in bursts.values():
+        problem = Function(objective, np.ones(1))
+        path = tw.run(problem, tw.gradient_flow(1e-5, solver), times=np.linspace(0, 2 * end, 9))
+        assert path.diverged.all()
+        alive = path.dataset["result"].values[0] == 0
+        assert np.all(path.dataset["time"].values[alive] < end)
+        assert path.dataset.sizes["time"] <= 6
+
+
+def test_the_flow_of_a_tree_in_float32_keeps_its_leaves():
+    start = {"a": np.ones((2, 3), np.float32), "b": np.float32(-1.0)}
+    problem = Function(lambda p: 0.5 * jnp.sum(p["a"] ** 2) + p["b"] ** 2, start)
+    for solver in ("tsit5", "auto"):
+        flow = tw.gradient_flow(1e-4, solver)
+        state = flow.init(problem, problem.init(KEY))
+        state = eqx.filter_jit(flow.advance)(problem, state, jnp.asarray(1.0), jnp.asarray(1000))
+        assert jax.tree.map(lambda p: (p.shape, str(p.dtype)), state.params) == {
+            "a": ((2, 3), "float32"),
+            "b": ((), "float32"),
+        }
+        assert np.allclose(state.params["a"], np.exp(-1), rtol=1e-3)
+        assert np.allclose(state.params["b"], -np.exp(-2), rtol=1e-3)
+
+
+@pytest.mark.parametrize("value", [0.0, -1e-6, 0.2, np.nan, np.inf])
+def test_bad_tolerances_are_refused(value):
+    with pytest.raises(tw.InputError, match="rtol came as"):
+        tw.gradient_flow(value)
+    with pytest.raises(tw.InputError, match="error came as"):
+        tw.gradient_flow(error=value)
