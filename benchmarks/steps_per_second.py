@@ -1,6 +1,6 @@
 """Steps of gradient descent per second: `thalweg.run` against PyTorch, same net, data and start.
 
-PyTorch takes the step by hand (autograd, in-place update), eagerly and under torch.compile; many
+PyTorch takes the step by hand, eagerly (autograd, in-place update) and as one compiled graph; many
 seeds go through a Python loop and through torch.func.vmap. thalweg's time is that of the whole
 call of `run`, set-up and records included, compilation excluded. Before anything is timed, both
 sides take the same steps and must arrive at the same parameters.
@@ -105,8 +105,15 @@ def descend(case: Case, leaves: Leaves) -> None:
 
 
 def compiled_descend(case: Case, leaves: Leaves) -> Callable[[], None] | str:
-    """The step under torch.compile, or why there is none."""
-    step = torch.compile(lambda: descend(case, leaves))
+    """The whole step as one graph under torch.compile, or why there is none."""
+    held = [leaf.detach() for leaf in leaves]
+    gradient = torch.func.grad(case.loss, argnums=tuple(range(len(held))))
+
+    def whole() -> None:
+        for leaf, slope in zip(held, gradient(*held), strict=True):
+            leaf.sub_(slope, alpha=case.step_size)
+
+    step = torch.compile(whole, fullgraph=True)
     try:
         step()
     except Exception as error:  # whatever the compiler raises is the result

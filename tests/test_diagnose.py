@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from thalweg.trajectory.store import StoreError
 MODULE = sys.modules["thalweg.diagnose"]
 
 
-class Reached(Exception):
+class Reached(BaseException):
     """All arguments were accepted; the work would begin."""
 
 
@@ -32,14 +31,14 @@ def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, np.ndarray]]:
+def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, np.ndarray]:
     """Regression data in the working directory."""
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
     x = rng.normal(size=(40, 3)) * [1.0, 0.7, 0.4]
     y = x @ rng.normal(size=(3, 2)) + 0.1 * rng.normal(size=(40, 2))
     np.savez("data.npz", x=x, y=y)
-    yield {"x": x, "y": y}
+    return {"x": x, "y": y}
 
 
 def least_squares(table: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

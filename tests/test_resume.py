@@ -168,7 +168,7 @@ def test_ctrl_c_keeps_what_was_not_committed_yet(
             raise KeyboardInterrupt
 
     monkeypatch.setattr(driver.Loop, "record", watched)
-    with pytest.raises(tw.Interrupted, match="stopped at .* give the same command to go on"):
+    with pytest.raises(tw.Interrupted, match=r"stopped at .* give the same command to go on"):
         go("flow", tmp_path / "a.zarr")
     monkeypatch.undo()
     same(tw.load(tmp_path / "a.zarr").dataset, references["flow"], 4)
@@ -317,9 +317,8 @@ def killed_and_resumed(tmp_path: Path, kills: int, seed: int) -> None:
     begun = time.perf_counter()
     finished(child(tmp_path / "reference"))
     span = 0.4 * (time.perf_counter() - begun)  # the others need not compile
-    reference = {
-        name: tw.load(tmp_path / "reference" / f"{name}.zarr").dataset for name in DYNAMICS
-    }
+    known = tmp_path / "reference"
+    reference = {name: tw.load(known / f"{name}.zarr").dataset for name in DYNAMICS}
 
     done, folder, rounds = 0, tmp_path / "run", 0
     while done < kills:
@@ -334,18 +333,18 @@ def killed_and_resumed(tmp_path: Path, kills: int, seed: int) -> None:
         process.communicate()
         done += process.returncode == -signal.SIGKILL
         complete = True
-        for name, known in reference.items():
+        for name, whole in reference.items():
             store = ZarrStore(folder / f"{name}.zarr")
-            complete &= store.exists() and store.committed()["records"] == known.sizes["time"]
+            complete &= store.exists() and store.committed()["records"] == whole.sizes["time"]
             if store.exists():
-                same(tw.load(store.path).dataset, known, store.committed()["records"])
+                same(tw.load(store.path).dataset, whole, store.committed()["records"])
         if complete:
             shutil.rmtree(folder)
         rounds += 1
         assert rounds < 5 * kills + 10
     finished(child(folder))
-    for name, known in reference.items():
-        same(tw.load(folder / f"{name}.zarr").dataset, known)
+    for name, whole in reference.items():
+        same(tw.load(folder / f"{name}.zarr").dataset, whole)
 
 
 def test_killed_three_times(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import signal
 import subprocess
 import sys
@@ -22,7 +23,7 @@ COMMAND = [sys.executable, "-c", "from thalweg.cli import main; main()"]
 def test_ctrl_c_is_a_sentence_and_the_same_command_goes_on(
     desk: Path, thalweg_says: Says, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    line = "compare good.npz --model mlp: --until 2 --records 6 --out mine".split()
+    line = shlex.split("compare good.npz --model mlp: --until 2 --records 6 --out mine")
     record, count = driver.Loop.record, []
 
     def watched(self: driver.Loop, states: object) -> None:

@@ -201,7 +201,7 @@ def track_largest(
     tolerance: float,
     least_products: Int[Array, ""] | int = 0,
     most_products: int = 200,
-    width: int = 12,
+    width: int = 6,
 ) -> Tracked:
     """Largest eigenvalues by a restarted Krylov iteration from a warm block.
 

@@ -9,6 +9,7 @@ is zero. Whitened inputs, Sigma_11 = I, make T = Sigma_31.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import reduce
 from typing import Any, NamedTuple
 
@@ -144,8 +145,14 @@ def scalar_chain(L: int, s: float, u0: float) -> Function:
         InputError: If L or u0 is out of range.
     """
     require(L >= 1 and u0 >= 0, f"a chain of {L} weights from {u0}: give L >= 1 and u0 >= 0.")
+    return Function(_ChainLoss(s), start=jnp.full(L, u0 ** (1 / L)))
 
-    def objective(w: Float[Array, " L"]) -> Float[Array, ""]:
-        return (jnp.prod(w) - s) ** 2 / 2
 
-    return Function(objective, start=jnp.full(L, u0 ** (1 / L)))
+@dataclass(frozen=True)
+class _ChainLoss:
+    """1/2 (w_1 ... w_L - s)^2; equal for equal s, so that it is compiled once."""
+
+    s: float
+
+    def __call__(self, w: Float[Array, " L"]) -> Float[Array, ""]:
+        return (jnp.prod(w) - self.s) ** 2 / 2

@@ -260,7 +260,7 @@ def _integral(values: np.ndarray, times: np.ndarray) -> tuple[float, float]:
 def _time_bounds() -> xr.Dataset:
     """The time that the flow takes to a loss, and the paper's bound on it."""
     coords = {
-        "depth": np.array([2, 3, 4, 5]),
+        "layers": np.array([2, 3, 4, 5]),
         "r0": np.array([0.002, 0.02, 0.1, 0.2]),
         "nu": np.array([-0.8, -0.3, 0.0, 0.5, 1.0]),
         "excess": np.array([1e-4, 1e-2, 1.0]),
@@ -276,7 +276,7 @@ def _time_bounds() -> xr.Dataset:
             "time_bound": variable(tuple(coords), bound, TIME, "the paper's bound on it"),
         },
         coords={
-            "depth": coords["depth"],
+            "layers": coords["layers"],
             "r0": variable("r0", coords["r0"], ONE, "norm of the product at the start"),
             "nu": variable("nu", coords["nu"], ONE, "cosine to the target at the start"),
             "excess": variable("excess", coords["excess"], LOSS, "loss to be reached"),
