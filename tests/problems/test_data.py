@@ -13,8 +13,8 @@ from sklearn.datasets import load_digits
 
 from thalweg.core.errors import InputError
 from thalweg.problems.data import Data, chosen_rows, from_arrays
-from thalweg.problems.images import digits, mnist, read_idx
 from thalweg.problems.files import load
+from thalweg.problems.images import digits, mnist, read_idx
 
 X = np.arange(12.0).reshape(6, 2)
 Y = np.array([0.5, 1.5, 2.0, 3.0, 4.0, 7.0])

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from thalweg.core.errors import InputError
-from thalweg.problems.images import digits
 from thalweg.problems.files import from_file, load
+from thalweg.problems.images import digits
 
 LIMITS = settings(
     max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from thalweg.report.spec import Figure, Level, Panel, Series
 
 TIME, DISTANCE = "training time", "distance (parameter)"
@@ -16,14 +18,14 @@ def _losses(model: str, title: str, extra: tuple[Series, ...] = ()) -> Panel:
 
 
 def _paths(model: str, title: str) -> Panel:
-    select = {"model": model, "seed": 0}
+    select: dict[str, Any] = {"model": model, "seed": 0}
     way = Series(data="X3", y="displacement", select=select, label="travelled", style="dash")
     gaps = Series(data="X3", y="distance", each="refinement", select=select, label="step η/r")
     return Panel((way, gaps), title=title, x_label=TIME, y_label=DISTANCE)
 
 
 def _euler(depth: int) -> Panel:
-    shared = {"data": "X7", "each": "r0", "select": {"chain_depth": depth}}
+    shared: dict[str, Any] = {"data": "X7", "each": "r0", "select": {"chain_depth": depth}}
     return Panel(
         (
             Series(y="scaled_distance", label="measured", group="r0", **shared),
