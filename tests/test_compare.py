@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import xarray as xr
 
 import thalweg as tw
 from thalweg.problems import Function
+from thalweg.trajectory import Trajectory
 
 CURVATURE = jnp.asarray([4.0, 1.0, 0.25])
 PROBES = (tw.probes.sharpness(), tw.probes.smallest_eigenvalue(), tw.probes.gradient_norm())
@@ -128,3 +132,104 @@ def test_a_coarse_flow_is_owned_up_to() -> None:
     coarse = tw.run(bowl(), tw.gradient_flow(1e-2), times=descent.dataset["time"].values)
     verdict = tw.compare(descent, coarse)
     assert any("flow's own error" in warning for warning in verdict.warnings)
+
+
+def table(seeds, paths, times, step: float | None, curvature: float = 1.0, **codes) -> Trajectory:
+    """A trajectory made by hand; `paths` maps a seed to its parameters (time, parameter)."""
+    params = np.stack([paths[s] for s in seeds])
+    loss = 0.5 * curvature * np.sum(params**2, -1)
+    whole = np.zeros(loss.shape, int)
+    data = {
+        "parameters": (("seed", "time", "parameter"), params),
+        "loss": (("seed", "time"), loss),
+        "loss_result": (("seed", "time"), np.where(np.isfinite(loss), 0, 4)),
+        "sharpness": (("seed", "time"), 0 * loss + curvature),
+        "sharpness_error": (("seed", "time"), 0 * loss),
+        "sharpness_result": (("seed", "time"), whole),
+        "result": (("seed", "time"), codes.get("result", whole)),
+        "evaluations": (("seed", "time"), whole),
+    }
+    if step is None:
+        data["path_error"] = (("seed", "time"), 0 * loss + 1e-9)
+    configuration = {"dynamics": {"step_size": step} if step else {}}
+    attrs = {
+        "dynamics": "gradient descent" if step else "gradient flow",
+        "provenance": json.dumps({"configuration": configuration}),
+    }
+    return Trajectory(xr.Dataset(data, coords={"seed": list(seeds), "time": times}, attrs=attrs))
+
+
+TIMES = np.linspace(0.0, 1.0, 11)
+
+
+def line(end: float) -> np.ndarray:
+    return np.stack([np.linspace(1.0, end, 11), np.zeros(11)], axis=1)
+
+
+def test_seeds_are_matched_by_name_and_not_by_place() -> None:
+    """Descent has seeds (7, 1, 3), the flow (3, 1): of the two in common only 3 diverges."""
+    lost = line(0.5)
+    lost[6:] = np.nan
+    result = np.zeros((3, 11), int)
+    result[2, 6:] = 4
+    descent = table((7, 1, 3), {7: line(0.0), 1: line(0.5), 3: lost}, TIMES, 0.1, result=result)
+    flow = table((3, 1), {3: line(0.5), 1: line(0.51)}, TIMES, None)
+    verdict = tw.compare(descent, flow)
+    assert verdict.regimes == {1: "gradient flow", 3: "divergent"}
+    assert "worst of 2 seeds (1 gradient flow, 1 divergent)" in verdict.sentence
+    gaps = tw.distance(descent, flow)
+    assert gaps["seed"].values.tolist() == [1, 3]
+    np.testing.assert_allclose(gaps["distance"].sel(seed=1), np.linspace(0, 0.01, 11), atol=1e-15)
+    np.testing.assert_allclose(gaps["distance_error"].sel(seed=1), 1e-9)
+    # The first one of descent diverges instead: it is not in common, and does not count.
+    other = np.zeros((3, 11), int)
+    other[0, 6:] = 4
+    fine = table((7, 1, 3), {7: lost, 1: line(0.5), 3: line(0.5)}, TIMES, 0.1, result=other)
+    assert tw.compare(fine, flow).regime == "gradient flow"
+
+
+def test_a_loss_lost_at_the_last_record_is_divergence() -> None:
+    """The step's own code comes one step late."""
+    lost = line(0.5)
+    lost[-1] = np.inf
+    descent, flow = table((0,), {0: lost}, TIMES, 0.1), table((0,), {0: line(0.5)}, TIMES, None)
+    assert tw.compare(descent, flow).regime == "divergent"
+
+
+def test_times_in_common_are_found_up_to_rounding() -> None:
+    """k eta against a linspace, and records that only one of them has."""
+    long = np.stack([np.linspace(1.0, 0.0, 31), np.zeros(31)], axis=1)
+    descent = table((0,), {0: long}, 0.1 * np.arange(31), 0.1)
+    flow = table((0,), {0: long}, np.linspace(0.0, 3.0, 31), None)
+    assert not np.array_equal(descent.dataset["time"], flow.dataset["time"])
+    both = tw.distance(descent, flow)
+    assert both.sizes["time"] == 31
+    np.testing.assert_allclose(both["distance"], 0)
+    third = Trajectory(flow.dataset.isel(time=slice(None, None, 3)))
+    for pair_ in ((descent, third), (third, descent)):
+        np.testing.assert_allclose(tw.distance(*pair_)["time"], 0.3 * np.arange(11))
+    single = Trajectory(flow.dataset.isel(time=[30]))
+    assert tw.distance(descent, single).sizes["time"] == 1
+    near = Trajectory(flow.dataset.assign_coords(time=np.linspace(0, 3, 31) + 1e-5))
+    with pytest.raises(tw.InputError, match="share no seed or no recorded time"):
+        tw.distance(descent, near)
+
+
+@pytest.mark.parametrize(
+    ("share", "regime"), [(1.0, "edge of stability"), (0.4, "edge of stability"), (0.1, "off")]
+)
+def test_the_edge_needs_a_share_of_the_second_half(share: float, regime: str) -> None:
+    times, far = np.linspace(0.0, 1.0, 41), np.linspace(1, 0, 41)[:, None] * np.ones(2)
+    descent = table((0,), {0: far}, times, 0.1)
+    late = np.flatnonzero(times >= 0.5)
+    high = late[: round(share * len(late))]
+    descent.dataset["sharpness"].values[0, high] = 0.97 * 2 / 0.1
+    flow = table((0,), {0: np.flip(far, 0) + far}, times, None)
+    assert tw.compare(descent, flow).regime.startswith(regime)
+
+
+def test_readings_that_did_not_converge_are_told() -> None:
+    descent, flow = (table((0,), {0: line(0.5)}, TIMES, step) for step in (0.1, None))
+    flow.dataset["sharpness_result"].values[0, 3:5] = 1
+    told = tw.compare(descent, flow).warnings
+    assert any("2 values of sharpness along gradient flow did not converge" in t for t in told)

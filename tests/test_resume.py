@@ -117,20 +117,19 @@ class Stopwatch:
         return True
 
 
-def resumed_everywhere(
-    name: str, tmp_path: Path, reference: xr.Dataset, error: type[BaseException], stride: int
-) -> int:
+def resumed_everywhere(name: str, tmp_path: Path, error: type[BaseException], stride: int) -> int:
     """Stop a run at every `stride`-th line; look at the store; go on. The number of stops."""
+    reference = go(name, None, records=3).dataset
     out, at, stops = tmp_path / f"{name}.zarr", 1, 0
     while True:
         watch = Stopwatch(at, error, once=error is KeyboardInterrupt)
-        if watch.over(lambda: go(name, out)):
+        if watch.over(lambda: go(name, out, records=3)):
             return stops
         store = ZarrStore(out)
         if store.exists():
             store.check(list(reference.data_vars))
             same(store.dataset(), reference, store.committed()["records"])
-        same(go(name, out).dataset, reference)
+        same(go(name, out, records=3).dataset, reference)
         shutil.rmtree(out)
         shutil.rmtree(store.resume)
         at += stride
@@ -138,22 +137,19 @@ def resumed_everywhere(
 
 
 @pytest.mark.usefixtures("eager")
-@pytest.mark.parametrize("error", [Killed, KeyboardInterrupt])
-def test_stopped_at_some_lines(
-    tmp_path: Path, references: dict[str, xr.Dataset], error: type[BaseException]
-) -> None:
-    stride = 97 if error is Killed else 131
-    assert resumed_everywhere("descent", tmp_path, references["descent"], error, stride) >= 4
+@pytest.mark.parametrize(("error", "stride"), [(Killed, 97), (KeyboardInterrupt, 131)])
+def test_stopped_at_some_lines(tmp_path: Path, error: type[BaseException], stride: int) -> None:
+    assert resumed_everywhere("descent", tmp_path, error, stride) >= 3
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize("name", list(DYNAMICS))
-@pytest.mark.parametrize("error", [Killed, KeyboardInterrupt])
+@pytest.mark.parametrize(("error", "stride"), [(Killed, 11), (KeyboardInterrupt, 7)])
 def test_stopped_at_many_lines(
-    tmp_path: Path, references: dict[str, xr.Dataset], error: type[BaseException], name: str
+    tmp_path: Path, error: type[BaseException], stride: int, name: str
 ) -> None:
-    assert resumed_everywhere(name, tmp_path, references[name], error, 5) >= 80
+    assert resumed_everywhere(name, tmp_path, error, stride) >= 30
 
 
 def test_ctrl_c_keeps_what_was_not_committed_yet(

@@ -39,7 +39,7 @@ def along_flow(
 
     Args:
         flow: A trajectory of gradient flow with the readings `NEEDED`.
-        eps: Allowed distance (unit: parameter) for each seed.
+        eps: Allowed distance (unit: parameter) for each seed that is asked for.
         others: More trajectories in the tube, with the same readings.
 
     Returns:
@@ -49,10 +49,11 @@ def along_flow(
     if any(name not in flow.dataset for name in NEEDED):
         return []
     found = []
-    for position, seed in enumerate(flow.dataset["seed"].values):
-        tables = [_bounds(t.dataset.isel(seed=position)) for t in (flow, *others) if _has(t)]
+    times = flow.dataset["time"].values
+    for seed, radius in eps.items():
+        tables = [_bounds(_at(t.dataset.sel(seed=seed), times)) for t in (flow, *others) if _has(t)]
         table = xr.concat(
-            tables, dim="path", join="inner", data_vars="all", coords="minimal", compat="override"
+            tables, dim="path", data_vars="all", coords="minimal", compat="override"
         ).max("path")
         known = xr.apply_ufunc(np.isfinite, table.to_array()).all("variable")
         table = table.where(known, drop=True)
@@ -63,10 +64,10 @@ def along_flow(
             table["m"].values,
             table["beta"].values,
             table["gamma"].values,
-            eps[int(seed)],
+            radius,
             kind="indicative",
         )
-        found.append(SeedCertificate(int(seed), certificate))
+        found.append(SeedCertificate(seed, certificate))
     return found
 
 
@@ -112,6 +113,12 @@ def homogeneous_bound(problem: Problem, trajectory: Trajectory) -> xr.DataArray 
 
 def _has(trajectory: Trajectory) -> bool:
     return all(name in trajectory.dataset for name in NEEDED)
+
+
+def _at(records: xr.Dataset, times: np.ndarray) -> xr.Dataset:
+    """The readings at the times of another path, which are the same up to rounding."""
+    records = records[[name + end for name in NEEDED for end in ("", "_error")]]
+    return records.reindex(time=times, method="nearest", tolerance=1e-9 * np.abs(times))
 
 
 def _bounds(records: xr.Dataset) -> xr.Dataset:

@@ -105,11 +105,15 @@ def near(
 ) -> Check:
     """Every measured value within absolute + relative * |expected| of what is expected.
 
-    The entry that uses up most of its tolerance is the one reported. A NaN fails.
+    The entry that uses up most of its tolerance is the one reported. A NaN fails, and so does
+    nothing at all, here as in the other checks.
     """
     m, e = np.broadcast_arrays(np.asarray(measured, float), np.asarray(expected, float))
+    if m.size == 0:
+        return _nothing(what)
     allowed = absolute + relative * np.abs(e)
-    used = np.abs(m - e) / np.where(allowed > 0, allowed, np.finfo(float).tiny)
+    with np.errstate(over="ignore", invalid="ignore"):
+        used = np.abs(m - e) / np.where(allowed > 0, allowed, np.finfo(float).tiny)
     used = np.where(np.isnan(used), np.inf, used)
     at = np.unravel_index(int(np.argmax(used)), used.shape)
     tolerance = " + ".join(
@@ -121,7 +125,10 @@ def near(
 def below(measured: Any, limit: Any, *, what: str = "") -> Check:
     """Every measured value at most its limit; the one nearest to it, or most above, is reported."""
     m, top = np.broadcast_arrays(np.asarray(measured, float), np.asarray(limit, float))
-    excess = np.where(np.isnan(m - top), np.inf, m - top)
+    if m.size == 0:
+        return _nothing(what)
+    with np.errstate(invalid="ignore"):
+        excess = np.where(np.isnan(m - top), np.inf, m - top)
     at = np.unravel_index(int(np.argmax(excess)), excess.shape)
     ok = bool(excess[at] <= 0)
     used = float(m[at] / top[at]) if top[at] > 0 and ok else float(not ok) * 2.0
@@ -131,7 +138,10 @@ def below(measured: Any, limit: Any, *, what: str = "") -> Check:
 def above(measured: Any, limit: Any, *, what: str = "") -> Check:
     """Every measured value at least its limit."""
     m, low = np.broadcast_arrays(np.asarray(measured, float), np.asarray(limit, float))
-    lack = np.where(np.isnan(low - m), np.inf, low - m)
+    if m.size == 0:
+        return _nothing(what)
+    with np.errstate(invalid="ignore"):
+        lack = np.where(np.isnan(low - m), np.inf, low - m)
     at = np.unravel_index(int(np.argmax(lack)), lack.shape)
     ok = bool(lack[at] <= 0)
     used = float(low[at] / m[at]) if m[at] > 0 and ok else float(not ok) * 2.0
@@ -142,10 +152,16 @@ def within(measured: Any, low: Any, high: Any, *, what: str = "") -> Check:
     """Every measured value inside [low, high]."""
     m, a, b = (np.asarray(v, float) for v in (measured, low, high))
     m, a, b = np.broadcast_arrays(m, a, b)
-    used = np.abs(m - (a + b) / 2) / np.maximum((b - a) / 2, np.finfo(float).tiny)
-    used = np.where(np.isnan(used), np.inf, used)
+    if m.size == 0:
+        return _nothing(what)
+    inside = (a <= m) & (m <= b)
+    with np.errstate(all="ignore"):
+        used = np.abs(m - (a + b) / 2) / ((b - a) / 2)
+    # An open end has no middle, and rounding must not decide at the ends.
+    kept = np.where(np.isfinite(used), np.minimum(used, 1.0), 0.0)
+    used = np.where(inside, kept, np.where(used > 1, used, np.inf))
     at = np.unravel_index(int(np.argmax(used)), used.shape)
-    ok = bool(used[at] <= 1)
+    ok = bool(inside[at])
     expected = f"in [{a[at]:.6g}, {b[at]:.6g}]"
     return Check(ok, float(m[at]), expected, "", _where(what, at, ok), float(used[at]))
 
@@ -157,12 +173,19 @@ def true(condition: Any, measured: Any, expected: Any, *, what: str = "") -> Che
 
 def all_of(*checks: Check) -> Check:
     """All checks at once; the first that fails is reported, else the one nearest to failing."""
+    require(len(checks) > 0, "all_of came without checks; give at least one")
     failed = [check for check in checks if not check.ok]
     worst = failed[0] if failed else max(checks, key=lambda check: check.margin)
     if failed or len(checks) == 1:
         return worst
     reason = f"all {len(checks)} checks hold; nearest to failing: {worst.reason or 'this one'}"
     return Check(True, worst.measured, worst.expected, worst.tolerance, reason, worst.margin)
+
+
+def _nothing(what: str) -> Check:
+    return Check(
+        False, float("nan"), "a measurement", "", f"{what} nothing was measured".strip(), 2.0
+    )
 
 
 def _check(m: float, e: float, tolerance: str, used: float, what: str, at: tuple) -> Check:

@@ -153,12 +153,15 @@ def compare(descent: Trajectory, flow: Trajectory, eps: float = 0.05) -> Compari
     whole = table["distance"] / np.maximum(table["displacement"].max("time"), 1e-300)
     meta = {"units": "1", "long_name": "distance over the whole way of the flow"}
     table = table.assign(share_of_way=whole.assign_attrs(meta))
-    near = float(table["distance"].max()) <= max(allowed.values())
-    certificates = tuple(along_flow(flow, allowed, (descent,) if near else ()))
+    certificates: tuple[SeedCertificate, ...] = ()
+    for i, (seed, radius) in enumerate(allowed.items()):
+        near = float(table["distance"][i].max()) <= radius
+        certificates += tuple(along_flow(flow, {seed: radius}, (descent,) if near else ()))
     table = _with_bound(table, certificates, step_size)
+    lost = dict(zip(descent.dataset["seed"].values.tolist(), descent.diverged, strict=True))
     regimes = {
-        int(seed): _regime(table.isel(seed=i), allowed[int(seed)], bool(descent.diverged[i]))
-        for i, seed in enumerate(table["seed"].values)
+        seed: _regime(table.isel(seed=i), radius, lost[seed])
+        for i, (seed, radius) in enumerate(allowed.items())
     }
     regime = max(regimes.values(), key=_SEVERITY.index)
     sentence = f"{REGIMES[regime][0].upper()}{REGIMES[regime][1:]} at step size {step_size:g}."

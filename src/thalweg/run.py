@@ -174,7 +174,10 @@ def _marks(
 
 
 def _labels(seeds: int | Sequence[int]) -> list[int]:
-    labels = list(range(seeds)) if isinstance(seeds, int) else [int(s) for s in seeds]
+    if isinstance(seeds, int | np.integer):
+        labels = list(range(int(seeds)))
+    else:
+        labels = [int(s) for s in seeds]
     require(
         len(labels) > 0 and len(set(labels)) == len(labels) and min(labels) >= 0,
         f"seeds came as {seeds}; give how many (at least 1), or different numbers from 0 on",

@@ -14,9 +14,11 @@ KEY = jax.random.key(3)
 
 
 @pytest.mark.parametrize("loss", ["squared-error", "cross-entropy"])
-@pytest.mark.parametrize("activation", ["tanh", "gelu", "linear"])
+@pytest.mark.parametrize("activation", ["tanh", "gelu"])
 def test_products_are_the_dense_hessian(loss, activation):
-    problem = tw.problems.digits(tw.models.mlp([2], activation), loss, samples=10)
+    x = np.random.default_rng(0).normal(size=(10, 4))
+    targets = np.arange(10) % 3 if loss == "cross-entropy" else np.sin(x[:, :2])
+    problem = tw.problems.supervised(tw.models.mlp([3], activation), (x, targets), loss)
     params = jax.tree.map(lambda p: p + 0.1, problem.init(KEY))
     dense = jax.jit(lambda p: dense_hessian(problem.objective, p))(params)
     assert np.allclose(dense, dense.T, atol=1e-13)

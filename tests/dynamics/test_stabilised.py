@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import diffrax
 import equinox as eqx
 import jax
@@ -212,13 +214,10 @@ def followed(problem, flow, times):
     return np.stack(points), np.asarray(errors), state
 
 
-@pytest.mark.parametrize("solver", ["auto", "rkc2"])
-def test_the_error_asked_is_kept_and_its_estimate_brackets_the_truth(solver):
-    """Never below a fifth of the truth; above five times seldom, and only early in stiff flows.
-
-    There the companion's longer steps leave stiff components that the path has damped already.
-    """
-    ratios = []
+@cache
+def quadratic_ratios(solver: str) -> tuple[np.ndarray, np.ndarray]:
+    """True error by the error asked, and estimated by true error, over spectra and times."""
+    kept, ratios = [], []
     for h in spectra().values():
         z0 = np.random.default_rng(1).normal(size=h.size)
         times = np.geomspace(0.2, 20, 8)
@@ -227,10 +226,27 @@ def test_the_error_asked_is_kept_and_its_estimate_brackets_the_truth(solver):
             flow = tw.gradient_flow(error=error, solver=solver)
             points, estimates, _ = followed(Quadratic(h, 0 * h, z0), flow, times)
             true = np.linalg.norm(points - truth, axis=1)
-            assert np.all(true <= 3 * error * np.linalg.norm(truth, axis=1))
+            kept += list(true / (error * np.linalg.norm(truth, axis=1)))
             ratios += list(estimates / true)
+    return np.asarray(kept), np.asarray(ratios)
+
+
+@pytest.mark.parametrize("solver", ["auto", "rkc2"])
+def test_the_error_asked_is_kept_and_its_estimate_is_never_far_below_the_truth(solver):
+    kept, ratios = quadratic_ratios(solver)
+    assert max(kept) <= 3
     assert min(ratios) > 1 / 5
-    assert np.mean(np.asarray(ratios) < 5) >= 0.9
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="94 % of the times: early in stiff flows it is too large, as the companion's longer "
+    "steps leave stiff components that the path has damped already",
+)
+@pytest.mark.parametrize("solver", ["auto", "rkc2"])
+def test_the_estimate_is_within_five_times_the_truth_at_95_of_100_times(solver):
+    _, ratios = quadratic_ratios(solver)
+    assert np.mean((ratios > 1 / 5) & (ratios < 5)) >= 0.95
 
 
 def bent(z):

@@ -296,9 +296,10 @@ def test_c9_and_c10_fail(fault, name):
     "where",
     [
         (linear_modes, "deep_mode_sharpness", lambda right, L, s: right(L, s) / L),
+        (linear_modes, "deep_mode_rate", lambda right, L, *a: right(L + 1, *a)),
         (GradientDescent, "step", doubled),
     ],
-    ids=["sharpness without L", "gradient twice"],
+    ids=["sharpness without L", "neurons for matrices", "gradient twice"],
 )
 def test_c12_fails(fault, where):
     fault(*where)

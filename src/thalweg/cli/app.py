@@ -232,5 +232,5 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _complain(sentence: str) -> None:
-    text = sentence.strip().rstrip(".")
+    text = " ".join(sentence.split()).rstrip(".")  # one line, whatever the user's names hold
     print(f"thalweg: {text}.", file=sys.stderr)

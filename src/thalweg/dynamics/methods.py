@@ -186,6 +186,7 @@ class Explicit(Method):
 
     @property
     def exponent(self) -> int:  # type: ignore[override]
+        """The embedded error of an explicit pair is of the order of the pair."""
         return self.order
 
     def begin(self, work: Work) -> Work:

@@ -121,7 +121,13 @@ class Function(Problem):
 
     def init(self, key: Array) -> Params:
         params = self.start if self.draw is None else self.draw(key)
-        return jax.tree.map(jnp.asarray, params)
+        params = jax.tree.map(jnp.asarray, params)
+        kinds = {str(leaf.dtype) for leaf in jax.tree.leaves(params)}
+        require(
+            all(jnp.issubdtype(kind, jnp.floating) for kind in kinds),
+            f"parameters came as {', '.join(sorted(kinds))}; give floating-point numbers, as 1.0",
+        )
+        return params
 
     def objective(self, params: Params) -> Float[Array, ""]:
         return self.function(params)

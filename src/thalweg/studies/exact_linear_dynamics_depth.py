@@ -25,7 +25,7 @@ from thalweg.problems.linear_targets import (
     whitened_modes,
 )
 from thalweg.studies.study import Lab, variable
-from thalweg.theory import isometry, linear_modes
+from thalweg.theory import criterion_time, isometry, linear_modes
 
 STARTS = ("decoupled", "orthogonal", "gaussian")
 RANDOM = ("orthogonal", "gaussian")
@@ -112,20 +112,31 @@ def depth(lab: Lab) -> xr.Dataset:
 def digits(lab: Lab) -> xr.Dataset:
     """Handwritten digits from decoupled starts of strength 0.001, the paper's own experiment."""
     data, source = _images(lab)
-    neurons = (
-        np.unique(np.geomspace(3, 100, 15).round().astype(int)) if lab.full else (3, 5, 9, 17, 33)
-    )
+    modes, u0 = whitened_modes(data), 0.001
+    s = np.asarray(modes.s)
+    paper = np.unique(np.geomspace(3, 100, 15).round().astype(int))
+    neurons = paper if lab.full else (3, 5, 9, 17, 33, 65)
     found = depth_search(
-        whitened_modes(data),
+        modes,
         STARTS[:1],
         1,
         dict.fromkeys((int(N) - 1 for N in neurons), 6e4 * np.geomspace(1e-7, 1e-4, 20)),
-        strength=0.001,
+        strength=u0,
         width=1000 if lab.full else 32,
         most_steps=20_000,
         at_once=1 if lab.full else None,
     )
-    return found.assign_attrs(data=source)
+    time, error = np.transpose(
+        [criterion_time.criterion_time(L, u0, s, 0.01) for L in found["depth"].values]
+    )
+    limit = linear_modes.deep_mode_time_infinite(1, u0, 0.9 * s[-1], s[-1])
+    size = found["step_size"]
+    dims = [str(dim) for dim in size.dims]
+    return found.assign(
+        steps_theory=variable(dims, time / size, "1", "steps of gradient flow, by E8"),
+        steps_theory_error=variable(dims, error / size, "1", "error of the integration"),
+        scaled_time_limit=variable((), limit, "1", "limit of depth x time, weakest mode, by E10"),
+    ).assign_attrs(data=source)
 
 
 def _images(lab: Lab) -> tuple[Data, str]:

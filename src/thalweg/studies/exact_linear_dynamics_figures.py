@@ -83,8 +83,8 @@ FIGURES = (
         "Strengths of the eight singular modes of the tree data while a net with one hidden layer "
         "learns them from a small random start (one seed). Solid: trained; dashed: the closed "
         "form from the same start. Long plateaus end in sharp transitions, in the order of the "
-        "singular values. The tanh net keeps order and timing but overshoots the closed form "
-        "where its units saturate.",
+        "singular values. The tanh net keeps the order and lags the closed form a little, as its "
+        "units saturate.",
         (_modes("linear"), _modes("tanh")),
     ),
     Figure(
@@ -186,12 +186,29 @@ FIGURES = (
         "digits",
         "The same on handwritten digits",
         "Deep linear nets learn whitened images of digits from decoupled starts of strength "
-        "0.001, at the best of twenty step sizes: steps saturate with depth, the best step size "
-        "follows the inverse of the largest sharpness.",
+        "0.001, at the best of twenty step sizes. The steps are those that the equation of the "
+        "modes predicts (dashed); they rise towards a finite limit, which is far off for so small a "
+        "start. The best step size follows the inverse of the largest sharpness.",
         (
             Panel(
                 series=(
-                    Series("X5", "steps", "depth", "decoupled", {"start": "decoupled", "seed": 0}),
+                    Series(
+                        "X5",
+                        "steps",
+                        "depth",
+                        "decoupled",
+                        {"start": "decoupled", "seed": 0},
+                        style="points",
+                    ),
+                    Series(
+                        "X5",
+                        "steps_theory",
+                        "depth",
+                        "gradient flow, in theory",
+                        {"start": "decoupled", "seed": 0},
+                        style="dash",
+                        group="decoupled",
+                    ),
                 ),
                 title="Steps",
                 x_label="number of weight matrices L",
@@ -221,10 +238,10 @@ FIGURES = (
     Figure(
         "isometry",
         "Orthogonal weights keep signals and gradients alive at depth 100",
-        "Left: singular values of a product of 20 random 200 × 200 matrices; Gaussian ones lose "
-        "almost every direction. Middle: singular values of the Jacobian of a tanh net of 100 "
+        "First: singular values of a product of 20 random 200 × 200 matrices; Gaussian ones lose "
+        "almost every direction. Second: singular values of the Jacobian of a tanh net of 100 "
         "layers at gain 1.05, just above the critical one; the Gaussian ones end at the rounding "
-        "floor. Right: mean square activity from layer to layer in orthogonal tanh nets, beside "
+        "floor. Third: mean square activity from layer to layer in orthogonal tanh nets, beside "
         "mean-field theory (dashed): it dies below gain 1 and settles above.",
         (
             _spectra("product", {"product_depth": 20}, "Product of 20", "singular value"),

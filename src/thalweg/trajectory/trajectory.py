@@ -42,7 +42,11 @@ class Trajectory:
     @property
     def diverged(self) -> np.ndarray:
         """For each seed, whether the run left the finite numbers, shape (seed,)."""
-        return (self.dataset["result"] == int(Result.NONFINITE)).any("time").values
+        codes = [self.dataset[v] for v in ("result", "loss_result") if v in self.dataset]
+        # A step knows of the loss before it only, the record of the loss there.
+        return np.logical_or.reduce(
+            [(code == int(Result.NONFINITE)).any("time").values for code in codes]
+        )
 
     def reading(self, name: str) -> Reading:
         """A measured variable with its error and result codes, as arrays (seed, time, ...).
