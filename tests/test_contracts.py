@@ -150,3 +150,21 @@ def test_unknown_names_name_the_nearest() -> None:
         tw.problems.digits(tw.models.mlp([4]), "crossentropy", samples=20)
     with pytest.raises(tw.InputError, match="Did you mean 'tsit5'"):
         tw.gradient_flow(1e-6, "tsit")
+
+
+@pytest.mark.parametrize("name", PROBES)
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_probes_rest_on_no_implicit_conversion(name: str, precision: str) -> None:
+    problem, probe = small(precision), PROBES[name]()
+    params = problem.init(jax.random.key(0))
+    with jax.numpy_dtype_promotion("strict"):
+        jax.eval_shape(lambda p: probe.measure(problem, p, probe.start(problem, p), MOMENT), params)
+
+
+@pytest.mark.parametrize("name", FLOW_SOLVERS)
+def test_flow_solvers_rest_on_no_implicit_conversion(name: str) -> None:
+    problem, flow = small("float32"), tw.gradient_flow(1e-4, name)
+    params = problem.init(jax.random.key(0))
+    with jax.numpy_dtype_promotion("strict"):
+        state = jax.eval_shape(lambda p: flow.init(problem, p), params)
+        jax.eval_shape(lambda s: flow.advance(problem, s, jnp.asarray(1.0), jnp.asarray(9)), state)

@@ -13,6 +13,7 @@ import pytest
 
 import thalweg as tw
 from thalweg.core.result import Result
+from thalweg.driver import Loop
 from thalweg.models import Applied, from_equinox
 from thalweg.problems import Function, supervised
 from thalweg.run import _lanes
@@ -235,3 +236,86 @@ def test_a_start_that_is_not_finite_is_refused() -> None:
     problem = Function(lambda x: jnp.log(x).sum(), start=jnp.asarray([-1.0]))
     with pytest.raises(tw.InputError, match="not finite at the start of seed"):
         tw.run(problem, tw.gradient_descent(0.1), until=1.0)
+
+
+@pytest.mark.parametrize("dynamics", [tw.gradient_descent(0.1), tw.gradient_flow(1e-5)])
+def test_an_interrupted_run_goes_on_to_the_same_bits(dynamics, tmp_path, monkeypatch) -> None:
+    options = {
+        "until": 3.0,
+        "records": 12,
+        "seeds": 2,
+        "probes": [tw.probes.sharpness(), tw.every(3, tw.probes.smallest_eigenvalue(2))],
+    }
+    whole = tw.run(bowl(), dynamics, **options)
+    record, calls = Loop.record, []
+
+    def interrupted(self, states):
+        calls.append(1)
+        if len(calls) in (1, 4, 5, 11):
+            raise KeyboardInterrupt
+        record(self, states)
+
+    monkeypatch.setattr(Loop, "record", interrupted)
+    out = tmp_path / "run.zarr"
+    for _ in range(4):
+        with pytest.raises(tw.Interrupted, match="the same command"):
+            tw.run(bowl(), dynamics, out=out, **options)
+    parts = tw.run(bowl(), dynamics, out=out, **options)
+    assert set(parts.dataset) == set(whole.dataset)
+    for name in whole.dataset:
+        np.testing.assert_array_equal(parts.dataset[name].values, whole.dataset[name].values)
+    np.testing.assert_array_equal(tw.load(out).parameters, whole.parameters)
+
+
+def power(p: float) -> Function:
+    return Function(lambda x: jnp.sum(jnp.abs(x) ** p), start=np.ones(2))
+
+
+def test_a_store_holds_one_configuration(tmp_path) -> None:
+    """An edited objective is another run, though its name and its start are the same."""
+    out = tmp_path / "run.zarr"
+    options = {"until": 1.0, "records": 2, "out": out}
+    first = tw.run(power(2.0), tw.gradient_descent(0.1), **options)
+    again = tw.run(power(2.0), tw.gradient_descent(0.1), **options)
+    np.testing.assert_array_equal(first.parameters, again.parameters)
+    others = [
+        (power(4.0), tw.gradient_descent(0.1), {}),
+        (power(2.0), tw.gradient_descent(0.2), {}),
+        (power(2.0), tw.gradient_flow(1e-6), {}),
+        (power(2.0), tw.gradient_descent(0.1), {"probes": [tw.probes.sharpness()]}),
+        (power(2.0), tw.gradient_descent(0.1), {"seeds": [1]}),
+    ]
+    for problem, dynamics, more in others:
+        with pytest.raises(tw.InputError, match="holds another run"):
+            tw.run(problem, dynamics, **options, **more)
+    fresh = tw.run(power(4.0), tw.gradient_descent(0.1), fresh=True, **options)
+    assert not np.allclose(fresh.parameters[0, -1], first.parameters[0, -1])
+
+
+def test_an_optax_run_is_known_again(tmp_path) -> None:
+    """The transformation is built anew each time a command is given."""
+    out = tmp_path / "run.zarr"
+
+    def adam(rate: float) -> tw.dynamics.OptaxDescent:
+        return tw.optax_dynamics(optax.adam(rate), 0.1)
+
+    for _ in range(2):
+        tw.run(power(2.0), adam(0.1), until=1.0, records=2, out=out)
+    with pytest.raises(tw.InputError, match="holds another run"):
+        tw.run(power(2.0), adam(0.2), until=1.0, records=2, out=out)
+
+
+def test_a_number_of_seeds_may_come_from_numpy() -> None:
+    run = tw.run(bowl(), tw.gradient_descent(0.1), until=1.0, records=1, seeds=np.int64(3))
+    assert run.dataset["seed"].values.tolist() == [0, 1, 2]
+
+
+def test_a_diverging_seed_disturbs_no_other() -> None:
+    problem = Function(
+        lambda x: 0.25 * jnp.sum(x**4), draw=lambda key: 2.0 * jax.random.normal(key, (1,))
+    )
+    options = {"until": 10.0, "records": 5}
+    many = tw.run(problem, tw.gradient_descent(0.5), seeds=8, **options)
+    kept = np.flatnonzero(~many.diverged)
+    alone = tw.run(problem, tw.gradient_descent(0.5), seeds=kept.tolist(), **options)
+    np.testing.assert_allclose(alone.parameters, many.parameters[kept], rtol=1e-12)

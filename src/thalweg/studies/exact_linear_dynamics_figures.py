@@ -187,7 +187,7 @@ FIGURES = (
         "The same on handwritten digits",
         "Deep linear nets learn whitened images of digits from decoupled starts of strength "
         "0.001, at the best of twenty step sizes. The steps are those that the equation of the "
-        "modes predicts (dashed); they rise towards a finite limit, which is far off for so small a "
+        "modes predicts (dashed); they rise to a finite limit, which is far off for so small a "
         "start. The best step size follows the inverse of the largest sharpness.",
         (
             Panel(
