@@ -129,7 +129,7 @@ def test_misfits_are_sentences() -> None:
 
 def test_a_coarse_flow_is_owned_up_to() -> None:
     descent, _ = pair(bowl(), 1e-5, 1.0, records=4)
-    coarse = tw.run(bowl(), tw.gradient_flow(1e-2), times=descent.dataset["time"].values)
+    coarse = tw.run(bowl(), tw.gradient_flow(0.1, "bosh3"), times=descent.dataset["time"].values)
     verdict = tw.compare(descent, coarse)
     assert any("flow's own error" in warning for warning in verdict.warnings)
 
@@ -143,14 +143,14 @@ def table(seeds, paths, times, step: float | None, curvature: float = 1.0, **cod
         "parameters": (("seed", "time", "parameter"), params),
         "loss": (("seed", "time"), loss),
         "loss_result": (("seed", "time"), np.where(np.isfinite(loss), 0, 4)),
-        "sharpness": (("seed", "time"), 0 * loss + curvature),
-        "sharpness_error": (("seed", "time"), 0 * loss),
+        "sharpness": (("seed", "time"), np.full(loss.shape, curvature)),
+        "sharpness_error": (("seed", "time"), np.zeros(loss.shape)),
         "sharpness_result": (("seed", "time"), whole),
         "result": (("seed", "time"), codes.get("result", whole)),
         "evaluations": (("seed", "time"), whole),
     }
     if step is None:
-        data["path_error"] = (("seed", "time"), 0 * loss + 1e-9)
+        data["path_error"] = (("seed", "time"), np.full(loss.shape, 1e-9))
     configuration = {"dynamics": {"step_size": step} if step else {}}
     attrs = {
         "dynamics": "gradient descent" if step else "gradient flow",
@@ -197,10 +197,10 @@ def test_a_loss_lost_at_the_last_record_is_divergence() -> None:
 
 
 def test_times_in_common_are_found_up_to_rounding() -> None:
-    """k eta against a linspace, and records that only one of them has."""
+    """k eta against a sum of etas, and records that only one of them has."""
     long = np.stack([np.linspace(1.0, 0.0, 31), np.zeros(31)], axis=1)
     descent = table((0,), {0: long}, 0.1 * np.arange(31), 0.1)
-    flow = table((0,), {0: long}, np.linspace(0.0, 3.0, 31), None)
+    flow = table((0,), {0: long}, np.cumsum([0.0] + [0.1] * 30), None)
     assert not np.array_equal(descent.dataset["time"], flow.dataset["time"])
     both = tw.distance(descent, flow)
     assert both.sizes["time"] == 31

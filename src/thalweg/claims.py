@@ -131,8 +131,15 @@ def below(measured: Any, limit: Any, *, what: str = "") -> Check:
         excess = np.where(np.isnan(m - top), np.inf, m - top)
     at = np.unravel_index(int(np.argmax(excess)), excess.shape)
     ok = bool(excess[at] <= 0)
-    used = float(m[at] / top[at]) if top[at] > 0 and ok else float(not ok) * 2.0
+    used = _share(m[at], top[at]) if ok else 2.0
     return Check(ok, float(m[at]), f"at most {top[at]:.6g}", "", _where(what, at, ok), used)
+
+
+def _share(part: float, whole: float) -> float:
+    """How much of what is allowed is used, from 0 to 1; 0 where the two have not one sign."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        share = float(np.float64(part) / whole) if whole > 0 else 0.0
+    return min(max(share, 0.0), 1.0) if np.isfinite(share) else 0.0
 
 
 def above(measured: Any, limit: Any, *, what: str = "") -> Check:
@@ -144,7 +151,7 @@ def above(measured: Any, limit: Any, *, what: str = "") -> Check:
         lack = np.where(np.isnan(low - m), np.inf, low - m)
     at = np.unravel_index(int(np.argmax(lack)), lack.shape)
     ok = bool(lack[at] <= 0)
-    used = float(low[at] / m[at]) if m[at] > 0 and ok else float(not ok) * 2.0
+    used = _share(low[at], m[at]) if ok else 2.0
     return Check(ok, float(m[at]), f"at least {low[at]:.6g}", "", _where(what, at, ok), used)
 
 

@@ -207,9 +207,9 @@ def track_largest(
 
     The basis starts with the block and grows by one residual at a time: that of the first Ritz
     pair whose residual is above `tolerance * |value|`, so that all products go to the first pair
-    until it has converged, and what `least_products` asks beyond goes to the others. A full basis
-    is restarted from its best third. From a block carried over from a nearby matrix the b products
-    with the block itself are usually enough.
+    until it has converged, then to the others until no residual reaches above it, and then to
+    whatever `least_products` asks. A full basis is restarted from its best third. From a block
+    carried over from a nearby matrix the b products with the block itself are usually enough.
 
     Args:
         product: The symmetric map.
@@ -237,7 +237,7 @@ def track_largest(
         basis, images = space.basis.at[at].set(row), space.images.at[at].set(image)
         column = basis @ image
         projected = space.projected.at[at].set(column).at[:, at].set(column)
-        space = _Space(basis, images, projected, at + alive)
+        space = _Space(basis, images, projected, at + alive.astype(at.dtype))
         values, rotations = _ritz(space)
 
         def restarted() -> _Space:
@@ -248,12 +248,15 @@ def track_largest(
 
         pairs = _best(space, values[:b], rotations[:b])
         space = jax.lax.cond(space.filled == n, restarted, lambda: space)
-        return space, pairs, products + alive, ~alive
+        return space, pairs, products + alive.astype(products.dtype), ~alive
 
     def unfinished(carry: tuple[_Space, _Pairs, Array, Array]) -> Array:
         _, pairs, products, stuck = carry
-        late = pairs.lengths[0] > tolerance * jnp.abs(pairs.values[0])
-        return ~stuck & (late | (products < least_products)) & (products < most_products)
+        slack = tolerance * jnp.abs(pairs.values[0])
+        # A later pair whose residual reaches above the first may hide the largest eigenvalue.
+        hidden = jnp.any(pairs.values[1:] + pairs.lengths[1:] > pairs.values[0] + slack)
+        late = (pairs.lengths[0] > slack) | hidden | (products < least_products)
+        return ~stuck & late & (products < most_products)
 
     def searched(space: _Space, pairs: _Pairs) -> tuple[_Pairs, Array]:
         room = n - b
@@ -287,7 +290,7 @@ def _spanned(product: Product, block: Float[Array, "b p"]) -> _Space:
     basis, filled = jnp.zeros_like(block), jnp.zeros((), jnp.int32)
     for row in block:
         row, alive = _new_part(row, basis)
-        basis, filled = basis.at[filled].set(row), filled + alive
+        basis, filled = basis.at[filled].set(row), filled + alive.astype(filled.dtype)
     images = jax.lax.map(product, basis) if b > 1 else product(basis[0])[None]
     projected = basis @ images.T
     return _Space(basis, images, (projected + projected.T) / 2, filled)
@@ -308,7 +311,9 @@ def _ritz(space: _Space) -> tuple[Float[Array, " n"], Float[Array, "n n"]]:
     n = len(space.basis)
     # Empty slots sink below the spectrum (Gershgorin), out of the way.
     floor = -1.0 - 2.0 * jnp.max(jnp.sum(jnp.abs(space.projected), axis=1))
-    slots = jnp.where(jnp.arange(n) < space.filled, jnp.diag(space.projected), floor)
+    slots = jnp.where(
+        jnp.arange(n, dtype=space.filled.dtype) < space.filled, jnp.diag(space.projected), floor
+    )
     values, rotations = jnp.linalg.eigh(space.projected.at[jnp.diag_indices(n)].set(slots))
     return values[::-1], rotations[:, ::-1].T
 

@@ -151,7 +151,7 @@ def _judge(
     """Take in the error of a leg that has come to its end."""
     size = jnp.maximum(vector_norm(path.theta), vector_norm(work.point))
     allowed = (tolerances.relative * size + tolerances.absolute)[path.method]
-    exponent = jnp.asarray([m.exponent for m in methods])[path.method]
+    exponent = jnp.asarray([float(m.exponent) for m in methods])[path.method]
     # Twice the length errs 2^exponent times as much, unless it has become unstable.
     allowed = allowed * jnp.where(work.leg == 2, 2.0**exponent, 1.0)
     error = _of(methods, path.method, lambda m: m.error(work, value))
@@ -215,7 +215,7 @@ def _settle(
         age=age,
         time=jnp.where(keep, jnp.where(span * h >= rest, until, path.time + span * h), path.time),
         proposal=proposal,
-        steps=path.steps + span * keep,
+        steps=path.steps + jnp.where(keep, span, 0),
         attempts=path.attempts + 1,
         budget=path.budget + jnp.where(keep, path.sharpness * span * h, 0),
         error_before=jnp.where(keep, ratio, path.error_before),
@@ -283,7 +283,7 @@ def _chosen(
     if not _paired(path):
         return changed
     # The companion is put where it would be had the new method come all the way.
-    orders = jnp.asarray([m.order for m in methods])
+    orders = jnp.asarray([float(m.order) for m in methods])
     scale = distance_by_error(orders[changed.method]) / distance_by_error(orders[path.method])
     return changed._replace(
         companion=_towards(path.theta, path.companion, scale),

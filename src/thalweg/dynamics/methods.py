@@ -259,7 +259,7 @@ class Chebyshev(Method):
         )
 
     def price(self, length: Scalar, bound: Scalar) -> Scalar:
-        return RKC2_SCHEME.stages(length * bound) / length
+        return RKC2_SCHEME.stages(length * bound).astype(jnp.float64) / length
 
     def expected(self, trapezoid: Scalar) -> Scalar:
         return trapezoid
@@ -326,7 +326,8 @@ class Extrapolated(Method):
 
     def price(self, length: Scalar, bound: Scalar) -> Scalar:
         whole = RKL2_SCHEME.stages(length * bound)
-        return (whole + 2 * RKL2_SCHEME.stages(length / 2 * bound) - 1) / length
+        gradients = whole + 2 * RKL2_SCHEME.stages(length / 2 * bound) - 1
+        return gradients.astype(jnp.float64) / length
 
     def expected(self, trapezoid: Scalar) -> Scalar:
         return RKL2X_ERROR * trapezoid

@@ -110,12 +110,12 @@ def start(force: Force, theta: Vector, methods: tuple[Method, ...], paired: bool
     )
 
 
-def distance_by_error(order: int | Array) -> Array:
+def distance_by_error(order: Array) -> Array:
     """Distance of the companion by the error of the path, 2^order - 1: steps twice as long."""
-    return 2.0 ** jnp.asarray(order) - 1
+    return 2.0**order - 1
 
 
 def path_error(path: Path, methods: tuple[Method, ...]) -> Scalar:
     """Estimated error of a path with a companion (unit: parameter)."""
-    order = jnp.asarray([m.order for m in methods])[path.method]
+    order = jnp.asarray([float(m.order) for m in methods])[path.method]
     return vector_norm(path.theta - path.companion) / distance_by_error(order)

@@ -61,12 +61,13 @@ def _rkc2_stages(stiffness: Scalar) -> Int[Array, ""]:
 
 
 def _rkc2_begin(stages: Int[Array, ""]) -> tuple[Scalar, Array]:
+    s = stages.astype(jnp.float64)
     # w0 - 1 and w0^2 - 1 are kept exact: both are tiny for many stages.
-    excess = DAMPING / stages.astype(jnp.float64) ** 2
+    excess = DAMPING / s**2
     w0, square = 1 + excess, excess * (2 + excess)
-    angle = stages * jnp.log1p(excess + jnp.sqrt(square))
-    first = stages * jnp.sinh(angle) / jnp.sqrt(square)
-    second = (stages**2 * jnp.cosh(angle) - w0 * first) / square
+    angle = s * jnp.log1p(excess + jnp.sqrt(square))
+    first = s * jnp.sinh(angle) / jnp.sqrt(square)
+    second = (s**2 * jnp.cosh(angle) - w0 * first) / square
     w1 = first / second
     b = 1 / (4 * w0**2)
     one, zero = jnp.ones_like(w0), jnp.zeros_like(w0)
@@ -99,10 +100,11 @@ def _rkl2_weights(carry: Array, j: Int[Array, ""]) -> tuple[Weights, Array]:
     def b(i: Array) -> Array:
         return jnp.where(i < 2, 1 / 3, (i**2 + i - 2) / jnp.maximum(2 * i * (i + 1), 1))
 
-    near = (2 * j - 1) * b(j) / (j * b(j - 1))
-    far = -(j - 1) * b(j) / (j * b(j - 2))
+    i = j.astype(jnp.float64)
+    near = (2 * i - 1) * b(i) / (i * b(i - 1))
+    far = -(i - 1) * b(i) / (i * b(i - 2))
     force = near * carry[0]
-    return Weights(near, far, force, -(1 - b(j - 1)) * force), carry
+    return Weights(near, far, force, -(1 - b(i - 1)) * force), carry
 
 
 RKC2_SCHEME = Scheme(_rkc2_stages, _rkc2_begin, _rkc2_weights)

@@ -27,7 +27,7 @@ def criterion_time(
 
     Returns:
         (value, error): the time, and its distance to a solution with tolerances a hundred times
-        looser; 0 for a start that meets the criterion.
+        looser; 0 for a start that meets the criterion, NaN if the integration never meets it.
 
     Raises:
         InputError: If an argument is out of range.
@@ -58,5 +58,8 @@ def criterion_time(
         solve_ivp(rate, (0.0, end), start, "LSODA", events=excess, rtol=rtol, atol=rtol)
         for rtol in (1e-11, 1e-9)
     ]
-    fine, coarse = (float((found.t_events or [])[0][0]) for found in times)
+    met = [found.t_events[0] for found in times if found.t_events is not None]
+    if not all(len(found) for found in met):
+        return np.nan, np.inf
+    fine, coarse = (float(found[0]) for found in met)
     return fine, abs(fine - coarse)
