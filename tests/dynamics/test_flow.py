@@ -169,26 +169,13 @@ FLOWS = {
     "a loose tolerance, bosh3": tw.gradient_flow(1e-4, "bosh3"),
     "an error": tw.gradient_flow(error=1e-3),
     "a small error": tw.gradient_flow(error=1e-5),
+    "a small error, rkl2x": tw.gradient_flow(error=1e-5, solver="rkl2x"),
     "an error, tsit5": tw.gradient_flow(error=1e-4, solver="tsit5"),
 }
-# Where the estimate is known not to hold, with what was measured.
-SHORT = {
-    ("a small error", "quadratic"): "covers 80 %: rkl2x errs up to 50 times what it reports",
-}
-CASES = [
-    pytest.param(
-        name,
-        kind,
-        marks=[pytest.mark.xfail(strict=True, reason=SHORT[name, kind])]
-        if (name, kind) in SHORT
-        else [],
-    )
-    for name in FLOWS
-    for kind in ("quadratic", "logistic")
-]
 
 
-@pytest.mark.parametrize(("name", "kind"), CASES)
+@pytest.mark.parametrize("kind", ["quadratic", "logistic"])
+@pytest.mark.parametrize("name", FLOWS)
 def test_the_reported_error_covers_the_true_one(name, kind):
     """Within a factor 5, in 95 of 100 of many problems at four times, up to rounding."""
     flow = FLOWS[name]
@@ -200,6 +187,9 @@ def test_the_reported_error_covers_the_true_one(name, kind):
     scale = np.linalg.norm(params, axis=-1)
     floor = 1e-13 * np.linalg.norm(np.asarray(problems.start), axis=-1)[:, None]
     assert np.mean(error <= 5 * reported + floor) >= 0.95
+    # Nor far above it, but for explicit methods held back by stability: those err far less.
+    if flow.error is not None and flow.solver != "tsit5":
+        assert np.mean(reported <= 5 * error + floor) >= 0.9
     # And it is not a bound for fear's sake: nothing far above what was asked is reported.
     largest = np.maximum(scale, np.linalg.norm(np.asarray(problems.start), axis=-1)[:, None])
     asked = 1000 * flow.rtol if flow.error is None else 3 * flow.error

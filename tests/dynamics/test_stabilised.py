@@ -21,6 +21,7 @@ from thalweg.dynamics.stabilised import (
     RKC2_SCHEME,
     RKL2_SCHEME,
     RKL2x,
+    extrapolation_weight,
     power_step,
     recurrence,
 )
@@ -73,6 +74,33 @@ def test_rkl2_follows_its_stability_polynomial_to_the_end_of_its_interval(s):
     np.testing.assert_allclose(found, truth, atol=1e-13 * s**2)
     assert np.all(np.abs(found) <= 1)
     assert np.all(np.abs(found[z > 4]) <= 0.78)
+
+
+def extrapolated(x: float, z: np.ndarray) -> np.ndarray:
+    """R(-z) of RKL2x when h rho is held to be x."""
+    whole, half = (int(RKL2_SCHEME.stages(jnp.asarray(y))) for y in (x, x / 2))
+    weight = float(extrapolation_weight(jnp.asarray(whole), jnp.asarray(half)))
+    coarse, fine = (
+        amplification(RKL2_SCHEME, whole, z),
+        amplification(RKL2_SCHEME, half, z / 2) ** 2,
+    )
+    return fine + weight * (fine - coarse)
+
+
+def test_rkl2x_is_stable_over_the_whole_interval_whatever_the_numbers_of_stages():
+    for x in (0.1, 1.0, 2.0, 3.0, 4.5, 5.5, 7.0, 9.5, 13.0, 19.0, 40.0, 1e3):
+        z = np.linspace(0, x, 500)
+        size = np.abs(extrapolated(x, z))
+        assert np.all(size <= 1)
+        assert np.all(size[z > 2] <= 0.66)
+
+
+@pytest.mark.parametrize("x", [2.0, 4.0, 8.0, 30.0, 1e3])
+def test_rkl2x_is_of_order_three_though_the_numbers_of_stages_differ(x):
+    """R(-z) - e^-z vanishes as z^4; the weight 1/3 leaves a part in z^3."""
+    z = np.asarray([0.02, 0.01])
+    gap = np.abs(extrapolated(x, z) - np.exp(-z))
+    assert np.log2(gap[0] / gap[1]) == pytest.approx(4, abs=0.1)
 
 
 def test_stages_asked_for_are_stable_and_one_less_is_not_much_too_many():

@@ -16,6 +16,7 @@ from thalweg.dynamics.stabilised import (
     RKC2_SCHEME,
     RKL2_SCHEME,
     Scheme,
+    extrapolation_weight,
     next_stage,
     trapezoid_error,
 )
@@ -316,9 +317,13 @@ class Extrapolated(Method):
         return work._replace(part=work.part + 1, stage=jnp.zeros_like(work.stage))
 
     def _end(self, work: Work) -> Work:
-        change = work.point - work.rows[3]
+        whole = RKL2_SCHEME.stages(work.length * work.bound)
+        correction = work.point - work.rows[3]
+        correction = _to(correction, extrapolation_weight(whole, work.stages)) * correction
         return work._replace(
-            point=work.point + change / 3, error=vector_norm(change) / 6, last=jnp.asarray(True)
+            point=work.point + correction,
+            error=vector_norm(correction) / 2,
+            last=jnp.asarray(True),
         )
 
     def error(self, work: Work, value: Vector) -> Scalar:
@@ -333,7 +338,7 @@ class Extrapolated(Method):
         return RKL2X_ERROR * trapezoid
 
     def tolerance(self, error: Scalar) -> Scalar:
-        return error / 2 * (100 * error) ** 0.1
+        return 0.8 * error * (1e4 * error) ** 0.1
 
 
 def _part(

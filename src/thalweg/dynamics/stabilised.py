@@ -107,6 +107,22 @@ def _rkl2_weights(carry: Array, j: Int[Array, ""]) -> tuple[Weights, Array]:
     return Weights(near, far, force, -(1 - b(i - 1)) * force), carry
 
 
+def extrapolation_weight(whole: Int[Array, ""], half: Int[Array, ""]) -> Scalar:
+    """w in y_2 + w (y_2 - y_1), y_1 from RKL2 by one step of s stages, y_2 by two of s' stages.
+
+    The defect of RKL2 in the third order is c = 1/18 + 4/(9 (s^2 + s - 2)) of h^3 f'f'f, and twice
+    that (from five stages on; 0.6 per mille less at nine) of h^3 f''ff, so that w = c'/(4 c - c')
+    removes both. The weight 1/3 of Richardson stands for equal numbers of stages; with it,
+    methods of few stages stay of order 2, and errors change their sign along a path.
+    """
+
+    def defect(stages: Int[Array, ""]) -> Scalar:
+        s = stages.astype(jnp.float64)
+        return 1 / 18 + 4 / (9 * (s**2 + s - 2))
+
+    return defect(half) / (4 * defect(whole) - defect(half))
+
+
 RKC2_SCHEME = Scheme(_rkc2_stages, _rkc2_begin, _rkc2_weights)
 RKL2_SCHEME = Scheme(_rkl2_stages, _rkl2_begin, _rkl2_weights)
 
@@ -290,14 +306,15 @@ class RKC2(_Stabilised):
 class RKL2x(_Stabilised):
     """Runge-Kutta-Legendre of order 2, extrapolated to order 3, as a Diffrax solver.
 
-    y_1 from one step h, y_2 from two steps h/2; the result is y_2 + (y_2 - y_1)/3. Stable for
-    h rho < (s^2 + s - 2)/2 at s + 2 s' - 1 evaluations, s' for h/2. The spectral radius is
-    estimated as by `RKC2`. Wants tolerances below about 1e-3.
+    y_1 from one step h, y_2 from two steps h/2; the result is y_2 + w (y_2 - y_1), w as by
+    `extrapolation_weight`, near 1/3. Stable for h rho < (s^2 + s - 2)/2 at s + 2 s' - 1
+    evaluations, s' for h/2; |R| < 0.65 away from the origin. The spectral radius is estimated as
+    by `RKC2`. Wants tolerances below about 1e-3.
 
-    Error: (y_2 - y_1)/6, of local order 3; the result itself is better by an order.
+    Error: w (y_2 - y_1)/2, of local order 3; the result itself is better by an order.
 
     Source: Meyer, Balsara and Aslam (2014), section 2; extrapolation: Hairer, Norsett and Wanner,
-    Solving ODE I, II.4.
+    Solving ODE I, II.4, with weights of our own.
     """
 
     scheme: ClassVar[Scheme] = RKL2_SCHEME
@@ -311,6 +328,7 @@ class RKL2x(_Stabilised):
         whole, half = self.scheme.stages(stiffness), self.scheme.stages(stiffness / 2)
         # One loop over the three parts, so that the field is compiled once.
         starts = (y0, f0, y0)
+        weight = extrapolation_weight(whole, half).astype(y0.dtype)
 
         def part(i: Array, now: tuple[Vector, Vector, Vector]) -> tuple[Vector, Vector, Vector]:
             y, f, coarse = now
@@ -318,9 +336,9 @@ class RKL2x(_Stabilised):
             begin = jnp.where(i == 2, t0 + h / 2, t0)
             end = recurrence(self.scheme, field, begin, length, y, f, stages)
             coarse = jnp.where(i == 0, end, coarse)
-            y = jnp.where(i == 0, y0, jnp.where(i == 2, end + (end - coarse) / 3, end))
+            y = jnp.where(i == 0, y0, jnp.where(i == 2, end + weight * (end - coarse), end))
             f = jnp.where(i == 0, f0, field(begin + length, y))
-            return y, f, jnp.where(i == 2, (end - coarse) / 6, coarse)
+            return y, f, jnp.where(i == 2, weight * (end - coarse) / 2, coarse)
 
         y1, f1, error = jax.lax.fori_loop(0, 3, part, starts)
         # The evaluation after the first part is thrown away; it is still an evaluation.
