@@ -15,7 +15,8 @@ import numpy as np
 from sklearn.datasets import load_digits
 
 import thalweg as tw
-from thalweg.problems import Data, Function, Problem, supervised
+from thalweg.models import Applied, ConvNet, Convolution
+from thalweg.problems import Data, Function, Problem, images, supervised
 from thalweg.problems.closed_form import Factorisation, Quadratic
 
 MARKS = 12  # times at which errors are taken
@@ -59,6 +60,39 @@ def net(
     return make
 
 
+def convolutional() -> Problem:
+    """Two strided convolutions and a dense layer, tanh, 200 digits as images."""
+    data = images.digits(samples=200, image=True)
+    layers = (Convolution(4, 3, stride=2, padding=1), Convolution(8, 3, stride=2, padding=1))
+    return supervised(ConvNet(layers, (20,), "tanh"), data, "squared-error")
+
+
+def batch_normalised() -> Problem:
+    """MLP 32-32 tanh, batch-normalised over all 200 digits before each activation."""
+    x, y = pixels(200, True)
+
+    def start(key: jax.Array) -> list[dict[str, jax.Array]]:
+        sizes = [64, 32, 32, 10]
+        keys = jax.random.split(key, 3)
+        return [
+            {
+                "weight": jax.random.normal(k, (m, n)) / np.sqrt(n),
+                "scale": jnp.ones(m),
+                "shift": jnp.zeros(m),
+            }
+            for k, n, m in zip(keys, sizes[:-1], sizes[1:], strict=True)
+        ]
+
+    def apply(layers: list[dict[str, jax.Array]], h: jax.Array) -> jax.Array:
+        for layer in layers[:-1]:
+            z = h @ layer["weight"].T
+            z = (z - z.mean(0)) / jnp.sqrt(z.var(0) + 1e-5)
+            h = jnp.tanh(layer["scale"] * z + layer["shift"])
+        return h @ layers[-1]["weight"].T + layers[-1]["shift"]
+
+    return supervised(Applied(apply, start), Data.of(x, y), "squared-error")
+
+
 def deep_linear() -> Problem:
     """Depth 4, 10x10, balanced start of product 1e-2 V U^T, teacher with a plateau of the loss."""
     rng = np.random.default_rng(0)
@@ -96,6 +130,10 @@ CASES = {
         Case("A3", net((64, 64, 64), 300, shuffled=True), 250.0, 25.0),
         Case("SB2", net((32, 32), 200, centred=False, loss="cross-entropy"), 1000.0, 100.0),
         Case("C", deep_linear, 60.0, 60.0),
+        Case("conv", convolutional, 300.0, 30.0),
+        Case("normalised", batch_normalised, 300.0, 30.0),
+        Case("gelu", net((32, 32), 200, activation="gelu"), 300.0, 30.0),
+        Case("softplus", net((32, 32), 200, activation="softplus"), 300.0, 30.0),
         Case("E", quadratic, 1000.0, 10.0),
         Case("valley", curved_valley, 2.0, 2.0),
     )

@@ -127,6 +127,13 @@ def test_misfits_are_sentences() -> None:
         tw.compare(descent, bare)
 
 
+def test_a_path_that_does_not_tell_its_error_is_no_flow() -> None:
+    descent, _ = pair(bowl(), 0.1, 2.0, records=4)
+    trained = tw.run(bowl(), tw.stabilised_descent(), times=descent.dataset["time"].values)
+    with pytest.raises(tw.InputError, match=r"stabilised descent.* give a run of gradient_flow"):
+        tw.compare(descent, trained)
+
+
 def test_a_coarse_flow_is_owned_up_to() -> None:
     descent, _ = pair(bowl(), 1e-5, 1.0, records=4)
     coarse = tw.run(bowl(), tw.gradient_flow(0.1, "bosh3"), times=descent.dataset["time"].values)

@@ -56,7 +56,7 @@ def test_distance_sharpness_and_losses_are_the_closed_forms(
     table: dict[str, np.ndarray],
 ) -> None:
     step_size, until = 0.3, 6.0
-    found = quick(step_size=step_size, until=until, seeds=2, flow_tolerance=1e-8)
+    found = quick(step_size=step_size, until=until, seeds=2, flow_error=1e-7)
     hessian, best = least_squares(table)
     values, vectors = np.linalg.eigh(hessian)
     records = found.comparison.dataset
@@ -137,7 +137,7 @@ def test_an_objective_that_is_infinite_at_the_start_leaves_nothing_behind(
         ({"seeds": 0}, "seeds came as 0"),
         ({"eps": -1.0}, "eps came as -1"),
         ({"smallest_every": 0}, "at least 1"),
-        ({"flow_tolerance": 0.0}, "rtol came as 0"),
+        ({"flow_error": 0.0}, "error came as 0"),
         ({"flow_solver": "tsit6"}, "'tsit5'"),
         ({"precision": "float46"}, "'float64'"),
         ({"activation": "rellu"}, "'relu'"),

@@ -18,6 +18,7 @@ RUNGS = (
     ("core",),
     ("models",),
     ("problems",),
+    ("curvature", "kernels"),
     ("dynamics", "probes", "theory"),
     ("trajectory", "progress", "claims"),
     ("certify", "driver"),

@@ -10,7 +10,14 @@ from thalweg.compare import Comparison, compare, distance  # noqa: E402
 from thalweg.core.errors import InputError  # noqa: E402
 from thalweg.core.result import Reading, Result  # noqa: E402
 from thalweg.diagnose import Diagnosis, diagnose  # noqa: E402
-from thalweg.dynamics import gradient_descent, gradient_flow, optax_dynamics  # noqa: E402
+from thalweg.dynamics import (  # noqa: E402
+    Limit,
+    flow_limit,
+    gradient_descent,
+    gradient_flow,
+    optax_dynamics,
+    stabilised_descent,
+)
 from thalweg.probes import every, measure  # noqa: E402
 from thalweg.run import Interrupted, run  # noqa: E402
 from thalweg.trajectory import Trajectory, load  # noqa: E402
@@ -22,6 +29,7 @@ __all__ = [
     "Diagnosis",
     "InputError",
     "Interrupted",
+    "Limit",
     "Reading",
     "Result",
     "Trajectory",
@@ -30,6 +38,7 @@ __all__ = [
     "distance",
     "dynamics",
     "every",
+    "flow_limit",
     "gradient_descent",
     "gradient_flow",
     "load",
@@ -39,5 +48,6 @@ __all__ = [
     "probes",
     "problems",
     "run",
+    "stabilised_descent",
     "theory",
 ]

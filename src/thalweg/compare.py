@@ -143,6 +143,12 @@ def compare(descent: Trajectory, flow: Trajectory, eps: float = 0.05) -> Compari
         InputError: If the runs do not fit together, or `eps` is not positive.
     """
     require(np.isfinite(eps) and eps > 0, f"eps came as {eps}; give a positive number, as in 0.05")
+    untold = "path_error" in flow.dataset and bool(np.isinf(flow.dataset["path_error"]).all())
+    require(
+        not untold,
+        f"the second trajectory ({flow.name}) does not tell how far it is from gradient flow; "
+        "give a run of gradient_flow",
+    )
     step_size = _step_size(descent)
     table = distance(descent, flow)
     table = table.merge(_side_by_side(descent, flow, table, step_size), join="exact")
@@ -321,8 +327,9 @@ def _warnings(table: xr.Dataset, descent: Trajectory, flow: Trajectory) -> list[
     if gap > 0 and error > FAITHFUL * gap:
         told.append(
             f"the flow's own error ({error:.1g}) is {error / gap:.0%} of the distance; ask for a "
-            "smaller flow tolerance to trust the distance to more digits"
+            "smaller error of the flow to trust the distance to more digits"
         )
+    told += flow.doubts
     for trajectory in (descent, flow):
         for name in ("sharpness", "smallest_eigenvalue"):
             if f"{name}_result" in trajectory.dataset:

@@ -18,7 +18,7 @@ TONES = {
     "edge of stability": "warn",
     "divergent": "bad",
 }
-TABLE = "comparison"
+TABLE, SOLVER = "comparison", "solver"
 TIME = "training time (sum of step sizes)"
 
 
@@ -40,20 +40,16 @@ def diagnosis_page(
     )
     notes = [f"Note: {text}." for text in verdict.warnings]
     if not problem.smooth:
-        notes.append(
-            "Note: this net has kinks (ReLU, max-pooling), so its flow is only piecewise smooth: "
-            "no adaptive solver converges on it below about one per cent, and Hessians are those "
-            "of the linear piece."
-        )
+        notes.append("Note: Hessians are those of the linear piece between kinks.")
     return Page(
         title=f"Gradient descent against gradient flow: {data}",
         kind="comparison",
         question=question,
         verdict=verdict.sentence,
         verdict_tone=TONES[verdict.regime],
-        numbers=tuple(_numbers(verdict, table)),
+        numbers=tuple(_numbers(verdict, table, flow.dataset)),
         paragraphs=(*verdict.reasons, *notes),
-        figures=tuple(_figures(verdict, table)),
+        figures=(*_figures(verdict, table), _solver(flow.dataset)),
         provenance=_provenance(descent, flow, about),
         command=command,
         datasets=(TABLE,),
@@ -66,7 +62,7 @@ def diagnosis_page(
     )
 
 
-def _numbers(verdict: Comparison, table: xr.Dataset) -> list[Number]:
+def _numbers(verdict: Comparison, table: xr.Dataset, flow: xr.Dataset) -> list[Number]:
     gap = table["distance"]
     seeds = table.sizes["seed"]
     spread = f"worst of {seeds} seeds" if seeds > 1 else "one seed"
@@ -98,6 +94,10 @@ def _numbers(verdict: Comparison, table: xr.Dataset) -> list[Number]:
         least = min(verdict.certificates, key=lambda c: c.certificate.step_size).certificate
         note = f"for a distance of {least.eps:.3g}; from curvature on the path, no guarantee"
         shown.append(Number("step size the theorem indicates", least.step_size, note=note))
+    if bool(np.isfinite(flow["stiffness_budget"]).any()):
+        budget = float(flow["stiffness_budget"].max())
+        note = "integral of the sharpness over training time, within a few per cent"
+        shown.append(Number("stiffness budget of the flow", budget, note=note))
     for prefix, name in (("descent", "gradient descent"), ("flow", "gradient flow")):
         cost = int(np.max(table[f"{prefix}_evaluations"].isel(time=-1)))
         shown.append(Number(f"gradient evaluations, {name}", cost, note="measuring not counted"))
@@ -224,6 +224,32 @@ def _layers(table: xr.Dataset) -> Figure:
         f"Seed {seed}. Left: singular values of the first weight matrix along the flow. Right: "
         "Frobenius norm of W'ᵀW' - WWᵀ for each pair of adjacent layers W, W'; gradient flow "
         "conserves the matrix itself on deep linear nets, gradient descent only roughly.",
+        tuple(panels),
+    )
+
+
+def _solver(flow: xr.Dataset) -> Figure:
+    """What following the flow took."""
+    seed = int(flow["seed"][0])
+    here: dict[str, Any] = {"select": {"seed": seed}}
+    spent = Series(SOLVER, "solver_evaluations", each="spent_on", style="steps", **here)
+    panels = [Panel((spent,), "Gradients spent", TIME, "gradient evaluations")]
+    if bool(np.isfinite(flow["stiffness_budget"]).any()):
+        budget = Series(SOLVER, "stiffness_budget", label="Z", **here)
+        panels.append(Panel((budget,), "Stiffness budget", TIME, "integral of the sharpness"))
+    for name, title, label in (
+        ("step_length", "Length of the solver's last step", "training time"),
+        ("stages", "Stages of the solver's last step", "gradient evaluations"),
+    ):
+        last = Series(SOLVER, name, label=name.replace("_", " "), style="points", **here)
+        panels.append(Panel((last,), title, TIME, label, y_log=name == "step_length"))
+    return Figure(
+        "solver",
+        "What following the flow took",
+        f"Seed {seed}. Gradients by the method that spent them (the cheapest is chosen at each "
+        "step), for the bound of the curvature, and for the error estimate. The stiffness budget Z "
+        "predicts the cost: explicit solvers need about 2 Z gradients. Where curvature falls or "
+        "the path straightens, the steps grow.",
         tuple(panels),
     )
 

@@ -183,8 +183,7 @@ class Loop:
             "evaluations": states.evaluations,
             "result": states.result,
         }
-        if isinstance(self.dynamics, Continuous):
-            row["path_error"] = _path_errors(self.dynamics, states, self.lanes)
+        row |= _told(self.problem, self.dynamics, states, self.lanes)
         if "parameters" in self.blank:
             row["parameters"] = _flat(states.params)
         for probe, reading in zip(active, readings, strict=True):
@@ -290,8 +289,16 @@ def _measure(
 
 
 @eqx.filter_jit
-def _path_errors(dynamics: Continuous, states: State, lanes: str) -> Array:
-    return _over_seeds(dynamics.path_error, lanes, states)
+def _told(problem: Problem, dynamics: Dynamics, states: State, lanes: str) -> dict[str, Array]:
+    """What the dynamics tells of itself."""
+
+    def one(state: State) -> dict[str, Array]:
+        told = dynamics.statistics(problem, state)
+        if isinstance(dynamics, Continuous):
+            told["path_error"] = dynamics.path_error(problem, state)
+        return told
+
+    return _over_seeds(one, lanes, states)
 
 
 @jax.jit

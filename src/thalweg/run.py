@@ -123,11 +123,16 @@ def run(
                 "precision": str(jax.tree.leaves(states.params)[0].dtype),
             }
         )
-        coords = {
+        coords: dict[str, Any] = {
             "seed": np.asarray(labels),
             "time": ("time", marks.times, {"long_name": "training time", "units": "step size"}),
         }
-        attrs = {"dynamics": dynamics.name, "provenance": json.dumps(record_of, default=str)}
+        coords |= {s.dim: np.asarray(s.labels) for s in dynamics.recorded(problem) if s.labels}
+        attrs = {
+            "dynamics": dynamics.name,
+            "doubts": list(dynamics.doubts(problem)),
+            "provenance": json.dumps(record_of, default=str),
+        }
         at = Progress(states, memories, 0, ())
         blank = _blank(variables, len(labels))
         store, done = _open(out, fresh, variables, coords, attrs)
@@ -212,6 +217,12 @@ def _variables(
     if isinstance(dynamics, Continuous):
         meta = {"units": "parameter", "long_name": "estimated global error of the path"}
         variables.append(Variable("path_error", (), (), np.dtype(np.float64), meta))
+    one = tree.lane(states, 0)
+    told = jax.eval_shape(lambda state: dynamics.statistics(problem, state), one)
+    for s in dynamics.recorded(problem):
+        dims, shape = ((s.dim,) if s.dim else ()), told[s.name].shape
+        meta = {"units": s.unit, "long_name": s.about}
+        variables.append(Variable(s.name, dims, shape, np.dtype(told[s.name].dtype), meta))
     first = tree.lane(states.params, 0)
     if parameters:
         kind = np.dtype(jax.eval_shape(tree.flatten, first).dtype)

@@ -82,8 +82,8 @@ COMPARE = [
     ("good.npz --samples 31", "from 1 to 30"),
     ("good.npz --eps nan", "eps"),
     ("good.npz --eps 0", "eps"),
-    ("good.npz --flow-tolerance -1", "rtol"),
-    ("good.npz --flow-tolerance nan", "rtol"),
+    ("good.npz --flow-error -1", "error"),
+    ("good.npz --flow-error nan", "error"),
     ("good.npz --smallest-every 0", "at least 1"),
     ("good.npz --stepsize 1", "--step-size"),
     ("good.npz --step-size", "--step-size"),
@@ -140,7 +140,7 @@ def accepted_or_one_sentence(says: Says, *arguments: object) -> None:
 
 
 @pytest.mark.usefixtures("no_work", "desk")
-@pytest.mark.parametrize("option", ["step-size", "until", "eps", "flow-tolerance"])
+@pytest.mark.parametrize("option", ["step-size", "until", "eps", "flow-error"])
 @FAIR
 @given(value=st.floats())
 def test_any_number(thalweg_says: Says, option: str, value: float) -> None:

@@ -18,6 +18,8 @@ from thalweg import Interrupted, driver
 
 Says = Callable[..., Said]
 COMMAND = [sys.executable, "-c", "from thalweg.cli import main; main()"]
+# A shell's background job hands on that interrupts are to be ignored; this takes that back.
+HEEDFUL = f"import signal; signal.signal({signal.SIGINT:d}, signal.default_int_handler); "
 
 
 def test_ctrl_c_is_a_sentence_and_the_same_command_goes_on(
@@ -62,7 +64,10 @@ def test_sigint_to_a_process(desk: Path) -> None:
     """A run that would take minutes, stopped while it descends."""
     line = "compare digits --samples 200 --model mlp:30 --step-size 0.001 --until 100 --out mine"
     process = subprocess.Popen(
-        [*COMMAND, *line.split()], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*COMMAND[:2], HEEDFUL + COMMAND[2], *line.split()],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     mark = Path("mine/descent.resume/commit.json")
     for _ in range(600):

@@ -137,7 +137,7 @@ def paths(problems: Problem, flow: tw.dynamics.GradientFlow, times):
     def one(problem):
         def on(state, until):
             state = flow.advance(problem, state, until, jnp.asarray(100_000))
-            return state, (state.params, flow.path_error(state), state.time, state.result)
+            return state, (state.params, flow.path_error(problem, state), state.time, state.result)
 
         return jax.lax.scan(on, flow.init(problem, problem.init(KEY)), times)[1]
 

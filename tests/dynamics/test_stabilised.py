@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.flatten_util import ravel_pytree
 from scipy.integrate import solve_ivp
 from scipy.special import eval_legendre
 
@@ -238,7 +239,7 @@ def followed(problem, flow, times):
     for t in times:
         state = go_on(flow, problem, state, jnp.asarray(t), jnp.asarray(10**6))
         points.append(np.asarray(tw.core.tree.flatten(state.params)))
-        errors.append(float(flow.path_error(state)))
+        errors.append(float(flow.path_error(problem, state)))
     return np.stack(points), np.asarray(errors), state
 
 
@@ -327,12 +328,15 @@ def test_lanes_do_not_see_each_other():
 def test_statistics_know_the_sharpness_and_its_integral():
     h = spectra()["wide"]
     flow = tw.gradient_flow(error=1e-3)
-    _, _, state = followed(Quadratic(h, 0 * h, np.ones(60)), flow, [5.0])
-    found = flow.statistics(state)
-    assert float(found["sharpness"]) == pytest.approx(1e3, rel=0.1)
-    assert float(found["sharpness_bound"]) >= 1e3
+    problem = Quadratic(h, 0 * h, np.ones(60))
+    _, _, state = followed(problem, flow, [5.0])
+    found = flow.statistics(problem, state)
+    assert float(found["solver_sharpness"]) == pytest.approx(1e3, rel=0.1)
+    assert float(found["solver_sharpness"]) <= 1e3 * (1 + 1e-5)
     assert float(found["stiffness_budget"]) == pytest.approx(5e3, rel=0.1)
-    assert int(found["method_evaluations"].sum()) == int(state.evaluations)
+    assert int(found["solver_evaluations"].sum()) == int(state.evaluations)
+    assert 0 <= int(found["rejections"]) < int(state.step) / 4
+    assert {s.name for s in flow.recorded(problem)} == set(found)
 
 
 def test_auto_is_explicit_where_mild_and_stabilised_where_stiff():
@@ -341,8 +345,9 @@ def test_auto_is_explicit_where_mild_and_stabilised_where_stiff():
                                    (1e4, 1e-5, "Extrapolated")):  # fmt: skip
         h = np.geomspace(1e-2, largest, 40)
         flow = tw.gradient_flow(error=error)
-        _, _, state = followed(Quadratic(h, 0 * h, np.ones(40)), flow, [5.0])
-        spent = np.asarray(flow.statistics(state)["method_evaluations"])[:3]
+        problem = Quadratic(h, 0 * h, np.ones(40))
+        _, _, state = followed(problem, flow, [5.0])
+        spent = np.asarray(flow.statistics(problem, state)["solver_evaluations"])[:3]
         assert names[int(np.argmax(spent))] == winner
 
 
@@ -363,6 +368,60 @@ def test_kinks_are_told_of():
     (sentence,) = tw.gradient_flow(error=1e-3).doubts(kinked)
     assert "kinks" in sentence
     assert tw.gradient_flow(1e-8).doubts(kinked)
+    run = tw.run(kinked, tw.gradient_flow(error=1e-3), until=0.5, records=2)
+    assert run.doubts == (sentence,)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_over_kinks_the_error_asked_is_kept_and_told(seed):
+    """Against many short steps of Heun's method, whose own error is told by halving them."""
+    problem = tw.problems.digits(tw.models.mlp([12, 12], "relu"), "cross-entropy", samples=60)
+    params = problem.init(jax.random.fold_in(jax.random.key(seed), 0))
+    theta, unravel = ravel_pytree(params)
+
+    def force(v):
+        return -ravel_pytree(jax.grad(problem.objective)(unravel(v)))[0]
+
+    def step(h, v):
+        here = force(v)
+        return v + h / 2 * (here + force(v + h * here))
+
+    def heun(steps):
+        return jax.lax.fori_loop(0, steps, lambda _, v: step(10.0 / steps, v), theta)
+
+    fine, coarse = (np.asarray(jax.jit(heun)(n)) for n in (16_000, 8_000))
+    size = np.linalg.norm(fine)
+    doubt = np.linalg.norm(fine - coarse)
+    assert doubt < 2e-4 * size
+    for error in (1e-2, 1e-3):
+        flow = tw.gradient_flow(error=error)
+        run = tw.run(problem, flow, until=10.0, records=5, seeds=[seed])
+        gap = np.linalg.norm(run.parameters.values[0, -1] - fine)
+        assert gap <= error * size
+        assert gap <= 5 * float(run.dataset["path_error"][0, -1]) + doubt
+
+
+def test_rounding_in_float32_is_part_of_the_error():
+    """Paths in float32 and float64 from the same start differ by a few noise floors at most."""
+    h, start = np.geomspace(1e-2, 1e2, 40), np.ones(40)
+    times = np.asarray([1.0, 10.0])
+    for error in (1e-4, 1e-6):
+        ends, floors = [], []
+        for kind in (jnp.float32, jnp.float64):
+            problem = Quadratic(
+                *(jnp.asarray(jnp.asarray(a, jnp.float32), kind) for a in (h, 0 * h, start))
+            )
+            run = tw.run(problem, tw.gradient_flow(error=error), times=times)
+            ends.append(run.parameters.values[0])
+            floors.append(run.dataset["noise_floor"].values[0])
+            assert np.all(run.dataset["path_error"].values[0] >= floors[-1])
+        gap = np.linalg.norm(ends[0] - ends[1], axis=1)
+        size = np.linalg.norm(ends[1], axis=1)
+        assert np.all(gap <= 5 * floors[0] + 3 * error * size)
+        assert np.all(floors[0] < 2e-4 * size)
+    # Asked for less than rounding allows, it does not fight the noise for ever.
+    assert int(run.dataset["evaluations"][0, -1]) < 20_000
+    assert np.all(gap <= 5 * floors[0])
 
 
 def test_bad_input_is_told():

@@ -9,6 +9,8 @@ import pytest
 from scipy.special import log_softmax
 
 import thalweg as tw
+from thalweg.core import tree
+from thalweg.core.curvature import hessian_product
 from thalweg.models import Applied, linear, mlp
 from thalweg.problems import LOSSES, Data, Function, Loss, supervised
 
@@ -143,3 +145,49 @@ def test_a_problem_is_a_pytree_of_its_data():
     again = jax.tree.unflatten(jax.tree.structure(problem), leaves)
     params = problem.init(KEY)
     assert again.objective(params) == problem.objective(params)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("size", [1, 7, 20, 60, 100])
+def test_microbatches_change_no_result_beyond_rounding(size: int, reduction: str) -> None:
+    rng = np.random.default_rng(0)
+    data = Data.of(rng.normal(size=(60, 5)), rng.integers(0, 3, 60))
+    whole, parts = (
+        supervised(mlp([8], "tanh"), data, reduction=reduction, microbatch=m) for m in (None, size)
+    )
+    params = whole.init(jax.random.key(0))
+    direction = jax.random.normal(jax.random.key(1), (tree.size(params),))
+    np.testing.assert_allclose(parts.outputs(params), whole.outputs(params), rtol=1e-12)
+    for of in (
+        lambda p: p.objective(params),
+        lambda p: tree.flatten(jax.grad(p.objective)(params)),
+        lambda p: hessian_product(p.objective, params)(direction),
+    ):
+        np.testing.assert_allclose(of(parts), of(whole), rtol=1e-10, atol=1e-14)
+    with jax.numpy_dtype_promotion("strict"):
+        jax.eval_shape(jax.grad(parts.objective), params)
+
+
+def test_microbatches_bound_the_memory_of_gradients_and_products() -> None:
+    rng = np.random.default_rng(0)
+    data = Data.of(rng.normal(size=(2000, 20)), rng.integers(0, 3, 2000))
+
+    def bytes_of(size: int | None) -> list[int]:
+        problem = supervised(mlp([64, 64], "tanh"), data, microbatch=size)
+        params = problem.init(jax.random.key(0))
+        flat = tree.flatten(params)
+        compiled = (
+            jax.jit(jax.grad(problem.objective)).lower(params).compile(),
+            jax.jit(lambda p, v: hessian_product(problem.objective, p)(v))
+            .lower(params, flat)
+            .compile(),
+        )
+        return [c.memory_analysis().temp_size_in_bytes for c in compiled]
+
+    for whole, parts in zip(bytes_of(None), bytes_of(100), strict=True):
+        assert parts < whole / 5
+
+
+def test_a_senseless_microbatch_is_a_sentence() -> None:
+    with pytest.raises(tw.InputError, match="microbatch came as 0"):
+        supervised(mlp([3]), (np.zeros((4, 2)), np.zeros((4, 1))), microbatch=0)

@@ -6,13 +6,16 @@ from thalweg.dynamics.descent import (
     gradient_descent,
     optax_dynamics,
 )
-from thalweg.dynamics.dynamics import Continuous, Discrete, Dynamics, Info, State
-from thalweg.dynamics.flow import GradientFlow, gradient_flow
+from thalweg.dynamics.dynamics import Continuous, Discrete, Dynamics, Info, State, Statistic
+from thalweg.dynamics.flow import KINKED_ERROR, GradientFlow, gradient_flow
+from thalweg.dynamics.limit import Limit, flow_limit
 from thalweg.dynamics.solvers import FLOW_SOLVERS, FlowSolver
 from thalweg.dynamics.stabilised import RKC2, RKL2x
+from thalweg.dynamics.trainer import StabilisedDescent, stabilised_descent
 
 __all__ = [
     "FLOW_SOLVERS",
+    "KINKED_ERROR",
     "RKC2",
     "Continuous",
     "Discrete",
@@ -21,10 +24,15 @@ __all__ = [
     "GradientDescent",
     "GradientFlow",
     "Info",
+    "Limit",
     "OptaxDescent",
     "RKL2x",
+    "StabilisedDescent",
     "State",
+    "Statistic",
+    "flow_limit",
     "gradient_descent",
     "gradient_flow",
     "optax_dynamics",
+    "stabilised_descent",
 ]

@@ -61,6 +61,24 @@ def fresh(params: Params, memory: Any) -> State:
     )
 
 
+class Statistic(NamedTuple):
+    """What a process tells of itself, recorded beside what is measured.
+
+    Attributes:
+        name: Of the variable.
+        unit: Its unit.
+        about: What it is, for axes and tables.
+        dim: For vectors, the name of their dimension.
+        labels: For vectors, a name for each entry.
+    """
+
+    name: str
+    unit: str
+    about: str
+    dim: str = ""
+    labels: tuple[str, ...] = ()
+
+
 class Dynamics(eqx.Module):
     """A process that moves parameters; see `Discrete` and `Continuous`."""
 
@@ -72,6 +90,18 @@ class Dynamics(eqx.Module):
     @abc.abstractmethod
     def name(self) -> str:
         """A short name for tables and legends."""
+
+    def recorded(self, problem: Problem) -> tuple[Statistic, ...]:
+        """What `statistics` tells."""
+        return ()
+
+    def statistics(self, problem: Problem, state: State) -> dict[str, Array]:
+        """What the process came to know on the way, by the names in `recorded`."""
+        return {}
+
+    def doubts(self, problem: Problem) -> tuple[str, ...]:
+        """Sentences on why its own error estimates may be wrong on a problem."""
+        return ()
 
     def describe(self) -> dict[str, Any]:
         """What the record of a run says of the process: plain data."""
@@ -104,7 +134,7 @@ class Continuous(Dynamics):
         """Go on to a time exactly, or as far as `most_steps` solver steps lead."""
 
     @abc.abstractmethod
-    def path_error(self, state: State) -> Float[Array, ""]:
+    def path_error(self, problem: Problem, state: State) -> Float[Array, ""]:
         """Estimated distance of the parameters from the exact path (unit: parameter)."""
 
 

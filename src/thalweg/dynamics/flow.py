@@ -12,14 +12,17 @@ from jaxtyping import Array, Float
 
 from thalweg.core.errors import choose, require
 from thalweg.core.tree import Params
-from thalweg.dynamics.dynamics import Continuous, State, fresh
+from thalweg.dynamics.dynamics import Continuous, State, Statistic, fresh
 from thalweg.dynamics.integrator import follow
-from thalweg.dynamics.path import Tolerances, path_error, start
+from thalweg.dynamics.methods import Method
+from thalweg.dynamics.path import Tolerances, noise_floor, path_error, start
 from thalweg.dynamics.solvers import FLOW_SOLVERS
 from thalweg.dynamics.stabilised import SAFETY
 from thalweg.problems.problem import Problem
 
-KINKED_ERROR = 1e-2  # what adaptive solvers reach on nets with kinks
+KINKED_ERROR = 1e-2  # of a path over kinks; nothing smaller is promised
+KINKED_SOLVER = "bosh3"  # many short steps: methods that lengthen steps lose their way over kinks
+KINKED_SHARE = 0.01  # of the wanted error that a step over kinks may err: such errors add up
 
 
 def _optional(value: float | Array | None) -> Array | None:
@@ -57,17 +60,20 @@ class GradientFlow(Continuous):
 
     def init(self, problem: Problem, params: Params) -> State:
         force, theta, _ = _flat(problem, params)
-        path = start(force, theta, FLOW_SOLVERS[self.solver].methods, paired=True)
+        path = start(force, theta, self._methods(problem), paired=True)
         return fresh(params, path)._replace(evaluations=jnp.ones((), jnp.int64))
 
     def advance(
         self, problem: Problem, state: State, until: Float[Array, ""], most_steps: Array
     ) -> State:
         force, theta, unravel = _flat(problem, state.params)
-        solver = FLOW_SOLVERS[self.solver]
+        methods = self._methods(problem)
+        relative = self._tolerances(problem)
+        # Below a few units of rounding the error estimates of steps are noise.
+        relative = jnp.where(relative > 0, jnp.maximum(relative, _least(theta)), relative)
         absolute = self.atol * jnp.sqrt(jnp.asarray(theta.size, jnp.float64))
-        tolerances = Tolerances(solver.tolerances(self._error(), self.rtol), absolute)
-        path = follow(force, state.memory, solver.methods, tolerances, until, most_steps)
+        tolerances = Tolerances(relative, absolute)
+        path = follow(force, state.memory, methods, tolerances, until, most_steps)
         return State(
             params=unravel(path.theta),
             time=path.time,
@@ -77,52 +83,81 @@ class GradientFlow(Continuous):
             memory=path,
         )
 
-    def path_error(self, state: State) -> Float[Array, ""]:
+    def path_error(self, problem: Problem, state: State) -> Float[Array, ""]:
         """Estimated distance of the parameters from the exact path (unit: parameter).
 
-        d/(2^q - 1), d the distance to the companion at equal time, q the order of the method. It
-        is an estimate of the *global* error, good to a factor of a few where steps are short
-        against the turns of the path. For nets with kinks (ReLU, max-pooling) no adaptive method
-        converges beyond about one per cent, and neither does the estimate; see `doubts`.
+        d/(2^q - 1), d the distance to the companion at equal time, q the order of the method, 1 on
+        nets with kinks (ReLU, max-pooling). It is an estimate of the *global* error, good to a
+        factor of a few where steps are short against the turns of the path; with kinks it is
+        rougher, see `doubts`. What rounding adds, `noise_floor`, is included: it matters in
+        float32.
         """
-        return path_error(state.memory, FLOW_SOLVERS[self.solver].methods)
+        return path_error(state.memory, self._methods(problem), problem.smooth)
 
-    def statistics(self, state: State) -> dict[str, Array]:
-        """What the solver came to know on the way.
+    def recorded(self, problem: Problem) -> tuple[Statistic, ...]:
+        spent_on = tuple(m.name for m in self._methods(problem))
+        return (
+            Statistic("solver_sharpness", "loss/parameter^2", "sharpness that the solver found"),
+            Statistic("stiffness_budget", "1", "integral of the sharpness over training time"),
+            Statistic("step_length", "step size", "length of the last solver step"),
+            Statistic("stages", "1", "gradients of the last solver step"),
+            Statistic("rejections", "1", "solver steps refused"),
+            Statistic("noise_floor", "parameter", "path error by rounding alone"),
+            Statistic(
+                "solver_evaluations", "1", "gradient evaluations by what they were spent on",
+                "spent_on", (*spent_on, "curvature", "error estimate"),
+            ),
+        )  # fmt: skip
+
+    def statistics(self, problem: Problem, state: State) -> dict[str, Array]:
+        """What the solver came to know on the way, at no cost.
 
         Returns:
-            sharpness: Largest |eigenvalue| of the Hessian by power iteration, a few steps old at
-                most and from below (unit: loss/parameter^2); NaN if the solver does not need it.
-            sharpness_bound: What the solver held to be a bound of it: 1.1 times as much.
-            stiffness_budget: Integral of the sharpness over training time (unit: 1): explicit
-                solvers need about 2 gradients per unit.
-            rejections: Steps refused so far (unit: step).
-            method: Which method takes the next step: a place in the solver's `methods`.
-            method_evaluations: Gradients spent by each method, then on the sharpness, then on the
-                companion.
+            solver_sharpness: Largest |eigenvalue| of the Hessian by power iteration, a few steps
+                old at most and from below: the solver takes 1.1 times as much for a bound (unit:
+                loss/parameter^2); NaN if the solver does not need it.
+            stiffness_budget: Z, the integral of the sharpness over training time (unit: 1):
+                explicit solvers need about 2 Z gradients, stabilised ones a multiple of the root
+                of Z times the number of steps.
+            step_length: Of the last accepted step (unit: step size).
+            stages: Gradients of the last attempted step.
+            rejections: Steps refused so far.
+            noise_floor: See `thalweg.dynamics.path.noise_floor`.
+            solver_evaluations: Gradients spent by each method, on the curvature, and on the error
+                estimate; their sum is `evaluations`.
         """
         path = state.memory
-        known = any(method.bounded for method in FLOW_SOLVERS[self.solver].methods)
-        unknown = 0.0 if known else jnp.nan
+        unknown = 0.0 if any(m.bounded for m in self._methods(problem)) else jnp.nan
         return {
-            "sharpness": path.sharpness + unknown,
-            "sharpness_bound": SAFETY * path.sharpness + unknown,
+            "solver_sharpness": path.sharpness + unknown,
             "stiffness_budget": path.budget + unknown,
-            "rejections": path.attempts - path.steps,
-            "method": path.method,
-            "method_evaluations": path.evaluations,
+            "step_length": path.length_before,
+            "stages": path.stages,
+            "rejections": path.attempts - path.steps // 2,
+            "noise_floor": noise_floor(path),
+            "solver_evaluations": path.evaluations,
         }
 
     def doubts(self, problem: Problem) -> tuple[str, ...]:
-        """Sentences on why the estimate of the error may be wrong; none for smooth problems."""
+        """Why the estimate of the path's error may be wrong; nothing for smooth problems."""
         error = self._error()
         if problem.smooth or float(error) >= KINKED_ERROR:
             return ()
         return (
-            f"the net has kinks, where adaptive solvers reach a path error of about "
-            f"{KINKED_ERROR:g}, not the {float(error):.2g} asked for; its estimate is not to be "
-            f"trusted: ask for error={KINKED_ERROR:g}, or take a smooth activation as tanh or gelu",
+            f"the net has kinks (ReLU, max-pooling); which are crossed, and when, decides its path, "
+            f"and below an error of about {KINKED_ERROR:g} no solver promises anything: the "
+            f"{float(error):.2g} asked for is an aim, its estimate a rough one; take a smooth "
+            "activation, as tanh or gelu, where more is needed",
         )
+
+    def _methods(self, problem: Problem) -> tuple[Method, ...]:
+        auto = self.solver == "auto" and not problem.smooth
+        return FLOW_SOLVERS[KINKED_SOLVER if auto else self.solver].methods
+
+    def _tolerances(self, problem: Problem) -> Float[Array, " m"]:
+        if self.error is None or problem.smooth:
+            return FLOW_SOLVERS[self.solver].tolerances(self._error(), self.rtol)
+        return jnp.full(len(self._methods(problem)), KINKED_SHARE) * self.error
 
     def _error(self) -> Array:
         """The relative error of the path that is aimed at."""
@@ -130,6 +165,11 @@ class GradientFlow(Continuous):
             return self.error
         assert self.rtol is not None
         return 0.8 * self.rtol ** (2 / 3)
+
+
+def _least(theta: Array) -> float:
+    """The smallest tolerance of a step that makes sense in the type of the parameters."""
+    return 4 * float(jnp.finfo(theta.dtype).eps)
 
 
 def _flat(

@@ -218,6 +218,7 @@ def _settle(
         steps=path.steps + jnp.where(keep, span, 0),
         attempts=path.attempts + 1,
         budget=path.budget + jnp.where(keep, path.sharpness * span * h, 0),
+        stages=_of(methods, path.method, lambda m: m.gradients(h, work.bound)),
         error_before=jnp.where(keep, ratio, path.error_before),
         length_before=jnp.where(keep, h, path.length_before),
         rejected=~keep,

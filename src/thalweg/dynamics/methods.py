@@ -106,6 +106,7 @@ class Method(abc.ABC):
     """A way to take a step; the gradient at the start is known, that at the end is wanted.
 
     Attributes:
+        name: What records call it.
         rows: Vectors it keeps during a step.
         order: The error of the path is of order h^order.
         exponent: The error estimate of a step is of order h^exponent.
@@ -113,6 +114,7 @@ class Method(abc.ABC):
         offered: Between which wanted errors of the path the automatic choice may take it.
     """
 
+    name: str
     rows: int
     order: int
     exponent: int
@@ -132,8 +134,13 @@ class Method(abc.ABC):
         """Norm of the error estimate, `value` being -grad f at the end of the step."""
 
     @abc.abstractmethod
+    def gradients(self, length: Scalar, bound: Scalar) -> Count:
+        """Gradients of a step."""
+
     def price(self, length: Scalar, bound: Scalar) -> Scalar:
         """Gradients per unit of time if accuracy allows steps of a length."""
+        length = jnp.minimum(length, self.longest(bound))
+        return self.gradients(length, bound).astype(jnp.float64) / length
 
     @abc.abstractmethod
     def expected(self, trapezoid: Scalar) -> Scalar:
@@ -173,12 +180,14 @@ class Explicit(Method):
     """An embedded Runge-Kutta pair whose last stage is the first of the next step.
 
     Attributes:
+        name: Of the pair.
         matrix: Runge-Kutta matrix, row i gives stage i, the last row the result; (s, s).
         weights: Error weights (s,).
         order: Order of the pair; its estimate, of the companion, is of the same order.
         rows: Stages but the last.
     """
 
+    name: str
     matrix: tuple[tuple[float, ...], ...]
     weights: tuple[float, ...]
     order: int
@@ -215,8 +224,8 @@ class Explicit(Method):
         total = weights[:-1] @ work.rows[: self.rows] + weights[-1] * value
         return work.length * vector_norm(total)
 
-    def price(self, length: Scalar, bound: Scalar) -> Scalar:
-        return self.rows / jnp.minimum(length, self.longest(bound))
+    def gradients(self, length: Scalar, bound: Scalar) -> Count:
+        return jnp.full((), self.rows, jnp.int64)
 
     def expected(self, trapezoid: Scalar) -> Scalar:
         return jnp.zeros(())
@@ -233,6 +242,7 @@ class Explicit(Method):
 class Chebyshev(Method):
     """RKC2: s gradients for a step of h rho < 0.65 (s^2 - 1)."""
 
+    name = "rkc2"
     rows, order, exponent, bounded = 1, 2, 3, True
     offered = (CROSSOVER, jnp.inf)
 
@@ -259,8 +269,8 @@ class Chebyshev(Method):
             trapezoid_error(work.length, work.base, work.point, work.base_force, value)
         )
 
-    def price(self, length: Scalar, bound: Scalar) -> Scalar:
-        return RKC2_SCHEME.stages(length * bound).astype(jnp.float64) / length
+    def gradients(self, length: Scalar, bound: Scalar) -> Count:
+        return RKC2_SCHEME.stages(length * bound)
 
     def expected(self, trapezoid: Scalar) -> Scalar:
         return trapezoid
@@ -277,6 +287,7 @@ class Extrapolated(Method):
     first half step the point is its end, as stage 0 of part 2.
     """
 
+    name = "rkl2x"
     rows, order, exponent, bounded = 4, 3, 3, True
     offered = (0.0, CROSSOVER)
 
@@ -329,10 +340,9 @@ class Extrapolated(Method):
     def error(self, work: Work, value: Vector) -> Scalar:
         return work.error
 
-    def price(self, length: Scalar, bound: Scalar) -> Scalar:
+    def gradients(self, length: Scalar, bound: Scalar) -> Count:
         whole = RKL2_SCHEME.stages(length * bound)
-        gradients = whole + 2 * RKL2_SCHEME.stages(length / 2 * bound) - 1
-        return gradients.astype(jnp.float64) / length
+        return whole + 2 * RKL2_SCHEME.stages(length / 2 * bound) - 1
 
     def expected(self, trapezoid: Scalar) -> Scalar:
         return RKL2X_ERROR * trapezoid
@@ -366,4 +376,5 @@ def explicit(solver: diffrax.AbstractERK) -> Explicit:
         matrix[i + 1, : i + 1] = row
     weights = tuple(float(w) for w in table.b_error)
     order: int = solver.order(None)  # type: ignore[assignment]
-    return Explicit(tuple(map(tuple, matrix.tolist())), weights, order, stages - 1)
+    name = type(solver).__name__.lower()
+    return Explicit(name, tuple(map(tuple, matrix.tolist())), weights, order, stages - 1)

@@ -41,6 +41,7 @@ class Path(NamedTuple):
         attempts: Accepted and rejected steps.
         evaluations: Gradients by method, then for the curvature, then for the companion, (m + 2,).
         budget: Integral of the sharpness over time (unit: 1).
+        stages: Gradients that the last attempted step takes, without the companion's.
         error_before: Error ratio of the last accepted step; 0 where it does not count.
         length_before: Length of the last accepted step.
         rejected: Whether the last attempt was rejected.
@@ -63,6 +64,7 @@ class Path(NamedTuple):
     attempts: Count
     evaluations: Int[Array, " m+2"]
     budget: Scalar
+    stages: Count
     error_before: Scalar
     length_before: Scalar
     rejected: Bool[Array, ""]
@@ -103,6 +105,7 @@ def start(force: Force, theta: Vector, methods: tuple[Method, ...], paired: bool
         attempts=none,
         evaluations=jnp.zeros(len(methods) + 2, jnp.int64).at[0].set(1),
         budget=zero,
+        stages=none,
         error_before=zero,
         length_before=zero,
         rejected=jnp.zeros((), bool),
@@ -115,7 +118,21 @@ def distance_by_error(order: Array) -> Array:
     return 2.0**order - 1
 
 
-def path_error(path: Path, methods: tuple[Method, ...]) -> Scalar:
-    """Estimated error of a path with a companion (unit: parameter)."""
-    order = jnp.asarray([float(m.order) for m in methods])[path.method]
-    return vector_norm(path.theta - path.companion) / distance_by_error(order)
+def path_error(path: Path, methods: tuple[Method, ...], smooth: bool = True) -> Scalar:
+    """Estimated error of a path with a companion, rounding included (unit: parameter).
+
+    Over kinks no method is of an order above 1.
+    """
+    order = jnp.asarray([float(m.order if smooth else 1) for m in methods])[path.method]
+    gap = vector_norm(path.theta - path.companion) / distance_by_error(order)
+    return gap + noise_floor(path)
+
+
+def noise_floor(path: Path) -> Scalar:
+    """What rounding alone makes of the path's error, eps ||theta|| sqrt(gradients) (unit: parameter).
+
+    A random walk of one rounding error per gradient. Measured on six problems, as the distance of
+    paths in float32 from those in float64: 0.1 to 2 times as much.
+    """
+    gradients = jnp.sum(path.evaluations[:-2]).astype(jnp.float64)
+    return jnp.finfo(path.theta.dtype).eps * vector_norm(path.theta) * jnp.sqrt(gradients)

@@ -108,12 +108,13 @@ def _rkl2_weights(carry: Array, j: Int[Array, ""]) -> tuple[Weights, Array]:
 
 
 def extrapolation_weight(whole: Int[Array, ""], half: Int[Array, ""]) -> Scalar:
-    """w in y_2 + w (y_2 - y_1), y_1 from RKL2 by one step of s stages, y_2 by two of s' stages.
+    """The weight w of y_2 + w (y_2 - y_1), to be of order 3.
 
-    The defect of RKL2 in the third order is c = 1/18 + 4/(9 (s^2 + s - 2)) of h^3 f'f'f, and twice
-    that (from five stages on; 0.6 per mille less at nine) of h^3 f''ff, so that w = c'/(4 c - c')
-    removes both. The weight 1/3 of Richardson stands for equal numbers of stages; with it,
-    methods of few stages stay of order 2, and errors change their sign along a path.
+    y_1 comes from RKL2 by one step of s stages, y_2 by two half steps of s' stages. The defect of
+    RKL2 in the third order is c = 1/18 + 4/(9 (s^2 + s - 2)) of h^3 f'f'f, and twice that of
+    h^3 f''ff (1.2 % less at five stages, 0.1 % less from nine on), so that w = c'/(4 c - c')
+    removes both. The weight 1/3 of Richardson stands for equal numbers of stages; with it, steps
+    of few stages stay of order 2, and errors change their sign along a path.
     """
 
     def defect(stages: Int[Array, ""]) -> Scalar:

@@ -59,6 +59,9 @@ class Supervised(Problem):
         reduction: "mean" or "sum" over examples.
         classification: Whether targets are one-hot labels.
         source: What the data are and what was done to them: plain data.
+        microbatch: How many examples are worked on at a time, or None for all at once. The
+            objective is the same up to rounding; memory is that of so many examples, and a
+            gradient costs a third more, as the forward pass is done twice.
     """
 
     model: Model
@@ -68,6 +71,7 @@ class Supervised(Problem):
     reduction: str = eqx.field(static=True, default="mean")
     classification: bool = eqx.field(static=True, default=False)
     source: tuple[tuple[str, Any], ...] = eqx.field(static=True, default=())
+    microbatch: int | None = eqx.field(static=True, default=None)
 
     def init(self, key: Array) -> Params:
         shape, outputs = self.inputs.shape[1:], self.targets.shape[1]
@@ -75,11 +79,46 @@ class Supervised(Problem):
 
     def outputs(self, params: Params, x: Float[Array, "n ..."] | None = None) -> Array:
         """The model's outputs (n, k), on the training inputs unless others are given."""
-        return self.model.apply(params, self.inputs if x is None else x)
+        x = self.inputs if x is None else x
+        if self.microbatch is None or self.microbatch >= len(x):
+            return self.model.apply(params, x)
+
+        def one(example: Array) -> Array:
+            return self.model.apply(params, example[None])[0]
+
+        return jax.lax.map(one, x, batch_size=self.microbatch)
 
     def objective(self, params: Params) -> Float[Array, ""]:
-        each = jax.vmap(self.loss.one)(self.outputs(params), self.targets)
-        return jnp.mean(each) if self.reduction == "mean" else jnp.sum(each)
+        n = len(self.inputs)
+        if self.microbatch is None or self.microbatch >= n:
+            total = jnp.sum(self._losses(params, self.inputs, self.targets))
+        else:
+            total = self._in_blocks(params, self.microbatch)
+        return total / n if self.reduction == "mean" else total
+
+    def _losses(self, params: Params, x: Array, y: Array) -> Float[Array, " n"]:
+        return jax.vmap(self.loss.one)(self.model.apply(params, x), y)
+
+    def _in_blocks(self, params: Params, size: int) -> Float[Array, ""]:
+        """The summed loss, `size` examples at a time."""
+        last = len(self.inputs) - size
+
+        @jax.checkpoint
+        def block(params: Params, first: Array) -> Array:
+            # The last block begins early enough to be full; what it repeats does not count.
+            begin = jnp.minimum(first, last)
+            x, y = (
+                jax.lax.dynamic_slice_in_dim(a, begin, size) for a in (self.inputs, self.targets)
+            )
+            new = begin + jnp.arange(size) >= first
+            return jnp.sum(jnp.where(new, self._losses(params, x, y), 0))
+
+        def on(total: Array, first: Array) -> tuple[Array, None]:
+            return total + block(params, first), None
+
+        kind = jax.eval_shape(block, params, jnp.asarray(0)).dtype
+        starts = jnp.arange(0, len(self.inputs), size)
+        return jax.lax.scan(on, jnp.zeros((), kind), starts)[0]
 
     @property
     def smooth(self) -> bool:
@@ -92,6 +131,7 @@ class Supervised(Problem):
             "loss": self.loss.name,
             "functions": identity((self.model, self.loss)),
             "reduction": self.reduction,
+            **({} if self.microbatch is None else {"microbatch": self.microbatch}),
             "examples": int(self.inputs.shape[0]),
             "inputs": list(self.inputs.shape[1:]),
             "outputs": int(self.targets.shape[1]),
@@ -148,6 +188,7 @@ def supervised(
     *,
     reduction: str = "mean",
     precision: str = "float64",
+    microbatch: int | None = None,
 ) -> Supervised:
     """A problem from a model and examples.
 
@@ -158,6 +199,8 @@ def supervised(
         loss: Name or `Loss`; by default cross-entropy for labels, squared error for numbers.
         reduction: "mean" or "sum" over examples.
         precision: "float64" or "float32".
+        microbatch: How many examples to work on at a time, where memory is short: see
+            `Supervised`.
 
     Raises:
         InputError: If shapes, types, names or the pair (loss, task) do not fit.
@@ -167,6 +210,10 @@ def supervised(
         data = Data.of(np.asarray(inputs), np.asarray(targets))
     require(reduction in REDUCTIONS, unknown(reduction, REDUCTIONS, "reduction"))
     kind = choose(precision, PRECISIONS, "precision")
+    require(
+        microbatch is None or microbatch >= 1,
+        f"microbatch came as {microbatch}; give at least 1, or leave it out for all at once",
+    )
     labels = data.task == "classification"
     if loss is None:
         loss = "cross-entropy" if labels else "squared-error"
@@ -186,6 +233,7 @@ def supervised(
         reduction,
         labels,
         tuple(sorted((k, _frozen(v)) for k, v in data.description.items())),
+        microbatch,
     )
     _check_outputs(problem)
     return problem

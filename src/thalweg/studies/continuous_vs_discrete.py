@@ -36,7 +36,7 @@ from thalweg.studies.study import Lab, Study, variable
 from thalweg.theory import homogeneous
 from thalweg.trajectory import Trajectory
 
-FLOW_TOLERANCE = 1e-8
+FLOW_ERROR, KINKED_ERROR = 1e-6, 1e-3  # of the path, relative to the parameters
 CHECKPOINTS = (0, 1, 5, 20)  # of 20 records: the start, 5 %, 25 % and the end of training
 CURVATURE_SEEDS = 5
 RANDOM_RADII = (1.0, 2.0)  # of the random points, in units of the final point's norm
@@ -125,12 +125,12 @@ def _refined(lab: Lab, name: str, training: Training) -> xr.Dataset:
         "distance": gaps["distance"].sel(refinement=list(training.factors)),
         "displacement": gaps["displacement"].isel(refinement=0, drop=True),
     }
-    if problem.smooth:
-        flow = lab.run(f"{name}-flow", problem, gradient_flow(FLOW_TOLERANCE), **options)
-        apart = _beside(runs, flow, weights)
-        found["flow_loss"] = flow.dataset["loss"].assign_coords(time=gaps["time"])
-        found["flow_distance"] = apart["distance"].assign_attrs(long_name="distance from the flow")
-        found["flow_distance_error"] = apart["distance_error"]
+    follow = gradient_flow(error=FLOW_ERROR if problem.smooth else KINKED_ERROR)
+    flow = lab.run(f"{name}-flow", problem, follow, **options)
+    apart = _beside(runs, flow, weights)
+    found["flow_loss"] = flow.dataset["loss"].assign_coords(time=gaps["time"])
+    found["flow_distance"] = apart["distance"].assign_attrs(long_name="distance from the flow")
+    found["flow_distance_error"] = apart["distance_error"]
     source = dict(problem.source)
     return xr.Dataset(found, attrs={"step_size": training.step_size, "data": source["source"]})
 

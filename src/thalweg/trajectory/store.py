@@ -140,9 +140,10 @@ class ZarrStore(Store):
             group.attrs.update({key: _jsonable(value) for key, value in attrs.items()})
             for name, coord in coords.items():
                 dims, values, meta = _coordinate(name, coord)
-                array = group.create_array(
-                    name, data=np.asarray(values), dimension_names=dims, fill_value=None
-                )
+                values = np.asarray(values)
+                if values.dtype.kind == "U":  # Zarr has no settled format for a fixed length
+                    values = values.astype(np.dtypes.StringDType())
+                array = group.create_array(name, data=values, dimension_names=dims, fill_value=None)
                 array.attrs.update(meta)
             for v in variables:
                 wide = int(np.prod(v.shape, dtype=np.int64)) > 1024

@@ -23,8 +23,9 @@ class Trajectory:
     Attributes:
         dataset: Dims (seed, time, ...). Beside each measured variable `v` stand `v_error` (same
             unit) and `v_result` (a `Result` code). `step`, `evaluations` and `result` tell of
-            the process, `path_error` (unit: parameter) of a followed flow, `parameters` are the
-            flat parameters if they were recorded. Times at which nothing was reached are absent.
+            the process, `path_error` (unit: parameter) and the solver's statistics of a followed
+            flow, `parameters` are the flat parameters if they were recorded. Times at which
+            nothing was reached are absent.
     """
 
     dataset: xr.Dataset
@@ -33,6 +34,11 @@ class Trajectory:
     def name(self) -> str:
         """The name of the dynamics."""
         return str(self.dataset.attrs.get("dynamics", "run"))
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """Why the error of the path may be wrong, as far as is known without an exact path."""
+        return tuple(self.dataset.attrs.get("doubts", ()))
 
     @property
     def provenance(self) -> dict[str, Any]:
