@@ -26,7 +26,7 @@ from thalweg.dynamics.integrator import follow
 from thalweg.dynamics.path import Tolerances, path_error, start
 
 ERRORS = (1e-2, 1e-3, 1e-4, 1e-6)
-ASKED = (3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 1e-6, 1e-7)
+ASKED = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 1e-6, 1e-7)
 SOLVERS = ("auto", "rkc2", "rkl2x", "tsit5", "dopri8")
 MANY = ("auto", "rkc2", "rkl2x")  # those for flows too stiff for explicit methods
 COLUMNS = ("auto", "+ estimate", "rkc2", "rkl2x", "tsit5", "dopri8", "rk4", "descent")

