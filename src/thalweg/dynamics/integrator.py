@@ -25,7 +25,7 @@ from thalweg.dynamics.stabilised import (
 )
 
 SETTLED, MOVING = 0.02, 0.1  # relative changes of the curvature: trust it longer, or not at all
-LONGEST_TRUST = 8  # attempts that one estimate of the curvature may serve
+LONGEST_TRUST = 16  # gradients that one estimate of the curvature may serve
 CAUTION = 0.8  # of the step that the error estimate allows
 STEADY = (0.7, 0.3)  # of a proportional-integral controller: weight of this error and the last
 SHRINK, GROW = 0.1, 5.0  # bounds of the change of a step
@@ -202,7 +202,9 @@ def _settle(
     # Lost in rounding: the path cannot go on from here.
     stuck = (path.time + proposal == path.time) & (proposal < rest)
 
-    age = path.age + 1
+    stages = _of(methods, path.method, lambda m: m.gradients(h, work.bound))
+    # A long step under an old bound is refused at a high price; a new bound costs one gradient.
+    age = path.age + span * stages
     due = (age >= path.trust) | ~keep
     after = path._replace(
         theta=jnp.where(keep, work.end, path.theta),
@@ -218,7 +220,7 @@ def _settle(
         steps=path.steps + jnp.where(keep, span, 0),
         attempts=path.attempts + 1,
         budget=path.budget + jnp.where(keep, path.sharpness * span * h, 0),
-        stages=_of(methods, path.method, lambda m: m.gradients(h, work.bound)),
+        stages=stages,
         error_before=jnp.where(keep, ratio, path.error_before),
         length_before=jnp.where(keep, h, path.length_before),
         rejected=~keep,

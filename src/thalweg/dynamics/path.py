@@ -32,8 +32,8 @@ class Path(NamedTuple):
         direction: Unit vector of the power iteration (p,).
         sharpness: Its estimate of the largest |eigenvalue| (unit: loss/parameter^2); 0 before any.
         iterations: Power iterations still due before the next step.
-        trust: Attempts that an estimate serves at present.
-        age: Attempts since the last estimate.
+        trust: Gradients that an estimate serves at present.
+        age: Gradients since the last estimate.
         time: Training time.
         proposal: Length of the next step before clipping.
         method: Index of the method of the next step.

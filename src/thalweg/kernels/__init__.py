@@ -1,0 +1,58 @@
+"""Tangent kernels of nets, at finite and at infinite width, and training as they predict it."""
+
+from thalweg.kernels.cost import KernelCost, kernel_cost
+from thalweg.kernels.gaussian import Covariance, Expected, expectations, gaussian_mean
+from thalweg.kernels.infinite_width import (
+    InfiniteWidthKernels,
+    arc_cosine_kernel,
+    infinite_width_kernels,
+)
+from thalweg.kernels.linearised import (
+    LinearisedPath,
+    linearised_flow,
+    linearised_outputs,
+    linearised_parameters,
+)
+from thalweg.kernels.measures import (
+    alignment,
+    effective_rank,
+    kernel_drift,
+    smallest_eigenvalue,
+    target_alignment,
+)
+from thalweg.kernels.population_gram import (
+    PopulationGram,
+    normalisation,
+    population_gram,
+    two_layer_relu_gram,
+)
+from thalweg.kernels.stored import tangent_kernel_to_zarr
+from thalweg.kernels.tangent import as_matrix, tangent_kernel
+
+__all__ = [
+    "Covariance",
+    "Expected",
+    "InfiniteWidthKernels",
+    "KernelCost",
+    "LinearisedPath",
+    "PopulationGram",
+    "alignment",
+    "arc_cosine_kernel",
+    "as_matrix",
+    "effective_rank",
+    "expectations",
+    "gaussian_mean",
+    "infinite_width_kernels",
+    "kernel_cost",
+    "kernel_drift",
+    "linearised_flow",
+    "linearised_outputs",
+    "linearised_parameters",
+    "normalisation",
+    "population_gram",
+    "smallest_eigenvalue",
+    "tangent_kernel",
+    "tangent_kernel_to_zarr",
+    "target_alignment",
+    "two_layer_relu_gram",
+]

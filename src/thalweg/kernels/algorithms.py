@@ -1,0 +1,151 @@
+"""Three ways to a block of a tangent kernel: Jacobians, products, the layers of dense nets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from thalweg.core.tree import Params
+from thalweg.models import MLP, Model, activation
+
+# From factors A (i, a, p) and B (j, b, p) to the kernel, for every choice of outputs.
+CONTRACTIONS = {
+    "full": "iap,jbp->ijab",
+    "diagonal": "iap,jap->ija",
+    "trace": "iap,jap->ij",
+}
+
+
+class Plan(NamedTuple):
+    """What a block is made of.
+
+    Attributes:
+        method: A name in `METHODS`.
+        outputs: A name in `CONTRACTIONS`.
+        groups: Positions of leaves in `jax.tree.leaves(params)`; one kernel for each group.
+    """
+
+    method: str
+    outputs: str
+    groups: tuple[tuple[int, ...], ...]
+
+
+@eqx.filter_jit
+def kernel_block(
+    model: Model, params: Params, x1: Array, x2: Array | None, plan: Plan
+) -> tuple[Array, ...]:
+    """The kernel of x1 against x2, None for x1 itself: one array for each group of leaves."""
+    with jax.default_matmul_precision("highest"):
+        return METHODS[plan.method](model, params, x1, x2, plan)
+
+
+def _outputs_of(model: Model, params: Params) -> Callable[[list[Array], Array], Array]:
+    """The outputs (k,) of one example as a function of the list of leaves."""
+    shape = jax.tree.structure(params)
+
+    def outputs(leaves: list[Array], x: Array) -> Array:
+        return model.apply(jax.tree.unflatten(shape, leaves), x[None])[0]
+
+    return outputs
+
+
+def by_jacobians(
+    model: Model, params: Params, x1: Array, x2: Array | None, plan: Plan
+) -> tuple[Array, ...]:
+    """Both Jacobians, then their contraction over parameters."""
+    outputs, leaves = _outputs_of(model, params), jax.tree.leaves(params)
+    chosen = sorted(position for group in plan.groups for position in group)
+
+    def jacobian(x: Array) -> dict[int, Array]:
+        def of_chosen(some: list[Array]) -> Array:
+            return outputs(_with(leaves, chosen, some), x)
+
+        rows = jax.jacrev(of_chosen)([leaves[i] for i in chosen])
+        return {i: row.reshape(row.shape[0], -1) for i, row in zip(chosen, rows, strict=True)}
+
+    rule = CONTRACTIONS[plan.outputs]
+    left = jax.vmap(jacobian)(x1)
+    right = left if x2 is None else jax.vmap(jacobian)(x2)
+    return tuple(sum(jnp.einsum(rule, left[i], right[i]) for i in g) for g in plan.groups)  # type: ignore[misc]
+
+
+def by_products(
+    model: Model, params: Params, x1: Array, x2: Array | None, plan: Plan
+) -> tuple[Array, ...]:
+    """A gradient of every output of every x2, pushed forward through all of x1."""
+    outputs, leaves = _outputs_of(model, params), jax.tree.leaves(params)
+
+    def group(positions: tuple[int, ...]) -> Array:
+        def restricted(some: list[Array], x: Array) -> Array:
+            return outputs(_with(leaves, positions, some), x)
+
+        some = [leaves[i] for i in positions]
+        push = jax.linearize(lambda p: jax.vmap(restricted, (None, 0))(p, x1), some)[1]
+
+        def column(x: Array) -> Array:
+            value, pull = jax.vjp(lambda p: restricted(p, x), some)
+            basis = jnp.eye(value.size, dtype=value.dtype)
+            pushed = jax.vmap(lambda e: push(*pull(e)))(basis)  # (b, i, a)
+            return jnp.einsum(_PICKED[plan.outputs], pushed)
+
+        return jnp.moveaxis(jax.lax.map(column, x1 if x2 is None else x2), 0, 1)
+
+    return tuple(group(positions) for positions in plan.groups)
+
+
+_PICKED = {"full": "bia->iab", "diagonal": "aia->ia", "trace": "aia->i"}
+
+
+def by_layers(
+    model: Model, params: Params, x1: Array, x2: Array | None, plan: Plan
+) -> tuple[Array, ...]:
+    """Gram matrices of activations times those of the signals sent back, layer by layer."""
+    assert isinstance(model, MLP)
+    left = _signals(model, params, x1)
+    right = left if x2 is None else _signals(model, params, x2)
+    rule, kernels, position = CONTRACTIONS[plan.outputs], {}, 0
+    for layer, (h1, d1), (h2, d2) in zip(params, left, right, strict=True):
+        sent = jnp.einsum(rule, d1, d2)
+        arrived = jnp.expand_dims(h1 @ h2.T, tuple(range(2, sent.ndim)))
+        for name in sorted(layer):  # the order of jax.tree.leaves
+            kernels[position] = sent * arrived if name == "weight" else sent
+            position += 1
+    return tuple(sum(kernels[i] for i in group) for group in plan.groups)  # type: ignore[misc]
+
+
+def _signals(
+    model: MLP, params: Params, x: Array
+) -> list[tuple[Float[Array, "n in"], Float[Array, "n k out"]]]:
+    """For every layer its inputs, and the derivatives of the outputs by its pre-activations."""
+    act = activation(model.activation).function
+    h, arrived, slopes = x.reshape(x.shape[0], -1), [], []
+    for layer in params:
+        arrived.append(h)
+        z = h @ layer["weight"].T + layer.get("bias", jnp.zeros((), h.dtype))
+        h, slope = jax.jvp(act, (z,), (jnp.ones_like(z),))
+        slopes.append(slope)
+    n, k = h.shape
+    sent = jnp.broadcast_to(jnp.eye(k, dtype=h.dtype), (n, k, k))
+    signals = [(arrived[-1], sent)]
+    for j in range(len(params) - 2, -1, -1):
+        sent = (sent @ params[j + 1]["weight"]) * slopes[j][:, None, :]
+        signals.append((arrived[j], sent))
+    return signals[::-1]
+
+
+def _with(leaves: list[Array], positions: tuple[int, ...] | list[int], some: list[Array]) -> list:
+    """The list of leaves with those at the given positions replaced."""
+    replaced = dict(zip(positions, some, strict=True))
+    return [replaced.get(i, leaf) for i, leaf in enumerate(leaves)]
+
+
+METHODS: dict[str, Callable[..., tuple[Array, ...]]] = {
+    "jacobian": by_jacobians,
+    "products": by_products,
+    "layers": by_layers,
+}

@@ -1,0 +1,166 @@
+"""Numbers that sum up a kernel matrix: smallest eigenvalue, alignment, drift, effective rank."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float
+
+from thalweg.core.errors import require, unknown
+from thalweg.core.result import Reading, exact, finite
+from thalweg.kernels.tangent import as_matrix
+
+RANKS = ("entropy", "participation")
+
+
+def smallest_eigenvalue(kernel: ArrayLike, entry_error: ArrayLike = 0.0) -> Reading:
+    """The smallest eigenvalue of a symmetric kernel, min_v v^T K v / v^T v.
+
+    Args:
+        kernel: (n, n), or (n, n, k, k), which is taken as a matrix over (example, output).
+        entry_error: How far every entry may be off, a number or the shape of the kernel.
+
+    Returns:
+        A `Reading`, both parts shape (): the value (unit: that of the kernel) and its error,
+        ||K v - value v|| + N eps ||K||_F + ||entry_error||_F for N rows and the unit eigenvector
+        v: the residual, the backward error of the dense solver, and what wrong entries can move
+        it by (Weyl). Cost: N^3, no gradients.
+
+    Raises:
+        InputError: If the kernel is not square.
+
+    Source: Weyl's inequality; Parlett (1998), The Symmetric Eigenvalue Problem, ch. 4.
+    """
+    K = _square(kernel)
+    values, vectors = jnp.linalg.eigh(K)
+    v = vectors[:, 0]
+    solver = len(K) * jnp.finfo(K.dtype).eps * jnp.linalg.norm(K)
+    entries = jnp.linalg.norm(jnp.broadcast_to(_matrix(entry_error), K.shape))
+    error = jnp.linalg.norm(K @ v - values[0] * v) + solver + entries
+    return Reading(values[0], error, finite(values[0], error))
+
+
+def alignment(left: ArrayLike, right: ArrayLike, centred: bool = False) -> Reading:
+    """The cosine between two kernels, A(K, M) = <K, M>_F / (||K||_F ||M||_F).
+
+    Args:
+        left: K, (n, n) or (n, n, k, k).
+        right: M, of the same shape.
+        centred: Whether both are centred first over the examples (of every output), H K H with
+            H = I - 1 1^T / n.
+
+    Returns:
+        A `Reading`, shape (): between 0 and 1 for positive semidefinite kernels, 1 where they are
+        proportional, dimensionless. Exact up to rounding; NONFINITE where a kernel is zero.
+
+    Raises:
+        InputError: If shapes do not agree.
+
+    Source: Cristianini et al. (2001), definition 1; Cortes, Mohri and Rostamizadeh (2012),
+    definition 4, for centring.
+    """
+    K, M = (_centred(k) if centred else _square(k) for k in (left, right))
+    require(K.shape == M.shape, f"kernels of shapes {K.shape} and {M.shape} cannot be compared")
+    return exact(jnp.sum(K * M) / (jnp.linalg.norm(K) * jnp.linalg.norm(M)))
+
+
+def target_alignment(kernel: ArrayLike, targets: ArrayLike, centred: bool = False) -> Reading:
+    """How far the kernel points along the targets, A(K, Y Y^T); see `alignment`.
+
+    For one output y this is y^T K y / (||K||_F ||y||^2).
+
+    Args:
+        kernel: (n, n), as the trace over outputs, against Y Y^T; or (n, n, k, k), against
+            y y^T with y all targets in one vector.
+        targets: Y, (n, k) or (n,).
+        centred: Whether kernel and targets are centred over examples first.
+
+    Returns:
+        A `Reading`, shape (), dimensionless, exact up to rounding.
+
+    Raises:
+        InputError: If shapes do not agree.
+
+    Source: Cristianini et al. (2001), sec. 3.
+    """
+    K, Y = jnp.asarray(kernel), jnp.asarray(targets)
+    Y = Y[:, None] if Y.ndim == 1 else Y
+    full = K.ndim == 4
+    require(
+        K.shape[0] == Y.shape[0] and (not full or K.shape[2] == Y.shape[1]),
+        f"a kernel of shape {K.shape} and targets of shape {Y.shape} do not belong together",
+    )
+    wanted = jnp.einsum("ia,jb->ijab", Y, Y) if full else Y @ Y.T
+    return alignment(K, wanted, centred)
+
+
+def kernel_drift(kernel: ArrayLike, start: ArrayLike) -> Reading:
+    """How far a kernel has moved, ||K_t - K_0||_F / ||K_0||_F.
+
+    Args:
+        kernel: K_t, any shape.
+        start: K_0, of the same shape.
+
+    Returns:
+        A `Reading`, shape (), dimensionless, exact up to rounding; 0 in the lazy regime.
+
+    Raises:
+        InputError: If shapes do not agree.
+
+    Source: Chizat, Oyallon and Bach (2019), sec. 3.
+    """
+    K, first = jnp.asarray(kernel), jnp.asarray(start)
+    require(
+        K.shape == first.shape,
+        f"kernels of shapes {K.shape} and {first.shape} cannot be compared",
+    )
+    return exact(jnp.linalg.norm(jnp.ravel(K - first)) / jnp.linalg.norm(jnp.ravel(first)))
+
+
+def effective_rank(kernel: ArrayLike, form: str = "entropy") -> Reading:
+    """How many eigendirections carry a positive semidefinite kernel.
+
+    With eigenvalues lambda_i and p_i = lambda_i / sum lambda: "entropy" (the effective rank) is
+    exp(-sum_i p_i log p_i); "participation" (the participation ratio) is
+    (sum lambda)^2 / sum lambda^2 = tr(K)^2 / ||K||_F^2.
+
+    Args:
+        kernel: (n, n) or (n, n, k, k). Eigenvalues below zero, which rounding makes, count as 0.
+        form: "entropy" or "participation".
+
+    Returns:
+        A `Reading`, shape (), dimensionless: between 1 and the number of rows, r for r equal
+        eigenvalues. Exact up to rounding. Cost: N^3 for N rows.
+
+    Raises:
+        InputError: If the form is unknown or the kernel not square.
+
+    Source: Roy and Vetterli (2007), definition 1.
+    """
+    require(form in RANKS, unknown(form, RANKS, "effective rank"))
+    values = jnp.maximum(jnp.linalg.eigvalsh(_square(kernel)), 0)
+    p = values / jnp.sum(values)
+    if form == "participation":
+        return exact(1 / jnp.sum(p**2))
+    return exact(jnp.exp(-jnp.sum(jnp.where(p > 0, p * jnp.log(jnp.where(p > 0, p, 1)), 0))))
+
+
+def _matrix(kernel: ArrayLike) -> Array:
+    kernel = jnp.asarray(kernel)
+    return as_matrix(kernel) if kernel.ndim else kernel
+
+
+def _square(kernel: ArrayLike) -> Float[Array, "N N"]:
+    K = _matrix(kernel)
+    require(
+        K.ndim == 2 and K.shape[0] == K.shape[1],
+        f"a kernel of shape {jnp.shape(kernel)} is not square; give the same examples twice",
+    )
+    return K
+
+
+def _centred(kernel: ArrayLike) -> Float[Array, "N N"]:
+    K = jnp.asarray(kernel)
+    _square(K)
+    K = K - jnp.mean(K, axis=0, keepdims=True)
+    return as_matrix(K - jnp.mean(K, axis=1, keepdims=True))

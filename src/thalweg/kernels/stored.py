@@ -1,0 +1,151 @@
+"""Tangent kernels too large for memory: computed block by block into a Zarr array on disk.
+
+`<name>.zarr` holds the kernel, one chunk for each block; its neighbour `<name>.blocks.json` says
+which kernel it is and which blocks are final. A block is written before it is marked, and the mark
+is replaced as a whole, so that a process killed at any moment loses the block at hand only.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from jaxtyping import Array
+
+from thalweg.core.errors import InputError, require
+from thalweg.core.identity import identity
+from thalweg.core.tree import Params
+from thalweg.kernels.cost import MEMORY
+from thalweg.kernels.tangent import Blocks, evaluate, mirrored, plan_blocks
+from thalweg.problems.problem import Problem, Supervised
+
+FORMAT = 1
+
+
+def tangent_kernel_to_zarr(
+    problem: Problem,
+    params: Params,
+    path: str | Path,
+    x1: Array | None = None,
+    x2: Array | None = None,
+    *,
+    outputs: str = "full",
+    where: str = "*",
+    method: str = "auto",
+    block: int | None = None,
+    memory: float = MEMORY,
+) -> zarr.Array:
+    """`tangent_kernel`, written to disk block by block; called again, it goes on where it was.
+
+        K[i, j, a, b] = <d f_a(x1_i) / d theta, d f_b(x2_j) / d theta>
+
+    Args:
+        problem: A `Supervised`.
+        params: The point.
+        path: Where the array goes, a name that ends in .zarr.
+        x1: Examples (n1, ...); those of the problem by default.
+        x2: Examples (n2, ...); x1 by default.
+        outputs: "full", "diagonal" or "trace".
+        where: A pattern of arrays of parameters.
+        method: See `tangent_kernel`.
+        block: Examples of each side in a block, which is one chunk on disk; by default as many as
+            `memory` has room for.
+        memory: Bytes for a block; the block of the kernel and its mirror image come on top.
+
+    Returns:
+        The array on disk, of the shape that `tangent_kernel` returns, complete. The bits are the
+        same however often the work was interrupted. Error: rounding.
+
+    Raises:
+        InputError: If the path holds something else, another kernel (its point, examples or
+            choices differ) or a damaged one; otherwise as `tangent_kernel`.
+
+    Cost: as `kernel_cost`, for the blocks that are missing.
+    """
+    path = Path(path)
+    require(path.suffix == ".zarr", f"the path came as {path}; give a name that ends in .zarr")
+    options: dict[str, Any] = {"outputs": outputs, "where": where, "method": method}
+    cut = plan_blocks(problem, params, x1, x2, block=block, memory=memory, **options)
+    assert isinstance(problem, Supervised)
+    account = [problem.describe()["functions"], repr(problem.model), cut, params]
+    mark = _opened(path, identity(account))
+    if mark["blocks"] is None:
+        _laid_out(path, cut, problem.targets.shape[1])
+        mark["blocks"] = []
+        _write_mark(path, mark)
+    array = zarr.open_array(path, mode="r+")
+    done = {tuple(corner) for corner in mark["blocks"]}
+    for row, column in cut.cells():
+        if (row.start, column.start) in done:
+            continue
+        (kernel,) = evaluate(problem.model, params, cut, row, column)
+        array[row, column] = np.asarray(kernel)
+        if cut.symmetric and row != column:
+            array[column, row] = np.asarray(mirrored(kernel))
+        mark["blocks"].append([row.start, column.start])
+        _write_mark(path, mark)
+    return zarr.open_array(path, mode="r")
+
+
+def _mark_of(path: Path) -> Path:
+    return path.with_suffix(".blocks.json")
+
+
+def _opened(path: Path, name: str) -> dict[str, Any]:
+    """The mark of the kernel at the path, where "blocks" is None as long as it has no array."""
+    file = _mark_of(path)
+    if not file.exists():
+        require(
+            not path.exists(),
+            f"{path} exists and is no tangent kernel that can be continued; give another path",
+        )
+        mark = {"format": FORMAT, "kernel": name, "blocks": None}
+        file.parent.mkdir(parents=True, exist_ok=True)
+        _write_mark(path, mark)
+        return mark
+    try:
+        mark = json.loads(file.read_text())
+        known = mark["format"], mark["kernel"]
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"{file} is damaged; delete it and {path} to start again") from None
+    require(
+        known == (FORMAT, name),
+        f"{path} holds another tangent kernel (another point, examples, net or choice of method, "
+        "outputs, parameters or block); give another path, or delete it to start again",
+    )
+    require(
+        mark["blocks"] is None or path.exists(),
+        f"{path} is gone, and {file} is still there; delete it to start again",
+    )
+    return mark
+
+
+def _laid_out(path: Path, cut: Blocks, k: int) -> None:
+    """An empty array; what an earlier process that was killed here left is replaced."""
+    if path.exists():
+        shutil.rmtree(path)
+    tail = {"full": (k, k), "diagonal": (k,), "trace": ()}[cut.plan.outputs]
+    n1, n2 = len(cut.x1), len(cut.x2)
+    zarr.create_array(
+        path,
+        shape=(n1, n2, *tail),
+        chunks=(min(cut.size, n1), min(cut.size, n2), *tail),
+        dtype=cut.x1.dtype,
+        fill_value=np.nan,
+        dimension_names=("example_1", "example_2", "output_1", "output_2")[: 2 + len(tail)],
+    )
+
+
+def _write_mark(path: Path, mark: dict[str, Any]) -> None:
+    """Written whole or not at all."""
+    partial = _mark_of(path).with_suffix(".partial")
+    with partial.open("w") as file:
+        json.dump(mark, file)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(_mark_of(path))

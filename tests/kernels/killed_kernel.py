@@ -1,0 +1,35 @@
+"""Computes a stored kernel, and kills itself without warning at the block of the given number."""
+
+import os
+import signal
+import sys
+
+import jax
+import numpy as np
+
+import thalweg  # noqa: F401  (switches float64 on)
+from thalweg.kernels import stored
+from thalweg.models import mlp
+from thalweg.problems import supervised
+
+
+def example():
+    rng = np.random.default_rng(0)
+    data = (rng.normal(size=(6, 4)), rng.normal(size=(6, 2)))
+    problem = supervised(mlp([6], "tanh"), data)
+    return problem, problem.init(jax.random.key(0))
+
+
+if __name__ == "__main__":
+    path, last = sys.argv[1], int(sys.argv[2])
+    calls, evaluate = [], stored.evaluate
+
+    def dying(*arguments):
+        calls.append(1)
+        if len(calls) == last:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return evaluate(*arguments)
+
+    stored.evaluate = dying
+    problem, params = example()
+    stored.tangent_kernel_to_zarr(problem, params, path, block=2)
