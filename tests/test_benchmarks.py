@@ -15,7 +15,15 @@ NEEDS = {"steps_per_second": "torch"}
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", ["curvature_accuracy", "flow_cost", "flow_table", "measuring_overhead", "steps_per_second", "trainer"]
+    "name",
+    [
+        "curvature_accuracy",
+        "flow_cost",
+        "flow_table",
+        "measuring_overhead",
+        "steps_per_second",
+        "trainer",
+    ],
 )
 def test_smoke(name):
     package = NEEDS.get(name)

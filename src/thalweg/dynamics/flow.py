@@ -17,7 +17,6 @@ from thalweg.dynamics.integrator import follow
 from thalweg.dynamics.methods import Method
 from thalweg.dynamics.path import Tolerances, noise_floor, path_error, start
 from thalweg.dynamics.solvers import FLOW_SOLVERS
-from thalweg.dynamics.stabilised import SAFETY
 from thalweg.problems.problem import Problem
 
 KINKED_ERROR = 1e-2  # of a path over kinks; nothing smaller is promised
@@ -144,8 +143,8 @@ class GradientFlow(Continuous):
         if problem.smooth or float(error) >= KINKED_ERROR:
             return ()
         return (
-            f"the net has kinks (ReLU, max-pooling); which are crossed, and when, decides its path, "
-            f"and below an error of about {KINKED_ERROR:g} no solver promises anything: the "
+            f"the net has kinks (ReLU, max-pooling); which are crossed, and when, decides its "
+            f"path, and below an error of about {KINKED_ERROR:g} no solver promises anything: the "
             f"{float(error):.2g} asked for is an aim, its estimate a rough one; take a smooth "
             "activation, as tanh or gelu, where more is needed",
         )

@@ -129,7 +129,7 @@ def path_error(path: Path, methods: tuple[Method, ...], smooth: bool = True) -> 
 
 
 def noise_floor(path: Path) -> Scalar:
-    """What rounding alone makes of the path's error, eps ||theta|| sqrt(gradients) (unit: parameter).
+    """What rounding alone makes of the error, eps ||theta|| sqrt(gradients) (unit: parameter).
 
     A random walk of one rounding error per gradient. Measured on six problems, as the distance of
     paths in float32 from those in float64: 0.1 to 2 times as much.
