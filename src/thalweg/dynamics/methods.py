@@ -112,6 +112,7 @@ class Method(abc.ABC):
         exponent: The error estimate of a step is of order h^exponent.
         bounded: Whether it needs a bound of the curvature.
         offered: Between which wanted errors of the path the automatic choice may take it.
+        loosest: Its tolerance is never above this.
     """
 
     name: str
@@ -120,6 +121,7 @@ class Method(abc.ABC):
     exponent: int
     bounded: bool
     offered: tuple[float, float] = (0.0, jnp.inf)
+    loosest: float = jnp.inf
 
     @abc.abstractmethod
     def begin(self, work: Work) -> Work:
@@ -290,6 +292,7 @@ class Extrapolated(Method):
     name = "rkl2x"
     rows, order, exponent, bounded = 4, 3, 3, True
     offered = (0.0, CROSSOVER)
+    loosest = 1e-3  # beyond, paths of sharpening nets were thrown to where nothing is slow
 
     def begin(self, work: Work) -> Work:
         theta, force = work.base, work.base_force

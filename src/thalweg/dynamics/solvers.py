@@ -24,7 +24,10 @@ class FlowSolver(NamedTuple):
 
     def tolerances(self, error: Float[Array, ""], rtol: Array | None) -> Float[Array, " m"]:
         """The relative tolerance of a step by each method; 0 for one that is not offered."""
-        each = [m.tolerance(error) if rtol is None else rtol for m in self.methods]
+        each = [
+            jnp.minimum(m.tolerance(error) if rtol is None else rtol, m.loosest)
+            for m in self.methods
+        ]
         if len(each) > 1:
             ranges = [m.offered for m in self.methods]
             each = [
