@@ -1,0 +1,38 @@
+"""Curvature: operators on parameters, and what can be known of their spectra."""
+
+from thalweg.curvature.density import Density, spectral_density
+from thalweg.curvature.eigenvalues import Eigenpairs, above, smallest, top_k
+from thalweg.curvature.operator import Matrix, Operator, preconditioned
+from thalweg.curvature.operators import (
+    empirical_fisher,
+    fisher,
+    fisher_sampled,
+    gauss_newton,
+    hessian,
+    jacobian,
+)
+from thalweg.curvature.third_order import SharpnessGradient, sharpness_gradient, trace_gradient
+from thalweg.curvature.trace import diagonal, trace
+
+__all__ = [
+    "Density",
+    "Eigenpairs",
+    "Matrix",
+    "Operator",
+    "SharpnessGradient",
+    "above",
+    "diagonal",
+    "empirical_fisher",
+    "fisher",
+    "fisher_sampled",
+    "gauss_newton",
+    "hessian",
+    "jacobian",
+    "preconditioned",
+    "sharpness_gradient",
+    "smallest",
+    "spectral_density",
+    "top_k",
+    "trace",
+    "trace_gradient",
+]
