@@ -22,6 +22,13 @@ def float64() -> Iterator[None]:
     assert jax.config.jax_enable_x64
 
 
+@pytest.fixture(autouse=True, scope="module")
+def compiled() -> Iterator[None]:
+    """Programs are dropped after each file: thousands of them exhaust a process's memory maps."""
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture
 def run_folder(tmp_path: Path) -> Path:
     """Where a test's run is stored; it does not exist yet, as for a new run."""

@@ -36,7 +36,12 @@ SPECTRA = {
 }
 
 
-@pytest.mark.parametrize("name", SPECTRA)
+FIRST = ("even", "rank five")
+
+
+@pytest.mark.parametrize(
+    "name", [s if s in FIRST else pytest.param(s, marks=pytest.mark.slow) for s in SPECTRA]
+)
 def test_the_density_lies_in_its_band(name):
     """Within 5 standard errors at every point, an error that is no excuse; and of integral 1."""
     spectrum = SPECTRA[name]
@@ -50,6 +55,7 @@ def test_the_density_lies_in_its_band(name):
     np.testing.assert_allclose(np.sum(found.weights, axis=1), 1, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_the_standard_error_is_that_of_repeated_runs():
     A = symmetric(SPECTRA["even"])
     grid = jnp.asarray([-0.5, 0.0, 0.9])

@@ -83,7 +83,9 @@ def test_extremes_of_awkward_spectra(name):
         assert np.all(residuals <= 1e-6 * scale)
 
 
-@pytest.mark.parametrize("name", ["outliers", "tenfold", "negative"])
+@pytest.mark.parametrize(
+    "name", ["tenfold", pytest.param("outliers", marks=pytest.mark.slow), "negative"]
+)
 def test_all_eigenvalues_above_a_threshold(name):
     A, truth = Matrix(jnp.asarray(symmetric(SPECTRA[name]))), np.sort(SPECTRA[name])[::-1]
     # Thresholds in gaps: none, 1, 4, 5, 10 above, where there is a gap; then all.
@@ -233,6 +235,7 @@ def test_a_start_at_the_wrong_end_does_not_deceive():
         np.testing.assert_allclose(found.values, [5, 4, 3], atol=1e-10)
 
 
+@pytest.mark.slow
 def test_the_bound_shrinks_with_the_width():
     A = Matrix(jnp.asarray(symmetric(SPECTRA["even"])))
     missed = [top_k(A, 3, KEY, width=w).missed[0] for w in (6, 40, P)]
@@ -265,6 +268,7 @@ def test_memory_does_not_grow_with_products():
     assert bytes_of(5000) < 6 * 20 * 5000 * 8
 
 
+@pytest.mark.slow
 def test_a_search_compiles_once_per_shape():
     traced = []
 

@@ -99,8 +99,16 @@ SAMPLED = {
 }
 
 
-@pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("name", MAKERS)
+CASES = [
+    ("hessian", "cross-entropy"),
+    *(("gauss_newton", loss) for loss in LOSSES),
+    ("empirical_fisher", "cross-entropy"),
+    pytest.param("hessian", "own", marks=pytest.mark.slow),
+    pytest.param("empirical_fisher", "own", marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize(("name", "loss"), CASES)
 def test_operators_are_their_matrices(name, loss):
     make, brute = MAKERS[name]
     problem, params = net(loss)
@@ -151,7 +159,9 @@ def test_fisher_of_squared_error_is_that_of_a_unit_gaussian():
     np.testing.assert_allclose(fisher(problem, params).dense(), J.T @ J / len(X), atol=1e-13)
 
 
-@pytest.mark.parametrize("loss", ["squared-error", "cross-entropy"])
+@pytest.mark.parametrize(
+    "loss", [pytest.param("squared-error", marks=pytest.mark.slow), "cross-entropy"]
+)
 def test_sampled_fisher_is_unbiased(loss):
     """The mean over 400 keys is the exact matrix within 5 standard errors at every entry."""
     problem, params = net(loss)
@@ -195,7 +205,7 @@ PARTS = {
 
 @pytest.mark.parametrize(
     "where",
-    [w if w in ("layer", "entries") else pytest.param(w, marks=pytest.mark.slow) for w in PARTS],
+    [w if w == "entries" else pytest.param(w, marks=pytest.mark.slow) for w in PARTS],
 )
 def test_a_part_is_a_principal_submatrix(where):
     problem, params = net("cross-entropy", microbatch=4 if where == "entries" else None)
@@ -249,7 +259,9 @@ def test_microbatches_change_rounding_only(name, size, reduction):
     np.testing.assert_allclose(parts, times * whole_matrix(name), rtol=1e-11, atol=1e-13)
 
 
-@pytest.mark.parametrize("name", ["hessian", "gauss_newton", "transpose"])
+@pytest.mark.parametrize(
+    "name", ["hessian", "gauss_newton", pytest.param("transpose", marks=pytest.mark.slow)]
+)
 def test_microbatches_bound_the_memory(name):
     rng = np.random.default_rng(0)
     x, labels = rng.normal(size=(2000, 20)), rng.integers(0, 3, 2000)
@@ -284,6 +296,7 @@ def test_no_implicit_conversion_in_any_precision(name, loss, size):
             assert operator.dtype == precision
 
 
+@pytest.mark.slow
 def test_float32_products_are_near_the_float64_ones():
     (high, params), (low, _) = net("cross-entropy"), net("cross-entropy", "float32")
     single = jax.tree.map(lambda p: p.astype(jnp.float32), params)

@@ -24,6 +24,9 @@ SPECTRA = {
 }
 
 
+BREADTH = [s if s == "slow" else pytest.param(s, marks=pytest.mark.slow) for s in SPECTRA]
+
+
 def matrix(spectrum):
     return Q * spectrum @ Q.T
 
@@ -38,7 +41,7 @@ def repeated(A, measure, method, products, count=300):
     return (np.asarray(a) for a in run(jnp.asarray(A), jax.random.split(KEY, count)))
 
 
-@pytest.mark.parametrize("spectrum", SPECTRA)
+@pytest.mark.parametrize("spectrum", BREADTH)
 @pytest.mark.parametrize("method", [m for m in TRACES if m != "exact"])
 def test_traces_are_unbiased_and_their_errors_honest(method, spectrum):
     A = matrix(SPECTRA[spectrum])
@@ -63,7 +66,7 @@ def test_diagonals_are_unbiased_and_their_errors_honest(method):
     assert 2 / 3 <= np.median(said / rms) <= 1.2
 
 
-@pytest.mark.parametrize("spectrum", SPECTRA)
+@pytest.mark.parametrize("spectrum", BREADTH)
 def test_leave_one_out_values_are_those_of_matfree(spectrum):
     A = jnp.asarray(matrix(SPECTRA[spectrum]))
     normal, signs = jax.random.normal(KEY, (15, P)), jax.random.rademacher(KEY, (15, P), float)
@@ -92,7 +95,7 @@ def test_better_methods_are_better():
     assert spread["xtrace"] < spread["hutch++"] / 10 < spread["hutchinson"] / 100
 
 
-@pytest.mark.parametrize("scale", [1e-100, 1.0, 1e12])
+@pytest.mark.parametrize("scale", [1e-100, 1e12])
 def test_a_matrix_of_low_rank_is_captured(scale):
     """What a third or half of the products span entirely leaves rounding only."""
     A = scale * matrix(np.r_[100, 50, 20, 10, 5.0, np.zeros(P - 5)])
@@ -115,12 +118,12 @@ def net(precision="float64", microbatch=None):
     return problem, problem.init(KEY)
 
 
-@pytest.mark.parametrize("microbatch", [None, pytest.param(7, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("microbatch", [7, pytest.param(None, marks=pytest.mark.slow)])
 def test_a_net_by_layer(microbatch):
     problem, params = net(microbatch=microbatch)
     total = 0
-    for name in ("0.bias", "0.weight", "1.bias", "1.weight"):
-        part = hessian(problem, params, lambda path, name=name: path == name)
+    for layer in ("0", "1"):
+        part = hessian(problem, params, lambda path, layer=layer: path.startswith(layer))
         exact = trace(part, KEY, method="exact")
         assert exact.error == 0
         total = total + exact.value

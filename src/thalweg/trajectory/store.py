@@ -243,6 +243,12 @@ class ZarrStore(Store):
         mark = self.committed()
         try:
             dataset = xr.open_zarr(self.path, consolidated=False, chunks=None)
+            texts = {
+                str(name): (coord.dims, np.array(coord.values.tolist()), coord.attrs)
+                for name, coord in dataset.coords.items()
+                if coord.dtype.kind == "T"
+            }
+            dataset = dataset.assign_coords(texts)
         except Exception as error:
             raise StoreError(
                 f"{self.path} cannot be read as a Zarr group ({_one_line(error)}); give another "
