@@ -125,6 +125,7 @@ class Preconditioned(Operator):
 
     @property
     def cost(self) -> float:  # type: ignore[override]
+        """Gradients of the full objective that a product costs."""
         return self.inner.cost
 
     @property

@@ -91,6 +91,7 @@ class Jacobian(_OnParameters):
 
     @property
     def cost(self) -> float:  # type: ignore[override]
+        """Gradients of the full objective that a product costs."""
         return 1.0 if self.transposed else 2 / 3
 
     @property
