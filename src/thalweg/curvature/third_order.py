@@ -15,7 +15,7 @@ from thalweg.core.result import Reading, Result, exact, finite
 from thalweg.core.tree import Params
 from thalweg.curvature.eigenvalues import top_k
 from thalweg.curvature.operators import Hessian, hessian
-from thalweg.curvature.part import Where
+from thalweg.core.part import Where
 from thalweg.problems.problem import Problem
 
 

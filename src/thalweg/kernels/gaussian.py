@@ -12,14 +12,11 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.special import erf
 from jaxtyping import Array, Float
 
-from thalweg.core.errors import choose, require
-from thalweg.models import ACTIVATIONS
+from thalweg.core.gaussian import NODES, normal_rule
+from thalweg.models import activation as named
 
-NODES = 96
-REACH = 9.5  # standard deviations; the density beyond is 1e-20 of that at 0
 NUMBERS_AT_ONCE = 2**22
 
 Activation = Callable[[Array], Array]
@@ -76,8 +73,8 @@ def expectations(
     which for smooth s take far fewer nodes than Gauss-Hermite rules to the same error.
 
     Args:
-        activation: A name in `ACTIVATIONS`, "erf", or any elementwise function, which is taken by
-            quadrature with its derivative by JAX.
+        activation: A name that `thalweg.models.activation` takes, or any elementwise function,
+            which is taken by quadrature with its derivative by JAX.
         covariance: Of u and v.
         nodes: Of the quadrature, in each of two directions.
 
@@ -94,7 +91,7 @@ def expectations(
     Exactness of quadrature formulas, for the choice of the rule.
     """
     if isinstance(activation, str):
-        slopes = None if activation == "erf" else activation_named(activation)[1]
+        slopes = activation_named(activation)[1]
         if slopes is not None:
             return _of_slopes(slopes, covariance)
         if activation in _CLOSED:
@@ -114,11 +111,11 @@ def gaussian_mean(
         variances: Any shape.
         nodes: Of the quadrature.
     """
-    if isinstance(activation, str) and activation != "erf":
+    if isinstance(activation, str):
         slopes = activation_named(activation)[1]
         if slopes is not None:
             return (slopes[0] - slopes[1]) * jnp.sqrt(variances / (2 * math.pi))
-    z, weights = _rule(nodes)
+    z, weights = normal_rule(nodes)
     return function_of(activation)(jnp.sqrt(variances)[..., None] * z) @ weights
 
 
@@ -144,8 +141,8 @@ def activation_named(name: str) -> tuple[Activation, tuple[float, float] | None]
     Raises:
         InputError: If the name is unknown.
     """
-    known = {key: (entry.function, entry.slopes) for key, entry in ACTIVATIONS.items()}
-    return choose(name, {**known, "erf": (erf, None)}, "activation")
+    entry = named(name)
+    return entry.function, entry.slopes
 
 
 def _of_slopes(slopes: tuple[float, float], of: Covariance) -> Expected:
@@ -184,7 +181,7 @@ _CLOSED: dict[str, Callable[[Covariance], Expected]] = {"erf": _of_erf, "sin": _
 @partial(jax.jit, static_argnames=("function", "nodes"))
 def _by_quadrature(function: Activation, of: Covariance, nodes: int) -> Expected:
     """Both expectations, with the symmetric root of the correlation, so that u and v may swap."""
-    z, weights = _rule(nodes)
+    z, weights = normal_rule(nodes)
 
     def slope(t: Array) -> Array:
         return jax.jvp(function, (t,), (jnp.ones_like(t),))[1]
@@ -203,15 +200,3 @@ def _by_quadrature(function: Activation, of: Covariance, nodes: int) -> Expected
     at_once = max(1, NUMBERS_AT_ONCE // nodes**2)
     values = jax.lax.map(pair, flat, batch_size=at_once)
     return Expected(values[:, 0].reshape(r.shape), values[:, 1].reshape(r.shape))
-
-
-def _rule(count: int) -> tuple[Float[Array, " m"], Float[Array, " m"]]:
-    """Nodes and weights of E[f(z)], z standard normal, by the trapezoidal rule.
-
-    For f analytic in a strip |Im z| < d its error falls as exp(-2 pi d / spacing), whereas
-    Gauss-Hermite nodes, most of which lie where the density is nothing, give exp(-d sqrt(8 nodes)).
-    """
-    require(count >= 2, f"nodes came as {count}; give at least 2")
-    z = jnp.linspace(-REACH, REACH, count)
-    density = jnp.exp(-(z**2) / 2)
-    return z, density / jnp.sum(density)

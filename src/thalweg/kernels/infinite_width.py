@@ -76,7 +76,7 @@ def infinite_width_kernels(
         x1: Examples (n1, ...), flattened.
         x2: Examples (n2, ...); x1 by default.
         depth: Number of hidden layers, at least 0.
-        activation: A name in `thalweg.models.ACTIVATIONS`, "erf", or any elementwise function;
+        activation: A name that `thalweg.models.activation` takes, or any elementwise function;
             see `thalweg.kernels.gaussian.expectations` for which have closed forms.
         weight_variance: s_w^2.
         bias_variance: s_b^2.

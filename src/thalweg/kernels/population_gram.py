@@ -85,7 +85,7 @@ def population_gram(
         x: Examples (n, d), or (n, channels, pixels) for convolutions; the theory takes them of
             norm 1, the formulas do not.
         depth: H, the number of hidden layers: at least 1, at least 2 for the others.
-        activation: A name, "erf", or any elementwise function. The theory of lambda_0 > 0 needs
+        activation: A name, or any elementwise function. The theory of lambda_0 > 0 needs
             it smooth and no polynomial.
         c_res: Scale of the residual branches.
         window: q, odd: pixels in a window.

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 
 from thalweg.core.errors import choose, require
 from thalweg.core.tree import Params
+from thalweg.models.dense import affine
 from thalweg.models.initialisers import INITIALISERS
 from thalweg.models.model import Model, Shape, activation
 
@@ -82,6 +83,11 @@ class ConvNet(Model):
     def apply(
         self, params: Params, x: Float[Array, "n channels height width"]
     ) -> Float[Array, "n k"]:
+        return affine(params[-1], self.features(params, x))
+
+    def features(
+        self, params: Params, x: Float[Array, "n channels height width"]
+    ) -> Float[Array, "n m"]:
         act = activation(self.activation).function
         h, depth = x, len(self.convolutions)
         for c, layer in zip(self.convolutions, params[:depth], strict=True):
@@ -94,12 +100,8 @@ class ConvNet(Model):
             if c.pool > 1:
                 h = _max_pool(h, c.pool)
         h = h.reshape(h.shape[0], -1)
-        for j, layer in enumerate(params[depth:]):
-            h = h @ layer["weight"].T
-            if "bias" in layer:
-                h = h + layer["bias"]
-            if j + 1 < len(params) - depth:
-                h = act(h)
+        for layer in params[depth:-1]:
+            h = act(affine(layer, h))
         return h
 
     @property

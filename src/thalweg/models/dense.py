@@ -44,7 +44,7 @@ class MLP(Model):
 
     def init(self, key: Array, inputs: Shape, outputs: int, dtype: Any = jnp.float64) -> Params:
         draw = INITIALISERS[self.initialiser]
-        widths = (_flat(inputs), *self.hidden, outputs)
+        widths = (flat_size(inputs), *self.hidden, outputs)
         layers = []
         for j, (wide, out) in enumerate(pairwise(widths)):
             weight = self.gain * draw(jax.random.fold_in(key, j), (out, wide), dtype)
@@ -55,14 +55,13 @@ class MLP(Model):
         return layers
 
     def apply(self, params: Params, x: Float[Array, "n ..."]) -> Float[Array, "n k"]:
+        return affine(params[-1], self.features(params, x))
+
+    def features(self, params: Params, x: Float[Array, "n ..."]) -> Float[Array, "n m"]:
         act = activation(self.activation).function
         h = x.reshape(x.shape[0], -1)
-        for j, layer in enumerate(params):
-            h = h @ layer["weight"].T
-            if "bias" in layer:
-                h = h + layer["bias"]
-            if j + 1 < len(params):
-                h = act(h)
+        for layer in params[:-1]:
+            h = act(affine(layer, h))
         return h
 
     @property
@@ -97,7 +96,14 @@ def layer_weights(params: Params) -> list[Float[Array, "out in"]]:
     return [layer["weight"] for layer in params]
 
 
-def _flat(shape: Shape) -> int:
+def affine(layer: Params, h: Float[Array, "n in"]) -> Float[Array, "n out"]:
+    """W h + b of one dense layer, for a batch; without a bias W h."""
+    h = h @ layer["weight"].T
+    return h + layer["bias"] if "bias" in layer else h
+
+
+def flat_size(shape: Shape) -> int:
+    """How many numbers an array of a shape holds."""
     size = 1
     for side in shape:
         size *= side

@@ -3,17 +3,33 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from thalweg.core.errors import InputError, choose
 from thalweg.models.convolutional import ConvNet, Convolution
 from thalweg.models.dense import MLP
-from thalweg.models.model import ACTIVATIONS, Model
+from thalweg.models.model import Model
+from thalweg.models.model import activation as named
+from thalweg.models.residual import ResidualMLP
+from thalweg.models.residual_convolutional import ConvResNet, Stage
 
 _LAYER = re.compile(r"(\d{1,6})k(\d{1,6})(?:s(\d{1,6}))?(?:p(\d{1,6}))?(?:m(\d{1,6}))?", re.ASCII)
 FORMS = {
     "mlp": "mlp:64-64 (hidden widths)",
     "linear": "linear:20-20 (hidden widths, no activation, no biases)",
     "conv": "conv:6k5s2p2-16k5s2/120-84 (filters, kernel, stride, padding, m max-pool)",
+    "mlp-bn": "mlp-bn:64-64 (hidden widths, batch-normalised)",
+    "residual": "residual:64-64-64 (hidden widths, a skip wherever the width stays)",
+    "residual-bn": "residual-bn:64-64-64 (the same, batch-normalised)",
+    "dense-skip": "dense-skip:32-32-32 (hidden widths, every layer sees all earlier ones)",
+    "resnet": "resnet:16x2-32x2/64 (filters x residual blocks, batch-normalised; dense widths)",
+}
+
+SKIPS: dict[str, dict[str, Any]] = {
+    "mlp-bn": {"skip": 0.0, "normalised": True},
+    "residual": {},
+    "residual-bn": {"normalised": True},
+    "dense-skip": {"join": "concatenate"},
 }
 
 
@@ -27,12 +43,24 @@ def parse_model(
     """
     kind, _, layers = text.partition(":")
     form = choose(kind, FORMS, "model")
-    choose(activation, ACTIVATIONS, "activation")
+    named(activation)
     try:
         if kind == "conv":
             kernels, _, dense = layers.partition("/")
             convolutions = tuple(_convolution(part) for part in kernels.split("-"))
             return ConvNet(convolutions, _widths(dense), activation, bias, initialiser)
+        if kind == "resnet":
+            stages, _, dense = layers.partition("/")
+            sizes = tuple(_stage(part) for part in stages.split("-"))
+            return ConvResNet(sizes, _widths(dense), activation, initialiser=initialiser)
+        if kind in SKIPS:
+            return ResidualMLP(
+                _some(_widths(layers)),
+                activation,
+                bias=bias,
+                initialiser=initialiser,
+                **SKIPS[kind],
+            )
         if kind == "linear":
             return MLP(_widths(layers), "linear", False, initialiser)
         return MLP(_widths(layers), activation, bias, initialiser)
@@ -47,6 +75,17 @@ class _MalformedError(Exception):
 def _widths(text: str) -> tuple[int, ...]:
     parts = text.split("-") if text else []
     return tuple(_size(part) for part in parts)
+
+
+def _some(widths: tuple[int, ...]) -> tuple[int, ...]:
+    if not widths:
+        raise _MalformedError
+    return widths
+
+
+def _stage(text: str) -> Stage:
+    filters, times, blocks = text.partition("x")
+    return Stage(_size(filters), _size(blocks) if times else 1)
 
 
 def _size(text: str) -> int:

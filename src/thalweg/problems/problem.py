@@ -205,6 +205,11 @@ def supervised(
     Raises:
         InputError: If shapes, types, names or the pair (loss, task) do not fit.
     """
+    require(
+        microbatch is None or model.separable,
+        "this net normalises over the whole batch, so its examples cannot be worked on "
+        f"{microbatch} at a time; leave microbatch out",
+    )
     if not isinstance(data, Data):
         inputs, targets = data
         data = Data.of(np.asarray(inputs), np.asarray(targets))

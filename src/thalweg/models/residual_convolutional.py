@@ -1,0 +1,146 @@
+"""Residual convolutional nets for images, with or without batch normalisation."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from thalweg.core.errors import choose, require
+from thalweg.core.tree import Params
+from thalweg.models.dense import affine
+from thalweg.models.initialisers import INITIALISERS
+from thalweg.models.model import Model, Shape, activation
+from thalweg.models.normalisation import Moments, moments, normalised, scale_and_shift
+
+
+class Stage(NamedTuple):
+    """Residual blocks of one width; the first block of every stage but the first halves sides."""
+
+    filters: int
+    blocks: int
+
+
+class ConvResNet(Model):
+    """ResNet: a 3x3 convolution, stages of residual blocks, mean over pixels, dense layers.
+
+    A block is z' = s(N(W_2 * s(N(W_1 * z))) + skip P z): two 3x3 convolutions with zero padding, P
+    the identity, or a 1x1 convolution where width or stride change. N is batch normalisation or,
+    without it, the addition of a bias. Stages ((64, 2), (128, 2), (256, 2), (512, 2)) make a
+    ResNet-18 for small images.
+
+    Attributes:
+        stages: Filters and number of blocks of each stage.
+        hidden: Widths of dense layers after the mean over pixels.
+        activation: A name that `thalweg.models.activation` takes.
+        skip: Strength of the skips: 1 for a residual net, 0 for a plain one.
+        normalised: Whether convolutions are batch-normalised.
+        initialiser: A name in `thalweg.models.INITIALISERS`.
+        fixed: Moments to normalise with, instead of those of the batch; see `at_moments_of`.
+
+    Parameters are a list: layers in order of use, the last affine. Source: He et al. (2016).
+    """
+
+    stages: tuple[Stage, ...] = eqx.field(
+        static=True, converter=lambda stages: tuple(Stage(*s) for s in stages)
+    )
+    hidden: tuple[int, ...] = eqx.field(static=True, converter=tuple, default=())
+    activation: str = eqx.field(static=True, default="relu")
+    skip: float = eqx.field(static=True, default=1.0)
+    normalised: bool = eqx.field(static=True, default=True)
+    initialiser: str = eqx.field(static=True, default="he-normal")
+    fixed: tuple[Moments, ...] | None = None
+
+    def __check_init__(self) -> None:
+        activation(self.activation)
+        choose(self.initialiser, INITIALISERS, "initialiser")
+        require(
+            len(self.stages) > 0 and all(f > 0 and b > 0 for f, b in self.stages),
+            f"stages came as {self.stages}; give (filters, blocks) pairs, as in ((16, 2), (32, 2))",
+        )
+
+    def init(self, key: Array, inputs: Shape, outputs: int, dtype: Any = jnp.float64) -> Params:
+        require(
+            len(inputs) == 3,
+            f"a convolutional net takes images (channels, height, width), not shape {inputs}",
+        )
+        wide = self.stages[0].filters
+        kernels = [(wide, inputs[0], 3, 3)]
+        for filters, stride in self._blocks():
+            kernels += [(filters, wide, 3, 3), (filters, filters, 3, 3)]
+            if stride > 1 or wide != filters:
+                kernels.append((filters, wide, 1, 1))
+            wide = filters
+        widths = (wide, *self.hidden, outputs)
+        matrices = list(zip(widths[1:], widths[:-1], strict=True))
+        draw, params = INITIALISERS[self.initialiser], []
+        for j, shape in enumerate([*kernels, *matrices]):
+            layer = {"weight": draw(jax.random.fold_in(key, j), shape, dtype).astype(dtype)}
+            if self.normalised and len(shape) == 4:
+                layer |= scale_and_shift(shape[0], dtype)
+            else:
+                layer["bias"] = jnp.zeros(shape[0], dtype)
+            params.append(layer)
+        return params
+
+    def apply(
+        self, params: Params, x: Float[Array, "n channels height width"]
+    ) -> Float[Array, "n k"]:
+        return affine(params[-1], self.features(params, x))
+
+    def features(
+        self, params: Params, x: Float[Array, "n channels height width"]
+    ) -> Float[Array, "n m"]:
+        return self._forward(params, x)[0]
+
+    def at_moments_of(
+        self, params: Params, x: Float[Array, "n channels height width"]
+    ) -> ConvResNet:
+        """The same net with the moments of its normalisations fixed to those of this batch."""
+        fixed = self._forward(params, x)[1] if self.normalised else None
+        return dataclasses.replace(self, fixed=fixed)
+
+    def _forward(self, params: Params, x: Array) -> tuple[Array, tuple[Moments, ...]]:
+        act = activation(self.activation).function
+        layers, used = iter(params[:-1]), []
+
+        def convolved(z: Array, stride: int = 1) -> Array:
+            layer = next(layers)
+            side = layer["weight"].shape[-1] // 2
+            out = jax.lax.conv_general_dilated(
+                z, layer["weight"], (stride, stride), [(side, side)] * 2
+            )
+            if not self.normalised:
+                return out + layer["bias"][:, None, None]
+            used.append(moments(out) if self.fixed is None else self.fixed[len(used)])
+            return normalised(out, used[-1], layer)
+
+        z = act(convolved(x))
+        for filters, stride in self._blocks():
+            h = convolved(act(convolved(z, stride)))
+            changed = stride > 1 or z.shape[1] != filters
+            z = act(h + self.skip * (convolved(z, stride) if changed else z))
+        h = jnp.mean(z, axis=(2, 3))
+        for layer in layers:
+            h = act(affine(layer, h))
+        return h, tuple(used)
+
+    def _blocks(self) -> list[tuple[int, int]]:
+        """Filters and stride of every block."""
+        return [
+            (stage.filters, 2 if i > 0 and b == 0 else 1)
+            for i, stage in enumerate(self.stages)
+            for b in range(stage.blocks)
+        ]
+
+    @property
+    def smooth(self) -> bool:
+        return activation(self.activation).smooth
+
+    @property
+    def separable(self) -> bool:
+        return not self.normalised or self.fixed is not None
