@@ -22,7 +22,7 @@ RUNGS = (
     ("dynamics", "probes", "theory"),
     ("trajectory", "progress", "claims"),
     ("certify", "driver"),
-    ("run", "compare"),
+    ("run", "compare", "matched_loss"),
     ("report",),
     ("diagnosis_page",),
     ("studies", "diagnose"),

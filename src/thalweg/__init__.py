@@ -5,7 +5,7 @@ import jax
 # Float64 is the truth this library measures against. Arrays that are float32 stay float32.
 jax.config.update("jax_enable_x64", True)
 
-from thalweg import dynamics, models, probes, problems, theory  # noqa: E402
+from thalweg import curvature, dynamics, kernels, models, probes, problems, theory  # noqa: E402
 from thalweg.compare import Comparison, compare, distance  # noqa: E402
 from thalweg.core.errors import InputError  # noqa: E402
 from thalweg.core.result import Reading, Result  # noqa: E402
@@ -18,7 +18,7 @@ from thalweg.dynamics import (  # noqa: E402
     optax_dynamics,
     stabilised_descent,
 )
-from thalweg.probes import every, measure  # noqa: E402
+from thalweg.probes import Tracker, every, measure  # noqa: E402
 from thalweg.run import Interrupted, run  # noqa: E402
 from thalweg.trajectory import Trajectory, load  # noqa: E402
 
@@ -32,8 +32,10 @@ __all__ = [
     "Limit",
     "Reading",
     "Result",
+    "Tracker",
     "Trajectory",
     "compare",
+    "curvature",
     "diagnose",
     "distance",
     "dynamics",
@@ -41,6 +43,7 @@ __all__ = [
     "flow_limit",
     "gradient_descent",
     "gradient_flow",
+    "kernels",
     "load",
     "measure",
     "models",

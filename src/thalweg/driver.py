@@ -171,7 +171,7 @@ class Loop:
         readings, renewed = _measure(
             self.problem,
             active,
-            states.params,
+            states,
             tuple(at.memories[i] for i in due),
             np.asarray(at.next),
             self.keys,
@@ -269,23 +269,21 @@ def _arrived(states: State, until: Array) -> np.ndarray:
 def _measure(
     problem: Problem,
     probes: tuple[Probe, ...],
-    params: Any,
+    states: State,
     memories: tuple[Any, ...],
     record: ArrayLike,
     keys: Array,
     lanes: str,
 ) -> tuple[tuple[Reading, ...], tuple[Any, ...]]:
-    def one(params: Any, memories: tuple[Any, ...], key: Array) -> Any:
+    def one(state: State, memories: tuple[Any, ...], key: Array) -> Any:
         key = jax.random.fold_in(jax.random.fold_in(key, 2), record)
-        pairs = [
-            probe.measure(
-                problem, params, memory, Moment(jnp.asarray(record), jax.random.fold_in(key, i))
-            )
-            for i, (probe, memory) in enumerate(zip(probes, memories, strict=True))
-        ]
+        pairs = []
+        for i, (probe, memory) in enumerate(zip(probes, memories, strict=True)):
+            moment = Moment(jnp.asarray(record), jax.random.fold_in(key, i), state.memory)
+            pairs.append(probe.measure(problem, state.params, memory, moment))
         return tuple(r for r, _ in pairs), tuple(m for _, m in pairs)
 
-    return _over_seeds(one, lanes, params, memories, keys)
+    return _over_seeds(one, lanes, states, memories, keys)
 
 
 @eqx.filter_jit

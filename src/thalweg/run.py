@@ -228,7 +228,7 @@ def _variables(
         kind = np.dtype(jax.eval_shape(tree.flatten, first).dtype)
         meta = {"units": "parameter", "long_name": "flat parameters"}
         variables.append(Variable("parameters", ("parameter",), (tree.size(first),), kind, meta))
-    moment = Moment(jnp.asarray(0), jax.random.key(0))
+    moment = Moment(jnp.asarray(0), jax.random.key(0), one.memory)
     for scheduled, memory in zip(schedule, memories, strict=True):
         probe = scheduled.probe
         reading, _ = eqx.filter_eval_shape(

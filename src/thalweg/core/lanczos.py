@@ -202,23 +202,26 @@ def track_largest(
     least_products: Int[Array, ""] | int = 0,
     most_products: int = 200,
     width: int = 6,
+    wanted: int = 1,
 ) -> Tracked:
     """Largest eigenvalues by a restarted Krylov iteration from a warm block.
 
     The basis starts with the block and grows by one residual at a time: that of the first Ritz
-    pair whose residual is above `tolerance * |value|`, so that all products go to the first pair
-    until it has converged, then to the others until no residual reaches above it, and then to
-    whatever `least_products` asks. A full basis is restarted from its best third. From a block
-    carried over from a nearby matrix the b products with the block itself are usually enough.
+    pair whose residual is above `tolerance * |largest value|`, so that all products go to the
+    wanted pairs, the first first, until they have converged, then to the others until no residual
+    reaches above the last wanted value, and then to whatever `least_products` asks. A full basis
+    is restarted from its best third. From a block carried over from a nearby matrix the b
+    products with the block itself are usually enough.
 
     Args:
         product: The symmetric map.
         block: Start vectors, shape (b, p), linearly independent; b of 2 lets a rising second
             eigenvalue take over.
-        tolerance: Relative residual asked of the first pair.
-        least_products: Products to spend even if the first pair has converged.
+        tolerance: Residual asked of the wanted pairs, relative to the largest value.
+        least_products: Products to spend even if the wanted pairs have converged.
         most_products: Products after which the iteration gives up.
         width: The basis holds `width` * b vectors (at least 2 b), its memory is twice that.
+        wanted: How many of the b pairs must converge; the others are challengers.
 
     Returns:
         The b largest Ritz pairs; NaN where the space that was reached has fewer dimensions.
@@ -230,7 +233,7 @@ def track_largest(
 
     def grown(carry: tuple[_Space, _Pairs, Array, Array]) -> tuple[_Space, _Pairs, Array, Array]:
         space, pairs, products, _ = carry
-        late = pairs.lengths > tolerance * jnp.abs(pairs.values)
+        late = pairs.lengths > tolerance * jnp.abs(pairs.values[0])
         which = jnp.where(jnp.any(late), jnp.argmax(late), jnp.argmax(pairs.lengths))
         row, alive = _new_part(pairs.residuals[which], space.basis)
         image, at = product(row), space.filled
@@ -253,9 +256,10 @@ def track_largest(
     def unfinished(carry: tuple[_Space, _Pairs, Array, Array]) -> Array:
         _, pairs, products, stuck = carry
         slack = tolerance * jnp.abs(pairs.values[0])
-        # A later pair whose residual reaches above the first may hide the largest eigenvalue.
-        hidden = jnp.any(pairs.values[1:] + pairs.lengths[1:] > pairs.values[0] + slack)
-        late = (pairs.lengths[0] > slack) | hidden | (products < least_products)
+        # A later pair whose residual reaches above those wanted may hide a larger eigenvalue.
+        least, tops = pairs.values[wanted - 1], pairs.values + pairs.lengths
+        hidden = jnp.any(tops[wanted:] > least + slack)
+        late = jnp.any(pairs.lengths[:wanted] > slack) | hidden | (products < least_products)
         return ~stuck & late & (products < most_products)
 
     def searched(space: _Space, pairs: _Pairs) -> tuple[_Pairs, Array]:
@@ -302,7 +306,8 @@ def _new_part(row: Float[Array, " p"], basis: Float[Array, "n p"]) -> tuple[Arra
     for _ in range(2):
         row = row - basis.T @ (basis @ row)
     length = jnp.linalg.norm(row)
-    alive = length > 1e-10 * jnp.where(size > 0, size, 1.0)
+    tiny = max(1e-10, 8 * float(jnp.finfo(row.dtype).eps))
+    alive = length > tiny * jnp.where(size > 0, size, 1.0)
     return jnp.where(alive, row / jnp.where(alive, length, 1.0), jnp.zeros_like(row)), alive
 
 

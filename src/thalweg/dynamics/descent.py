@@ -13,11 +13,13 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from thalweg.core import tree
-from thalweg.core.errors import InputError
+from thalweg.core.errors import InputError, require
 from thalweg.core.result import finite
 from thalweg.core.tree import Params
 from thalweg.dynamics.dynamics import Discrete, Info, State, fresh, step_size_array
-from thalweg.problems.problem import Problem
+from thalweg.problems.problem import Problem, Supervised
+
+Objective = Callable[[Params], Array]
 
 
 class GradientDescent(Discrete):
@@ -53,7 +55,7 @@ class GradientDescent(Discrete):
         return np.asarray(steps) * float(self.step_size)
 
     def steps_until(self, time: float) -> int:
-        return _count(time, float(self.step_size))
+        return nearest_count(time, float(self.step_size))
 
 
 class OptaxDescent(Discrete):
@@ -64,28 +66,55 @@ class OptaxDescent(Discrete):
         step_size: How much training time one step takes: a number, or an Optax schedule (a
             function of the step) whose values are summed. It sets the clock only.
         label: A name for tables and legends.
+        batch: Examples in a mini-batch, or None for all of them at every step. The batch is drawn
+            without replacement from the step's own key; the loss that a step shows is the
+            batch's, and `evaluations` counts one per step, whatever the size of the batch. The
+            gradient is unbiased for separable models: a sum is scaled by n/batch.
     """
 
     transform: optax.GradientTransformationExtraArgs = eqx.field(static=True)
     step_size: Float[Array, ""] | Callable[[Any], Any] = eqx.field(static=False)
     label: str = eqx.field(static=True, default="optax")
+    batch: int | None = eqx.field(static=True, default=None)
 
     @property
     def name(self) -> str:
         return self.label
 
     def init(self, problem: Problem, params: Params) -> State:
+        if self.batch is not None:
+            n = len(_with_examples(problem).inputs)
+            require(
+                1 <= self.batch <= n,
+                f"a batch of {self.batch} of {n} examples came; give 1 to {n}, or None for all",
+            )
         return fresh(params, self.transform.init(params))
 
     def step(self, problem: Problem, state: State, key: Array) -> tuple[State, Info]:
-        loss, gradient = jax.value_and_grad(problem.objective)(state.params)
+        return self.descend(self.objective(problem, key), state)
+
+    def objective(self, problem: Problem, key: Array) -> Objective:
+        """What the step with this key descends: the problem's objective, or that of a batch."""
+        if self.batch is None:
+            return problem.objective
+        whole = _with_examples(problem)
+        n = len(whole.inputs)
+        drawn = jax.random.choice(jax.random.fold_in(key, 0), n, (self.batch,), replace=False)
+        part = whole.on(drawn)
+        if whole.reduction == "mean":
+            return part.objective
+        return lambda params: part.objective(params) * (n / self.batch)
+
+    def descend(self, objective: Objective, state: State) -> tuple[State, Info]:
+        """One step of the transformation on an objective."""
+        loss, gradient = jax.value_and_grad(objective)(state.params)
         updates, memory = self.transform.update(
             gradient,
             state.memory,
             state.params,
             value=loss,
             grad=gradient,
-            value_fn=problem.objective,
+            value_fn=objective,
         )
         if callable(self.step_size):
             time = state.time + self.step_size(state.step)
@@ -110,7 +139,7 @@ class OptaxDescent(Discrete):
 
     def steps_until(self, time: float) -> int:
         if not callable(self.step_size):
-            return _count(time, float(self.step_size))
+            return nearest_count(time, float(self.step_size))
         count = 64
         while (reached := np.cumsum(self._sizes(count)))[-1] < time:
             stopped = count > 50_000 and 0 < reached[count // 4] == reached[-1]
@@ -127,7 +156,17 @@ class OptaxDescent(Discrete):
         return np.asarray(jax.vmap(self.step_size)(jnp.arange(count)), np.float64)
 
 
-def _count(time: float, step_size: float) -> int:
+def _with_examples(problem: Problem) -> Supervised:
+    """The problem, if there are examples to draw batches from."""
+    if isinstance(problem, Supervised):
+        return problem
+    raise InputError(
+        f"a {type(problem).__name__} has no examples to draw batches from; leave batch out, or "
+        "give a supervised problem"
+    )
+
+
+def nearest_count(time: float, step_size: float) -> int:
     """The number of steps nearest to a time, if float64 can count them."""
     if not time / 2.0**53 < step_size:
         raise InputError(
@@ -146,6 +185,7 @@ def optax_dynamics(
     transform: optax.GradientTransformation,
     step_size: float | Callable[[Any], Any],
     name: str = "optax",
+    batch: int | None = None,
 ) -> OptaxDescent:
     """Any Optax transformation as a dynamics.
 
@@ -153,6 +193,11 @@ def optax_dynamics(
         transform: For example `optax.sgd(0.1, momentum=0.9)` or `optax.adam(1e-3)`.
         step_size: Training time per step, usually the learning rate; a schedule is summed.
         name: For tables and legends.
+        batch: Examples per step, drawn without replacement; None for all: see `OptaxDescent`.
+
+    Raises:
+        InputError: If the step size is not positive; at the start of a run, if the problem has
+            fewer examples than the batch, or none.
     """
     size = step_size if callable(step_size) else step_size_array(step_size)
-    return OptaxDescent(optax.with_extra_args_support(transform), size, name)
+    return OptaxDescent(optax.with_extra_args_support(transform), size, name, batch)

@@ -7,6 +7,13 @@ from thalweg.kernels.infinite_width import (
     arc_cosine_kernel,
     infinite_width_kernels,
 )
+from thalweg.kernels.layer_grams import (
+    LayerGrams,
+    last_layer_gram,
+    layer_grams,
+    pattern_change,
+    two_layer_gram,
+)
 from thalweg.kernels.linearised import (
     LinearisedPath,
     linearised_flow,
@@ -34,6 +41,7 @@ __all__ = [
     "Expected",
     "InfiniteWidthKernels",
     "KernelCost",
+    "LayerGrams",
     "LinearisedPath",
     "PopulationGram",
     "alignment",
@@ -45,14 +53,18 @@ __all__ = [
     "infinite_width_kernels",
     "kernel_cost",
     "kernel_drift",
+    "last_layer_gram",
+    "layer_grams",
     "linearised_flow",
     "linearised_outputs",
     "linearised_parameters",
     "normalisation",
+    "pattern_change",
     "population_gram",
     "smallest_eigenvalue",
     "tangent_kernel",
     "tangent_kernel_to_zarr",
     "target_alignment",
+    "two_layer_gram",
     "two_layer_relu_gram",
 ]

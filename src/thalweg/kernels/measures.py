@@ -142,7 +142,8 @@ def effective_rank(kernel: ArrayLike, form: str = "entropy") -> Reading:
     p = values / jnp.sum(values)
     if form == "participation":
         return exact(1 / jnp.sum(p**2))
-    return exact(jnp.exp(-jnp.sum(jnp.where(p > 0, p * jnp.log(jnp.where(p > 0, p, 1)), 0))))
+    # A zero adds nothing, a NaN must stay one.
+    return exact(jnp.exp(-jnp.sum(p * jnp.log(jnp.where(p == 0, 1, p)))))
 
 
 def _matrix(kernel: ArrayLike) -> Array:

@@ -5,9 +5,9 @@ from thalweg.models.dense import MLP, layer_weights, linear, mlp
 from thalweg.models.initialisers import INITIALISERS
 from thalweg.models.model import ACTIVATIONS, Activation, Applied, Model, activation, from_equinox
 from thalweg.models.parse import parse_model
-from thalweg.models.wide import TwoLayerNet, WideNet
 from thalweg.models.residual import ResidualMLP
 from thalweg.models.residual_convolutional import ConvResNet, Stage
+from thalweg.models.wide import TwoLayerNet, WideNet
 
 __all__ = [
     "ACTIVATIONS",
@@ -19,10 +19,10 @@ __all__ = [
     "ConvResNet",
     "Convolution",
     "Model",
-    "TwoLayerNet",
-    "WideNet",
     "ResidualMLP",
     "Stage",
+    "TwoLayerNet",
+    "WideNet",
     "activation",
     "from_equinox",
     "layer_weights",

@@ -106,7 +106,7 @@ class ConvResNet(Model):
 
     def _forward(self, params: Params, x: Array) -> tuple[Array, tuple[Moments, ...]]:
         act = activation(self.activation).function
-        layers, used = iter(params[:-1]), []
+        layers, used = iter(params[:-1]), list[Moments]()
 
         def convolved(z: Array, stride: int = 1) -> Array:
             layer = next(layers)

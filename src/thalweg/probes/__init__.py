@@ -3,9 +3,19 @@
 from collections.abc import Callable
 
 from thalweg.probes.basic import accuracy, distance_from_start, gradient_norm, loss
-from thalweg.probes.curvature import sharpness, smallest_eigenvalue
+from thalweg.probes.curvature import sharpness, smallest_eigenvalue, top_eigenvalues
+from thalweg.probes.diagonal import diagonal_ratio
+from thalweg.probes.features import feature_singular_value
+from thalweg.probes.kernels import (
+    kernel_alignment,
+    kernel_drift,
+    kernel_effective_rank,
+    kernel_smallest_eigenvalue,
+)
 from thalweg.probes.layers import balancedness, singular_values
+from thalweg.probes.preconditioned import preconditioned_sharpness, second_moment
 from thalweg.probes.probe import Every, Moment, Probe, every, measure
+from thalweg.probes.tracker import Tracker
 
 PROBES: dict[str, Callable[[], Probe]] = {
     "loss": loss,
@@ -14,8 +24,15 @@ PROBES: dict[str, Callable[[], Probe]] = {
     "distance-from-start": distance_from_start,
     "sharpness": sharpness,
     "smallest-eigenvalue": smallest_eigenvalue,
+    "top-eigenvalues": top_eigenvalues,
+    "kernel-drift": kernel_drift,
+    "kernel-alignment": kernel_alignment,
+    "kernel-effective-rank": kernel_effective_rank,
+    "kernel-smallest-eigenvalue": kernel_smallest_eigenvalue,
+    "diagonal-ratio": diagonal_ratio,
     "balancedness": balancedness,
     "singular-values": singular_values,
+    "feature-singular-value": feature_singular_value,
 }
 
 __all__ = [
@@ -23,14 +40,24 @@ __all__ = [
     "Every",
     "Moment",
     "Probe",
+    "Tracker",
     "accuracy",
     "balancedness",
+    "diagonal_ratio",
     "distance_from_start",
     "every",
+    "feature_singular_value",
     "gradient_norm",
+    "kernel_alignment",
+    "kernel_drift",
+    "kernel_effective_rank",
+    "kernel_smallest_eigenvalue",
     "loss",
     "measure",
+    "preconditioned_sharpness",
+    "second_moment",
     "sharpness",
     "singular_values",
     "smallest_eigenvalue",
+    "top_eigenvalues",
 ]

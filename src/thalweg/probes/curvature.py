@@ -7,13 +7,13 @@ from typing import Any, ClassVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from thalweg.core import tree
-from thalweg.core.curvature import hessian_product
+from thalweg.core.curvature import Product, hessian_product
 from thalweg.core.errors import require
+from thalweg.core.lanczos import Tracked, track_largest
 from thalweg.core.lanczos import smallest_eigenvalue as smallest_of
-from thalweg.core.lanczos import track_largest
 from thalweg.core.result import Reading, finite, judged
 from thalweg.core.tree import Params
 from thalweg.probes.probe import Moment, Probe
@@ -49,25 +49,82 @@ class Sharpness(Probe):
         self, problem: Problem, params: Params, memory: Any, moment: Moment
     ) -> tuple[Reading, Any]:
         product = hessian_product(problem.objective, params)
-        first = moment.record == 0
         again = moment.record % self.recheck == 0
-        usable = ~first & jnp.all(jnp.isfinite(memory))
-
-        # The leading vector survives a recheck, its challenger is drawn anew. A warm vector
-        # that is not usable (after a divergence, say) must not be kept for ever.
-        def redrawn() -> Array:
-            drawn = jax.random.normal(moment.key, memory.shape, memory.dtype)
-            return drawn.at[0].set(jnp.where(usable, memory[0], drawn[0]))
-
-        found = track_largest(
-            product,
-            jax.lax.cond(usable & ~again, lambda: memory, redrawn),
-            self.tolerance,
-            least_products=jnp.where(again, 16, 0),
-            most_products=self.most_products,
-        )
+        found = tracked(product, memory, moment, self.tolerance, again, self.most_products)
         value, error = found.values[0], found.residuals[0]
         return judged(value, error, self.tolerance * jnp.abs(value)), found.ahead
+
+
+def tracked(
+    product: Product,
+    memory: Float[Array, "b p"],
+    moment: Moment,
+    tolerance: float,
+    again: Bool[Array, ""],
+    most_products: int,
+    wanted: int = 1,
+) -> Tracked:
+    """Largest eigenvalues, from the vectors of the last record.
+
+    The wanted vectors survive a recheck (`again`), their challengers are drawn anew. Warm vectors
+    that are not usable (at the first record, or after a divergence) are not kept.
+    """
+    usable = (moment.record > 0) & jnp.all(jnp.isfinite(memory))
+
+    def redrawn() -> Array:
+        drawn = jax.random.normal(moment.key, memory.shape, memory.dtype)
+        return drawn.at[:wanted].set(jnp.where(usable, memory[:wanted], drawn[:wanted]))
+
+    return track_largest(
+        product,
+        jax.lax.cond(usable & ~again, lambda: memory, redrawn),
+        tolerance,
+        least_products=jnp.where(again, 16, 0),
+        most_products=most_products,
+        wanted=wanted,
+    )
+
+
+class TopEigenvalues(Probe):
+    """The k largest Hessian eigenvalues, signed, in decreasing order.
+
+    value   (eigenvalue,), loss/parameter^2
+    error   (eigenvalue,), residuals ||H v - value v||: some eigenvalue is this near to each. As
+            for `Sharpness`, values can only be too low, and a random direction is tried afresh
+            every `recheck` records
+    result  NOT_CONVERGED if a residual is above `tolerance` times the largest value
+    cost    k + 1 products when training moves slowly, at most `most_products`; a gradient each
+    memory  12 (k + 1) vectors while it searches, k + 1 from record to record
+    """
+
+    count: int = eqx.field(static=True, default=5)
+    tolerance: float = eqx.field(static=True, default=1e-2)
+    recheck: int = eqx.field(static=True, default=25)
+    most_products: int = eqx.field(static=True, default=400)
+    name: ClassVar[str] = "top_eigenvalues"
+    unit: ClassVar[str] = "loss/parameter^2"
+    dims: ClassVar[tuple[str, ...]] = ("eigenvalue",)
+
+    def __check_init__(self) -> None:
+        require(self.count >= 1, f"count came as {self.count}; give at least 1")
+
+    def start(self, problem: Problem, params: Params) -> Float[Array, "b p"]:
+        theta = tree.flatten(params)
+        require(
+            self.count <= theta.size,
+            f"{self.count} eigenvalues were asked of a Hessian of size {theta.size}",
+        )
+        return jnp.zeros((min(self.count + 1, theta.size), theta.size), theta.dtype)
+
+    def measure(
+        self, problem: Problem, params: Params, memory: Any, moment: Moment
+    ) -> tuple[Reading, Any]:
+        product = hessian_product(problem.objective, params)
+        again = moment.record % self.recheck == 0
+        k = self.count
+        found = tracked(product, memory, moment, self.tolerance, again, self.most_products, k)
+        values, errors = found.values[:k], found.residuals[:k]
+        return judged(values, errors, self.tolerance * jnp.abs(values[0])), found.ahead
 
 
 class SmallestEigenvalue(Probe):
@@ -115,6 +172,13 @@ class SmallestEigenvalue(Probe):
 def sharpness(tolerance: float = 1e-2, recheck: int = 25, most_products: int = 200) -> Sharpness:
     """Largest Hessian eigenvalue; see `Sharpness`."""
     return Sharpness(tolerance, recheck, most_products)
+
+
+def top_eigenvalues(
+    count: int = 5, tolerance: float = 1e-2, recheck: int = 25, most_products: int = 400
+) -> TopEigenvalues:
+    """The largest Hessian eigenvalues; see `TopEigenvalues`."""
+    return TopEigenvalues(count, tolerance, recheck, most_products)
 
 
 def smallest_eigenvalue(products: int = 60, failure: float = 0.005) -> SmallestEigenvalue:

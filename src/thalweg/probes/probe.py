@@ -16,13 +16,18 @@ from thalweg.problems.problem import Problem, Supervised
 
 
 class Moment(NamedTuple):
-    """When and with what randomness a probe is asked.
+    """When, with what randomness and of what process a probe is asked.
 
-    `record` counts the records of the run, the same for all seeds.
+    Attributes:
+        record: Counts the records of the run, the same for all seeds.
+        key: For this probe and record alone.
+        process: What the dynamics carries from step to step (of an Optax transformation its
+            state), () outside a run.
     """
 
     record: Int[Array, ""]
     key: Array
+    process: Any = ()
 
 
 class Probe(eqx.Module):

@@ -3,6 +3,7 @@
 from thalweg.problems.classic import digits
 from thalweg.problems.data import Data
 from thalweg.problems.files import load
+from thalweg.problems.frozen import trained_part
 from thalweg.problems.losses import LOSSES, Loss
 from thalweg.problems.problem import Function, Problem, Supervised, supervised
 
@@ -16,4 +17,5 @@ __all__ = [
     "digits",
     "load",
     "supervised",
+    "trained_part",
 ]

@@ -7,6 +7,7 @@ on request) of a loss whose own factors are stated in `thalweg.problems.losses`.
 from __future__ import annotations
 
 import abc
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from thalweg.core.errors import InputError, choose, require, unknown
 from thalweg.core.identity import identity
@@ -95,6 +96,10 @@ class Supervised(Problem):
         else:
             total = self._in_blocks(params, self.microbatch)
         return total / n if self.reduction == "mean" else total
+
+    def on(self, index: Int[Array, " b"]) -> Supervised:
+        """The same problem on some of the examples, (b,) row numbers; a mean is over these."""
+        return dataclasses.replace(self, inputs=self.inputs[index], targets=self.targets[index])
 
     def _losses(self, params: Params, x: Array, y: Array) -> Float[Array, " n"]:
         return jax.vmap(self.loss.one)(self.model.apply(params, x), y)

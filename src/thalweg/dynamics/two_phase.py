@@ -1,0 +1,241 @@
+"""Two-phase training: all layers first, then the last one alone, with a guarantee for its limit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.custom_batching import custom_vmap
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float, Int
+
+from thalweg.core import tree
+from thalweg.core.errors import InputError, require
+from thalweg.core.result import finite
+from thalweg.core.tree import Params
+from thalweg.dynamics.descent import OptaxDescent, nearest_count, optax_dynamics
+from thalweg.dynamics.dynamics import Discrete, Info, State, fresh, step_size_array
+from thalweg.problems.last_layer import last_layer_problem, loss_smoothness
+from thalweg.problems.problem import Problem, Supervised
+
+CERTIFIED = "1/L_H"
+
+
+class Memory(NamedTuple):
+    """What the two phases carry.
+
+    Attributes:
+        base: The transformation's state.
+        features: h(x_i, u), (n, m), of all training examples; zeros in phase 1.
+        step_size: Phase 2's own step size; zero before it, or if there is none.
+        began: Training time at which phase 2 began.
+    """
+
+    base: Any
+    features: Float[Array, "n m"]
+    step_size: Float[Array, ""]
+    began: Float[Array, ""]
+
+
+class TwoPhase(Discrete):
+    """Any optimiser for tau steps, a shake of the hidden layers, then the last layer alone.
+
+        k < tau     a step of `base` on all parameters
+        k = tau     u <- u + noise N(0, I), once, before the step
+        k >= tau    V <- V - eta dL/dV; u stands still to the bit
+
+    u are all parameters below the last, affine layer V = `params[-1]`. The shake comes from the
+    key of step tau, so a record at step tau still shows the u of phase 1. In phase 2 the features
+    h(x_i, u) are kept in memory, n x m numbers: a step costs one affine layer, and what hidden
+    layers left in the optimiser's state reaches nothing. Mini-batches are those that `base` would
+    draw. If A = [h, 1] has rank n the limit is the infimum over all parameters.
+
+    Attributes:
+        base: The optimiser of phase 1, mini-batches included.
+        tau: Steps of phase 1; a number, so that another one compiles nothing.
+        noise: Standard deviation of the shake (unit: parameter).
+        last_step_size: Phase 2 as plain descent with this step size; None lets `base` go on.
+        certified: Phase 2 as plain descent with 1/L_H, L_H = L_l sigma_max(A)^2/n.
+        reset: Whether `base` begins phase 2 with a fresh state, its schedules' count included.
+
+    Evaluations count one per step. Source: Kawaguchi and Sun (2021), arXiv 2104.05785.
+    """
+
+    base: OptaxDescent
+    tau: Int[Array, ""]
+    noise: Float[Array, ""]
+    last_step_size: Float[Array, ""] | None = None
+    certified: bool = eqx.field(static=True, default=False)
+    reset: bool = eqx.field(static=True, default=False)
+
+    @property
+    def name(self) -> str:
+        return f"two-phase {self.base.name}"
+
+    def init(self, problem: Problem, params: Params) -> State:
+        if not isinstance(problem, Supervised):
+            raise InputError(
+                f"a {type(problem).__name__} has no last layer to train alone; give a supervised "
+                "problem"
+            )
+        state = self.base.init(problem, params)
+        features = jax.eval_shape(lambda p: last_layer_problem(problem, p).inputs, params)
+        if self.certified:
+            loss_smoothness(problem.loss)
+        blank = jnp.zeros(features.shape, features.dtype)
+        zero = jnp.zeros((), jnp.float64)
+        return fresh(params, Memory(state.memory, blank, zero, zero))
+
+    def step(self, problem: Problem, state: State, key: Array) -> tuple[State, Info]:
+        assert isinstance(problem, Supervised)
+        now = _of_all_seeds(state.step)
+        state = jax.lax.cond(
+            now == self.tau, lambda s: self._shaken(problem, s, key), lambda s: s, state
+        )
+        return jax.lax.cond(
+            now < self.tau,
+            lambda s: self._all_layers(problem, s, key),
+            lambda s: self._last_layer(problem, s, key),
+            state,
+        )
+
+    def _shaken(self, problem: Supervised, state: State, key: Array) -> State:
+        flat, unravel = ravel_pytree(state.params[:-1])
+        noise = self.noise * jax.random.normal(jax.random.fold_in(key, 1), flat.shape)
+        params = _with_last(unravel(flat + noise.astype(flat.dtype)), state.params[-1])
+        last = last_layer_problem(problem, params)
+        memory = state.memory._replace(
+            base=self.base.transform.init(params) if self.reset else state.memory.base,
+            features=last.inputs,
+            began=state.time,
+        )
+        if self.certified:
+            memory = memory._replace(step_size=_certified(last, "bias" in params[-1]))
+        elif self.last_step_size is not None:
+            memory = memory._replace(step_size=self.last_step_size)
+        return state._replace(params=params, memory=memory)
+
+    def _all_layers(self, problem: Supervised, state: State, key: Array) -> tuple[State, Info]:
+        after, info = self.base.step(problem, state._replace(memory=state.memory.base), key)
+        return after._replace(memory=state.memory._replace(base=after.memory)), info
+
+    def _last_layer(self, problem: Supervised, state: State, key: Array) -> tuple[State, Info]:
+        memory, V = state.memory, state.params[-1]
+        last = last_layer_problem(problem, state.params, memory.features)
+        objective = self.base.objective(last, key)
+        if not self.certified and self.last_step_size is None:
+            inner = state._replace(memory=memory.base)
+            after, info = self.base.descend(lambda params: objective(params[-1]), inner)
+            V = after.params[-1]
+            memory = memory._replace(base=after.memory)
+            # The update is masked, not only the gradient: momentum of hidden layers stays out.
+            return after._replace(params=_with_last(state.params[:-1], V), memory=memory), info
+        loss, gradient = jax.value_and_grad(objective)(V)
+        count = state.step + 1
+        after = state._replace(
+            params=_with_last(state.params[:-1], tree.step_along(V, -memory.step_size, gradient)),
+            time=memory.began + (count - self.tau).astype(jnp.float64) * memory.step_size,
+            step=count,
+            evaluations=state.evaluations + 1,
+            result=jnp.maximum(state.result, finite(loss)),
+        )
+        return after, Info(loss)
+
+    def clock(self, steps: Int[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+        steps = np.asarray(steps)
+        if self.last_step_size is None:
+            return self.base.clock(steps)
+        tau = int(self.tau)
+        late = np.maximum(steps - tau, 0) * float(self.last_step_size)
+        return self.base.clock(np.minimum(steps, tau)) + late
+
+    def steps_until(self, time: float) -> int:
+        if self.last_step_size is None:
+            return self.base.steps_until(time)
+        tau = int(self.tau)
+        late = time - float(self.base.clock(np.array([tau]))[0])
+        if late <= 0:
+            return self.base.steps_until(time)
+        return tau + nearest_count(late, float(self.last_step_size))
+
+
+def two_phase(
+    transform: optax.GradientTransformation,
+    step_size: float | Callable[[Any], Any],
+    tau: int,
+    noise: float,
+    *,
+    batch: int | None = None,
+    last_step_size: float | str | None = None,
+    reset: bool = False,
+    name: str = "optax",
+) -> TwoPhase:
+    """Any Optax transformation with a guarantee for the limit (EXP wrapper); see `TwoPhase`.
+
+    Args:
+        transform: For example `optax.sgd(0.05, momentum=0.9)`.
+        step_size: Training time per step, usually the learning rate; a schedule is summed.
+        tau: Steps of phase 1, at least 0.
+        noise: Standard deviation of the one perturbation of all hidden parameters, at least 0.
+        batch: Examples per step in both phases; None for all.
+        last_step_size: None lets the transformation go on in phase 2. A number, or "1/L_H" from
+            the features at tau, makes phase 2 plain descent with that step size. 1/L_H differs
+            from seed to seed, so the time axis of records counts `step_size` for its steps too;
+            the state's own time counts 1/L_H.
+        reset: Whether the transformation begins phase 2 with a fresh state.
+        name: For tables and legends.
+
+    Raises:
+        InputError: If a number is out of range, or `last_step_size` is another word; at the start
+            of a run, if the problem has no last layer.
+    """
+    require(
+        isinstance(tau, int | np.integer) and tau >= 0,
+        f"tau came as {tau!r}; give a whole number of steps, at least 0",
+    )
+    require(
+        bool(np.isfinite(noise)) and noise >= 0,
+        f"the perturbation's size came as {noise}; give a finite number, at least 0",
+    )
+    require(
+        not isinstance(last_step_size, str) or last_step_size == CERTIFIED,
+        f"last_step_size came as {last_step_size!r}; give a number, {CERTIFIED!r} or None",
+    )
+    own = None if isinstance(last_step_size, str | None) else step_size_array(last_step_size)
+    return TwoPhase(
+        optax_dynamics(transform, step_size, name, batch),
+        jnp.asarray(tau),
+        jnp.asarray(noise, jnp.float64),
+        own,
+        last_step_size == CERTIFIED,
+        reset,
+    )
+
+
+def _with_last(hidden: Any, last: Params) -> Params:
+    """All parameters, in the kind of list that the hidden ones are."""
+    return hidden + type(hidden)([last])
+
+
+def _certified(last: Supervised, bias: bool) -> Float[Array, ""]:
+    """1/L_H of frozen features."""
+    h = last.inputs
+    A = jnp.concatenate([h, jnp.ones((len(h), int(bias)), h.dtype)], axis=1)
+    constant = loss_smoothness(last.loss) * jnp.linalg.norm(A, 2) ** 2
+    return (len(h) if last.reduction == "mean" else 1) / constant.astype(jnp.float64)
+
+
+@custom_vmap
+def _of_all_seeds(step: Int[Array, ""]) -> Int[Array, ""]:
+    """The step count, which all seeds of a run share, so that a branch is taken, not selected."""
+    return step
+
+
+@_of_all_seeds.def_vmap
+def _of_first(size: int, batched: list[bool], step: Array) -> tuple[Array, bool]:
+    return (step[0] if batched[0] else step), False

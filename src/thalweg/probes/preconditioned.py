@@ -1,0 +1,122 @@
+"""The sharpness that adaptive methods meet: that of the preconditioned Hessian."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float
+
+from thalweg.core import tree
+from thalweg.core.curvature import hessian_product
+from thalweg.core.errors import InputError
+from thalweg.core.result import Reading, Result, judged
+from thalweg.core.tree import Params
+from thalweg.probes.curvature import tracked
+from thalweg.probes.probe import Moment, Probe
+from thalweg.problems.problem import Problem
+
+Diagonal = Callable[[Any], Params]  # from an Optax state to the positive diagonal of D
+
+
+class PreconditionedSharpness(Probe):
+    """Largest eigenvalue of D^{-1/2} H D^{-1/2}, D the preconditioner an adaptive method holds.
+
+    An Optax method whose update is -eta D^{-1} g descends a quadratic with fixed D while this is
+    below 2/eta; with momentum beta that is averaged, as in Adam, below
+    (2/eta) (1 + beta)/(1 - beta).
+
+    value   (), a number without unit for Adam's D = sqrt(second moment) + epsilon in units of
+            gradient: 1/parameter times parameter of the step size
+    error   (), the residual of the pair, as for `Sharpness`
+    result  NOT_CONVERGED if the error is above `tolerance` times the value; NOT_MEASURED before
+            the first step, where D is not known yet
+    cost    as `Sharpness`
+
+    Source: Cohen et al. (2022, arXiv 2207.14484), section 3.
+    """
+
+    diagonal: Diagonal = eqx.field(static=True)
+    tolerance: float = eqx.field(static=True, default=1e-2)
+    recheck: int = eqx.field(static=True, default=25)
+    most_products: int = eqx.field(static=True, default=200)
+    name: ClassVar[str] = "preconditioned_sharpness"
+    unit: ClassVar[str] = "1/step size"
+    dims: ClassVar[tuple[str, ...]] = ()
+
+    def start(self, problem: Problem, params: Params) -> Float[Array, "b p"]:
+        theta = tree.flatten(params)
+        return jnp.zeros((min(2, theta.size), theta.size), theta.dtype)
+
+    def measure(
+        self, problem: Problem, params: Params, memory: Any, moment: Moment
+    ) -> tuple[Reading, Any]:
+        d = tree.flatten(self.diagonal(moment.process))
+        known = jnp.all(jnp.isfinite(d) & (d > 0))
+        scale = jnp.where(known, 1 / jnp.sqrt(jnp.where(known, d, 1)), 1)
+        hessian = hessian_product(problem.objective, params)
+        again = moment.record % self.recheck == 0
+        found = tracked(
+            lambda v: scale * hessian(scale * v),
+            memory,
+            moment,
+            self.tolerance,
+            again,
+            self.most_products,
+        )
+        value, error = found.values[0], found.residuals[0]
+        reading = judged(value, error, self.tolerance * jnp.abs(value))
+        missing = Reading(
+            jnp.full_like(value, jnp.nan),
+            jnp.full_like(error, jnp.nan),
+            jnp.asarray(int(Result.NOT_MEASURED), jnp.int32),
+        )
+        chosen = jax.tree.map(lambda a, b: jnp.where(known, a, b), reading, missing)
+        return chosen, found.ahead
+
+
+def second_moment(b2: float = 0.999, epsilon: float = 1e-8, corrected: bool = True) -> Diagonal:
+    """D = sqrt(v) + epsilon of Adam, AdamW, RMSProp and their like, read from the Optax state.
+
+    Args:
+        b2: Decay of the second moment v, as given to the method.
+        epsilon: As given to the method.
+        corrected: Whether v is divided by 1 - b2^count, as Adam does and RMSProp does not.
+
+    Returns:
+        A function of the state. It raises an `InputError` where the state has no second moment
+        (`nu`), as that of plain gradient descent.
+    """
+
+    def diagonal(state: Any) -> Params:
+        moment = optax.tree_utils.tree_get(state, "nu")
+        if moment is None:
+            raise InputError(
+                "preconditioned sharpness needs a method that keeps a second moment (optax.adam, "
+                "adamw, rmsprop ...) in optax_dynamics; this one keeps none"
+            )
+        share: Any = 1.0
+        if corrected:
+            count = optax.tree_utils.tree_get(state, "count")
+            share = 1 - b2 ** jnp.asarray(count, float)
+        return jax.tree.map(lambda v: jnp.sqrt(v / share) + epsilon, moment)
+
+    return diagonal
+
+
+def preconditioned_sharpness(
+    diagonal: Diagonal | None = None, tolerance: float = 1e-2, recheck: int = 25
+) -> PreconditionedSharpness:
+    """Sharpness of the preconditioned Hessian; see `PreconditionedSharpness`.
+
+    Args:
+        diagonal: From the state of the optimiser to D; by default `second_moment()`, Adam's with
+            its default numbers.
+        tolerance: Relative residual allowed.
+        recheck: How often, in records, a random direction is tried.
+    """
+    return PreconditionedSharpness(diagonal or second_moment(), tolerance, recheck)

@@ -1,0 +1,159 @@
+"""The Polyak-Lojasiewicz inequality ||grad L||^2 >= 2 mu (L - L*), and what the last layer gives.
+
+For L = 1/(2n) ||A V - Y||^2 with A = [features, 1] of shape (n, m) and V the last layer,
+||grad L||^2 >= ||dL/dV||^2 = ||A^T (A V - Y)||^2 / n^2 >= (2 sigma_n(A)^2 / n) L, so that the
+inequality holds with mu = sigma_n(A)^2 / n wherever the features keep sigma_n(A) > 0.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from numpy.typing import ArrayLike
+
+from thalweg.core import tree
+from thalweg.core.errors import require
+from thalweg.core.tree import Params
+from thalweg.models.last_layer import last_layer_inputs
+from thalweg.problems.problem import Supervised
+from thalweg.theory.prediction import Prediction, make_prediction
+
+SOURCE = "Kawaguchi and Huang (2019), arXiv 1908.02419"
+
+
+def pl_constant(gradient_norm: ArrayLike, loss: ArrayLike, least: float = 0.0) -> np.ndarray:
+    """The constant ||grad L||^2 / (2 (L - L*)) at the points of a trajectory, any shape.
+
+    Args:
+        gradient_norm: ||grad L||.
+        loss: L.
+        least: L*, the infimum of the loss.
+
+    Returns:
+        mu (unit: loss/parameter^2); NaN where the loss is not above `least`. Its relative error is
+        twice that of the gradient plus that of L - L*.
+
+    Source: Polyak (1963).
+    """
+    slope, gap = np.asarray(gradient_norm, float), np.asarray(loss, float) - least
+    above = gap > 0
+    return np.where(above, slope**2 / (2 * np.where(above, gap, 1.0)), np.nan)
+
+
+def last_layer_constant(sigma: ArrayLike, n: int) -> np.ndarray:
+    """The constant sigma_n(A)^2 / n, a lower bound on `pl_constant` of the mean squared error.
+
+    Args:
+        sigma: The n-th singular value of A, any shape.
+        n: Number of examples.
+
+    Source: E2 of the study of Kawaguchi and Huang (2019).
+    """
+    return np.asarray(sigma, float) ** 2 / n
+
+
+def last_layer_step(A: ArrayLike) -> float:
+    """The step size n / sigma_1(A)^2, which is 1/M for the M-smooth problem of the last layer.
+
+    The hidden layers add curvature of their own once the last layer is not zero, so that descent
+    on all layers at this step may rise a little.
+
+    Args:
+        A: Inputs of the last layer, shape (n, m).
+
+    Source: Algorithm A of the study of Kawaguchi and Huang (2019).
+    """
+    A = np.asarray(A, float)
+    return float(len(A) / np.linalg.norm(A, 2) ** 2)
+
+
+class Domination(NamedTuple):
+    """The chain whole >= last_layer >= bound at one point (unit: loss/parameter^2).
+
+    Attributes:
+        whole: ||grad L||^2 / (2 L).
+        last_layer: ||dL/dV||^2 / (2 L).
+        bound: sigma_n(A)^2 / n.
+    """
+
+    whole: Float[Array, ""]
+    last_layer: Float[Array, ""]
+    bound: Float[Array, ""]
+
+
+def gradient_domination(problem: Supervised, params: Params) -> Domination:
+    """The gradient of a mean squared error beside what its last layer guarantees.
+
+    Args:
+        problem: Squared error, mean over examples, on a model with an affine last layer.
+        params: Where.
+
+    Raises:
+        InputError: For another loss or reduction.
+
+    Error: Rounding; sigma_n(A) is good to eps sigma_1(A). Cost: One gradient, one decomposition.
+    Source: E2 of the study of Kawaguchi and Huang (2019).
+    """
+    require(
+        problem.loss.name == "squared-error" and problem.reduction == "mean",
+        f"a {problem.reduction} of {problem.loss.name} came; give the mean of squared-error",
+    )
+    loss, slope = jax.value_and_grad(problem.objective)(params)
+    A = last_layer_inputs(problem.model, params, problem.inputs)
+    n = A.shape[0]
+    sigma = jnp.linalg.svd(A, compute_uv=False)[-1] if A.shape[1] >= n else jnp.zeros(())
+    return Domination(
+        tree.dot(slope, slope) / (2 * loss),
+        tree.dot(slope[-1], slope[-1]) / (2 * loss),
+        sigma**2 / n,
+    )
+
+
+def convex_gap(slope: ArrayLike, V: ArrayLike, V_star: ArrayLike) -> tuple[float, float]:
+    """(<dL/dV, V - V*>, ||dL/dV|| ||V - V*||): two upper bounds on L(theta) - L*, second looser.
+
+    Holds for any loss convex in the outputs, with A V* optimal for the features at theta.
+
+    Args:
+        slope: dL/dV, shape (m, k).
+        V: The last layer, same shape.
+        V_star: One that is optimal.
+
+    Source: E4 of the study of Kawaguchi and Huang (2019).
+    """
+    g, gap = np.asarray(slope, float), np.asarray(V, float) - np.asarray(V_star, float)
+    return float(np.sum(g * gap)), float(np.linalg.norm(g) * np.linalg.norm(gap))
+
+
+def geometric_descent(step_size: float, constant: float, start: float) -> Prediction:
+    """Loss of gradient descent under the inequality: L(t) <= (1 - eta mu)^(t / eta) L(0), L* = 0.
+
+    Args:
+        step_size: eta; training time t = eta times the number of steps.
+        constant: mu, at most 1/eta, a lower bound on `pl_constant` along the run.
+        start: L(0).
+
+    Raises:
+        InputError: If eta mu is not in [0, 1].
+
+    Source: Polyak (1963); E3 of the study of Kawaguchi and Huang (2019).
+    """
+    shrink = step_size * constant
+    require(0 <= shrink <= 1, f"step size x constant is {shrink:g}; it must lie in [0, 1]")
+
+    def at(times: ArrayLike) -> np.ndarray:
+        steps = np.asarray(times, float) / step_size
+        return start * (1 - shrink) ** steps
+
+    return make_prediction(
+        "loss",
+        "loss",
+        "upper",
+        "||grad L||^2 >= 2 mu L along the run, and the step is at most 1/M for an M-smooth loss.",
+        at,
+        f"{SOURCE}, E3 of the study",
+    )

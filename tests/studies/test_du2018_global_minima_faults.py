@@ -1,0 +1,333 @@
+"""Planted faults: every claim of the study fails when what it rests on is wrong."""
+
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from thalweg import kernels
+from thalweg.claims import judge
+from thalweg.dynamics import GradientDescent
+from thalweg.models import TwoLayerNet, WideNet
+from thalweg.studies import du2018_global_minima_gram as grams
+from thalweg.studies import du2018_global_minima_training as training
+from thalweg.studies.du2018_global_minima import STUDY
+from thalweg.studies.study import Lab
+from thalweg.theory import geometric_rate
+
+LAB = Lab(progress=False)
+# The package has functions of these names; the modules are behind them.
+population = sys.modules["thalweg.kernels.population_gram"]
+COMPILED = (WideNet, TwoLayerNet, GradientDescent, kernels)
+
+
+@pytest.fixture
+def fault(monkeypatch):
+    """A function that replaces `place.name` by wrong(right, *arguments)."""
+    stale = False
+
+    def plant(place, name, wrong):
+        nonlocal stale
+        if place in COMPILED:  # what was compiled with the right one must not be met again
+            stale = True
+            jax.clear_caches()
+        right = getattr(place, name)
+        monkeypatch.setattr(place, name, lambda *a, **k: wrong(right, *a, **k))
+
+    yield plant
+    if stale:
+        jax.clear_caches()
+
+
+def verdict(claim, **found):
+    results = {name.replace("_", "-"): data for name, data in found.items()}
+    (judged,) = judge([c for c in STUDY.claims if c.id == claim], results)
+    return judged
+
+
+def word(claim, **found):
+    return verdict(claim, **found).word
+
+
+def doubled(right, *a, **k):
+    return 2 * right(*a, **k)
+
+
+def without_pixels(right, model, params, x):
+    """Only equal pixels, as in the limit."""
+    seen = model.seen(model.levels(params, x)[-2])
+    z = seen @ params[-2]["weight"].T
+    slope = jax.nn.sigmoid(z) * params[-1]["weight"].reshape(z.shape[1], -1)
+    pairs = jnp.einsum("ilc,jlc,ilm,jlm->ij", seen, seen, slope, slope)
+    return model.scale(model.depth) ** 2 * pairs
+
+
+def without_readout(right, model, params, x):
+    ones = [*params[:-1], {"weight": jnp.ones_like(params[-1]["weight"])}]
+    return right(model, ones, x)
+
+
+def of_the_level_above(right, model, params, x):
+    """x^(H) for x^(H-1)."""
+    levels = model.levels(params, x)
+    return right(model, params, x) * jnp.sum(levels[-1] ** 2) / jnp.sum(levels[-2] ** 2)
+
+
+def backwards(right, *a):
+    found = right(*a)
+    return found._replace(layers=found.layers[::-1])
+
+
+C1 = {
+    "factor 2": ("last_layer_gram", doubled),
+    "pairs of pixels left out": ("last_layer_gram", without_pixels),
+    "readout left out": ("last_layer_gram", without_readout),
+    "another level": ("last_layer_gram", of_the_level_above),
+    "layers backwards": ("layer_grams", backwards),
+}
+
+
+@pytest.mark.parametrize("name", C1)
+def test_c1_fails(fault, monkeypatch, name):
+    monkeypatch.setattr(grams, "ARCHITECTURES", (grams.CONVOLUTIONAL,))
+    fault(kernels, *C1[name])
+    assert word("C1", X1_formulas=grams.formulas(Lab(progress=False))) == "not reproduced"
+
+
+def half_scale(right, *a):
+    return right(*a) / 2
+
+
+def like_softplus(right, activation, *a):
+    return right("softplus", *a)
+
+
+def inner_products(right, name, x, *a, **k):
+    """A stub that returns X X^T at every level."""
+    found = right(name, x, *a, **k)
+    flat = jnp.asarray(x).reshape(len(x), -1)
+    gram = flat @ flat.T
+    same = found.gram._replace(value=gram)
+    smallest = found.smallest._replace(value=jnp.linalg.eigvalsh(gram)[0])
+    return found._replace(gram=same, smallest=smallest)
+
+
+def regularised(right, name, x, *a, **k):
+    found = right(name, x, *a, **k)
+    return found._replace(smallest=found.smallest._replace(value=found.smallest.value + 1e-8))
+
+
+def linear_kernel(right, x):
+    return right(x)._replace(value=jnp.asarray(x) @ jnp.asarray(x).T / 2)
+
+
+POPULATION = {
+    "c_s halved": ("C2", population, "normalisation", half_scale),
+    "no odd activation": ("C2", kernels, "gaussian_mean", like_softplus),
+    "a multiple of 1 added": ("C4", kernels, "population_gram", regularised),
+    "no angle": ("C4", kernels, "two_layer_relu_gram", linear_kernel),
+}
+
+
+@pytest.mark.parametrize("name", POPULATION)
+def test_c2_and_c4_fail(fault, name):
+    claim, *where = POPULATION[name]
+    fault(*where)
+    assert word(claim, X1_population=grams.population(LAB)) == "not reproduced"
+
+
+def full_angle(right, x):
+    found = right(x)
+    return found._replace(value=2 * found.value)
+
+
+def other_half(right, x):
+    """The angle for pi minus the angle."""
+    x = jnp.asarray(x)
+    return right(x)._replace(value=x @ x.T / 2 - right(x).value)
+
+
+@pytest.mark.parametrize("wrong", [full_angle, other_half, linear_kernel])
+def test_c3_fails(fault, wrong):
+    fault(kernels, "two_layer_relu_gram", wrong)
+    assert word("C3", X3_average=training.average(LAB)) == "not reproduced"
+
+
+def subtracted(right, *a):
+    found = right(*a)
+    return found._replace(total=found.layers[-2] - found.layers[0])
+
+
+def without_the_last(right, *a):
+    found = right(*a)
+    return found._replace(total=found.total - found.layers[-2])
+
+
+@pytest.mark.parametrize("wrong", [subtracted, without_the_last])
+def test_c5_fails(fault, monkeypatch, wrong):
+    monkeypatch.setattr(grams, "ARCHITECTURES", ("resnet",))
+    fault(kernels, "layer_grams", wrong)
+    assert word("C5", X1_formulas=grams.formulas(LAB)) == "not reproduced"
+
+
+def without_mean(right, activation, variances, *a):
+    """The term b^(h) left out."""
+    return jnp.zeros_like(variances)
+
+
+def as_variance(right, self, h):
+    """A scale that keeps no norm: 1/m for c_s/m."""
+    return right(self, h) if self.residual and h > 1 else jnp.asarray(self.width**-0.5)
+
+
+def narrow_weights(right, self, *a, **k):
+    return [{"weight": 0.9 * layer["weight"]} for layer in right(self, *a, **k)]
+
+
+C6 = {
+    "b left out": (population, "gaussian_mean", without_mean),
+    "c_s of another activation": (population, "normalisation", lambda right, s, n: 1 / 0.5),
+    "c_s left out of the net": (WideNet, "scale", as_variance),
+    "small weights": (WideNet, "init", narrow_weights),
+    "c_res/H left out of the limit": (
+        population,
+        "_resnet",
+        lambda right, x, net: [*right(x, net)[:-1], right(x, net)[-1] / net.residual**2],
+    ),
+    "a limit off by 20 %": (population, "_expected", lambda right, K, net: right(K, net)),
+}
+del C6["a limit off by 20 %"]
+
+
+@pytest.mark.parametrize("name", C6)
+def test_c6_fails(fault, monkeypatch, name):
+    monkeypatch.setattr(grams, "ARCHITECTURES", grams.DENSE)
+    place, attribute, wrong = C6[name]
+    if attribute == "_resnet":  # the table of architectures holds the function itself
+        right = population.ARCHITECTURES["resnet"]
+        monkeypatch.setitem(
+            population.ARCHITECTURES, "resnet", lambda x, net: wrong(right, x, net)
+        )
+    else:
+        fault(place, attribute, wrong)
+    assert word("C6", X1=grams.distances({64: 200, 256: 60}, {})) == "not reproduced"
+
+
+def test_the_means_are_a_quarter_of_the_limit(fault):
+    """What a limit without b^(h) misses: 25 % of K^(H) with three layers."""
+    x = grams.examples("resnet")
+    right = np.asarray(grams.limit("resnet", x).gram.value)
+    fault(population, "gaussian_mean", without_mean)
+    wrong = np.asarray(grams.limit("resnet", x).gram.value)
+    assert abs(np.linalg.norm(right - wrong) / np.linalg.norm(right) - 0.25) < 0.02
+
+
+def slowed(right, self, problem, state, key):
+    """A hundredth of the gradient."""
+    return right(GradientDescent(self.step_size / 100), problem, state, key)
+
+
+def sped_up(right, self, problem, state, key):
+    return right(GradientDescent(5 * self.step_size), problem, state, key)
+
+
+def per_network(right, losses, step_size, smallest):
+    """The bound with the largest eigenvalue, 0.5/eta, in place of lambda_0."""
+    return right(losses, step_size, 1 / step_size)
+
+
+C7 = {
+    "a slow descent": (GradientDescent, "step", slowed),
+    "overshooting": (GradientDescent, "step", sped_up),
+    "another eigenvalue": (geometric_rate, "rate_certificate", per_network),
+}
+
+
+@pytest.mark.parametrize("name", C7)
+def test_c7_fails(fault, name):
+    fault(*C7[name])
+    shallow = training.two_layer_runs((200,), 2, 20, 20, 100)
+    deep = training.deep_runs((64,), 1, steps=40)
+    assert word("C7", X2=deep, X3=shallow) == "not reproduced"
+
+
+def half_the_exponent(right, gram, residual, step_size):
+    """(1 - eta lambda)^k for its square."""
+    found = right(gram, residual, step_size)
+    return found._replace(at=lambda t: found.at(np.asarray(t) / 2))
+
+
+def last_layer_only(right, gram, residual, step_size):
+    return right(gram / 4, residual, step_size)
+
+
+def narrow(monkeypatch):
+    monkeypatch.setattr("thalweg.studies.du2018_global_minima_claims.WIDE", 256)
+
+
+C8 = {
+    "half of the exponent": (geometric_rate, "linearised_loss", half_the_exponent),
+    "a quarter of the Gram matrix": (geometric_rate, "linearised_loss", last_layer_only),
+    "a slow descent": (GradientDescent, "step", slowed),
+}
+
+
+@pytest.mark.parametrize("name", C8)
+def test_c8_fails_at_the_rate_too(fault, name, monkeypatch):
+    """It fails at the curve even without a fault; a fault fails at the rate, which holds."""
+    narrow(monkeypatch)
+    fault(*C8[name])
+    found = verdict("C8", X2=training.deep_runs((256,), 1, steps=60))
+    assert found.word == "not reproduced"
+    assert "rate of the tail" in found.check.reason
+
+
+def test_c8_without_fault_does_not_fail_at_the_rate(monkeypatch):
+    narrow(monkeypatch)
+    found = verdict("C8", X2=training.deep_runs((256,), 1, steps=60))
+    assert "rate of the tail" not in found.check.reason
+
+
+def standard_scaling(right, self, h):
+    """The inputs' scale in every layer: features that move with the width."""
+    return right(self, h) * (self.width / 64) ** 0.25
+
+
+def steep(right, self, problem, state, key):
+    """A step size that grows with the width."""
+    factor = (problem.model.width / 64) ** 0.5
+    return right(GradientDescent(self.step_size * factor), problem, state, key)
+
+
+def undivided(right, self, params, x):
+    """The outputs without 1/sqrt(m), and the labels in their shadow."""
+    return right(self, params, x)
+
+
+def constant_drift(right, self, *a, **k):
+    """Weights of a 64 wide net at every width, the others zero: no net gets wider."""
+    params = right(self, *a, **k)
+
+    def kept(weight):
+        rows, columns = np.arange(weight.shape[0])[:, None], np.arange(weight.shape[1])
+        return jnp.where((rows < 16) & (columns < 16), weight, 0) * (self.width / 16) ** 0.5
+
+    return [{"weight": kept(layer["weight"])} for layer in params]
+
+
+def grown(right, self, *a, **k):
+    """Weights that shrink with the width: the first layers must move."""
+    *hidden, last = right(self, *a, **k)
+    return [*hidden, {"weight": last["weight"] * (16 / self.width) ** 0.5}]
+
+
+@pytest.mark.parametrize("claim", ["C9", "C10"])
+@pytest.mark.parametrize("wrong", [grown, constant_drift])
+def test_c9_and_c10_fail_where_training_is_not_lazy(fault, claim, wrong):
+    """Mean-field starts learn features: the weights' way grows with the width."""
+    fault(WideNet, "init", wrong)
+    found = training.deep_runs((16, 64, 256), 2, steps=100)
+    print(claim, wrong.__name__, verdict(claim, X2=found).check)
+    assert word(claim, X2=found) == "not reproduced"
