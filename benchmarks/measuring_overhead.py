@@ -1,4 +1,6 @@
-"""What measuring costs: gradient descent with the sharpness every 10 steps, and without.
+"""What measuring costs: gradient descent with the sharpness every few steps, and without.
+
+The last row goes on into the edge of stability, where the leading eigenvectors move.
 
 Both runs stop at the same marks and record loss and parameters there. Products are counted where
 they happen, by measuring once more along the recorded parameters.
@@ -7,6 +9,7 @@ they happen, by measuring once more along the recorded parameters.
 from __future__ import annotations
 
 import statistics
+from typing import NamedTuple
 from unittest import mock
 
 import equinox as eqx
@@ -19,7 +22,25 @@ import thalweg as tw
 from thalweg.core.curvature import hessian_product
 from thalweg.probes.probe import Moment
 
-STEP_SIZE, EVERY = 0.1, 10
+
+class Setting(NamedTuple):
+    """A run to measure."""
+
+    precision: str
+    seeds: int
+    records: int
+    every: int = 10
+    step_size: float = 0.1
+
+
+SETTINGS = (
+    Setting("float32", 1, 200),
+    Setting("float32", 4, 100),
+    Setting("float64", 1, 200),
+    Setting("float64", 4, 100),
+    Setting("float64", 1, 200, every=5),
+    Setting("float64", 1, 200, every=5, step_size=0.5),
+)
 
 
 def digits(precision: str) -> tw.problems.Problem:
@@ -27,14 +48,14 @@ def digits(precision: str) -> tw.problems.Problem:
     return tw.problems.digits(model, "cross-entropy", samples=500, precision=precision)
 
 
-def descent(problem: tw.problems.Problem, records: int, seeds: int, measured: bool):
+def descent(problem: tw.problems.Problem, s: Setting, measured: bool) -> tw.Trajectory:
     return tw.run(
         problem,
-        tw.gradient_descent(STEP_SIZE),
-        until=records * EVERY * STEP_SIZE,
-        records=records,
+        tw.gradient_descent(s.step_size),
+        until=s.records * s.every * s.step_size,
+        records=s.records,
         probes=[tw.probes.sharpness()] if measured else [],
-        seeds=seeds,
+        seeds=s.seeds,
         progress=False,
     )
 
@@ -66,17 +87,20 @@ def products(problem: tw.problems.Problem, points: jax.Array) -> list[int]:
     return counts[:-1]
 
 
-def measure(precision: str, seeds: int, records: int, quick: bool, threads: int) -> list[str]:
-    problem = digits(precision)
+def measure(s: Setting, quick: bool, threads: int) -> list[str]:
+    problem = digits(s.precision)
     seconds = interleaved(
-        {kind: lambda m=m: descent(problem, records, seeds, m) for kind, m in KINDS.items()},
+        {kind: lambda m=m: descent(problem, s, m) for kind, m in KINDS.items()},
         1 if quick else 3,
         clock_for(threads),
     )
     without, with_ = (statistics.median(seconds[kind]) for kind in KINDS)
-    spent = products(problem, jnp.asarray(descent(problem, records, 1, False).parameters.values[0]))
+    path = descent(problem, s._replace(seeds=1), True)
+    spent = products(problem, jnp.asarray(path.parameters.values[0]))
+    edge = s.step_size * float(path.dataset.sharpness[0, -1])
     return [
-        f"{precision}, {seeds} seed(s), {records} records",
+        f"{s.precision}, {s.seeds} seed(s), {s.records} records, one in {s.every} steps",
+        f"{edge:.2f}",
         f"{without:.2f} s",
         f"{with_:.2f} s",
         f"{with_ / without:.2f}x",
@@ -93,13 +117,12 @@ def main() -> None:
     chosen = options(__doc__)
     limit_threads(chosen.threads)
     rows = [
-        measure(precision, seeds, 20 if chosen.quick else records, chosen.quick, chosen.threads)
-        for precision in ("float32", "float64")
-        for seeds, records in ((1, 200), (4, 100))
+        measure(s._replace(records=20) if chosen.quick else s, chosen.quick, chosen.threads)
+        for s in SETTINGS
     ]
-    columns = ["MLP 64-64, 500 digits", "without", "with", "ratio", "spread"]
-    columns += ["products/record", "median"]
-    show(f"Sharpness every {EVERY} steps; {machine(chosen.threads)}", columns, rows)
+    columns = ["MLP 64-64, 500 digits", "step x sharpness at the end", "without", "with", "ratio"]
+    columns += ["spread", "products/record", "median"]
+    show(f"What the sharpness costs; {machine(chosen.threads)}", columns, rows)
 
 
 if __name__ == "__main__":

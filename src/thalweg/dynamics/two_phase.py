@@ -52,15 +52,15 @@ class TwoPhase(Discrete):
     u are all parameters below the last, affine layer V = `params[-1]`. The shake comes from the
     key of step tau, so a record at step tau still shows the u of phase 1. In phase 2 the features
     h(x_i, u) are kept in memory, n x m numbers: a step costs one affine layer, and what hidden
-    layers left in the optimiser's state reaches nothing. Mini-batches are those that `base` would
-    draw. If A = [h, 1] has rank n the limit is the infimum over all parameters.
+    layers left in the optimiser's state reaches nothing. Where `base` goes on it draws the batches
+    that it would have drawn. If A = [h, 1] has rank n the limit is the infimum over all parameters.
 
     Attributes:
         base: The optimiser of phase 1, mini-batches included.
         tau: Steps of phase 1; a number, so that another one compiles nothing.
         noise: Standard deviation of the shake (unit: parameter).
-        last_step_size: Phase 2 as plain descent with this step size; None lets `base` go on.
-        certified: Phase 2 as plain descent with 1/L_H, L_H = L_l sigma_max(A)^2/n.
+        last_step_size: Phase 2 as full-batch descent with this step size; None lets `base` go on.
+        certified: Phase 2 as full-batch descent with 1/L_H, L_H = L_l sigma_max(A)^2/n.
         reset: Whether `base` begins phase 2 with a fresh state, its schedules' count included.
 
     Evaluations count one per step. Source: Kawaguchi and Sun (2021), arXiv 2104.05785.
@@ -127,15 +127,15 @@ class TwoPhase(Discrete):
     def _last_layer(self, problem: Supervised, state: State, key: Array) -> tuple[State, Info]:
         memory, V = state.memory, state.params[-1]
         last = last_layer_problem(problem, state.params, memory.features)
-        objective = self.base.objective(last, key)
         if not self.certified and self.last_step_size is None:
+            objective = self.base.objective(last, key)
             inner = state._replace(memory=memory.base)
             after, info = self.base.descend(lambda params: objective(params[-1]), inner)
             V = after.params[-1]
             memory = memory._replace(base=after.memory)
             # The update is masked, not only the gradient: momentum of hidden layers stays out.
             return after._replace(params=_with_last(state.params[:-1], V), memory=memory), info
-        loss, gradient = jax.value_and_grad(objective)(V)
+        loss, gradient = jax.value_and_grad(last.objective)(V)
         count = state.step + 1
         after = state._replace(
             params=_with_last(state.params[:-1], tree.step_along(V, -memory.step_size, gradient)),
@@ -182,9 +182,9 @@ def two_phase(
         step_size: Training time per step, usually the learning rate; a schedule is summed.
         tau: Steps of phase 1, at least 0.
         noise: Standard deviation of the one perturbation of all hidden parameters, at least 0.
-        batch: Examples per step in both phases; None for all.
+        batch: Examples per step of the transformation; None for all.
         last_step_size: None lets the transformation go on in phase 2. A number, or "1/L_H" from
-            the features at tau, makes phase 2 plain descent with that step size. 1/L_H differs
+            the features at tau, makes phase 2 full-batch descent with that step size. 1/L_H differs
             from seed to seed, so the time axis of records counts `step_size` for its steps too;
             the state's own time counts 1/L_H.
         reset: Whether the transformation begins phase 2 with a fresh state.

@@ -103,15 +103,16 @@ def _of_size(d: int, seeds: int) -> xr.Dataset:
     loss = paths.loss / paths.loss[:, :, :1]
     at = np.array([[records_at(c, FRACTIONS, "first-at-most") for c in seed] for seed in loss])
     ratios = np.take_along_axis(paths.ratios, at[..., None], axis=2)
+    matched = np.where(at[..., None] >= 0, ratios, np.nan)
+    steps = np.where(at >= 0, EVERY * at, np.nan)
     predicted = jax.vmap(adaptive_geometry.predicted_ratio)(starts.W1, starts.W2, starts.a)
     run, what = ("optimiser", "seed"), "R_med, largest over median entry"
     return xr.Dataset(
         {
             "loss": variable((*run, "step"), loss, "1", "loss / first loss"),
             "ratio": variable((*run, "step", "layer"), paths.ratios, "1", what),
-            "matched_ratio": variable((*run, "fraction", "layer"), ratios, "1", what),
-            "matched_step": variable((*run, "fraction"), at * EVERY, "1", "first step there"),
-            "reached": variable((*run, "fraction"), at >= 0, "1", "whether the loss was reached"),
+            "matched_ratio": variable((*run, "fraction", "layer"), matched, "1", what),
+            "matched_step": variable((*run, "fraction"), steps, "1", "first step there"),
             "predicted": variable("seed", predicted, "1", "R_pred from the start alone"),
             "predicted_mean": variable((), np.mean(predicted[:SEEDS]), "1", "mean of R_pred"),
             "second_share": variable(

@@ -43,8 +43,13 @@ def jacobian_has_no_more_rank(results: Results) -> Check:
     most = np.minimum(d["parameters"], d["numbers"])
     few = d.sel(net=d["parameters"] < d["numbers"])
     return all_of(
-        below(d["rank"], most, what="rank (net, point)"),
-        near(d["rank"] + d["complement"], d["numbers"], absolute=0, what="rank + complement"),
+        below(d["rank"], most.values[:, None], what="rank (net, point)"),
+        near(
+            (d["rank"] + d["complement"] - d["numbers"]),
+            0,
+            absolute=0,
+            what="rank + complement - n m_y",
+        ),
         above(few["complement"], 1, what="left-out directions, d < n m_y (net, point)"),
         below(d["leak"], 1e-12, what="|c^T J| / sigma_1 (net, point)"),
         below(few["overlap"], 0.999, what="overlap of the complements at two points (net)"),

@@ -6,13 +6,16 @@ import dataclasses
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import xarray as xr
 from jax.flatten_util import ravel_pytree
+from jaxtyping import Array
 
+from thalweg.core.tree import Params
 from thalweg.dynamics import gradient_descent, optax_dynamics
 from thalweg.models import MLP
 from thalweg.models.last_layer import last_layer_inputs
@@ -31,9 +34,18 @@ MOMENTUM = 0.9
 
 
 class Task(NamedTuple):
-    """A net at its start on its examples, and the step size that goes with that start."""
+    """A net on its examples, and what goes with its start.
+
+    Attributes:
+        problem: Squared error of the net from this start.
+        params: The start.
+        A: Inputs of the last layer there.
+        step_size: n / sigma_1(A)^2.
+    """
 
     problem: Supervised
+    params: Params
+    A: np.ndarray
     step_size: float
 
 
@@ -45,9 +57,16 @@ def signs(n: int, seed: int) -> Data:
 def task(net: MLP, data: Data, seed: int) -> Task:
     """A net with squared error, its last layer at zero, and the step size n / sigma_1(A)^2."""
     drawn = supervised(zero_last_start(net), data, "squared-error")
-    params = drawn.init(jax.random.key(seed))
-    step_size = polyak_lojasiewicz.last_layer_step(last_layer_inputs(net, params, drawn.inputs))
-    return Task(supervised(given_start(net, params), data, "squared-error"), step_size)
+    params, A = _start(drawn, jax.random.key(seed))
+    step_size = polyak_lojasiewicz.last_layer_step(A)
+    given = supervised(given_start(net, params), data, "squared-error")
+    return Task(given, params, np.asarray(A), step_size)
+
+
+@eqx.filter_jit
+def _start(problem: Supervised, key: Array) -> tuple[Params, Array]:
+    params = problem.init(key)
+    return params, last_layer_inputs(problem.model, params, problem.inputs)
 
 
 def wide(lab: Lab) -> xr.Dataset:
@@ -125,7 +144,7 @@ def _wide(lab: Lab, net: MLP, n: int, seed: int, at: np.ndarray) -> dict[str, np
 
 def narrow(lab: Lab) -> xr.Dataset:
     """C6: hidden (8, 8, m_H), down to two parameters per example."""
-    return narrow_nets(lab, SIZES, (2, 4, 8, 16) if lab.full else (4, 8), 3)
+    return narrow_nets(lab, SIZES, (2, 4, 8, 16) if lab.full else (2, 4, 8), 3)
 
 
 def narrow_nets(
@@ -163,7 +182,7 @@ def few_features(lab: Lab) -> xr.Dataset:
 
 
 def few_feature_nets(lab: Lab, seeds: int, steps: int = STEPS) -> xr.Dataset:
-    """Loss, accuracy and rank of A at the end, by seed."""
+    """Loss and accuracy at the end, and rank of A at the start, by seed."""
     hidden, n = (16, 16, 10), 100
     found = [_small(lab, hidden, n, seed, steps) for seed in range(seeds)]
     count = parameter_count.parameter_count(MLP(hidden), 32, 1)
@@ -171,7 +190,7 @@ def few_feature_nets(lab: Lab, seeds: int, steps: int = STEPS) -> xr.Dataset:
         {
             "loss": variable("seed", [r.loss for r in found], "loss", "loss"),
             "accuracy": variable("seed", [r.accuracy for r in found], "1", "right signs"),
-            "rank": variable("seed", [r.rank for r in found], "1", "numerical rank of A"),
+            "rank": variable("seed", [r.rank for r in found], "1", "rank of A at the start"),
             "parameters": variable((), count, "1", "trainable parameters d"),
             "examples": variable((), n, "1", "examples n"),
         },
@@ -180,7 +199,7 @@ def few_feature_nets(lab: Lab, seeds: int, steps: int = STEPS) -> xr.Dataset:
 
 
 class End(NamedTuple):
-    """Where a run on random signs ended."""
+    """Where a run on random signs ended, and the rank of A where it began."""
 
     loss: float
     accuracy: float
@@ -199,8 +218,7 @@ def _small(lab: Lab, hidden: tuple[int, ...], n: int, seed: int, steps: int) -> 
     )
     problem = given.problem
     right = accuracies(run, problem, problem.inputs, problem.targets)
-    A = last_layer_inputs(net, _params(run, problem, -1), problem.inputs)
-    rank = int(np.linalg.matrix_rank(np.asarray(A)))
+    rank = int(np.linalg.matrix_rank(given.A))
     return End(float(run.dataset["loss"][0, -1]), float(right[-1]), rank)
 
 
@@ -272,21 +290,20 @@ def _generalise(
 
 
 def accuracies(
-    run: Trajectory, problem: Supervised, inputs: jax.Array, targets: jax.Array
+    run: Trajectory, problem: Supervised, inputs: Array | np.ndarray, targets: Array | np.ndarray
 ) -> np.ndarray:
     """Fraction of right signs, or classes if there are several outputs, at every record."""
-    x, y = jnp.asarray(inputs), np.asarray(targets)
-    outputs = [
-        problem.outputs(_params(run, problem, t), x) for t in range(run.dataset.sizes["time"])
-    ]
-    f = np.stack([np.asarray(o) for o in outputs])
+    y = np.asarray(targets)
+    f = np.asarray(_outputs(problem, run.parameters.values[0], jnp.asarray(inputs)))
     right = f.argmax(-1) == y.argmax(-1) if y.shape[1] > 1 else (f * y > 0)[..., 0]
     return right.mean(axis=1)
 
 
-def _params(run: Trajectory, problem: Supervised, record: int) -> list:
+@eqx.filter_jit
+def _outputs(problem: Supervised, flats: Array, x: Array) -> Array:
+    """Outputs (records, n, k) at flat parameters (records, d)."""
     unravel = ravel_pytree(problem.init(jax.random.key(0)))[1]
-    return unravel(jnp.asarray(run.parameters.values[0, record]))
+    return jax.lax.map(lambda flat: problem.outputs(unravel(flat), x), flats)
 
 
 def _bare(data: Data) -> Data:

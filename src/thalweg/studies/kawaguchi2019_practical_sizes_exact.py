@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from jaxtyping import Array
 
+from thalweg import curvature
 from thalweg.core import tree
 from thalweg.core.tree import Params
 from thalweg.dynamics import gradient_descent
 from thalweg.models import Model, mlp
-from thalweg.models.last_layer import last_layer_inputs
 from thalweg.models.starts import gaussian_start
 from thalweg.problems import Supervised, supervised
 from thalweg.problems.random_labels import random_data
-from thalweg.studies.kawaguchi2019_practical_sizes_descent import SIZES, signs, task
+from thalweg.studies.kawaguchi2019_practical_sizes_descent import SIZES, Task, signs, task
 from thalweg.studies.study import Lab, variable
 from thalweg.theory import parameter_count, polyak_lojasiewicz
 
@@ -51,18 +52,17 @@ def domination(lab: Lab) -> xr.Dataset:
     """
     net = parameter_count.narrow_wide_net(SIZES[0], PER_EXAMPLE, NARROW)
     random = supervised(net, signs(SIZES[0], 0), "squared-error")
+    draw = eqx.filter_jit(random.init)
     points = [
-        polyak_lojasiewicz.gradient_domination(random, random.init(jax.random.key(seed)))
+        polyak_lojasiewicz.gradient_domination(random, draw(jax.random.key(seed)))
         for seed in range(POINTS)
     ]
     start = task(net, signs(SIZES[0], 0), 0)
-    params = start.problem.init(jax.random.key(0))
-    A = last_layer_inputs(net, params, start.problem.inputs)
-    last_vector = np.linalg.svd(np.asarray(A), full_matrices=False)[0][:, -1:]
+    last_vector = np.linalg.svd(start.A, full_matrices=False)[0][:, -1:]
     sharp = supervised(start.problem.model, (start.problem.inputs, last_vector), "squared-error")
     unit = "loss/parameter^2"
     whole, last, bound = (np.asarray(column) for column in zip(*points, strict=True))
-    chain = polyak_lojasiewicz.gradient_domination(sharp, params)
+    chain = polyak_lojasiewicz.gradient_domination(sharp, start.params)
     return xr.Dataset(
         {
             "whole": variable("point", whole, unit, "||grad L||^2 / 2L at random parameters"),
@@ -74,25 +74,32 @@ def domination(lab: Lab) -> xr.Dataset:
             "sharp_last_layer": variable(
                 (), chain.last_layer / chain.bound, "1", "||dL/dV||^2 n / 2 s^2 L, sharp"
             ),
-            **_first_steps(lab, start.problem, start.step_size, params, A),
+            **_first_steps(lab, start),
         }
     )
 
 
-def _first_steps(
-    lab: Lab, problem: Supervised, step_size: float, params: Params, A: Array
-) -> dict[str, xr.Variable]:
+@eqx.filter_jit
+def _slope(problem: Supervised, params: Params) -> Params:
+    return jax.grad(problem.objective)(params)
+
+
+def _first_steps(lab: Lab, start: Task) -> dict[str, xr.Variable]:
     """Gradients at a last layer of zero, and what two steps of descent do."""
-    slope = jax.grad(problem.objective)(params)
-    Y, n = problem.targets, len(problem.inputs)
+    problem, params, A = start.problem, start.params, start.A
+    Y, n = np.asarray(problem.targets), len(A)
+    slope = _slope(problem, params)
     by_hand = -A.T @ Y / n
-    last = jnp.concatenate([slope[-1]["weight"].T, slope[-1]["bias"][None]])
-    hidden = jnp.max(jnp.abs(tree.flatten(slope[:-1])))
+    last = np.concatenate([slope[-1]["weight"].T, slope[-1]["bias"][None]])
+    hidden = np.abs(tree.flatten(slope[:-1])).max()
     chain = polyak_lojasiewicz.gradient_domination(problem, params)
-    sigma = np.linalg.svd(np.asarray(A), compute_uv=False)[-1]
-    expected = jnp.sum((A.T @ Y) ** 2) / (sigma**2 * jnp.sum(Y**2))
+    sigma = np.linalg.svd(A, compute_uv=False)[-1]
+    expected = np.sum((A.T @ Y) ** 2) / (sigma**2 * np.sum(Y**2))
     run = lab.run(
-        "first-steps", problem, gradient_descent(step_size), times=step_size * np.arange(3)
+        "first-steps",
+        problem,
+        gradient_descent(start.step_size),
+        times=start.step_size * np.arange(3),
     )
     paths = run.parameters.values[0][:, : tree.size(params[:-1])]
     moved = [np.linalg.norm(after - before) for before, after in pairwise(paths)]
@@ -100,7 +107,7 @@ def _first_steps(
         "hidden_slope": variable((), hidden, "loss/parameter", "largest hidden slope at k = 0"),
         "last_slope_gap": variable(
             (),
-            jnp.linalg.norm(last - by_hand) / jnp.linalg.norm(by_hand),
+            np.linalg.norm(last - by_hand) / np.linalg.norm(by_hand),
             "1",
             "||dL/dV + A^T Y / n|| / ||A^T Y / n|| at k = 0",
         ),
@@ -110,21 +117,21 @@ def _first_steps(
     }
 
 
-NETS = {"d < n": (40, 2, 1), "d a little < n": (40, 3, 1), "two outputs": (20, 2, 2)} | {
-    "d > n": (40, 5, 1)
-}  # examples, units, outputs
+NETS = {  # examples, units, outputs
+    "d < n": (40, 2, 1),
+    "d > n": (40, 5, 1),
+    "two outputs, d < 2 n": (20, 2, 2),
+}
 
 
 def rank(lab: Lab) -> xr.Dataset:
     """C3: rank of the Jacobian of two-layer tanh nets at two points, and what it leaves out."""
     rows = []
-    for seed, (n, units, outputs) in enumerate(NETS.values()):
+    for n, units, outputs in NETS.values():
         net = gaussian_start(mlp((units,), "tanh"), 1.5)
-        x = jnp.asarray(random_data(n, 8, "gaussian", seed=seed).inputs)
-        found = [_rank(net, x, outputs, key) for key in jax.random.split(jax.random.key(seed))]
-        spaces = [space for *_, space in found]
-        overlap = jnp.sum((spaces[0].T @ spaces[1]) ** 2) / max(spaces[0].shape[1], 1)
-        ranks, sizes, leaks = zip(*((r, s.shape[1], leak) for r, leak, s in found), strict=True)
+        found = [_rank(net, n, outputs, key) for key in jax.random.split(jax.random.key(0))]
+        ranks, sizes, leaks, spaces = zip(*found, strict=True)
+        overlap = np.sum((spaces[0].T @ spaces[1]) ** 2) / max(sizes[0], 1)
         count = parameter_count.parameter_count(net, 8, outputs)
         numbers = parameter_count.minimum_parameters(n, outputs)
         rows.append((ranks, sizes, leaks, overlap, count, numbers))
@@ -143,12 +150,13 @@ def rank(lab: Lab) -> xr.Dataset:
     )
 
 
-def _rank(net: Model, x: Array, outputs: int, key: Array) -> tuple[int, float, Array]:
-    """Rank, leak and complement; the leak by products with J^T alone, without J itself."""
-    params = net.init(key, x.shape[1:], outputs)
-    found = parameter_count.jacobian_rank(lambda p: net.apply(p, x), params)
-    pull = jax.vjp(lambda p: net.apply(p, x).ravel(), params)[1]
-    if found.complement.shape[1] == 0:
-        return found.rank, 0.0, found.complement
-    pulled = jax.vmap(lambda c: jnp.linalg.norm(tree.flatten(pull(c)[0])))(found.complement.T)
-    return found.rank, float(pulled.max() / found.singular_values[0]), found.complement
+def _rank(net: Model, n: int, outputs: int, key: Array) -> tuple[int, int, float, np.ndarray]:
+    """Rank, size of the complement, leak and complement at one point."""
+    data = random_data(n, 8, "gaussian")
+    problem = supervised(net, (data.inputs, np.zeros((n, outputs))), "squared-error")
+    J = curvature.jacobian(problem, eqx.filter_jit(problem.init)(key))
+    found = parameter_count.jacobian_rank(J.dense())
+    free = found.complement.shape[1]
+    pulled = np.asarray(J.T @ jnp.asarray(found.complement)) if free else np.zeros((1, 1))
+    leak = np.linalg.norm(pulled, axis=0).max() / found.singular_values[0]
+    return found.rank, free, float(leak), found.complement

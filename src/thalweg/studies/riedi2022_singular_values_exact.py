@@ -84,7 +84,8 @@ def _drawn(net: ResidualMLP, n: int, batch: int, seed: int) -> tuple[Params, Arr
     params = net.init(keys[0], (n,), n)
     biases = 0.3 * jax.random.normal(keys[1], (len(params), n))
     params = [layer | {"bias": b} for layer, b in zip(params, biases, strict=True)]
-    return params, *(jax.random.normal(key, (batch, n)) for key in keys[2:])
+    x, y = (jax.random.normal(key, (batch, n)) for key in keys[2:])
+    return params, x, y
 
 
 @eqx.filter_jit
@@ -244,9 +245,9 @@ def _row_violations(
 
 def _shift_violations(kind: str, B: np.ndarray, rng: np.random.Generator) -> Iterator[Violation]:
     """Also of B scaled to a norm below rho, where the condition number is bounded."""
-    small = B * rng.uniform(0, RHO) / max(np.linalg.norm(B, 2), 1e-300)
+    small = B * (rng.uniform(0, RHO) / max(float(np.linalg.norm(B, 2)), 1e-300))
     for matrix, name in ((B, "shift"), (small, "small shift")):
-        norm = np.linalg.norm(matrix, 2)
+        norm = float(np.linalg.norm(matrix, 2))
         s = np.linalg.svd(matrix + RHO * np.eye(len(B)), compute_uv=False)
         unit = max(1.0, norm**2)
         yield Violation(f"{kind} {name}", -sv.shift_bounds(norm, RHO).margin(s) / unit)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from thalweg.report.spec import Figure, Level, Panel, Series
+from thalweg.report.spec import Figure, Level, Panel, Scalar, Series
 
 KAPPA = "condition number κ"
 RHO = "skip strength ρ"
@@ -12,7 +12,7 @@ SLOPES = ("ReLU", "leaky ReLU", "absolute value")
 def _against_skip(scale: float) -> Panel:
     shown = []
     for name in SLOPES:
-        select = {"scale": scale, "activation": name}
+        select: dict[str, Scalar] = {"scale": scale, "activation": name}
         shown += [
             Series("X1", "median", "rho", name, select, error="median_error", group=name),
             Series("X1", "median_bound", "rho", "bound", select, style="dash", group=name),
@@ -50,8 +50,8 @@ def _against_depth(y: str, y_label: str, title: str) -> Panel:
 def _descent(name: str) -> Panel:
     shown = []
     for rho in (0, 1):
-        one = {"activation": name, "rho": rho}
-        group, first = f"rho {rho}", {"seed": 0}
+        one: dict[str, Scalar] = {"activation": name, "rho": rho}
+        group = f"rho {rho}"
         shown += [
             Series("X4", "loss", "step", f"ρ = {rho}", one, each="seed", group=group),
             Series(
@@ -59,7 +59,7 @@ def _descent(name: str) -> Panel:
                 "loss_theory",
                 "step",
                 f"ρ = {rho}, first region, seed 0",
-                one | first,
+                one | {"seed": 0},
                 style="dash",
                 group=group,
             ),

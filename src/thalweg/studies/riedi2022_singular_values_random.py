@@ -120,10 +120,11 @@ def _spectra(M: ArrayLike) -> np.ndarray:
 
 
 def _median_error(values: np.ndarray) -> np.ndarray:
-    """Half the distance of the order statistics one binomial standard deviation off the middle."""
+    """Half the distance of the order statistics one binomial deviation off the middle, or NaN."""
     n = values.shape[-1]
     spread = np.sqrt(n) / 2
     low, high = int(np.floor(n / 2 - spread)), min(int(np.ceil(n / 2 + spread)), n - 1)
     ordered = np.sort(values, -1)
     with np.errstate(invalid="ignore"):
-        return (ordered[..., high] - ordered[..., low]) / 2
+        error = (ordered[..., high] - ordered[..., low]) / 2
+    return np.where(np.isfinite(error), error, np.nan)

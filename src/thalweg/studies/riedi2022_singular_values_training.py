@@ -51,7 +51,7 @@ def training_of(seeds: int, n: int = 16, cap: int = CAP) -> xr.Dataset:
         tasks = jax.vmap(lambda key, net=net: _task(net, n, key))(
             jax.vmap(jax.random.key)(jnp.arange(seeds))
         )
-        found, stayed, spectra = _descents(net, tasks, cap)
+        found, stayed, spectra = map(np.asarray, _descents(net, tasks, cap))
         loss[a, r] = found
         there = found <= LEVEL * found[:, :1]
         steps[a, r] = np.where(there.any(1), there.argmax(1), np.nan)
@@ -59,8 +59,9 @@ def training_of(seeds: int, n: int = 16, cap: int = CAP) -> xr.Dataset:
         kappa[a, r], rate[a, r] = sv.condition_number(spectra), 1 / tasks.step_size
         for seed in range(seeds):
             one = jax.tree.map(lambda leaf, seed=seed: leaf[seed], tasks)
-            inside = regions.region_loss(net, one.params, one.x, one.y, 0, one.step_size, "sum")
-            predicted[a, r, seed] = inside.at(np.arange(cap + 1) * float(one.step_size))
+            size = float(one.step_size)
+            told = regions.region_loss(net, one.params, one.x, one.y, 0, size, "sum")
+            predicted[a, r, seed] = told.at(np.arange(cap + 1) * size)
     counted = np.where(np.isnan(steps), cap, steps)
     dims = ("activation", "rho", "seed")
     relative, inside = loss / loss[..., :1], predicted / loss[..., :1]
@@ -108,7 +109,7 @@ def _task(net: ResidualMLP, n: int, key: Array) -> Task:
 
 
 @eqx.filter_jit
-def _descents(net: ResidualMLP, tasks: Task, cap: int) -> tuple[np.ndarray, ...]:
+def _descents(net: ResidualMLP, tasks: Task, cap: int) -> tuple[Array, Array, Array]:
     """Loss at every step, whether the first region still holds, and the spectrum of the first Q."""
 
     def one(task: Task) -> tuple[Array, Array, Array]:
@@ -121,11 +122,11 @@ def _descents(net: ResidualMLP, tasks: Task, cap: int) -> tuple[np.ndarray, ...]
             return regions.activation_pattern(net, part.params(theta), task.x)
 
         def on(state: State, _: None) -> tuple[State, tuple[Array, Array]]:
-            held = jnp.all(pattern(state.params) == pattern(part.theta))
+            held = jnp.all(pattern(state.params) == first)
             after, info = dynamics.step(problem, state, key)
             return after, (info.loss, held)
 
-        start = dynamics.init(problem, part.theta)
+        start, first = dynamics.init(problem, part.theta), pattern(part.theta)
         loss, held = jax.lax.scan(on, start, length=cap + 1)[1]
         Q = pieces.downstream_matrix(net, task.params, task.x[0], 0)
         return loss, held, jnp.linalg.svd(Q, compute_uv=False)

@@ -8,18 +8,18 @@ algorithm fits generic targets. A wide last hidden layer makes d = O(n) enough.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import ArrayLike
 
 from thalweg.core import tree
 from thalweg.core.errors import require
-from thalweg.core.tree import Params
 from thalweg.models import MLP, Model
 
 
@@ -98,32 +98,25 @@ class JacobianRank(NamedTuple):
     """
 
     rank: int
-    singular_values: Float[Array, " s"]
+    singular_values: Float[np.ndarray, " s"]
     tolerance: float
-    complement: Float[Array, "nk rest"]
+    complement: Float[np.ndarray, "nk rest"]
 
 
-def jacobian_rank(outputs: Callable[[Params], Array], params: Params) -> JacobianRank:
+def jacobian_rank(J: ArrayLike) -> JacobianRank:
     """Numerical rank of J = d outputs / d params, which is at most min(n k, d).
 
     If d < n k the complement is never empty: at every point some combination of the outputs does
     not move to first order, and which one depends on the point.
 
     Args:
-        outputs: Maps parameters to outputs of any shape, n k numbers in all.
-        params: Where.
+        J: Shape (n k, d), as `thalweg.curvature.jacobian(problem, params).dense()`.
 
-    Cost: n k gradients or d tangents, whichever are fewer, and a dense decomposition.
+    Cost: A dense singular value decomposition, no gradients.
     Source: Kawaguchi and Huang (2019), lower bound; E6 of the study.
     """
-    theta, unravel = ravel_pytree(params)
-
-    def flat(theta: Array) -> Array:
-        return jnp.ravel(outputs(unravel(theta)))
-
-    tall = jax.eval_shape(flat, theta).size > theta.size
-    J = (jax.jacfwd if tall else jax.jacrev)(flat)(theta)
-    U, values, _ = jnp.linalg.svd(J, full_matrices=True)
-    tolerance = float(jnp.finfo(J.dtype).eps * max(J.shape) * values[0])
-    rank = int(jnp.sum(values > tolerance))
+    J = np.asarray(J, float)
+    U, values, _ = np.linalg.svd(J, full_matrices=True)
+    tolerance = float(np.finfo(float).eps * max(J.shape) * values[0])
+    rank = int(np.sum(values > tolerance))
     return JacobianRank(rank, values, tolerance, U[:, rank:])

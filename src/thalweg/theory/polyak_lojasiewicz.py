@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -102,6 +103,11 @@ def gradient_domination(problem: Supervised, params: Params) -> Domination:
         problem.loss.name == "squared-error" and problem.reduction == "mean",
         f"a {problem.reduction} of {problem.loss.name} came; give the mean of squared-error",
     )
+    return _domination(problem, params)
+
+
+@eqx.filter_jit
+def _domination(problem: Supervised, params: Params) -> Domination:
     loss, slope = jax.value_and_grad(problem.objective)(params)
     A = last_layer_inputs(problem.model, params, problem.inputs)
     n = A.shape[0]

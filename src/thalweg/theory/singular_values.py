@@ -206,7 +206,8 @@ class RowScaling(NamedTuple):
         upper_off: eta s_{i-(m-r)}(A_off) for i > m - r, infinity before: zeros for ReLU.
         lower_scale: |eta| s_i(A).
         lower_interlacing: s_{i+r}(A), and 0 beyond the last.
-        lower_norm: sqrt(s_i(A)^2 - (1 - eta^2) s_1(A_off)^2), or 0.
+        lower_norm: sqrt(s_i(A)^2 - (1 - eta^2) s_1(A_off)^2), or 0; the difference is lowered by
+            its rounding error, which the root would blow up.
         lost: (1 - eta^2) ||A_off||_F^2, by how much the sum of squares falls: an identity.
     """
 
@@ -257,12 +258,13 @@ def row_scaling(A: Float[ArrayLike, "m n"], off: ArrayLike, eta: float) -> RowSc
     index = np.arange(s.size)
     behind = index - (len(A) - r)
     padded = np.concatenate([s_off, np.zeros(s.size)])
+    rounding = 4 * A.shape[0] * np.finfo(float).eps * np.max(s**2, initial=0.0)
     return RowScaling(
         s,
         np.where(behind >= 0, abs(eta) * padded[np.maximum(behind, 0)], np.inf),
         abs(eta) * s,
         np.concatenate([s[r:], np.zeros(min(r, s.size))]),
-        np.sqrt(np.maximum(s**2 - shrink * padded[0] ** 2, 0.0)),
+        np.sqrt(np.maximum(s**2 - shrink * padded[0] ** 2 - rounding, 0.0)),
         float(shrink * np.sum(s_off**2)),
     )
 

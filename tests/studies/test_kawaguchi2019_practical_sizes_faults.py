@@ -1,0 +1,262 @@
+"""Planted faults: every claim of practical sizes fails when what it rests on is wrong."""
+
+import jax
+import numpy as np
+import pytest
+
+from thalweg.claims import judge
+from thalweg.dynamics import GradientDescent, interpolation
+from thalweg.models.starts import gaussian_start
+from thalweg.problems import Supervised
+from thalweg.studies import kawaguchi2019_practical_sizes_descent as descent
+from thalweg.studies import kawaguchi2019_practical_sizes_exact as exact
+from thalweg.studies import kawaguchi2019_practical_sizes_threshold as threshold
+from thalweg.studies.kawaguchi2019_practical_sizes import STUDY
+from thalweg.studies.study import Lab
+from thalweg.theory import parameter_count, polyak_lojasiewicz
+
+LAB = Lab(progress=False)
+# What is patched here is looked up while something is compiled.
+COMPILED = (Supervised, GradientDescent)
+
+
+@pytest.fixture
+def fault(monkeypatch):
+    """A function that replaces `place.name` by wrong(right, *arguments)."""
+    stale = False
+
+    def plant(place, name, wrong, compiled=False):
+        nonlocal stale
+        if compiled or place in COMPILED:  # what was compiled with the right one must go
+            stale = True
+            jax.clear_caches()
+        right = getattr(place, name)
+        monkeypatch.setattr(place, name, lambda *a, **k: wrong(right, *a, **k))
+
+    yield plant
+    if stale:
+        jax.clear_caches()
+
+
+def word(claim, **found):
+    results = {name.replace("_", "-"): data for name, data in found.items()}
+    (verdict,) = judge([c for c in STUDY.claims if c.id == claim], results)
+    return verdict.word
+
+
+C1 = {
+    "no biases in E5": (
+        parameter_count,
+        "dense_count",
+        lambda right, into, hidden, out: right(into - 1, hidden, out),
+    ),
+    "n - 1 units": (
+        parameter_count,
+        "narrow_wide_widths",
+        lambda right, n, c, narrow: right(n - 1, c, narrow),
+    ),
+    "outputs not counted": (
+        parameter_count,
+        "parameter_count",
+        lambda right, net, into, out: right(net, into, out) - out,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", C1)
+def test_c1_fails(fault, name):
+    fault(*C1[name])
+    assert word("C1", counts=exact.counts(LAB)) == "not reproduced"
+
+
+@pytest.fixture(scope="module")
+def along():
+    """X2 in small, without a fault."""
+    return descent.wide_nets(LAB, (50,), 1, steps=30)
+
+
+def scaled(whole=1.0, last=1.0, bound=1.0):
+    def wrong(right, *arguments):
+        chain = right(*arguments)
+        return chain._replace(
+            whole=whole * chain.whole, last_layer=last * chain.last_layer, bound=bound * chain.bound
+        )
+
+    return wrong
+
+
+def without_ones(right, *arguments):
+    return right(*arguments)[:, :-1]
+
+
+C2 = {
+    "factor 2 in the bound": ("gradient_domination", scaled(bound=2)),
+    "loss without 1/2": ("gradient_domination", scaled(whole=0.5, last=0.5)),
+    "n forgotten": ("gradient_domination", scaled(bound=50)),
+    "last layer twice": ("gradient_domination", scaled(last=2)),
+    "no ones column": ("last_layer_inputs", without_ones, True),
+}
+
+
+@pytest.mark.parametrize("name", C2)
+def test_c2_fails(fault, along, name):
+    fault(polyak_lojasiewicz, *C2[name])
+    assert word("C2", domination=exact.domination(LAB), X2=along) == "not reproduced"
+
+
+def test_c2_fails_along_runs(along, fault):
+    """sigma_1 in the place of sigma_n."""
+    largest = np.sqrt(50 / along["step_size"])
+    wrong = along.assign(constant_bound=along["sigma"] * 0 + largest**2 / 50)
+    good = exact.domination(LAB)
+    assert word("C2", domination=good, X2=along) == "reproduced"
+    assert word("C2", domination=good, X2=wrong) == "not reproduced"
+
+
+def leading(right, J):
+    found = right(J)
+    U = np.linalg.svd(J)[0]
+    return found._replace(complement=U[:, : J.shape[0] - found.rank])
+
+
+def no_tolerance(right, J):
+    """Every singular value counts, those of the padding too."""
+    found = right(np.pad(J, ((0, 0), (0, J.shape[0]))))
+    return found._replace(rank=J.shape[0])
+
+
+C3 = {
+    "right end of the spectrum": ("jacobian_rank", leading),
+    "rounding counts": ("jacobian_rank", no_tolerance),
+    "parameters of one unit less": (
+        "parameter_count",
+        lambda right, net, into, out: right(net, into - 1, out),
+    ),
+    "one output": ("minimum_parameters", lambda right, n, out=1: n - 1),
+}
+
+
+@pytest.mark.parametrize("name", C3)
+def test_c3_fails(fault, monkeypatch, name):
+    monkeypatch.setattr(exact, "NETS", {"d < n": (12, 1, 1)})
+    fault(parameter_count, *C3[name])
+    assert word("C3", rank=exact.rank(LAB)) == "not reproduced"
+
+
+SMALL = (20, 36)
+
+
+@pytest.fixture(scope="module")
+def swept():
+    """Residuals of X1 in small, and that the claim holds on them."""
+    kept = {}
+    right = interpolation.interpolation_residuals
+
+    def remembered(inputs, *rest, **options):
+        kept[inputs.shape[1]] = right(inputs, *rest, **options)
+        return kept[inputs.shape[1]]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(interpolation, "interpolation_residuals", remembered)
+        found = threshold.threshold_of(LAB, SMALL, 2, steps=100)
+    return kept, found
+
+
+def test_c4_holds_in_small(swept):
+    assert word("C4", X1=swept[1]) == "reproduced"
+
+
+C4 = {
+    "residual times 1e-11": lambda residual: 1e-11 * residual,
+    "fits with one net size less": lambda residual: np.roll(residual, -1, axis=0),
+    "fits with one net size more": lambda residual: np.roll(residual, 1, axis=0),
+    "optimiser that stops early": lambda residual: residual + 1e-9,
+}
+
+
+@pytest.mark.parametrize("name", C4)
+def test_c4_fails(swept, monkeypatch, name):
+    kept, _ = swept
+    monkeypatch.setattr(
+        interpolation, "interpolation_residuals", lambda x, *a, **k: C4[name](kept[x.shape[1]])
+    )
+    found = threshold.threshold_of(LAB, SMALL, 2)
+    assert word("C4", X1=found) == "not reproduced"
+
+
+def test_c4_fails_if_half_of_the_parameters_are_counted(fault):
+    right = parameter_count.parameter_count
+    fault(parameter_count, "parameter_count", lambda _, *a: (right(*a) + 1) // 2)
+    found = threshold.threshold_of(LAB, SMALL, 1, steps=60)
+    assert word("C4", X1=found) == "not reproduced"
+
+
+def hundredth(right, A):
+    return right(A) / 100
+
+
+def ascending(right, self, problem, state, key):
+    return right(GradientDescent(-self.step_size), problem, state, key)
+
+
+def random_last(net, std=0.1):
+    return gaussian_start(net, 1.0)
+
+
+def test_c6_fails_with_a_hundredth_of_the_step(fault):
+    fault(polyak_lojasiewicz, "last_layer_step", hundredth)
+    found = descent.narrow_nets(LAB, (50,), (8,), 1)
+    assert word("C6", X2_narrow=found) == "not reproduced"
+
+
+def test_c6_holds_in_small():
+    assert word("C6", X2_narrow=descent.narrow_nets(LAB, (50,), (8,), 1)) == "reproduced"
+
+
+def test_c9_fails_with_a_random_last_layer(monkeypatch):
+    monkeypatch.setattr(descent, "zero_last_start", random_last)
+    assert word("C9", domination=exact.domination(LAB)) == "not reproduced"
+
+
+def test_c9_fails_with_the_gradient_twice(fault):
+    fault(Supervised, "objective", lambda right, self, params: 2 * right(self, params))
+    assert word("C9", domination=exact.domination(LAB)) == "not reproduced"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("experiment", ["X2", "X2-rank", "X3"])
+def test_the_other_runs_fail_with_a_hundredth_of_the_step(fault, experiment):
+    """C5, C7 and C8."""
+    fault(polyak_lojasiewicz, "last_layer_step", hundredth)
+    claim = {"X2": "C5", "X2-rank": "C7", "X3": "C8"}[experiment]
+    found = {experiment.replace("-", "_"): STUDY.experiments[experiment](LAB)}
+    assert word(claim, **found) == "not reproduced"
+
+
+@pytest.mark.slow
+def test_c5_fails_if_the_gradient_points_up(fault):
+    fault(GradientDescent, "step", ascending)
+    assert word("C5", X2=descent.wide(LAB)) == "not reproduced"
+
+
+@pytest.mark.slow
+def test_c7_fails_with_a_wide_last_layer(fault):
+    """Rank n: not the case that the claim is about."""
+    fault(descent, "MLP", lambda right, hidden, *rest, **o: right((16, 16, 120), *rest, **o))
+    assert word("C7", X2_rank=descent.few_feature_nets(LAB, 1, steps=500)) == "not reproduced"
+
+
+@pytest.mark.slow
+def test_c8_fails_if_the_test_cases_were_seen(monkeypatch):
+    """Random images that repeat the training examples are not at chance."""
+    right = descent.random_images
+
+    def repeated(seed):
+        data = right(seed)
+        rows = np.arange(1200) % descent.TRAIN
+        return descent.dataclasses.replace(
+            data, inputs=data.inputs[rows], targets=data.targets[rows]
+        )
+
+    monkeypatch.setattr(descent, "random_images", repeated)
+    assert word("C8", X3=descent.natural(LAB)) == "not reproduced"
