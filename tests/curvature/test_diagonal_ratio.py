@@ -27,6 +27,12 @@ def small_net():
     return problem, problem.init(jax.random.key(1))
 
 
+def dense_diagonal(problem, params):
+    """The diagonal of the Hessian, shaped as the parameters."""
+    dense = jax.jit(lambda p: dense_hessian(problem.objective, p))(params)
+    return ravel_pytree(params)[1](jnp.diagonal(dense))
+
+
 def reading(values, errors=None):
     values = jnp.asarray(values, float)
     errors = jnp.zeros_like(values) if errors is None else jnp.asarray(errors, float)
@@ -75,8 +81,7 @@ def test_the_error_covers_every_move_of_the_entries():
 
 def test_blocks_against_the_dense_hessian():
     problem, params = small_net()
-    dense = jnp.diagonal(dense_hessian(problem.objective, params))
-    entries = ravel_pytree(params)[1](dense)
+    entries = dense_diagonal(problem, params)
     found = block_ratios(problem, params)
     assert list(found) == ["0.weight", "1.weight", "2.weight"]
     for layer, ratio in zip(entries, found.values(), strict=True):
@@ -87,7 +92,7 @@ def test_blocks_against_the_dense_hessian():
 
 def test_sampled_blocks_and_those_of_ones_own():
     problem, params = small_net()
-    dense = ravel_pytree(params)[1](jnp.diagonal(dense_hessian(problem.objective, params)))
+    dense = dense_diagonal(problem, params)
     coordinates = {"2.weight": np.array([1, 4, 8]), "0.bias": np.array([0, 2, 3, 4])}
     found = block_ratios(problem, params, coordinates)
     for path, entries in (("2.weight", dense[2]["weight"]), ("0.bias", dense[0]["bias"])):

@@ -22,10 +22,11 @@ def test_along_a_run_against_the_dense_hessian():
     start = problem.init(jax.random.key(0))
     coordinates = sampled_coordinates(start, 7, 3)
     _, unravel = jax.flatten_util.ravel_pytree(start)
+    dense = jax.jit(lambda theta: dense_hessian(problem.objective, unravel(theta)))
     for seed in range(2):
         for record in range(5):
-            point = unravel(jnp.asarray(run.parameters.values[seed, record]))
-            entries = unravel(jnp.diagonal(dense_hessian(problem.objective, point)))
+            theta = jnp.asarray(run.parameters.values[seed, record])
+            entries = unravel(jnp.diagonal(dense(theta)))
             for block, path in enumerate(("0.weight", "1.weight")):
                 size = np.abs(np.ravel(entries[block]["weight"])[coordinates[path]])
                 measured = run.dataset["diagonal_ratio"].values[seed, record, block]

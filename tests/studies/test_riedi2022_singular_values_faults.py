@@ -73,6 +73,7 @@ C1 = {
 @pytest.mark.parametrize("name", C1)
 def test_c1_fails(fault, monkeypatch, name):
     monkeypatch.setattr(exact, "ACTIVATIONS", ("leaky-relu:0.1",))
+    monkeypatch.setattr(exact, "SKIPS", (1.0,))
     fault(*C1[name])
     found = exact.hessians_of(n=5, frozen=2, batch=2, seeds=1)
     assert word("C1", hessian=found) == "not reproduced"
@@ -236,6 +237,7 @@ C8 = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("compiled_anew")
 @pytest.mark.parametrize("name", C8)
 def test_c8_fails(fault, name):

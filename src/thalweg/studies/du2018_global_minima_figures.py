@@ -9,7 +9,7 @@ STEP, WIDTH = "step k of gradient descent", "width m"
 
 
 def _wide(y: str, x: str, name: str, select: dict[str, Scalar], **options: str) -> Series:
-    return Series("X2", y, x, f"{name}, m =", select, each="width", **options)
+    return Series("X2", y, x, name, select, each="width", **options)
 
 
 def _loss(net: str) -> Panel:
@@ -169,12 +169,14 @@ FIGURES = (
         (
             Panel(
                 series=(
-                    Series("X3", "loss", "step", "m =", {"seed": 0}, each="width", group="width"),
+                    Series(
+                        "X3", "loss", "step", "trained", {"seed": 0}, each="width", group="width"
+                    ),
                     Series(
                         "X3",
                         "bound",
                         "step",
-                        "bound, m =",
+                        "bound",
                         {"seed": 0},
                         each="width",
                         style="dash",

@@ -136,7 +136,7 @@ def hessian_diagonals(lab: Lab) -> xr.Dataset:
     measured, theory = [], []
     for seed in range(draws):
         rng = np.random.default_rng(seed)
-        W1, W2, a = rng.normal(size=(d, d)), rng.normal(size=(1, d)), rng.normal(size=(1, d))
+        W1, W2, a = (jnp.asarray(rng.normal(size=shape)) for shape in ((d, d), (1, d), (1, d)))
         X = rng.normal(size=(d, 20))
         correlation = jnp.asarray(X @ X.T / 20)
         operator = hessian(DeepLinear(a, correlation), deep_linear_params([W1, W2]))

@@ -42,9 +42,9 @@ STEPS = 250
 FULL_SEEDS = tuple(range(10))
 FULL_LEVELS = (2.0, 1.6, 1.4, 1.2, 0.8, 0.5, 0.3, 0.24, 0.1, 0.05, 0.02)
 FULL_STEPS = 600
-FULL_PRODUCTS = {10: 64, 30: 32, 100: 32, 300: 16, 1000: 16}
+FULL_PRODUCTS = {10: 128, 30: 64, 100: 64, 300: 32, 1000: 16}
 SAMPLE = 200
-PRODUCTS = {10: 32, 30: 16, 100: 8}  # of Hutchinson's estimator, and how often it is drawn
+PRODUCTS = {10: 64, 30: 24, 100: 16}  # of Hutchinson's estimator, and how often it is drawn
 
 
 def forward(params: Sequence[Array], x: Float[Array, "n in"]) -> Float[Array, "n out"]:
@@ -132,11 +132,11 @@ def network_ratios(lab: Lab) -> xr.Dataset:
     seeds = FULL_SEEDS if lab.full else SEEDS
     levels = FULL_LEVELS if lab.full else LEVELS
     steps = FULL_STEPS if lab.full else STEPS
-    found = [_at_levels(matched_runs(lab, seed, steps, levels)) for seed in seeds]
+    found = [at_levels(matched_runs(lab, seed, steps, levels)) for seed in seeds]
     return xr.concat(found, xr.Variable("seed", list(seeds)), join="exact")
 
 
-def _at_levels(runs: Matched) -> xr.Dataset:
+def at_levels(runs: Matched) -> xr.Dataset:
     """One seed: R_med and the singular vectors of every layer at every level."""
     ratios = [
         [list(block_ratios(runs.problem, p, runs.coordinates).values()) for p in points]

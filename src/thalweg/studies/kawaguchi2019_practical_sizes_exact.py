@@ -130,21 +130,21 @@ def rank(lab: Lab) -> xr.Dataset:
     for n, units, outputs in NETS.values():
         net = gaussian_start(mlp((units,), "tanh"), 1.5)
         found = [_rank(net, n, outputs, key) for key in jax.random.split(jax.random.key(0))]
-        ranks, sizes, leaks, spaces = zip(*found, strict=True)
-        overlap = np.sum((spaces[0].T @ spaces[1]) ** 2) / max(sizes[0], 1)
+        *told, spaces = zip(*found, strict=True)
+        overlap = np.sum((spaces[0].T @ spaces[1]) ** 2) / max(spaces[0].shape[1], 1)
         count = parameter_count.parameter_count(net, 8, outputs)
         numbers = parameter_count.minimum_parameters(n, outputs)
-        rows.append((ranks, sizes, leaks, overlap, count, numbers))
-    ranks, sizes, leaks, overlap, count, numbers = zip(*rows, strict=True)
+        rows.append((*told, overlap, count, numbers))
+    ranks, sizes, leaks, overlaps, counted, needed = zip(*rows, strict=True)
     both = ("net", "point")
     return xr.Dataset(
         {
             "rank": variable(both, ranks, "1", "numerical rank of J"),
             "complement": variable(both, sizes, "1", "directions that J leaves out"),
             "leak": variable(both, leaks, "1", "largest |c^T J| / sigma_1(J)"),
-            "overlap": variable("net", overlap, "1", "shared part of the complements, 1 if equal"),
-            "parameters": variable("net", count, "1", "trainable parameters d"),
-            "numbers": variable("net", numbers, "1", "numbers to fit, n m_y"),
+            "overlap": variable("net", overlaps, "1", "shared part of the complements, 1 if equal"),
+            "parameters": variable("net", counted, "1", "trainable parameters d"),
+            "numbers": variable("net", needed, "1", "numbers to fit, n m_y"),
         },
         {"net": list(NETS)},
     )

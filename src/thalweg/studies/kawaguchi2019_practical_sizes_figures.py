@@ -41,7 +41,7 @@ FIGURES = (
                         "X1",
                         "success",
                         "ratio",
-                        "n =",
+                        "fits",
                         each="examples",
                         error="success_error",
                         group="n",
@@ -54,7 +54,7 @@ FIGURES = (
             ),
             Panel(
                 series=(
-                    Series("X1", "median_residual", "ratio", "n =", each="examples", group="n"),
+                    Series("X1", "median_residual", "ratio", "fits", each="examples", group="n"),
                 ),
                 title="Residual",
                 x_label="parameters per label d/n",
@@ -70,18 +70,18 @@ FIGURES = (
         "Hidden layers of 16, 16 and 1.2 n units, random labels ±1, one seed. Left: the loss falls "
         "to zero for every n, more slowly for more examples. Dashed: what the smallest "
         "singular value along the run guarantees (E3); it is true and far too modest. Right: that "
-        "singular value hardly moves, so that the features keep telling the examples apart "
-        "although all layers are trained.",
+        "singular value stays within a factor of two of its start, so that the features keep "
+        "telling the examples apart although all layers are trained.",
         (
             Panel(
-                series=(_along("loss", "n ="), _along("loss_bound", "E3, n =", "dash")),
+                series=(_along("loss", "descent"), _along("loss_bound", "E3", "dash")),
                 title="Training loss",
                 x_label="steps of gradient descent",
                 y_label="loss",
                 y_log=True,
             ),
             Panel(
-                series=(_along("sigma", "n =", error="sigma_error"),),
+                series=(_along("sigma", "descent", error="sigma_error"),),
                 title="Smallest singular value of the features",
                 x_label="steps of gradient descent",
                 y_label="σₙ(A) (features)",
@@ -98,7 +98,7 @@ FIGURES = (
         "weakest direction of the features, and those of a run are not.",
         (
             Panel(
-                series=(_along("constant", "n ="), _along("constant_bound", "bound, n =", "dash")),
+                series=(_along("constant", "descent"), _along("constant_bound", "bound", "dash")),
                 title="Polyak-Łojasiewicz constant",
                 x_label="steps of gradient descent",
                 y_label="constant (loss/parameter²)",

@@ -132,10 +132,9 @@ def _one(
     V = [stacked(point[-1]) for point in points]
     verdict = expressivity.rank_of(A)
     outputs = jax.jit(lambda flat: jax.lax.map(lambda t: problem.outputs(unravel(t)), flat))
+    residual = np.asarray(outputs(jnp.asarray(path[1:]))) - Y
     theory = last_layer.descent_residual(A, A @ V[0] - Y, after)
-    gap = np.linalg.norm(
-        np.asarray(outputs(jnp.asarray(path[1:]))) - Y - theory, axis=(1, 2)
-    ) / np.linalg.norm(theory, axis=(1, 2))
+    gap = np.linalg.norm(residual - theory, axis=(1, 2)) / np.linalg.norm(theory, axis=(1, 2))
     best = last_layer.nearest_minimiser(A, Y, V[0])
     R = float(np.linalg.norm(V[0] - best))
     L_H = last_layer.last_layer_smoothness(A, loss_smoothness(problem.loss))

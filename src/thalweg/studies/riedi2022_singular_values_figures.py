@@ -26,7 +26,7 @@ def _against_skip(scale: float) -> Panel:
     )
 
 
-def _against_depth(y: str, y_label: str, title: str) -> Panel:
+def _against_depth(y: str, y_label: str, title: str, y_log: bool) -> Panel:
     return Panel(
         series=tuple(
             Series(
@@ -43,7 +43,7 @@ def _against_depth(y: str, y_label: str, title: str) -> Panel:
         title=title,
         x_label="number of layers p",
         y_label=y_label,
-        y_log=True,
+        y_log=y_log,
     )
 
 
@@ -104,7 +104,8 @@ FIGURES = (
         "Left: all singular values of a Gaussian matrix plus ρI, followed branch by branch, beside "
         "the integral of their slopes (dashed, hidden behind). Small ones may fall at first; "
         "none moves faster than ρ. Right: the slopes u·v, which tend to 1 as the skip "
-        "outweighs the matrix.",
+        "outweighs the matrix; where the smallest singular value meets zero its slope changes "
+        "sign.",
         (
             Panel(
                 series=(
@@ -132,16 +133,19 @@ FIGURES = (
         "are flipped, some singular value changes by half of itself or more without a skip, by a "
         "few per cent with one. Error bands: standard error of the median.",
         (
-            _against_depth("median", f"median {KAPPA}(Q)", "Condition number"),
-            _against_depth("median_change", "largest |Δs| / s", "Change under flipped slopes"),
+            _against_depth("median_log", "median of log₁₀ κ(Q)", "Condition number", False),
+            _against_depth(
+                "median_change", "largest |Δs| / s", "Change under flipped slopes", True
+            ),
         ),
     ),
     Figure(
         "training",
         "One layer trains faster above which there are skips",
         "The first of four layers trained alone on one example, all seeds, at the step size "
-        "1/sharpness. Dashed: what the quadratic of the first region alone predicts; descents "
-        "leave it within a few steps, yet its condition number tells the pace.",
+        "1/sharpness, until the loss is a thousandth. Dashed: what the quadratic of the first "
+        "region alone predicts for one seed. Descents leave that region within a few steps, and "
+        "without skips the next ones can be so much steeper that the loss oscillates.",
         (_descent("leaky ReLU"), _descent("absolute value")),
     ),
     Figure(

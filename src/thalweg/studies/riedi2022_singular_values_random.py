@@ -71,7 +71,7 @@ def depth_of(draws: int, n: int = N, eta: float = 0.1, flips: int = 4) -> xr.Dat
     rng = np.random.default_rng(12)
     skips, scales = (0.0, 1.0), SCALES[:2]
     shape = (len(scales), len(skips), len(DEPTHS), draws)
-    kappa, change, noise = np.empty(shape), np.empty(shape), np.empty(shape)
+    kappa, log, change, noise = np.empty((4, *shape))
     for c, p, draw in np.ndindex(len(scales), len(DEPTHS), draws):
         L = DEPTHS[p]
         W = scales[c] * rng.normal(size=(L, n, n)) / np.sqrt(n)
@@ -84,6 +84,7 @@ def depth_of(draws: int, n: int = N, eta: float = 0.1, flips: int = 4) -> xr.Dat
             )
             at = c, r, p, draw
             kappa[at] = sv.condition_number(before)
+            log[at] = np.log10(before[0] / before[-1])  # drawn, noise and all
             change[at] = np.max(np.abs(after - before) / before)
             noise[at] = n * np.finfo(float).eps * before[0] / before[-1]
     dims = ("scale", "rho", "depth", "draw")
@@ -92,8 +93,11 @@ def depth_of(draws: int, n: int = N, eta: float = 0.1, flips: int = 4) -> xr.Dat
         {
             "condition": variable(dims, kappa, "1", "condition number of the product Q"),
             "median": variable(dims[:3], np.median(kappa, -1), "1", "median condition number"),
-            "median_error": variable(
-                dims[:3], _median_error(kappa), "1", "standard error of the median"
+            "median_log": variable(
+                dims[:3], np.median(log, -1), "1", "median log10 of the condition number"
+            ),
+            "median_log_error": variable(
+                dims[:3], _median_error(log), "1", "standard error of the median"
             ),
             "change": variable(dims, change, "1", about),
             "change_error": variable(dims, noise, "1", "rounding error of the relative change"),

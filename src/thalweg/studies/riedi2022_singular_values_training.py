@@ -64,10 +64,10 @@ def training_of(seeds: int, n: int = 16, cap: int = CAP) -> xr.Dataset:
             predicted[a, r, seed] = told.at(np.arange(cap + 1) * size)
     counted = np.where(np.isnan(steps), cap, steps)
     dims = ("activation", "rho", "seed")
-    relative, inside = loss / loss[..., :1], predicted / loss[..., :1]
+    relative, inside = (_until_level(path / loss[..., :1]) for path in (loss, predicted))
     return xr.Dataset(
         {
-            "loss": variable((*dims, "step"), relative, "1", "loss / initial loss"),
+            "loss": variable((*dims, "step"), relative, "1", "loss / initial loss, to the end"),
             "loss_theory": variable(
                 (*dims, "step"), inside, "1", "the same if the first region never ended"
             ),
@@ -87,6 +87,11 @@ def training_of(seeds: int, n: int = 16, cap: int = CAP) -> xr.Dataset:
             "step": variable("step", np.arange(cap + 1), "1", "step of gradient descent"),
         },
     )
+
+
+def _until_level(path: np.ndarray) -> np.ndarray:
+    """Relative losses up to the first at the level, then NaN."""
+    return np.where(np.cumsum(path <= LEVEL, -1) > 1, np.nan, path)
 
 
 class Task(NamedTuple):

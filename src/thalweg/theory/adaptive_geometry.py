@@ -103,7 +103,7 @@ def expected_ratio(
     By Monte Carlo; grows as `asymptotic_ratio` says.
 
     Args:
-        d: Number of hidden units, at least 2.
+        d: Number of hidden units, at least 8: below, a median near 0 makes the variance infinite.
         draws: How many.
         rng: A NumPy generator or a seed for one.
         batch: Draws worked on at a time; bounds the memory and does not change the value.
@@ -111,7 +111,7 @@ def expected_ratio(
     Raises:
         InputError: If `d` or `draws` is too small.
     """
-    require(d >= 2 and draws >= 2, f"d = {d}, draws = {draws}; give at least 2 of both.")
+    require(d >= 8 and draws >= 2, f"d = {d}, draws = {draws}; give at least 8 and 2.")
     rng = np.random.default_rng(rng)
     sizes = [min(batch, draws - begin) for begin in range(0, draws, batch)]
     ratios = np.concatenate(

@@ -1,0 +1,75 @@
+"""The study of the expressivity condition: sound declarations, and what holds on a part of it."""
+
+import pytest
+
+from thalweg.claims import judge
+from thalweg.report.draw import draw
+from thalweg.studies import kawaguchi2021_expressivity_condition as condition
+from thalweg.studies import kawaguchi2021_expressivity_phase_two as last
+from thalweg.studies import kawaguchi2021_expressivity_training as training
+from thalweg.studies.kawaguchi2021_expressivity import STUDY
+from thalweg.studies.study import Lab
+
+LAB = Lab(progress=False)
+FAST = ("C1", "C2", "C3", "C4", "C5", "C6", "C7", "C9", "C10")
+
+
+@pytest.fixture(scope="module")
+def results():
+    """Every experiment in small; of X1 two starts that have what C7 says of three."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(condition, "STAGES", {"resnet": ((4, 1), (64, 1))})
+        patch.setattr(last, "STEPS", 100)
+        patch.setattr(last, "WIDTHS", (20, 150, 220))
+        names = ("X1-witness", "X1-degenerate", "X1-resnets", "X2-leak")
+        names += ("X3-steps", "X3-floors", "X3-smoothness")
+        found = {name: STUDY.experiments[name](LAB) for name in names}
+    return found | {
+        "X1": condition.condition_at([1, 2]),
+        "X2": training.compare(LAB, 20, 40, 10, 1),
+        "X3": last.phases(LAB, 100, 100, 1),
+    }
+
+
+def test_declarations_are_sound():
+    assert [claim.id for claim in STUDY.claims] == [f"C{number}" for number in range(1, 11)]
+    for claim in STUDY.claims:
+        assert set(claim.needs) <= set(STUDY.experiments)
+        assert claim.holds or claim.because
+    for figure in STUDY.figures:
+        assert set(figure.data_names()) <= set(STUDY.experiments)
+    assert {name for claim in STUDY.claims for name in claim.needs} == set(STUDY.experiments)
+
+
+def test_every_figure_draws_what_is_there(results):
+    for figure in STUDY.figures:
+        assert draw(figure, results.__getitem__)["data"]
+
+
+def test_every_variable_says_what_it_is(results):
+    for data in results.values():
+        for name, array in data.data_vars.items():
+            assert array.attrs.get("units"), name
+            assert array.attrs.get("long_name"), name
+
+
+@pytest.mark.parametrize("claim", FAST)
+def test_claims_hold(results, claim):
+    (verdict,) = judge([c for c in STUDY.claims if c.id == claim], results)
+    assert verdict.word == "reproduced", verdict.check
+
+
+def test_full_scale_asks_for_the_sizes_of_the_paper(monkeypatch):
+    """A ResNet-18 on all digits, 1.1 n units wide; the search itself is replaced."""
+    asked = []
+
+    def search(model, x, key, **options):
+        asked.append((model.stages, model.hidden, x.shape))
+        small = condition.net((300,))
+        return real(small, x[:20].reshape(20, -1), key)
+
+    real = condition.expressivity.expressivity_search
+    monkeypatch.setattr(condition.expressivity, "expressivity_search", search)
+    monkeypatch.delenv("THALWEG_DATA", raising=False)
+    condition.resnets(Lab("full", progress=False))
+    assert asked == [(((64, 2), (128, 2), (256, 2), (512, 2)), (1977,), (1797, 1, 8, 8))]
