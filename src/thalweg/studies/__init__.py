@@ -5,4 +5,7 @@ from __future__ import annotations
 STUDIES: dict[str, str] = {
     "continuous-vs-discrete": "thalweg.studies.continuous_vs_discrete",
     "exact-linear-dynamics": "thalweg.studies.exact_linear_dynamics",
+    "du2018-global-minima": "thalweg.studies.du2018_global_minima",
+    "kawaguchi2019-practical-sizes": "thalweg.studies.kawaguchi2019_practical_sizes",
+    "riedi2022-singular-values": "thalweg.studies.riedi2022_singular_values",
 }

@@ -139,7 +139,7 @@ FIGURES = (
         "R_med of the four layers on 200 fixed coordinates each, where SGD with momentum and Adam "
         "have the same training loss (a point for each seed; training runs from right to left). "
         "At a loss near 1.4 the two overlap in places; at small losses Adam lies below in every "
-        "layer, by a factor of three and more in the geometric mean.",
+        "layer, mostly by a factor of three and more.",
         tuple(_network(layer) for layer in (1, 2, 3, 4)),
     ),
     Figure(
