@@ -19,15 +19,14 @@ def results():
     """Every experiment in small; of X1 two starts that have what C7 says of three."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(condition, "STAGES", {"resnet": ((4, 1), (64, 1))})
-        patch.setattr(last, "STEPS", 100)
-        patch.setattr(last, "WIDTHS", (20, 150, 220))
+        patch.setattr(last, "STEPS", 20)
         names = ("X1-witness", "X1-degenerate", "X1-resnets", "X2-leak")
         names += ("X3-steps", "X3-floors", "X3-smoothness")
         found = {name: STUDY.experiments[name](LAB) for name in names}
     return found | {
         "X1": condition.condition_at([1, 2]),
         "X2": training.compare(LAB, 20, 40, 10, 1),
-        "X3": last.phases(LAB, 100, 100, 1),
+        "X3": last.phases(LAB, 60, 60, 1),
     }
 
 

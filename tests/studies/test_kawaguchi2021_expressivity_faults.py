@@ -77,8 +77,6 @@ def not_squared(right, A, residual, steps):
 
 TRAINS_ALL = (TwoPhase, "_last_layer", all_layers)
 X3 = {
-    "all layers are trained": ("C1", TRAINS_ALL),
-    "twice the step size": ("C1", (two_phase, "_certified", lambda right, *a: 2 * right(*a))),
     "singular values not squared": ("C1", (last_layer, "descent_residual", not_squared)),
     "no column of ones": ("C1", (expressivity, "feature_matrix", no_ones)),
     "away from the minimiser": (
@@ -87,6 +85,10 @@ X3 = {
     ),
     "least squares without ones": ("C2", (expressivity, "feature_matrix", no_ones)),
     "all layers move": ("C4", TRAINS_ALL),
+}
+X3_SLOW = {
+    "all layers are trained": ("C1", TRAINS_ALL),
+    "twice the step size": ("C1", (two_phase, "_certified", lambda right, *a: 2 * right(*a))),
     "momentum moves them": ("C4", (TwoPhase, "_last_layer", gradient_masked_only)),
 }
 
@@ -98,9 +100,11 @@ def every_step():
         return last.every_step(LAB)
 
 
-@pytest.mark.parametrize("name", X3)
+@pytest.mark.parametrize(
+    "name", [*X3, *(pytest.param(name, marks=pytest.mark.slow) for name in X3_SLOW)]
+)
 def test_c1_c2_and_c4_fail(fault, every_step, name):
-    claim, where = X3[name]
+    claim, where = (X3 | X3_SLOW)[name]
     fault(*where)
     found = last.phases(LAB, 60, 60, 1)
     assert word(claim, X3=found, X3_steps=every_step) == "not reproduced"
@@ -113,15 +117,25 @@ FLOORS = {
         "random_label_floor",
         lambda right, n, r, c: 0.5 * (1 - r / n),
     ),
-    "no column of ones": (expressivity, "feature_matrix", no_ones),
-    "all layers are trained": TRAINS_ALL,
+    "no column of ones": (last_layer, "range_basis", lambda right, A: right(A[:, :-1])),
 }
 
 
+@pytest.fixture(scope="module")
+def narrow():
+    return last.narrow(LAB, 20)
+
+
 @pytest.mark.parametrize("name", FLOORS)
-def test_c3_fails(fault, monkeypatch, name):
-    monkeypatch.setattr(last, "WIDTHS", (20, 220))
+def test_c3_fails(fault, monkeypatch, narrow, name):
+    monkeypatch.setattr(last, "narrow", lambda lab, steps: narrow)
     fault(*FLOORS[name])
+    assert word("C3", X3_floors=last.floors(LAB)) == "not reproduced"
+
+
+@pytest.mark.slow
+def test_c3_fails_where_all_layers_are_trained(fault):
+    fault(*TRAINS_ALL)
     assert word("C3", X3_floors=last.floors(LAB)) == "not reproduced"
 
 
@@ -215,7 +229,9 @@ def leak():
     return training.leak(LAB)
 
 
-@pytest.mark.parametrize("wrong", [all_layers, gradient_masked_only])
+@pytest.mark.parametrize(
+    "wrong", [pytest.param(all_layers, marks=pytest.mark.slow), gradient_masked_only]
+)
 def test_c10_fails(fault, leak, wrong):
     fault(TwoPhase, "_last_layer", wrong)
     found = training.compare(LAB, 20, 40, 10, 1)

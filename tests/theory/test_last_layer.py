@@ -105,6 +105,21 @@ def test_the_floor_is_the_least_loss():
     assert ll.least_squares_floor(A, Y) == 0.0
 
 
+def test_the_range_does_not_depend_on_the_scale_of_columns():
+    """A unit that is nearly dead determines its direction as well as any other."""
+    scales = 10.0 ** -np.arange(4)[:, None].T * np.array([1, 1, 1, 1e-7])
+    features = RNG.normal(size=(N, 4))
+    Q = ll.range_basis(features * scales)
+    assert Q.shape == (N, 4)
+    assert np.allclose(Q.T @ Q, np.eye(4), atol=1e-14)
+    assert np.allclose(Q @ (Q.T @ features), features, atol=1e-13)
+    assert ll.range_basis(LOW).shape[1] == 4
+    dead = np.column_stack([features, np.full(N, 1e-30), np.zeros(N)])
+    assert ll.range_basis(dead).shape[1] == 4
+    floor = ll.least_squares_floor(features, Y)
+    assert ll.least_squares_floor(features * scales, Y) == pytest.approx(floor, rel=1e-12)
+
+
 def test_the_expected_floor_of_random_labels():
     n, r, draws = 30, 12, 3000
     rng = np.random.default_rng(3)

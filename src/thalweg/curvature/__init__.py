@@ -1,6 +1,12 @@
 """Curvature: operators on parameters, and what can be known of their spectra."""
 
 from thalweg.curvature.density import Density, spectral_density
+from thalweg.curvature.diagonal_ratio import (
+    DiagonalRatio,
+    block_ratios,
+    diagonal_ratio,
+    max_over_median,
+)
 from thalweg.curvature.eigenvalues import Eigenpairs, above, smallest, top_k
 from thalweg.curvature.operator import Matrix, Operator, preconditioned
 from thalweg.curvature.operators import (
@@ -16,18 +22,22 @@ from thalweg.curvature.trace import diagonal, trace
 
 __all__ = [
     "Density",
+    "DiagonalRatio",
     "Eigenpairs",
     "Matrix",
     "Operator",
     "SharpnessGradient",
     "above",
+    "block_ratios",
     "diagonal",
+    "diagonal_ratio",
     "empirical_fisher",
     "fisher",
     "fisher_sampled",
     "gauss_newton",
     "hessian",
     "jacobian",
+    "max_over_median",
     "preconditioned",
     "sharpness_gradient",
     "smallest",

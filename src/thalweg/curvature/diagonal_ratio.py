@@ -148,7 +148,7 @@ def coordinate_marks(params: Params, coordinates: Coordinates) -> Params:
     """The coordinates as booleans shaped as the parameters, for `where` of the operators.
 
     Raises:
-        InputError: If a path is not one of the parameters', or positions repeat, fall or lie outside.
+        InputError: If a path is not one of the parameters', or positions do not increase in range.
     """
     leaves = _leaves(params)
     for path in coordinates:

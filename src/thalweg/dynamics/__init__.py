@@ -8,6 +8,7 @@ from thalweg.dynamics.descent import (
 )
 from thalweg.dynamics.dynamics import Continuous, Discrete, Dynamics, Info, State, Statistic
 from thalweg.dynamics.flow import KINKED_ERROR, GradientFlow, gradient_flow
+from thalweg.dynamics.levenberg_marquardt import levenberg_marquardt
 from thalweg.dynamics.limit import Limit, flow_limit
 from thalweg.dynamics.solvers import FLOW_SOLVERS, FlowSolver
 from thalweg.dynamics.stabilised import RKC2, RKL2x
@@ -33,6 +34,7 @@ __all__ = [
     "flow_limit",
     "gradient_descent",
     "gradient_flow",
+    "levenberg_marquardt",
     "optax_dynamics",
     "stabilised_descent",
 ]

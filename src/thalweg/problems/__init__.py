@@ -6,6 +6,7 @@ from thalweg.problems.files import load
 from thalweg.problems.frozen import trained_part
 from thalweg.problems.losses import LOSSES, Loss
 from thalweg.problems.problem import Function, Problem, Supervised, supervised
+from thalweg.problems.random_labels import random_data
 
 __all__ = [
     "LOSSES",
@@ -16,6 +17,7 @@ __all__ = [
     "Supervised",
     "digits",
     "load",
+    "random_data",
     "supervised",
     "trained_part",
 ]

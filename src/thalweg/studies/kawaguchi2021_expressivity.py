@@ -70,6 +70,8 @@ STUDY = Study(
         "phase 2 fall.",
         "The last hidden layer of the witness sees its input with the same positive shift 0.1 as "
         "the narrow layers, and its lowest kink lies a mean gap below the inputs, not 0.01.",
+        "C3: the rank is that of features scaled to norm 1 each, which leaves the range as it is: "
+        "nearly dead units make the range of the features as they stand too uncertain for 1e-10.",
         "E7, the bound for mini-batches, is offered and tested on a convex problem, not here.",
     ),
 )

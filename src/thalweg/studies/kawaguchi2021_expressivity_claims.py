@@ -73,7 +73,7 @@ def one_unit_is_wide_enough(results: Results) -> Check:
     return all_of(
         near(d["rank"], 200, what="rank (draw, scale)"),
         above(d["margin"], 100 * d["margin_error"], what="margin (draw, scale)"),
-        near(d["margin"] / middle, 1, absolute=1e-3, what="margin/that at 1e5 (draw, scale)"),
+        near(d["margin"] / middle, 1, absolute=0.01, what="margin/that at 1e5 (draw, scale)"),
     )
 
 
@@ -100,15 +100,15 @@ def two_phases_cost_no_accuracy(results: Results) -> Check:
     """C8."""
     d = results["X2"]
     end = d["accuracy"].isel(step=-1)
-    loss = d["loss"].sel(method="EXP-SGD")
+    loss = d["loss"].sel(optimiser="EXP-SGD")
     late = loss.where(loss["step"] >= d["phase_two"], drop=True)
     fall = 1 - late.isel(step=-1) / late.isel(step=0)
     quarters = np.array_split(late.values, 4, axis=1)
     means = np.stack([part.mean(axis=1) for part in quarters])
     return all_of(
         near(
-            end.sel(method="EXP-SGD"),
-            end.sel(method="SGD"),
+            end.sel(optimiser="EXP-SGD"),
+            end.sel(optimiser="SGD"),
             absolute=0.01,
             what="test accuracy (seed)",
         ),

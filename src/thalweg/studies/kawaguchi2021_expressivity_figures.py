@@ -9,8 +9,8 @@ ROUNDING = 222 * 2.0**-52  # of the margin of a matrix (200, 222)
 
 def _curves(y: str, error: str = "") -> tuple[Series, ...]:
     return tuple(
-        Series("X2", y, "step", method, {"method": method, "seed": 0}, error=error)
-        for method in ("SGD", "EXP-SGD")
+        Series("X2", y, "step", name, {"optimiser": name, "seed": 0}, error=error)
+        for name in ("SGD", "EXP-SGD")
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -131,8 +132,7 @@ def _one(
     A = np.asarray(expressivity.feature_matrix(problem.model, points[1], x))
     V = [stacked(point[-1]) for point in points]
     verdict = expressivity.rank_of(A)
-    outputs = jax.jit(lambda flat: jax.lax.map(lambda t: problem.outputs(unravel(t)), flat))
-    residual = np.asarray(outputs(jnp.asarray(path[1:]))) - Y
+    residual = np.asarray(_outputs(problem, jax.vmap(unravel)(jnp.asarray(path[1:])))) - Y
     theory = last_layer.descent_residual(A, A @ V[0] - Y, after)
     gap = np.linalg.norm(residual - theory, axis=(1, 2)) / np.linalg.norm(theory, axis=(1, 2))
     best = last_layer.nearest_minimiser(A, Y, V[0])
@@ -156,6 +156,16 @@ def _one(
     }
 
 
+@eqx.filter_jit
+def _outputs(problem: Supervised, points: Params) -> Array:
+    return jax.lax.map(problem.outputs, points)
+
+
+@eqx.filter_jit
+def _objective(problem: Supervised, params: Params) -> Array:
+    return problem.objective(params)
+
+
 def _midpoints(
     problem: Supervised,
     points: list[Params],
@@ -164,13 +174,17 @@ def _midpoints(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(L(V) + L(V'))/2 - L((V + V')/2) for 20 random pairs about the path of phase 2."""
     rng = np.random.default_rng(2)
-    objective = jax.jit(lambda last: problem.objective([*points[1][:-1], last]))
+    hidden = points[1][:-1]
+
+    def objective(V: NDArray[np.float64]) -> float:
+        return float(_objective(problem, [*hidden, unstacked(V)]))
+
     gaps, expected = [], []
     for _ in range(20):
         i, j = rng.integers(1, len(V), 2)
         one, two = (V[k] + 0.1 * rng.standard_normal(V[k].shape) for k in (i, j))
-        ends = [float(objective(unstacked(v))) for v in (one, two)]
-        gaps.append(np.mean(ends) - float(objective(unstacked((one + two) / 2))))
+        ends = [objective(one), objective(two)]
+        gaps.append(np.mean(ends) - objective((one + two) / 2))
         expected.append(np.sum((A @ (one - two)) ** 2) / (8 * len(A)))
     return np.array(gaps), np.array(expected)
 
@@ -212,21 +226,19 @@ def every_step(lab: Lab) -> xr.Dataset:
 
 def floors(lab: Lab) -> xr.Dataset:
     """Random labels and last hidden layers of too few units: where phase 2 must end."""
-    draws, rows = 20 if lab.full else 4, []
-    for width in WIDTHS:
-        problem = squared((64, width), "random")
-        for seed, A in enumerate(_features(problem, draws)):
-            Y = np.eye(CLASSES)[labels("random", seed)]
-            rank = expressivity.rank_of(A).rank
-            rows.append(
-                (
-                    rank,
-                    last_layer.least_squares_floor(A, Y),
-                    solved(A[:, :width], Y),
-                    last_layer.random_label_floor(EXAMPLES, rank, CLASSES),
-                )
+    draws, n = 20 if lab.full else 4, EXAMPLES
+    features = wide_features(draws)
+    table = np.empty((len(WIDTHS), draws, 4))
+    for i, width in enumerate(WIDTHS):
+        for seed, h in enumerate(features[:, :, :width]):
+            A, Y = np.column_stack([h, np.ones(n)]), np.eye(CLASSES)[labels("random", seed)]
+            rank = last_layer.range_basis(A).shape[1]
+            table[i, seed] = (
+                rank,
+                last_layer.least_squares_floor(A, Y),
+                solved(h, Y),
+                last_layer.random_label_floor(n, rank, CLASSES),
             )
-    table = np.array(rows).reshape(len(WIDTHS), draws, 4)
     loss, floor = narrow(lab, 500)
     dims = ("width", "seed")
     return xr.Dataset(
@@ -245,23 +257,26 @@ def floors(lab: Lab) -> xr.Dataset:
     )
 
 
-def _features(problem: Supervised, draws: int) -> NDArray[np.float64]:
-    """Feature matrices with their ones of so many perturbed random starts."""
+def wide_features(draws: int) -> NDArray[np.float64]:
+    """Features of perturbed random starts, (draws, n, 220); the first m are those of width m."""
+    problem = squared((64, max(WIDTHS)), "random")
 
     def one(key: Array) -> Array:
         start, shake = jax.random.split(key)
         flat, unravel = ravel_pytree(problem.init(start))
         params = unravel(flat + NOISE * jax.random.normal(shake, flat.shape))
-        return expressivity.feature_matrix(problem.model, params, problem.inputs)
+        return problem.model.features(params, problem.inputs)
 
     return np.asarray(jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(7), draws)))
 
 
 def solved(h: NDArray[np.float64], Y: NDArray[np.float64]) -> float:
-    """The least loss on features h with an intercept, by LAPACK's QR with column pivoting."""
+    """The least loss of V on features h and ones, by LAPACK's SVD of columns scaled to norm 1."""
     A = np.column_stack([h, np.ones(len(h))])
-    cut = max(A.shape) * np.finfo(float).eps
-    V = scipy.linalg.lstsq(A, Y, cond=cut, lapack_driver="gelsy")[0]
+    cut, norms = max(A.shape) * np.finfo(float).eps, np.linalg.norm(A, axis=0)
+    A = A[:, norms > cut * np.linalg.norm(A, 2)]
+    A = A / np.linalg.norm(A, axis=0)
+    V = scipy.linalg.lstsq(A, Y, cond=cut, lapack_driver="gelsd")[0]
     return float(np.sum((A @ V - Y) ** 2) / (2 * len(Y)))
 
 

@@ -28,7 +28,7 @@ from thalweg.theory import expressivity
 
 RATE, MOMENTUM, BATCH, NOISE = 0.05, 0.9, 50, 1e-3
 TAU, STEPS, EVERY = 1200, 2000, 50
-METHODS = ("SGD", "EXP-SGD")
+OPTIMISERS = ("SGD", "EXP-SGD")
 
 
 def sgd() -> optax.GradientTransformation:
@@ -56,18 +56,18 @@ def compare(lab: Lab, tau: int, steps: int, every: int, seeds: int) -> xr.Datase
         name: lab.run(f"X2-{name}", problem, process, times=RATE * marks, seeds=seeds).dataset
         for name, process in dynamics.items()
     }
-    theta = np.stack([runs[name]["parameters"].values for name in METHODS])
+    theta = np.stack([runs[name]["parameters"].values for name in OPTIMISERS])
     accuracy = accuracies(problem, theta, data.x_test, data.y_test)
     frozen = int(np.searchsorted(marks, tau + 1))
     hidden = hidden_part(problem, theta[1])
     moved = np.abs(hidden[:, frozen:] - hidden[:, frozen : frozen + 1]).max((-2, -1))
     found = [at(problem, point) for point in theta[1, :, frozen]]
-    curves = ("method", "seed", "step")
+    curves = ("optimiser", "seed", "step")
     return xr.Dataset(
         {
             "loss": variable(
                 curves,
-                np.stack([runs[name]["loss"].values for name in METHODS]),
+                np.stack([runs[name]["loss"].values for name in OPTIMISERS]),
                 "loss",
                 "training loss, all examples",
             ),
@@ -100,7 +100,7 @@ def compare(lab: Lab, tau: int, steps: int, every: int, seeds: int) -> xr.Datase
             "phase_two": variable((), tau, "step", "step at which phase 2 begins"),
         },
         {
-            "method": list(METHODS),
+            "optimiser": list(OPTIMISERS),
             "seed": np.arange(seeds),
             "step": variable("step", marks, "1", "steps"),
         },

@@ -10,6 +10,7 @@ Source: Kawaguchi and Sun (2021), arXiv 2104.05785; E8 and E9 are our own deriva
 from __future__ import annotations
 
 import numpy as np
+import scipy.linalg
 from numpy.typing import ArrayLike, NDArray
 
 from thalweg.core.errors import require
@@ -159,22 +160,39 @@ def descent_residual(A: ArrayLike, residual: ArrayLike, steps: ArrayLike) -> Val
     return (r - U @ inside) + np.einsum("nj,kj,jc->knc", U, powers, inside, optimize=True)
 
 
+def range_basis(A: ArrayLike) -> Values:
+    """An orthonormal basis Q of the range of A, (n, rank), so that P_A = Q Q^T.
+
+    By QR with column pivoting of the columns scaled to norm 1, which leaves the range as it is: a
+    nearly dead unit is a tiny column of full relative accuracy, and a singular value decomposition
+    of A as it stands would determine its direction to eps sigma_1/sigma_r only. Columns of norm
+    below max(n, columns) eps sigma_1 count as zero, and so do pivots below max(n, columns) eps.
+
+    Args:
+        A: (n, columns).
+    """
+    A = _matrix(A)
+    cut, norms = max(A.shape) * np.finfo(float).eps, np.linalg.norm(A, axis=0)
+    kept = norms > cut * np.linalg.norm(A, 2)
+    Q, R, _ = scipy.linalg.qr(A[:, kept] / norms[kept], mode="economic", pivoting=True)
+    return Q[:, np.abs(np.diag(R)) > cut]
+
+
 def least_squares_floor(A: ArrayLike, Y: ArrayLike) -> float:
     """||(I - P_A) Y||_F^2 / (2n), below which phase 2 with the squared error cannot come (E9).
 
-    P_A projects on the range of A: left singular vectors whose singular values are above
-    max(n, columns) eps sigma_1. Zero if the rank is n.
+    Zero if the rank, the number of columns of `range_basis`, is n.
 
     Args:
         A: (n, columns).
         Y: Targets (n, outputs).
+
+    Error: about eps over the smallest pivot of the scaled columns, relative.
     """
-    A, Y = _matrix(A), _matrix(Y)
-    U, s, _ = np.linalg.svd(A, full_matrices=False)
-    U = U[:, s > max(A.shape) * np.finfo(float).eps * s[0]]
-    if U.shape[1] == len(A):
+    Q, Y = range_basis(A), _matrix(Y)
+    if Q.shape[1] == len(Q):
         return 0.0
-    return float(np.sum((Y - U @ (U.T @ Y)) ** 2) / (2 * len(A)))
+    return float(np.sum((Y - Q @ (Q.T @ Y)) ** 2) / (2 * len(Q)))
 
 
 def random_label_floor(n: int, rank: int, classes: int) -> float:

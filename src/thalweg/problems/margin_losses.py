@@ -1,0 +1,105 @@
+"""Losses of a margin: what is lost on an example that lies on the right side by u."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from thalweg.core.errors import require
+
+
+class ExponentialTail(NamedTuple):
+    """-l'(u) ~ scale * exp(-rate * u) for large margins u."""
+
+    rate: float
+    scale: float
+
+
+class MarginLoss(eqx.Module):
+    """A positive, decreasing loss l(u) of the margin u = y f(x), entry by entry.
+
+    Attributes:
+        name: Its name.
+        value: l(u).
+        log: log l(u), also where l(u) is below the smallest positive number.
+        tail: Rate and scale of an exponential tail, or None for any other tail.
+    """
+
+    name: str = eqx.field(static=True)
+    value: Callable[[Array], Array] = eqx.field(static=True)
+    log: Callable[[Array], Array] = eqx.field(static=True)
+    tail: ExponentialTail | None = eqx.field(static=True, default=None)
+
+
+def logistic(u: Float[Array, "..."]) -> Float[Array, "..."]:
+    """log(1 + exp(-u)), without cancellation; its second derivative is at most 1/4."""
+    return jax.nn.softplus(-u)
+
+
+def log_logistic(u: Float[Array, "..."]) -> Float[Array, "..."]:
+    """log log(1 + exp(-u)) = -u - exp(-u)/2 + O(exp(-2u)), the series for u > 30."""
+    far = jnp.maximum(u, 30.0)
+    near = jnp.log(jax.nn.softplus(-jnp.minimum(u, 30.0)))
+    return jnp.where(u > 30.0, -far - jnp.exp(-far) / 2, near)
+
+
+def exponential(u: Float[Array, "..."]) -> Float[Array, "..."]:
+    """exp(-u)."""
+    return jnp.exp(-u)
+
+
+MARGIN_LOSSES: dict[str, MarginLoss] = {
+    "logistic": MarginLoss("logistic", logistic, log_logistic, ExponentialTail(1.0, 1.0)),
+    "exponential": MarginLoss("exponential", exponential, jnp.negative, ExponentialTail(1.0, 1.0)),
+}
+
+
+@cache  # one object per power, so that what was compiled with it is found again
+def power_tail(power: float) -> MarginLoss:
+    """u^(-power) for u > 1, and its tangent 1 - power (u - 1) below.
+
+    Convex, once differentiable, l'' at most power (power + 1). Descent on it does not maximise
+    the L2 margin: see `thalweg.theory.separable.power_tail_direction`.
+
+    Raises:
+        InputError: If the power is not positive.
+    """
+    require(power > 0, f"the power of the tail came as {power}; give a positive number, as 2")
+
+    def value(u: Array) -> Array:
+        return jnp.where(u > 1, jnp.maximum(u, 1.0) ** -power, 1 - power * (u - 1))
+
+    def log(u: Array) -> Array:
+        below = jnp.log1p(power * (1 - jnp.minimum(u, 1.0)))
+        return jnp.where(u > 1, -power * jnp.log(jnp.maximum(u, 1.0)), below)
+
+    return MarginLoss(f"power tail {power:g}", value, log)
+
+
+@cache
+def stretched_exponential(exponent: float) -> MarginLoss:
+    """exp(-u^exponent) for u > 1, and its tangent (1 - exponent (u - 1))/e below.
+
+    Convex and once differentiable; exponent 1 has the exponential tail.
+
+    Raises:
+        InputError: If the exponent is not positive.
+    """
+    require(exponent > 0, f"the exponent came as {exponent}; give a positive number, as 0.5")
+
+    def value(u: Array) -> Array:
+        below = (1 - exponent * (u - 1)) / jnp.e
+        return jnp.where(u > 1, jnp.exp(-(jnp.maximum(u, 1.0) ** exponent)), below)
+
+    def log(u: Array) -> Array:
+        below = jnp.log1p(exponent * (1 - jnp.minimum(u, 1.0))) - 1
+        return jnp.where(u > 1, -(jnp.maximum(u, 1.0) ** exponent), below)
+
+    tail = ExponentialTail(1.0, 1.0) if exponent == 1 else None
+    return MarginLoss(f"exp(-u^{exponent:g})", value, log, tail)
