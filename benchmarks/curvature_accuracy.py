@@ -13,6 +13,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import numpy as np
+from flow_problems import pixels
 from matfree import decomp, eig
 from timing import limit_threads, machine, options, show
 from timing.torch_twin import Answer, installed, twin
@@ -20,7 +21,7 @@ from timing.torch_twin import Answer, installed, twin
 import thalweg as tw
 from thalweg import curvature
 
-STEP = 0.5
+STEP = 0.3
 SIDES = {"largest": ("LA", curvature.top_k), "smallest": ("SA", curvature.smallest)}
 
 
@@ -82,10 +83,10 @@ def main() -> None:
     asked = options(__doc__)
     limit_threads(asked.threads)
     print(machine(asked.threads))
-    width, steps, trials = (12, 100, 2) if asked.quick else (52, 300, 50)
-    problem = tw.problems.digits(
-        tw.models.mlp([width, width], "tanh"), "cross-entropy", samples=200
-    )
+    width, steps, trials = (12, 100, 2) if asked.quick else (52, 1000, 50)
+    x, y = pixels(200, centred=True)
+    net = tw.models.mlp([width, width], "tanh")
+    problem = tw.problems.supervised(net, (x, np.eye(10)[y]), "squared-error")
     peers, truthful = installed(), []
     for place, params in checkpoints(problem, steps).items():
         H = curvature.hessian(problem, params)

@@ -231,7 +231,6 @@ def main() -> None:
     """Print the tables."""
     asked = options(__doc__)
     limit_threads(asked.threads)
-    torch.set_num_threads(asked.threads)
     print(machine(asked.threads), f"PyTorch {torch.__version__}")
     how = asked.quick, asked.threads
     columns = ["problem", "gradient", "product/gradient", "by operation counts"]

@@ -6,11 +6,13 @@ import argparse
 import os
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping
 
 from rich.console import Console
 from rich.table import Table
+from threadpoolctl import threadpool_limits
 
 
 def options(description: str | None) -> argparse.Namespace:
@@ -24,8 +26,12 @@ def options(description: str | None) -> argparse.Namespace:
 def limit_threads(count: int) -> None:
     """Bind the process to so many processors; XLA sizes its pools by this when it first computes.
 
-    Only Linux can do so; elsewhere everybody uses what they find.
+    Only Linux can do so; elsewhere everybody uses what they find. BLAS and PyTorch are told as
+    well: their threads would spin for one another on a processor that they have to share.
     """
+    threadpool_limits(count)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(count)
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[-count:]))
 

@@ -16,12 +16,16 @@ ACTIVATIONS = {"tanh": torch.nn.Tanh, "relu": torch.nn.ReLU}
 
 
 class Twin(NamedTuple):
-    """The net, the mean loss and the data, in the precision of the problem."""
+    """The net, the loss and the data, in the precision of the problem.
+
+    PyTorch's mean square is over outputs too and has no half: our loss is `scale` times theirs.
+    """
 
     net: torch.nn.Sequential
     loss: torch.nn.Module
     x: torch.Tensor
     y: torch.Tensor
+    scale: float
 
 
 class Answer(NamedTuple):
@@ -33,7 +37,7 @@ class Answer(NamedTuple):
 
 
 def twin(problem: tw.problems.Supervised, params: Any) -> Twin:
-    """The same function of the same parameters; cross-entropy on labels, tanh or ReLU."""
+    """The same function of the same parameters; tanh or ReLU."""
     layers: list[torch.nn.Module] = []
     for j, layer in enumerate(params):
         weight = torch.tensor(np.asarray(layer["weight"]))
@@ -45,8 +49,10 @@ def twin(problem: tw.problems.Supervised, params: Any) -> Twin:
         if j + 1 < len(params):
             layers.append(ACTIVATIONS[problem.model.activation]())  # type: ignore[attr-defined]
     x = torch.tensor(np.asarray(problem.inputs)).reshape(len(problem.inputs), -1)
-    labels = torch.tensor(np.asarray(problem.targets).argmax(1))
-    return Twin(torch.nn.Sequential(*layers), torch.nn.CrossEntropyLoss(), x, labels)
+    net, targets = torch.nn.Sequential(*layers), torch.tensor(np.asarray(problem.targets))
+    if problem.loss.name == "cross-entropy":
+        return Twin(net, torch.nn.CrossEntropyLoss(), x, targets.argmax(1), 1.0)
+    return Twin(net, torch.nn.MSELoss(), x, targets, targets.shape[1] / 2)
 
 
 def curvlinops_arpack(t: Twin, k: int, which: str, seed: int) -> Answer:
@@ -64,7 +70,8 @@ def curvlinops_arpack(t: Twin, k: int, which: str, seed: int) -> Answer:
     counted = LinearOperator(inner.shape, matvec=product, dtype=np.float64)
     start = np.random.default_rng(seed).normal(size=inner.shape[0])
     values = np.sort(eigsh(counted, k=k, which=which, v0=start, return_eigenvectors=False))
-    return Answer(values if which == "SA" else values[::-1], np.full(k, np.nan), spent[0])
+    values = t.scale * (values if which == "SA" else values[::-1])
+    return Answer(values, np.full(k, np.nan), spent[0])
 
 
 def pyhessian_defaults(t: Twin, k: int, which: str, seed: int) -> Answer:
@@ -88,7 +95,7 @@ def pyhessian_defaults(t: Twin, k: int, which: str, seed: int) -> Answer:
         module.hessian_vector_product = original
         torch.set_default_dtype(default)
         t.net.zero_grad()
-    return Answer(np.asarray(values), np.full(k, np.nan), spent[0])
+    return Answer(t.scale * np.asarray(values), np.full(k, np.nan), spent[0])
 
 
 def eigenthings_defaults(t: Twin, k: int, which: str, seed: int) -> Answer:
@@ -106,7 +113,9 @@ def eigenthings_defaults(t: Twin, k: int, which: str, seed: int) -> Answer:
     found = lanczos(H, k=k, which=which, seed=seed)
     order = np.argsort(found.eigenvalues.numpy())
     order = order if which == "SA" else order[::-1]
-    values, errors = (np.asarray(part)[order] for part in (found.eigenvalues, found.residuals))
+    values, errors = (
+        t.scale * np.asarray(part)[order] for part in (found.eigenvalues, found.residuals)
+    )
     return Answer(values, errors, Counted.spent)
 
 

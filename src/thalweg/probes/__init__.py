@@ -13,9 +13,25 @@ from thalweg.probes.kernels import (
     kernel_smallest_eigenvalue,
 )
 from thalweg.probes.layers import balancedness, singular_values
+from thalweg.probes.margin import (
+    angle_gap,
+    direction_distance,
+    margin,
+    normalised_margin,
+    parameter_norm,
+    validation_error,
+    validation_loss,
+)
 from thalweg.probes.preconditioned import preconditioned_sharpness, second_moment
 from thalweg.probes.probe import Every, Moment, Probe, every, measure
 from thalweg.probes.tracker import Tracker
+from thalweg.probes.transversal import (
+    column_change,
+    error_off_plane,
+    first_layer_gradient,
+    normal_derivative,
+    normal_derivative_probe,
+)
 
 PROBES: dict[str, Callable[[], Probe]] = {
     "loss": loss,
@@ -32,7 +48,11 @@ PROBES: dict[str, Callable[[], Probe]] = {
     "diagonal-ratio": diagonal_ratio,
     "balancedness": balancedness,
     "singular-values": singular_values,
+    "parameter-norm": parameter_norm,
+    "margin": margin,
+    "normalised-margin": normalised_margin,
     "feature-singular-value": feature_singular_value,
+    "normal-derivative": normal_derivative_probe,
 }
 
 __all__ = [
@@ -42,22 +62,34 @@ __all__ = [
     "Probe",
     "Tracker",
     "accuracy",
+    "angle_gap",
     "balancedness",
+    "column_change",
     "diagonal_ratio",
+    "direction_distance",
     "distance_from_start",
+    "error_off_plane",
     "every",
     "feature_singular_value",
+    "first_layer_gradient",
     "gradient_norm",
     "kernel_alignment",
     "kernel_drift",
     "kernel_effective_rank",
     "kernel_smallest_eigenvalue",
     "loss",
+    "margin",
     "measure",
+    "normal_derivative",
+    "normal_derivative_probe",
+    "normalised_margin",
+    "parameter_norm",
     "preconditioned_sharpness",
     "second_moment",
     "sharpness",
     "singular_values",
     "smallest_eigenvalue",
     "top_eigenvalues",
+    "validation_error",
+    "validation_loss",
 ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-import equinox as eqx
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
@@ -142,18 +141,17 @@ class ValidationLoss(Probe):
         return exact(jnp.mean(self.loss.value(self.X @ tree.flatten(params)))), ()
 
 
-class ClassificationError(Probe):
-    """Share of given examples with x . w <= 0, by a linear classifier (unit: 1; exact).
+class ValidationError(Probe):
+    """Share of other examples with x_v . w <= 0, by a linear classifier (unit: 1; exact).
 
     Attributes:
-        X: Inputs times their labels, shape (m, d).
-        name: Of the variable, so that training and validation can be measured in one run.
+        X: Other inputs times their labels, shape (m, d).
     """
 
+    name: ClassVar[str] = "validation_error"
     unit: ClassVar[str] = "1"
     dims: ClassVar[tuple[str, ...]] = ()
     X: Float[Array, "m d"]
-    name: str = eqx.field(static=True, default="classification_error")  # type: ignore[misc]
 
     def measure(
         self, problem: Problem, params: Params, memory: Any, moment: Moment
@@ -206,8 +204,6 @@ def validation_loss(X: ArrayLike, loss: MarginLoss) -> ValidationLoss:
     return ValidationLoss(jnp.asarray(X, jnp.float64), loss)
 
 
-def classification_error(
-    X: ArrayLike, name: str = "classification_error"
-) -> ClassificationError:
-    """Share of misclassified examples by a linear classifier; see `ClassificationError`."""
-    return ClassificationError(jnp.asarray(X, jnp.float64), name)
+def validation_error(X: ArrayLike) -> ValidationError:
+    """Share of other examples that a linear classifier gets wrong; see `ValidationError`."""
+    return ValidationError(jnp.asarray(X, jnp.float64))

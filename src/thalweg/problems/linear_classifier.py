@@ -42,7 +42,7 @@ class LinearClassifier(Problem):
         return jnp.sum(self.loss.value(self.margins(params)))
 
     def log_objective(self, params: Params) -> Float[Array, ""]:
-        """log L(w), also where L(w) is below the smallest positive number."""
+        """Logarithm of L(w), also where L(w) is below the smallest positive number."""
         return jax.scipy.special.logsumexp(self.loss.log(self.margins(params)))
 
     def describe(self) -> dict[str, Any]:
@@ -79,9 +79,7 @@ def linear_classifier(
 
 
 def log_objective(problem: Problem) -> Callable[[Params], Array]:
-    """log f of a positive objective f, without underflow where the problem knows how."""
+    """Logarithm of a positive objective f, without underflow where the problem knows how."""
     if isinstance(problem, LinearClassifier):
         return problem.log_objective
     return lambda params: jnp.log(problem.objective(params))
-
-

@@ -43,7 +43,7 @@ def logistic(u: Float[Array, "..."]) -> Float[Array, "..."]:
 
 
 def log_logistic(u: Float[Array, "..."]) -> Float[Array, "..."]:
-    """log log(1 + exp(-u)) = -u - exp(-u)/2 + O(exp(-2u)), the series for u > 30."""
+    """The logarithm of `logistic`: -u - exp(-u)/2 + O(exp(-2u)), used for u > 30."""
     far = jnp.maximum(u, 30.0)
     near = jnp.log(jax.nn.softplus(-jnp.minimum(u, 30.0)))
     return jnp.where(u > 30.0, -far - jnp.exp(-far) / 2, near)

@@ -25,8 +25,8 @@ from thalweg.studies.kawaguchi2021_expressivity_condition import EXAMPLES, WIDE,
 from thalweg.studies.kawaguchi2021_expressivity_training import (
     NOISE,
     RATE,
+    SGD,
     hidden_part,
-    sgd,
     unraveller,
 )
 from thalweg.studies.study import Lab, variable
@@ -69,7 +69,7 @@ def phase_two(lab: Lab) -> xr.Dataset:
 def phases(lab: Lab, steps: int, exact: int, seeds: int) -> xr.Dataset:
     """Phase 2 recorded at 61 steps, the first of them up to `exact` beside the closed form."""
     after = np.unique(np.linspace(1, steps, 61).round().astype(int))
-    process = two_phase(sgd(), RATE, 0, NOISE, last_step_size=CERTIFIED)
+    process = two_phase(SGD, RATE, 0, NOISE, last_step_size=CERTIFIED)
     found = []
     for kind in LABELS:
         problem = squared((64, WIDE), kind)
@@ -286,7 +286,7 @@ def narrow(lab: Lab, steps: int) -> tuple[float, float]:
     Heavy momentum goes far enough for a phase 2 that trained more than the last layer to pass it.
     """
     problem = squared((64, WIDTHS[0]), "random")
-    process = two_phase(sgd(), RATE, 1, NOISE)
+    process = two_phase(SGD, RATE, 1, NOISE)
     run = lab.run(f"X3-narrow-{steps}", problem, process, times=RATE * np.array([2, steps])).dataset
     params = unraveller(problem)(jnp.asarray(run["parameters"].values[0, 0]))
     A = np.asarray(expressivity.feature_matrix(problem.model, params, problem.inputs))

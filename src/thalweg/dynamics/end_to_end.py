@@ -1,0 +1,84 @@
+"""The end-to-end rule as a dynamics: what a deep linear net does, on its product alone."""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from thalweg.core.end_to_end import check_depth, end_to_end_velocity
+from thalweg.core.errors import require
+from thalweg.core.result import finite
+from thalweg.core.tree import Params
+from thalweg.dynamics.descent import nearest_count
+from thalweg.dynamics.dynamics import Discrete, Info, State, fresh, step_size_array
+from thalweg.problems.problem import Problem
+
+
+class EndToEndDescent(Discrete):
+    """W <- (1 - eta lambda N) W - eta sum_j [W W^T]^{(j-1)/N} grad L(W) [W^T W]^{(N-j)/N}.
+
+    Gradient descent on the matrices of a deep linear net, balanced at the start, follows it to
+    O(eta) at a fixed training time. The problem's parameters are one matrix (out, in), bare or in
+    a tree, as those of `linear([])`. Deterministic. Step k sits at training time k * eta. Cost: one
+    gradient and one singular value decomposition a step.
+
+    Attributes:
+        step_size: eta.
+        depth: N, the number of matrices; 1 is gradient descent.
+        weight_decay: lambda, of every matrix.
+
+    Source: Arora, Cohen and Hazan (2018), Theorem 1.
+    """
+
+    step_size: Float[Array, ""] = eqx.field(converter=step_size_array)
+    depth: int = eqx.field(static=True)
+    weight_decay: float = eqx.field(static=True, default=0.0)
+
+    def __check_init__(self) -> None:
+        check_depth(self.depth)
+        require(self.weight_decay >= 0, f"weight decay came as {self.weight_decay}; give 0 or more")
+
+    @property
+    def name(self) -> str:
+        return f"end-to-end descent of depth {self.depth}"
+
+    def init(self, problem: Problem, params: Params) -> State:
+        shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(params)]
+        require(
+            len(shapes) == 1 and len(shapes[0]) == 2,
+            f"parameters of shapes {shapes} came; give one matrix, as of linear([])",
+        )
+        return fresh(params, ())
+
+    def step(self, problem: Problem, state: State, key: Array) -> tuple[State, Info]:
+        loss, gradient = jax.value_and_grad(problem.objective)(state.params)
+
+        def moved(W: Array, G: Array) -> Array:
+            velocity = end_to_end_velocity(W, G, self.depth, self.weight_decay)
+            return W + self.step_size.astype(W.dtype) * velocity
+
+        count = state.step + 1
+        after = state._replace(
+            params=jax.tree.map(moved, state.params, gradient),
+            time=count.astype(jnp.float64) * self.step_size,
+            step=count,
+            evaluations=state.evaluations + 1,
+            result=jnp.maximum(state.result, finite(loss)),
+        )
+        return after, Info(loss)
+
+    def clock(self, steps: Int[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+        return np.asarray(steps) * float(self.step_size)
+
+    def steps_until(self, time: float) -> int:
+        return nearest_count(time, float(self.step_size))
+
+
+def end_to_end_descent(
+    step_size: float | Array, depth: int, weight_decay: float = 0.0
+) -> EndToEndDescent:
+    """The end-to-end rule with a constant step size; see `EndToEndDescent`."""
+    return EndToEndDescent(step_size_array(step_size), depth, weight_decay)
