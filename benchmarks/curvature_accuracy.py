@@ -13,8 +13,8 @@ from typing import Any
 import equinox as eqx
 import jax
 import numpy as np
-from flow_problems import pixels
 from matfree import decomp, eig
+from sklearn.datasets import load_digits
 from timing import limit_threads, machine, options, show
 from timing.torch_twin import Answer, installed, twin
 
@@ -84,9 +84,10 @@ def main() -> None:
     limit_threads(asked.threads)
     print(machine(asked.threads))
     width, steps, trials = (12, 100, 2) if asked.quick else (52, 1000, 50)
-    x, y = pixels(200, centred=True)
+    bundled = load_digits()
+    x, y = bundled.data[:200] / 16, np.eye(10)[bundled.target[:200]]
     net = tw.models.mlp([width, width], "tanh")
-    problem = tw.problems.supervised(net, (x, np.eye(10)[y]), "squared-error")
+    problem = tw.problems.supervised(net, (x - x.mean(0), y), "squared-error")
     peers, truthful = installed(), []
     for place, params in checkpoints(problem, steps).items():
         H = curvature.hessian(problem, params)
