@@ -11,7 +11,7 @@ from thalweg.problems.linear_classifier import linear_classifier, log_objective
 from thalweg.problems.margin_losses import MARGIN_LOSSES, power_tail, stretched_exponential
 
 ALL = [*MARGIN_LOSSES.values(), power_tail(2.0), stretched_exponential(0.5)]
-U = np.array([-50.0, -3.0, 0.0, 0.5, 1.0, 1.5, 10.0, 29.0, 31.0, 40.0, 300.0])
+U = np.array([-50.0, -3.0, 0.0, 0.5, 1.0, 1.5, 10.0, 29.0, 30.0, 31.0, 40.0, 300.0])
 
 FORMULAS = {
     "logistic": lambda u: np.logaddexp(0, -u),

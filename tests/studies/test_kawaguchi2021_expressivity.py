@@ -18,7 +18,7 @@ FAST = ("C1", "C2", "C3", "C4", "C5", "C6", "C7", "C9", "C10")
 def results():
     """Every experiment in small; of X1 two starts that have what C7 says of three."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(condition, "STAGES", {"resnet": ((4, 1), (128, 1))})
+        patch.setattr(condition, "STAGES", {"resnet": ((8, 1), (16, 1), (128, 1))})
         patch.setattr(last, "STEPS", 20)
         patch.setattr(last, "WIDTHS", (20, 150, 220))
         names = ("X1-witness", "X1-degenerate", "X1-resnets", "X2-leak")

@@ -109,13 +109,26 @@ def test_equal_duals_have_no_slow_rate():
 
 def test_predictions_are_the_constants_over_powers_of_log():
     constants = separable.RateConstants(2.0, 3.0, 4.0, 8.0)
-    rates = separable.predicted_rates(constants, 0.1)
-    assert set(rates) == {"loss", "margin_gap", "direction_distance", "angle_gap"}
+    svm = hard_margin_svm(ASYMMETRIC)
+    rates = separable.predicted_rates(svm, constants, 0.1)
+    assert set(rates) == {"loss", "normalised_margin", "direction_distance", "angle_gap"}
     time, L = 0.1 * np.exp(5.0), 5.0
     assert rates["loss"].at([time])[0] == pytest.approx(2 / np.exp(5.0))
-    assert rates["margin_gap"].at([time])[0] == pytest.approx(3 / L)
+    assert rates["normalised_margin"].at([time])[0] == pytest.approx(svm.margin - 3 / L)
     assert rates["direction_distance"].at([time])[0] == pytest.approx(4 / L)
     assert rates["angle_gap"].at([time])[0] == pytest.approx(8 / L**2)
+
+
+def test_the_flow_nears_its_limit_at_the_slowest_power():
+    """1/t to the power of the smallest of three: here an eigenvalue, 0.366, of sum alpha x x^T."""
+    svm = hard_margin_svm(ASYMMETRIC)
+    limit = separable.residual_limit(ASYMMETRIC, svm, 1.0)
+    found = log_time_flow(ASYMMETRIC, [30.0, 40.0])
+    off = np.linalg.norm(found.rho - limit, axis=1)
+    slowest = np.linalg.eigvalsh((ASYMMETRIC.T * svm.alpha) @ ASYMMETRIC)[0]
+    others = np.min(ASYMMETRIC[2:] @ svm.w) - 1
+    assert slowest < others
+    assert np.log(off[0] / off[1]) / 10 == pytest.approx(slowest, rel=2e-2)
 
 
 def test_largest_step():

@@ -103,7 +103,8 @@ class OptaxDescent(Discrete):
         part = whole.on(drawn)
         if whole.reduction == "mean":
             return part.objective
-        return lambda params: part.objective(params) * (n / self.batch)
+        scale = n / self.batch
+        return lambda params: part.objective(params) * scale
 
     def descend(self, objective: Objective, state: State) -> tuple[State, Info]:
         """One step of the transformation on an objective."""

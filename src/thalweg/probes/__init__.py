@@ -24,6 +24,13 @@ from thalweg.probes.margin import (
 )
 from thalweg.probes.preconditioned import preconditioned_sharpness, second_moment
 from thalweg.probes.probe import Every, Moment, Probe, every, measure
+from thalweg.probes.rank import (
+    effective_rank,
+    end_to_end_singular_values,
+    nuclear_norm,
+    reconstruction_error,
+    stable_rank,
+)
 from thalweg.probes.tracker import Tracker
 from thalweg.probes.transversal import (
     column_change,
@@ -46,6 +53,10 @@ PROBES: dict[str, Callable[[], Probe]] = {
     "kernel-effective-rank": kernel_effective_rank,
     "kernel-smallest-eigenvalue": kernel_smallest_eigenvalue,
     "diagonal-ratio": diagonal_ratio,
+    "effective-rank": effective_rank,
+    "stable-rank": stable_rank,
+    "nuclear-norm": nuclear_norm,
+    "end-to-end-singular-values": end_to_end_singular_values,
     "balancedness": balancedness,
     "singular-values": singular_values,
     "parameter-norm": parameter_norm,
@@ -68,6 +79,8 @@ __all__ = [
     "diagonal_ratio",
     "direction_distance",
     "distance_from_start",
+    "effective_rank",
+    "end_to_end_singular_values",
     "error_off_plane",
     "every",
     "feature_singular_value",
@@ -83,12 +96,15 @@ __all__ = [
     "normal_derivative",
     "normal_derivative_probe",
     "normalised_margin",
+    "nuclear_norm",
     "parameter_norm",
     "preconditioned_sharpness",
+    "reconstruction_error",
     "second_moment",
     "sharpness",
     "singular_values",
     "smallest_eigenvalue",
+    "stable_rank",
     "top_eigenvalues",
     "validation_error",
     "validation_loss",

@@ -226,7 +226,7 @@ class NormalDerivative(Probe):
         """The projector P P^T onto the plane."""
         z = _flat_inputs(with_data(problem, "the normal derivative"))
         _, sizes, axes = jnp.linalg.svd(z, full_matrices=False)
-        kept = axes * (sizes > self.tolerance * sizes[0])[:, None]
+        kept = jnp.where((sizes > self.tolerance * sizes[0])[:, None], axes, 0)
         return kept.T @ kept
 
     def measure(

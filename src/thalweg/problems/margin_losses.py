@@ -44,9 +44,13 @@ def logistic(u: Float[Array, "..."]) -> Float[Array, "..."]:
 
 def log_logistic(u: Float[Array, "..."]) -> Float[Array, "..."]:
     """The logarithm of `logistic`: -u - exp(-u)/2 + O(exp(-2u)), used for u > 30."""
-    far = jnp.maximum(u, 30.0)
-    near = jnp.log(jax.nn.softplus(-jnp.minimum(u, 30.0)))
-    return jnp.where(u > 30.0, -far - jnp.exp(-far) / 2, near)
+    far, near = _split(u, 30.0)
+    return jnp.where(u > 30.0, -far - jnp.exp(-far) / 2, jnp.log(jax.nn.softplus(-near)))
+
+
+def _split(u: Array, at: float) -> tuple[Array, Array]:
+    """The parts of u above `at` and not, each `at` elsewhere: safe to differentiate."""
+    return jnp.where(u > at, u, at), jnp.where(u > at, at, u)
 
 
 def exponential(u: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -73,11 +77,12 @@ def power_tail(power: float) -> MarginLoss:
     require(power > 0, f"the power of the tail came as {power}; give a positive number, as 2")
 
     def value(u: Array) -> Array:
-        return jnp.where(u > 1, jnp.maximum(u, 1.0) ** -power, 1 - power * (u - 1))
+        tail, below = _split(u, 1.0)
+        return jnp.where(u > 1, tail**-power, 1 - power * (below - 1))
 
     def log(u: Array) -> Array:
-        below = jnp.log1p(power * (1 - jnp.minimum(u, 1.0)))
-        return jnp.where(u > 1, -power * jnp.log(jnp.maximum(u, 1.0)), below)
+        tail, below = _split(u, 1.0)
+        return jnp.where(u > 1, -power * jnp.log(tail), jnp.log1p(power * (1 - below)))
 
     return MarginLoss(f"power tail {power:g}", value, log)
 
@@ -94,12 +99,12 @@ def stretched_exponential(exponent: float) -> MarginLoss:
     require(exponent > 0, f"the exponent came as {exponent}; give a positive number, as 0.5")
 
     def value(u: Array) -> Array:
-        below = (1 - exponent * (u - 1)) / jnp.e
-        return jnp.where(u > 1, jnp.exp(-(jnp.maximum(u, 1.0) ** exponent)), below)
+        tail, below = _split(u, 1.0)
+        return jnp.where(u > 1, jnp.exp(-(tail**exponent)), (1 - exponent * (below - 1)) / jnp.e)
 
     def log(u: Array) -> Array:
-        below = jnp.log1p(exponent * (1 - jnp.minimum(u, 1.0))) - 1
-        return jnp.where(u > 1, -(jnp.maximum(u, 1.0) ** exponent), below)
+        tail, below = _split(u, 1.0)
+        return jnp.where(u > 1, -(tail**exponent), jnp.log1p(exponent * (1 - below)) - 1)
 
-    tail = ExponentialTail(1.0, 1.0) if exponent == 1 else None
-    return MarginLoss(f"exp(-u^{exponent:g})", value, log, tail)
+    kind = ExponentialTail(1.0, 1.0) if exponent == 1 else None
+    return MarginLoss(f"exp(-u^{exponent:g})", value, log, kind)

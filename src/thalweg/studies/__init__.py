@@ -5,8 +5,10 @@ from __future__ import annotations
 STUDIES: dict[str, str] = {
     "continuous-vs-discrete": "thalweg.studies.continuous_vs_discrete",
     "exact-linear-dynamics": "thalweg.studies.exact_linear_dynamics",
+    "arora2018-implicit-acceleration": "thalweg.studies.arora2018_implicit_acceleration",
     "du2018-global-minima": "thalweg.studies.du2018_global_minima",
     "jiang2022-adaptive-geometry": "thalweg.studies.jiang2022_adaptive_geometry",
     "kawaguchi2019-practical-sizes": "thalweg.studies.kawaguchi2019_practical_sizes",
     "riedi2022-singular-values": "thalweg.studies.riedi2022_singular_values",
+    "soudry2017-separable": "thalweg.studies.soudry2017_separable",
 }

@@ -52,7 +52,9 @@ def quadratic(k: int, d: int, seed: int) -> tuple[DeepLinear, Array]:
     """1/2 tr[(W - A) Q (W - A)^T] for Gaussian A, Q = M M^T/d + I/10, and a Gaussian start."""
     rng = np.random.default_rng(seed)
     A, M, W = (rng.normal(size=shape) for shape in ((k, d), (d, d), (k, d)))
-    return DeepLinear(A, jnp.asarray(M @ M.T / d + 0.1 * np.eye(d))), jnp.asarray(W / 2)
+    return DeepLinear(jnp.asarray(A), jnp.asarray(M @ M.T / d + 0.1 * np.eye(d))), jnp.asarray(
+        W / 2
+    )
 
 
 def followed(velocity: Callable[[Params], Params], start: Params) -> Params:
@@ -73,7 +75,7 @@ def followed(velocity: Callable[[Params], Params], start: Params) -> Params:
 
 def layerwise(problem: Problem, weights: Sequence[Array]) -> Params:
     """Gradient flow on every matrix, with weight decay."""
-    gradient = jax.grad(Decayed(problem, DECAY).objective)
+    gradient = jax.grad(Decayed(problem, jnp.asarray(DECAY)).objective)
     start = deep_linear_params(weights)
     return followed(lambda params: jax.tree.map(jnp.negative, gradient(params)), start)
 
@@ -90,10 +92,10 @@ def closed(problem: Problem, W: Array, N: int) -> Array:
 
 def flows(lab: Lab) -> xr.Dataset:
     """X1a: flows of the factors beside the closed rule of the product, with weight decay."""
-    return flows_of(CASES, 5 if lab.full else 1)
+    return flows_of(CASES)
 
 
-def flows_of(cases: Sequence[tuple[int, int, int, int]], draws: int) -> xr.Dataset:
+def flows_of(cases: Sequence[tuple[int, int, int, int]], draws: int = 1) -> xr.Dataset:
     """X1a for some cases (outputs, inputs, width, depth) and a number of draws."""
     ranks = max(min(k, d) for k, d, *_ in cases)
     shape = (len(cases), draws, len(TIMES))
@@ -147,8 +149,7 @@ def depth_three(step_size: Array) -> EndToEndDescent:
 
 def descents(lab: Lab) -> xr.Dataset:
     """X1b: descent on a vector and two scalars beside the closed rule in steps."""
-    draws = 30 if lab.full else DRAWS
-    found = [_deviations(seed) for seed in range(draws)]
+    found = [_deviations(seed) for seed in range(DRAWS)]
     fine, coarse = (
         np.polyfit(np.log(RATES[part]), np.log(found)[:, part].T, 1)[0]
         for part in (FINE, slice(0, 5))
@@ -171,8 +172,8 @@ def descents(lab: Lab) -> xr.Dataset:
 def _deviations(seed: int) -> np.ndarray:
     rng = np.random.default_rng(seed)
     X, beta, w = (rng.normal(size=shape) for shape in ((40, 5), 5, 5))
-    unit, part = w / np.linalg.norm(w), NORM ** (1 / 3)
-    deep = deep_linear_params([part * unit[None], [[part]], [[part]]])
+    unit, part = w / np.linalg.norm(w), np.array([[NORM ** (1 / 3)]])
+    deep = deep_linear_params([part * unit, part, part])
     longest = round(SPAN / RATES[-1])
     nets = (
         (gradient_descent, (1, 1), deep),
@@ -192,12 +193,16 @@ def preconditioner(lab: Lab) -> xr.Dataset:
     """The dense preconditioner beside the rule, its eigenpairs and its spectrum."""
     rows = [[_eigen_gaps(shape, N) for N in DEPTHS] for shape in SHAPES]
     action, pairs, least = np.moveaxis(np.array(rows), -1, 0)
-    W = np.random.default_rng(1).normal(size=(3, 4))
+    W = jnp.asarray(np.random.default_rng(1).normal(size=(3, 4)))
     spectra = [np.linalg.eigvalsh(end_to_end.preconditioner(W, N)) for N in DEPTHS]
     formula = [np.ravel(end_to_end.preconditioner_spectrum(W, N).values) for N in DEPTHS]
     s = np.linspace(0, 2, 81)
-    gain = [[float(end_to_end.preconditioner_spectrum(v, N).values[0, 0])
-             for v in s[:, None, None]] for N in DEPTHS]  # fmt: skip
+    gain = [
+        jax.vmap(lambda v, N=N: end_to_end.preconditioner_spectrum(v, N).values[0, 0])(
+            s[:, None, None]
+        )
+        for N in DEPTHS
+    ]
     by = ("shape", "depth")
     return xr.Dataset(
         {
@@ -265,10 +270,12 @@ def _scalar_gap(seed: int) -> float:
     omega, eta = rng.uniform(0.5, 1.5), 0.1
     gap = X @ (omega * w1) - y
     gradient = X.T @ gap**3 / 40
-    start = deep_linear_params([w1[None], [[omega]]])
+    start = deep_linear_params([w1[None], np.array([[omega]])])
     dynamics, problem = gradient_descent(eta), lp_regression(X, y, 4, (1,))
     after = dynamics.step(problem, dynamics.init(problem, start), jax.random.key(0))[0].params
-    predicted = end_to_end.scalar_factor_step(omega * w1, omega, gradient, eta)
+    predicted = end_to_end.scalar_factor_step(
+        jnp.asarray(omega * w1), omega, jnp.asarray(gradient), eta
+    )
     return float(np.max(np.abs(whole(after)[0] - predicted)))
 
 

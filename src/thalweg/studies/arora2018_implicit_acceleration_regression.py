@@ -44,12 +44,14 @@ NET_STEPS, NET_SAMPLES, NET_SEEDS = 300, 200, 2
 
 def adagrad(rate: Array) -> Discrete:
     """AdaGrad with epsilon inside the root: w <- w - rate g / sqrt(sum of g^2 + 1e-8)."""
-    return optax_dynamics(optax.adagrad(rate, initial_accumulator_value=0.0, eps=1e-8), rate)
+    return optax_dynamics(
+        optax.adagrad(rate, initial_accumulator_value=0.0, eps=1e-8), 1.0, "AdaGrad"
+    )
 
 
 def adadelta(multiplier: Array) -> Discrete:
     """AdaDelta of decay 0.95 and epsilon 1e-6, its steps multiplied."""
-    return optax_dynamics(optax.adadelta(multiplier, rho=0.95, eps=1e-6), multiplier)
+    return optax_dynamics(optax.adadelta(multiplier, rho=0.95, eps=1e-6), 1.0, "AdaDelta")
 
 
 class Method(NamedTuple):
@@ -128,7 +130,7 @@ def regression(p: int, methods: dict[str, Method], draws: int, steps: int) -> xr
         rate[at], final[at] = method.settings[best], curves[best, -1]
         count[at] = min(taken[best], COUNTED)
         excess[at] = curves[best, kept]
-    run = ("draw", "method")
+    run = ("draw", "optimiser")
     return xr.Dataset(
         {
             "excess": variable((*run, "step"), excess, "loss", "loss above the least one"),
@@ -140,7 +142,7 @@ def regression(p: int, methods: dict[str, Method], draws: int, steps: int) -> xr
         },
         {
             "draw": np.arange(draws),
-            "method": list(methods),
+            "optimiser": list(methods),
             "step": variable("step", kept, "1", "steps taken"),
         },
     )

@@ -67,7 +67,7 @@ def portrait(lab: Lab) -> xr.Dataset:
 def invariant(lab: Lab) -> xr.Dataset:
     """X1-invariant: what clean data conserve along the reduced flow, in two and three dimensions.
 
-    The start's largest change of the invariant and of the direction of w_y over the times.
+    Largest changes of the invariant and of the direction of w_y over the times.
     """
     draws = 10 if lab.full else 3
     times = np.linspace(0.0, 20.0, 41)
@@ -102,8 +102,7 @@ def closest(lab: Lab) -> xr.Dataset:
     depths = range(1, 9 if lab.full else 6)
     noises = (0.0, 0.3)
     flows = [
-        [settled_or_late(plane_loss(1.0, 1, noise), WRONG_SIDE, L) for L in depths]
-        for noise in noises
+        [past_origin(plane_loss(1.0, 1, noise), WRONG_SIDE, L) for L in depths] for noise in noises
     ]
     norms = (float(np.linalg.norm(v)) for v in (WRONG_SIDE, WRONG_SIDE[1:]))
     whole, normal = norms
@@ -121,7 +120,7 @@ def closest(lab: Lab) -> xr.Dataset:
     )
 
 
-def settled_or_late(loss: Quadratic, start: np.ndarray, L: int) -> ReducedFlow:
+def past_origin(loss: Quadratic, start: np.ndarray, L: int) -> ReducedFlow:
     """The flow until w_x is half of its target: past the origin, if it comes near."""
     half = loss.minimiser[0] / 2
     return reduced_flow(loss, start, L, FOREVER, until=lambda w: half - w[0])
@@ -154,12 +153,12 @@ def escape(lab: Lab) -> xr.Dataset:
     scales = np.geomspace(1e-6, 1e-2, 17) if lab.full else ESCAPE_SCALES
     loss = plane_loss(1.0, 1)
 
+    def short_of_half(w: np.ndarray) -> float:
+        return 0.5 - float(np.linalg.norm(w))
+
     def one(eps: float, L: int) -> ReducedFlow:
         start = np.array([eps, 0.0])
-        half = 0.5
-        return reduced_flow(
-            loss, start, L, FOREVER, until=lambda w: half - np.linalg.norm(w), atol=1e-9 * eps
-        )
+        return reduced_flow(loss, start, L, FOREVER, until=short_of_half, atol=1e-9 * eps)
 
     flows = [[one(eps, L) for eps in scales] for L in ESCAPE_DEPTHS]
     theory = [linear_modes.deep_mode_time(L, scales, 0.5, 1.0)[0] for L in ESCAPE_DEPTHS]

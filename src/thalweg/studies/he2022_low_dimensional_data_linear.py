@@ -61,6 +61,12 @@ def _of_depth(L: int, normal: np.ndarray, data: list) -> xr.Dataset:
             "normal": variable((*along, "time"), w_y, UNIT, "||w_y||"),
             "settled": variable(along, w_y[..., -1], UNIT, "||w_y|| after training"),
             "predicted": variable("seed", predicted, UNIT, "||w_y|| after training, by E5"),
+            "predicted_line": variable(
+                ("seed", "time"),
+                np.tile(predicted, (RECORDS + 1, 1)).T,
+                UNIT,
+                "||w_y|| after training, by E5, at all times",
+            ),
             "fit": variable(along, gap, UNIT, "||w_x - a|| after training"),
             "moved": variable(along, moved, "parameter", "max |B(end) - B(0)|"),
         },
@@ -76,11 +82,9 @@ def _of_depth(L: int, normal: np.ndarray, data: list) -> xr.Dataset:
 
 def balanced_start(L: int, inputs: int, seed: int) -> list:
     """Balanced layers of rank one and norm 0.6 whose input direction is uniform on the sphere."""
-    v = np.random.default_rng(seed).normal(size=(inputs, 1))
-    weights = decoupled_init(
-        jnp.ones((1, 1)), v / np.linalg.norm(v), LAYER_NORM**L, L, WIDTH, jax.random.key(seed)
-    )
-    return deep_linear_params(weights)
+    v = jnp.asarray(np.random.default_rng(seed).normal(size=(inputs, 1)))
+    v, key = v / jnp.linalg.norm(v), jax.random.key(seed)
+    return deep_linear_params(decoupled_init(jnp.ones((1, 1)), v, LAYER_NORM**L, L, WIDTH, key))
 
 
 def effective(paths: list) -> np.ndarray:
@@ -97,17 +101,16 @@ def _first(paths: list) -> np.ndarray:
 
 
 NOISES = (0.05, 0.1, 0.3)
-SAMPLES = (100, 1000)
+SAMPLES, REPEATS = (100, 1000), 4000
 
 
 def least_squares(lab: Lab) -> xr.Dataset:
     """X2-samples: the normal part of a least-squares fit of sin 3x, x ~ U(-1, 1), d_y = 1."""
     samples = (30, 100, 300, 1000, 3000) if lab.full else SAMPLES
-    repeats = 20_000 if lab.full else 4000
     residual = sine_residual()
-    squares = np.array([[_fitted(n, s, repeats) ** 2 for n in samples] for s in NOISES])
+    squares = np.array([[_fitted(n, s, REPEATS) ** 2 for n in samples] for s in NOISES])
     rms = np.sqrt(squares.mean(-1))
-    error = squares.std(-1, ddof=1) / np.sqrt(repeats) / (2 * rms)
+    error = squares.std(-1, ddof=1) / np.sqrt(REPEATS) / (2 * rms)
     theory = least_squares_normal(residual, np.array(NOISES)[:, None], samples)
     dims = ("noise", "n")
     return xr.Dataset(

@@ -79,8 +79,10 @@ def _redrawn(name: str, seeds: Sequence[int]) -> xr.Dataset:
     problems = problems_of(model, [near_plane(plane, EXAMPLES, sine, seed=s) for s in seeds])
     starts = stacked([start_of(name, s) for s in seeds])
     paths = follow(problems, starts, gradient_descent(STEP), STEPS, 1)
-    rows = [_one_redrawn(model, _at(paths, j), points, plane.normal, s) for j, s in enumerate(seeds)]
-    changes = [column_change(*_at(paths, j)[0]["weight"], plane) for j in range(len(seeds))]
+    rows = [
+        _one_redrawn(model, _at(paths, j), points, plane.normal, s) for j, s in enumerate(seeds)
+    ]
+    changes = [column_change(W[0], W[-1], plane) for W in paths[0]["weight"]]
     ratio, derivative, predicted, gap = (np.array(column) for column in zip(*rows, strict=True))
     per_point, error = ("seed", "x"), np.sqrt(2 / (2 * REDRAWS))
     return xr.Dataset(
@@ -112,7 +114,9 @@ def _one_redrawn(
     mean_square = np.mean(found**2, axis=(0, 2))
     predicted = redrawn_variance(variance, g)
     gap = np.max(np.abs(found - np.einsum("mwk,nw->mnk", B, g)))
-    return mean_square / predicted, np.sqrt(mean_square), np.sqrt(predicted), float(gap)
+    with np.errstate(divide="ignore", invalid="ignore"):  # where no unit is active
+        ratio = mean_square / predicted
+    return ratio, np.sqrt(mean_square), np.sqrt(predicted), float(gap)
 
 
 @jax.jit(static_argnums=0)
@@ -178,13 +182,13 @@ def _swept(name: str, dynamics: Discrete, seeds: Sequence[int]) -> xr.Dataset:
     path = follow(problems_of(model, data), starts, dynamics, every, SWEEP_RECORDS)
     points = jnp.asarray(plane.points(GRID[:, None]))
     slopes, errors = _on_plane(model, path, points, jnp.asarray(plane.normal))
-    off = [
+    errors_off = [
         error_off_plane(_frozen(model, _at(path, j)), sine, plane, GRID[:, None], DISTANCES)
         for j in range(len(lanes))
     ]
     dims, shape = ("seed", "noise"), (len(seeds), len(NOISES))
     slopes, errors = (np.asarray(v).reshape(*shape, -1) for v in (slopes, errors))
-    off = np.reshape(off, (*shape, -1))
+    off = np.reshape(errors_off, (*shape, -1))
     slope, error = "rms normal derivative", "rms error on the line"
     return xr.Dataset(
         {

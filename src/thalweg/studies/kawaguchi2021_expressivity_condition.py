@@ -13,7 +13,7 @@ import xarray as xr
 from jax.flatten_util import ravel_pytree
 from numpy.typing import NDArray
 
-from thalweg.models import MLP, ConvResNet, mlp
+from thalweg.models import MLP, ConvResNet, Stage, mlp
 from thalweg.problems import images
 from thalweg.studies.study import Lab, variable
 from thalweg.theory import expressivity
@@ -65,7 +65,7 @@ def condition(lab: Lab) -> xr.Dataset:
 
 def condition_at(seeds: Sequence[int]) -> xr.Dataset:
     """The verification at the model's own starts of these seeds, and one search per net."""
-    x = digits().x
+    x = jnp.asarray(digits().x)
     rows = []
     for hidden in NETS:
         model = net(hidden)
@@ -119,7 +119,7 @@ def condition_at(seeds: Sequence[int]) -> xr.Dataset:
 
 def witnesses(lab: Lab) -> xr.Dataset:
     """The constructed parameters of rank n of a net with two layers of one unit."""
-    x, model, draws = digits().x, net((1, 1, WIDE)), 9
+    x, model, draws = jnp.asarray(digits().x), net((1, 1, WIDE)), 9
     found = [
         [
             expressivity.expressivity(
@@ -153,7 +153,7 @@ def witnesses(lab: Lab) -> xr.Dataset:
 
 def degenerate(lab: Lab) -> xr.Dataset:
     """All parameters at zero, then perturbed: what the almost sure statement needs of float64."""
-    x, seeds = digits().x, 20 if lab.full else 4
+    x, seeds = jnp.asarray(digits().x), 20 if lab.full else 4
     ranks, margins, at_zero = [], [], []
     for hidden in DEGENERATE:
         model = net(hidden)
@@ -197,9 +197,9 @@ def resnets(lab: Lab) -> xr.Dataset:
     found = {}
     for name, stages in nets.items():
         for data, x in sets.items():
-            model = ConvResNet(stages, (round(1.1 * len(x)),), ACTIVATION)
+            model = ConvResNet(tuple(Stage(*s) for s in stages), (round(1.1 * len(x)),), ACTIVATION)
             found[f"{name} on {data}"] = expressivity.expressivity_search(
-                model, x, jax.random.key(0), draws=3, bias_std=0.1
+                model, jnp.asarray(x), jax.random.key(0), draws=3, bias_std=0.1
             )
     verdicts = [search.found for search in found.values()]
     return xr.Dataset(

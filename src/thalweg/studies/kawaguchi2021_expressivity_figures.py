@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from thalweg.report.spec import Figure, Level, Panel, Series
+from thalweg.report.spec import Figure, Level, Panel, Scalar, Series
 
 ROUNDING = 222 * 2.0**-52  # of the margin of a matrix (200, 222)
 
@@ -15,7 +15,7 @@ def _curves(y: str, error: str = "") -> tuple[Series, ...]:
 
 
 def _phase_two(label: str) -> Panel:
-    chosen = {"labels": label, "seed": 0}
+    chosen: dict[str, Scalar] = {"labels": label, "seed": 0}
     return Panel(
         series=(
             Series("X3", "loss", "step", "descent", chosen, group="loss"),

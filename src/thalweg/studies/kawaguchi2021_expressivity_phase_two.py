@@ -8,6 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import scipy.linalg
 import xarray as xr
 from jax.flatten_util import ravel_pytree
@@ -23,6 +24,7 @@ from thalweg.problems.last_layer import last_layer_problem, loss_smoothness
 from thalweg.problems.losses import cross_entropy
 from thalweg.studies.kawaguchi2021_expressivity_condition import EXAMPLES, WIDE, digits, net
 from thalweg.studies.kawaguchi2021_expressivity_training import (
+    MOMENTUM,
     NOISE,
     RATE,
     SGD,
@@ -239,7 +241,7 @@ def floors(lab: Lab) -> xr.Dataset:
                 solved(h, Y),
                 last_layer.random_label_floor(n, rank, CLASSES),
             )
-    loss, floor = narrow(lab, 500)
+    loss, floor = narrow(lab, 3000)
     dims = ("width", "seed")
     return xr.Dataset(
         {
@@ -286,8 +288,9 @@ def narrow(lab: Lab, steps: int) -> tuple[float, float]:
     Heavy momentum goes far enough for a phase 2 that trained more than the last layer to pass it.
     """
     problem = squared((64, WIDTHS[0]), "random")
-    process = two_phase(SGD, RATE, 1, NOISE)
-    run = lab.run(f"X3-narrow-{steps}", problem, process, times=RATE * np.array([2, steps])).dataset
+    rate = 0.01  # at RATE all layers together would diverge
+    process = two_phase(optax.sgd(rate, momentum=MOMENTUM), rate, 1, NOISE)
+    run = lab.run(f"X3-narrow-{steps}", problem, process, times=rate * np.array([2, steps])).dataset
     params = unraveller(problem)(jnp.asarray(run["parameters"].values[0, 0]))
     A = np.asarray(expressivity.feature_matrix(problem.model, params, problem.inputs))
     floor = last_layer.least_squares_floor(A, np.asarray(problem.targets))

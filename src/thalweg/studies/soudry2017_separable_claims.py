@@ -12,9 +12,9 @@ from thalweg.claims import Check, Claim, above, all_of, below, near, true, withi
 Results = Mapping[str, xr.Dataset]
 
 DESCENT, MOMENTUM, ADAM = "gradient descent", "momentum", "Adam"
-NORMALISED = "normalised descent"
+LOGISTIC, NORMALISED = "gradient descent, logistic loss", "normalised descent"
 W = (0.4347826, 0.5217391)  # of X2
-ALPHA = (0.3251418, 0.1361059)
+ALPHA = (0.3251418, 0.1361059, 0, 0, 0, 0, 0)
 SQUARE = 0.4612476
 MARGIN, DISTANCE, ANGLE = 0.3783626, 0.6566902, 0.2156210
 MILLION = 1_000_000
@@ -130,13 +130,18 @@ def power_tail_goes_elsewhere(results: Results) -> Check:
 def normalised_is_faster(results: Results) -> Check:
     """C9."""
     gap = results["Normalised"]["margin_gap"]
-    fast, plain = gap.sel(optimiser=NORMALISED), gap.sel(optimiser=DESCENT)
+    fast, plain = gap.sel(optimiser=NORMALISED), gap.sel(optimiser=[DESCENT, LOGISTIC])
     part = fast.isel(step=((fast["step"] >= 1e3) & (fast["step"] <= 1e5)).values)
     with np.errstate(invalid="ignore", divide="ignore"):
         slope = _slope(np.log(part["step"].values), np.log(part.values))
     return all_of(
         below(fast.sel(step=100_000), 2e-3, what="margin gap of normalised descent at t = 10^5"),
-        near(plain.sel(step=100_000), 4.0e-2, absolute=5e-4, what="margin gap of descent, 10^5"),
+        near(
+            plain.sel(step=100_000),
+            4.0e-2,
+            absolute=5e-4,
+            what="margin gap of descent (loss), 10^5",
+        ),
         near(slope, -0.5, absolute=0.05, what="slope of log gap against log t"),
     )
 
@@ -173,13 +178,13 @@ def validation_loss_grows(results: Results) -> Check:
 def classes_follow(results: Results) -> Check:
     """C11."""
     d = results["Classes"]
-    end = d.sel(step=200_000)
+    few = d.isel(draw=slice(4)).sel(step=200_000)  # finite-time bounds known for four draws
     late = d["loss_ratio"].isel(step=np.flatnonzero(d["step"] >= 1000))
     return all_of(
-        within(end["loss_ratio"], 0.85, 1.0, what="eta t L/|w_svm|^2 at t = 2 10^5 (draw)"),
+        within(few["loss_ratio"], 0.85, 1.0, what="eta t L/|w_svm|^2 at t = 2 10^5 (draw)"),
         above(late.diff("step"), 0, what="its growth from t = 10^3 on (draw, step)"),
         below(late, 1, what="eta t L/|w_svm|^2 from t = 10^3 on (draw, step)"),
-        below(end["angle_gap"], 1e-2, what="1 - cos(w, w_svm) at t = 2 10^5 (draw)"),
+        below(few["angle_gap"], 1e-2, what="1 - cos(w, w_svm) at t = 2 10^5 (draw)"),
         below(d["total"], 1e-9, what="max |sum_k w_k| (draw, step)"),
     )
 

@@ -58,11 +58,12 @@ def inverse_square(X: np.ndarray) -> float:
 
 
 def steps_to(last: int, per_decade: int = 8) -> np.ndarray:
-    """Numbers of steps, evenly spaced in log t, from 1 to `last`, with 3 10^k among them."""
-    decades = np.log10(last)
-    spaced = np.round(10 ** np.linspace(0, decades, round(per_decade * decades) + 1))
-    threes = 3 * 10 ** np.arange(int(decades))
-    return np.unique(np.append(spaced, threes[threes <= last]).astype(int))
+    """Numbers of steps from 1 to `last`, evenly spaced in log t, with 1, 2, 3 times 10^k."""
+    decades = int(np.ceil(np.log10(last))) + 1
+    spaced = np.round(10 ** (np.arange(decades * per_decade) / per_decade))
+    whole = np.outer([1, 2, 3], 10.0 ** np.arange(decades)).ravel()
+    steps = np.unique(np.concatenate([spaced, whole, [last]]).astype(int))
+    return steps[steps <= last]
 
 
 def follow(

@@ -38,11 +38,12 @@ from thalweg.theory.separable import (
 )
 
 DESCENT, MOMENTUM, ADAM = "gradient descent", "momentum", "Adam"
-NORMALISED = "normalised descent"
+LOGISTIC, NORMALISED = "gradient descent, logistic loss", "normalised descent"
 MU = 0.9
 DRAWS, CLASS_DRAWS, FULL_DRAWS = 5, 4, 20
 STEPS = 1_000_000
 SCALE = (1.0, 20.0)  # of the coordinates in X3
+EARLY = 1000
 FIRST = 0.3  # eta_0 of normalised descent
 
 
@@ -65,6 +66,7 @@ def asymmetric(lab: Lab) -> xr.Dataset:
     data = follow(lab, "X2", problem, optimiser(DESCENT, eta), last, svm, constant=constants.loss)
     t = data["step"].values
     path = asymptotic_path(svm, residual_limit(ASYMMETRIC, svm, eta), t)
+    path[t < EARLY] = np.nan  # an asymptote says nothing there
     unit = path / np.linalg.norm(path, axis=1, keepdims=True)
     gap = svm.margin - np.min(unit @ ASYMMETRIC.T, axis=1)
     angle = np.sum((unit - svm.w * svm.margin) ** 2, axis=1) / 2
@@ -144,9 +146,14 @@ def validation(lab: Lab) -> xr.Dataset:
     )
     slope = np.mean(np.maximum(0, -V @ svm.w))
     data["slope_theory"] = variable((), slope, "loss", "mean_v max(0, -v . w_svm)")
-    at = data.sel(step=last)
-    line = at["validation_loss"].values + slope * np.log(data["step"].values / last)
-    data["line"] = variable("step", line, "loss", "straight line of the predicted slope")
+    steps, end = data["step"].values, float(data["validation_loss"].sel(step=last))
+    line = end + slope * np.log(steps / last)
+    data["line"] = variable(
+        "step",
+        np.where(steps < EARLY, np.nan, line),
+        "loss",
+        "straight line of the predicted slope",
+    )
     return data
 
 
@@ -155,16 +162,17 @@ def normalised(lab: Lab) -> xr.Dataset:
     svm, eta = hard_margin_svm(THREE), inverse_square(THREE)
     limit = loss_constant(svm, eta)
     last = 1_000_000 if lab.full else 100_000
-    problem = linear_classifier(THREE, "exponential")
-    methods = {
-        DESCENT: optimiser(DESCENT, eta),
-        NORMALISED: normalised_descent(inverse_root_steps(FIRST), by="loss"),
+    plain = optimiser(DESCENT, eta)
+    runs = {
+        DESCENT: (plain, "exponential"),
+        LOGISTIC: (plain, "logistic"),
+        NORMALISED: (normalised_descent(inverse_root_steps(FIRST), by="loss"), "exponential"),
     }
     found = [
-        follow(lab, f"normalised-{i}", problem, dynamics, last, svm, constant=limit)
-        for i, dynamics in enumerate(methods.values())
+        follow(lab, f"normalised-{i}", linear_classifier(THREE, loss), d, last, svm, constant=limit)
+        for i, (d, loss) in enumerate(runs.values())
     ]
-    return xr.concat(found, xr.Variable("optimiser", list(methods))).drop_vars("loss_ratio")
+    return xr.concat(found, xr.Variable("optimiser", list(runs))).drop_vars("loss_ratio")
 
 
 def linear_map(W: Float[Array, "k d"], x: Float[Array, "n d"]) -> Float[Array, "n k"]:

@@ -61,7 +61,7 @@ def machines(lab: Lab) -> xr.Dataset:
                 "data", [svm.error for _, svm in found], "1", "violation of optimality"
             ),
             "w": variable("coordinate", known.w, "weight", "w_svm of X2"),
-            "alpha": variable("support", known.alpha[known.support], "weight/x", "alpha of X2"),
+            "alpha": variable("example", known.alpha, "weight/x", "alpha of X2"),
             "square": variable((), known.w @ known.w, "weight^2", "|w_svm|^2 of X2"),
         },
         {"data": list(sets)},

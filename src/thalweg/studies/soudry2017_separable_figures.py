@@ -61,10 +61,10 @@ FIGURES = (
     Figure(
         "log-time",
         "In logarithmic time the constants of the slow rates can be seen",
-        "Gradient flow on asymmetric data, followed to log t = 10^5. Left: the residual "
+        "Gradient flow on asymmetric data, followed to log t = 10^5. The residual "
         "rho = w - w_svm log t approaches its predicted limit exponentially in log t, to rounding. "
-        "Middle and right: the gaps of margin and direction times log t settle at the constants "
-        "that the dual variables predict; at t = e^10, where experiments end, they are not there.",
+        "The gaps of margin and direction, times log t, settle at the constants that the dual "
+        "variables predict; at t = e^10, where experiments end, they are not there.",
         (
             Panel(
                 series=(
@@ -84,10 +84,10 @@ FIGURES = (
     Figure(
         "other-limits",
         "Where the hard-margin direction is not the limit, or the residual not bounded",
-        "Left: badly scaled plane data. Gradient descent and momentum turn to the hard-margin "
-        "vector, Adam does not. Middle: with l(u) = u^-2 the flow turns away from it, to the "
-        "minimiser of sum (x . v)^-2. Right: a support vector with alpha = 0 makes the residual "
-        "grow as log log t (dashed).",
+        "Adam: on badly scaled plane data gradient descent and momentum turn to the hard-margin "
+        "vector, Adam does not. Polynomial tail: with l(u) = u^-2 the flow turns away from it, to "
+        "the minimiser of sum (x . v)^-2. Degenerate data: a support vector with alpha = 0 makes "
+        "the residual grow as log log t (dashed).",
         (
             _methods("X3", "angle_gap", (DESCENT, MOMENTUM, ADAM), "Adam", "1 - cos(w, w_svm)"),
             Panel(
@@ -150,10 +150,10 @@ FIGURES = (
     Figure(
         "rates",
         "Sharp constants in discrete time, and a method that is faster",
-        "Left: the loss times t over its predicted limit, on asymmetric plane data and for "
-        "softmax with three classes: both grow to 1. Middle: the margin gap of gradient descent "
-        "comes down to that of w_svm log t + limit (dashed) slowly. Right: steps along grad L/L "
-        "bring the gap down as 1/sqrt(t).",
+        "Loss: t L over its predicted limit grows to 1 on asymmetric plane data and for softmax "
+        "with three classes. Margin gap: that of gradient descent comes near that of "
+        "w_svm log t + limit (dashed) slowly. Normalised steps: along grad L/L the gap falls as "
+        "1/sqrt(t), where descent on the same data hardly moves.",
         (
             Panel(
                 series=(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import equinox as eqx
@@ -13,10 +13,11 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Array, Float
 
+from thalweg.core.tree import Params
 from thalweg.dynamics import gradient_descent
-from thalweg.dynamics.dynamics import Discrete
+from thalweg.dynamics.dynamics import Discrete, State
 from thalweg.dynamics.reparametrised_projected import ReparametrisedDescent, TwoPhaseProjected
-from thalweg.models import linear
+from thalweg.models import Model, linear
 from thalweg.models.weight_normalised import ScaledDirection, weight_normalised
 from thalweg.problems import Supervised
 from thalweg.problems.losses import loss_named
@@ -31,6 +32,7 @@ FULL_SEEDS = tuple(range(20))
 FULL_SCALES = (0.1, 0.2, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0)
 ALGORITHMS = ("rPGD", "WN")
 STEP_SIZES = (0.02, 0.005)
+CURVE = tuple(np.geomspace(0.07, 5.0, 60))  # of g0, for the theory alone
 END = 400.0
 RECORDS = 100
 DESCENT_STEPS = 2000
@@ -78,34 +80,46 @@ def lanes_of(draws: Sequence[Draw], scales: np.ndarray) -> Lanes:
     return Lanes(A, y, w0, jnp.asarray(scales.ravel()))
 
 
+def least_squares(model: Model, lane: Lanes) -> Supervised:
+    """1/2 ||A x - y||^2 of one lane, x the one row of weights of a linear model."""
+    loss = loss_named("squared-error")
+    return Supervised(model, loss, lane.A, lane.y[:, None], reduction="sum")
+
+
+def pair(lane: Lanes) -> Params:
+    """Where one lane starts: the parameters of a weight-normalised linear model."""
+    return [{"weight": ScaledDirection(lane.g0[None], lane.w0[None])}]
+
+
+def stepping(dynamics: Discrete, problem: Supervised) -> Callable[[State], State]:
+    """One step; none of the dynamics here draws anything."""
+    return lambda state: dynamics.step(problem, state, jax.random.key(0))[0]
+
+
 @eqx.filter_jit
-def follow(dynamics: Discrete, lanes: Lanes, every: int | Array, records: int) -> Path:
+def follow(dynamics: Discrete, lanes: Lanes, every: Array, records: int) -> Path:
     """Each lane by its own entry of the dynamics, recorded every so many steps.
 
     Args:
         dynamics: Its arrays have a leading axis (lane,).
         lanes: Where the runs start, and on what.
-        every: Steps between records, traced.
+        every: Steps between records; an array, so that another number compiles nothing.
         records: How many records after the first.
     """
     projected = not isinstance(dynamics, ReparametrisedDescent) or dynamics.projected
     model = weight_normalised(linear([]), sphere=projected)
 
     def one(dynamics: Discrete, lane: Lanes) -> Path:
-        problem = Supervised(
-            model, loss_named("squared-error"), lane.A, lane.y[:, None], reduction="sum"
-        )
-        start = [{"weight": ScaledDirection(lane.g0[None], lane.w0[None])}]
+        problem = least_squares(model, lane)
+        step = stepping(dynamics, problem)
 
-        def step(_: Array, state):  # type: ignore[no-untyped-def]
-            return dynamics.step(problem, state, jax.random.key(0))[0]
-
-        def record(state, _):  # type: ignore[no-untyped-def]
+        def record(state: State, _: None) -> tuple[State, Path]:
             (layer,) = state.params
             told = Path(layer["weight"].scale[0], layer["weight"].direction[0])
-            return jax.lax.fori_loop(0, every, step, state), told
+            return jax.lax.fori_loop(0, every, lambda _, s: step(s), state), told
 
-        return jax.lax.scan(record, dynamics.init(problem, start), None, length=records + 1)[1]
+        first = dynamics.init(problem, pair(lane))
+        return jax.lax.scan(record, first, None, length=records + 1)[1]
 
     return eqx.filter_vmap(one)(dynamics, lanes)
 
@@ -117,26 +131,21 @@ def reparametrised(algorithm: str, step_size: float, lanes: Lanes) -> Reparametr
 
 
 @jax.jit
-def aligned_after(lanes: Lanes, step_size: Array, basis: Array) -> Array:
-    """Steps of projected descent with the scale held until ||w_perp|| < 1e-13, for every lane."""
+def aligned_after(lanes: Lanes, step_size: Array, basis: Array, most: int) -> Array:
+    """Steps of rPGD with the scale held until ||w_perp|| < 1e-13, at most `most`, (lane,)."""
     model = weight_normalised(linear([]), sphere=True)
 
     def one(lane: Lanes, eta: Array, basis: Array) -> Array:
         dynamics = ReparametrisedDescent(eta, jnp.zeros(()), projected=True)
-        problem = Supervised(
-            model, loss_named("squared-error"), lane.A, lane.y[:, None], reduction="sum"
-        )
-        start = [{"weight": ScaledDirection(lane.g0[None], lane.w0[None])}]
+        problem = least_squares(model, lane)
 
-        def going(state):  # type: ignore[no-untyped-def]
+        def going(state: State) -> Array:
             w = state.params[0]["weight"].direction[0]
             aside = jnp.linalg.norm(w - basis.T @ (basis @ w))
-            return (aside >= ALIGNED) & (state.step < PHASE_ONE_MOST)
+            return (aside >= ALIGNED) & (state.step < most)
 
-        def step(state):  # type: ignore[no-untyped-def]
-            return dynamics.step(problem, state, jax.random.key(0))[0]
-
-        return jax.lax.while_loop(going, step, dynamics.init(problem, start)).step
+        first = dynamics.init(problem, pair(lane))
+        return jax.lax.while_loop(going, stepping(dynamics, problem), first).step
 
     return jax.vmap(one)(lanes, step_size, basis)
 
@@ -146,14 +155,11 @@ def plain_descent(lanes: Lanes) -> Float[Array, "lane d"]:
     """Gradient descent on x from g0 w0, eta = 1/lambda_max."""
 
     def one(lane: Lanes) -> Array:
-        problem = Supervised(
-            linear([]), loss_named("squared-error"), lane.A, lane.y[:, None], reduction="sum"
-        )
+        problem = least_squares(linear([]), lane)
         dynamics = gradient_descent(1 / jnp.linalg.norm(lane.A, 2) ** 2)
+        step = stepping(dynamics, problem)
         first = dynamics.init(problem, [{"weight": lane.g0 * lane.w0[None]}])
-        last = jax.lax.fori_loop(
-            0, DESCENT_STEPS, lambda _, s: dynamics.step(problem, s, jax.random.key(0))[0], first
-        )
+        last = jax.lax.fori_loop(0, DESCENT_STEPS, lambda _, s: step(s), first)
         return last.params[0]["weight"][0]
 
     return jax.vmap(one)(lanes)
@@ -161,15 +167,17 @@ def plain_descent(lanes: Lanes) -> Float[Array, "lane d"]:
 
 def two_phase_end(draws: Sequence[Draw], lanes: Lanes, first: np.ndarray) -> np.ndarray:
     """The x after two-phase rPGD whose phase I holds the scales `first` (draw, scale)."""
-    most, least = (np.array([getattr(d.target, name) for d in draws]) for name in ("most", "norm"))
-    eta1 = 1 / (first**2 * most[:, None])
-    eta2 = np.broadcast_to((0.2 / (most * np.maximum(1, least**2)))[:, None], first.shape)
-    gamma = np.broadcast_to((0.2 / most)[:, None], first.shape)
+    most, norms = (
+        np.repeat([getattr(at.target, name) for at in draws], first.shape[1])
+        for name in ("most", "norm")
+    )
     held = lanes._replace(g0=jnp.asarray(first.ravel()))
-    basis = np.repeat([d.target.basis for d in draws], first.shape[1], axis=0)
-    switch = aligned_after(held, jnp.asarray(eta1.ravel()), jnp.asarray(basis))
-    dynamics = TwoPhaseProjected(*(jnp.asarray(v).ravel() for v in (eta1, switch, eta2, gamma)))
-    path = follow(dynamics, held, int(switch.max()) + PHASE_TWO_STEPS, 1)
+    basis = jnp.asarray(np.repeat([at.target.basis for at in draws], first.shape[1], axis=0))
+    eta1 = 1 / (held.g0**2 * most)
+    switch = aligned_after(held, eta1, basis, PHASE_ONE_MOST)
+    eta2 = jnp.asarray(0.2 / (most * np.maximum(1, norms**2)))
+    dynamics = TwoPhaseProjected(eta1, switch, eta2, jnp.asarray(0.2 / most))
+    path = follow(dynamics, held, jnp.max(switch) + PHASE_TWO_STEPS, 1)
     return np.asarray(path.g[:, -1, None] * path.w[:, -1]).reshape(*first.shape, -1)
 
 
@@ -184,7 +192,8 @@ def scale_sweep(lab: Lab) -> xr.Dataset:
     norms = np.array([at.target.norm for at in draws])
     first = np.minimum(g0, norms[:, None] / 2)
     at, unit = ("draw", "g0"), "parameter"
-    predicted = np.array([[theory.wn_limit(*at[:3], g).distance for g in scales] for at in draws])
+    predicted = _limits(draws, scales)
+    curves = _limits(draws, CURVE)
     ends = {
         "descent": (np.asarray(plain_descent(lanes)), "||x - x*||, gradient descent"),
         "two_phase": (two_phase_end(draws, lanes, first), "||x - x*||, two-phase rPGD"),
@@ -195,13 +204,21 @@ def scale_sweep(lab: Lab) -> xr.Dataset:
         for name, (x, words) in ends.items()
     }
     found |= {
-        "limit": variable(at, predicted, unit, "||x - x*||, flow by E7"),
+        "limit": variable(at, predicted[0], unit, "||x - x*||, flow by E7"),
+        "limit_curve": variable(("draw", "scale"), curves[0], unit, "||x - x*||, flow by E7"),
+        "descent_curve": variable(("draw", "scale"), curves[1], unit, "the same, plain descent"),
         "quoted": variable("quoted_g0", _quoted(), unit, "||x - x*|| by E7, g* = 2.156"),
         "perp": variable("draw", [at.perp for at in draws], "1", "||w0_perp||"),
         "norm": variable("draw", norms, unit, "g* = ||x*||"),
     }
     coords = {"draw": list(seeds), "g0": list(scales), "quoted_g0": list(SCALES)}
-    return xr.Dataset(found, coords).merge(paths)
+    return xr.Dataset(found, coords | {"scale": list(CURVE)}).merge(paths)
+
+
+def _limits(draws: Sequence[Draw], scales: Sequence[float]) -> np.ndarray:
+    """E7 and the end of plain descent, (2, draw, scale)."""
+    found = [[theory.wn_limit(*at[:3], g)[1:] for g in scales] for at in draws]
+    return np.moveaxis(np.array(found), -1, 0)
 
 
 def _quoted() -> list[float]:
@@ -216,7 +233,7 @@ def _paths(draws: Sequence[Draw], lanes: Lanes, shape: tuple[int, ...]) -> xr.Da
     for algorithm in ALGORITHMS:
         for eta in STEP_SIZES:
             every = round(END / eta / RECORDS)
-            path = follow(reparametrised(algorithm, eta, lanes), lanes, every, RECORDS)
+            path = follow(reparametrised(algorithm, eta, lanes), lanes, jnp.asarray(every), RECORDS)
             g = np.asarray(path.g).reshape(*shape, -1)
             w = np.asarray(path.w).reshape(*shape, RECORDS + 1, -1)
             rows.append(
@@ -268,7 +285,7 @@ def norm_growth(lab: Lab) -> xr.Dataset:
     eta = STEP_SIZES[0]
     at = draw(SEEDS[0], *SIZE, 3 / np.sqrt(SIZE[1]))
     lanes = lanes_of([at], np.array([SCALES]))
-    path = follow(reparametrised("WN", eta, lanes), lanes, 1, NORM_STEPS)
+    path = follow(reparametrised("WN", eta, lanes), lanes, jnp.asarray(1), NORM_STEPS)
     slope = theory.wn_gradients(at.A, at.y, path.w, path.g).direction
     squares = np.sum(np.asarray(path.w) ** 2, axis=-1)
     expected = squares[:, :-1] + eta**2 * np.sum(slope**2, axis=-1)[:, :-1]
@@ -297,7 +314,9 @@ def orthonormal_rows(lab: Lab) -> xr.Dataset:
     g0 = norms * PHASE_SCALES
     lanes = lanes_of(draws, g0)
     held = ReparametrisedDescent(1 / lanes.g0**2, jnp.zeros_like(lanes.g0), projected=True)
-    w = np.asarray(follow(held, lanes, 1, PHASE_STEPS).w).reshape(*g0.shape, PHASE_STEPS + 1, -1)
+    w = np.asarray(follow(held, lanes, jnp.asarray(1), PHASE_STEPS).w).reshape(
+        *g0.shape, PHASE_STEPS + 1, -1
+    )
     perp = np.array([norm(at.target.split(rows).null) for at, rows in zip(draws, w, strict=True)])
     steps = np.arange(PHASE_STEPS + 1)
     closed = [[theory.phase1_closed_form(at.perp, r, steps) for r in PHASE_SCALES] for at in draws]
@@ -324,11 +343,9 @@ def orthonormal_rows(lab: Lab) -> xr.Dataset:
 def _both_phases(draws: Sequence[Draw], g0: np.ndarray) -> tuple[np.ndarray, ...]:
     """The gap g* - g in phase II, measured and in closed form, and the last ||x - x*||."""
     lanes, rate, switch = lanes_of(draws, g0), 0.2, TWO_PHASE_STEPS // 3
-    same = np.full(len(draws), rate)
-    dynamics = TwoPhaseProjected(
-        1 / lanes.g0**2, jnp.full(len(draws), switch), jnp.asarray(same), jnp.asarray(same)
-    )
-    path = follow(dynamics, lanes, 1, TWO_PHASE_STEPS)
+    same = jnp.full(len(draws), rate)
+    dynamics = TwoPhaseProjected(1 / lanes.g0**2, jnp.full(len(draws), switch), same, same)
+    path = follow(dynamics, lanes, jnp.asarray(1), TWO_PHASE_STEPS)
     g, w = np.asarray(path.g), np.asarray(path.w)
     norms = np.array([at.target.norm for at in draws])
     steps = np.arange(TWO_PHASE_STEPS + 1 - switch)
@@ -359,15 +376,12 @@ def condition_sweep(lab: Lab) -> xr.Dataset:
     steps = round(20 * max(CONDITIONS) / eta)
     ends = []
     for algorithm in ALGORITHMS:
-        path = follow(reparametrised(algorithm, eta, lanes), lanes, steps, 1)
+        path = follow(reparametrised(algorithm, eta, lanes), lanes, jnp.asarray(steps), 1)
         x = unit_product(np.asarray(path.g[:, -1]), np.asarray(path.w[:, -1]))
         ends.append(distances(draws, x.reshape(*g0.shape, -1)) / norms)
-    predicted = [
-        [theory.wn_limit(*at[:3], g) for g in row] for at, row in zip(draws, g0, strict=True)
-    ]
+    predicted = [_limits([at], row)[:, 0] for at, row in zip(draws, g0, strict=True)]
+    limit, plain = np.stack(predicted, axis=1) / norms
     dims = ("condition", "relative_scale")
-    limit = np.array([[p.distance for p in row] for row in predicted]) / norms
-    plain = np.array([[p.descent_distance for p in row] for row in predicted]) / norms
     return xr.Dataset(
         {
             "distance": variable(

@@ -26,11 +26,28 @@ def _sweep(draw: int) -> Panel:
     return Panel(
         series=(
             Series("X2", "descent", "g0", "gradient descent", {"draw": draw}, style="points"),
+            Series(
+                "X2",
+                "descent_curve",
+                "scale",
+                "descent (theory)",
+                {"draw": draw},
+                style="dash",
+                group="gradient descent",
+            ),
             *(
                 Series("X2", "distance", "g0", name, {**fine, "algorithm": name}, style="points")
                 for name in ("rPGD", "WN")
             ),
-            Series("X2", "limit", "g0", "flow (theory)", {"draw": draw}, style="dash"),
+            Series(
+                "X2",
+                "limit_curve",
+                "scale",
+                "flow (theory)",
+                {"draw": draw},
+                style="dash",
+                group="WN",
+            ),
         ),
         title=f"draw {draw}",
         x_label=SCALE,
@@ -44,15 +61,19 @@ def _drift(y: str, algorithm: str, title: str, y_label: str) -> Panel:
     return Panel(
         series=tuple(
             Series(
-                "X2", y, "time", f"eta = {eta}", {"algorithm": algorithm, "eta": eta, "g0": 2.0,
-                "draw": 0}
+                "X2",
+                y,
+                "g0",
+                f"eta = {eta}",
+                {"algorithm": algorithm, "eta": eta, "time": 400.0, "draw": 0},
             )
             for eta in (0.02, 0.005)
         ),
         title=title,
-        x_label=TIME,
+        x_label=SCALE,
         y_label=y_label,
-    )  # fmt: skip
+        x_log=True,
+    )
 
 
 def _conditioned(condition: float) -> Panel:
@@ -88,16 +109,17 @@ FIGURES = (
         "Distance from the least-norm solution at which gradient descent, projected descent (rPGD) "
         "and weight normalisation (WN) end, all three from the same point g0 w0, against g0 (step "
         "0.005, m = 20, d = 50). Plain descent keeps the part that the data do not see, so that "
-        "its error is proportional to g0. The other two end where their common flow does (dashed): "
-        "nearly independent of g0 up to g*, better in between, worse at both ends.",
+        "its error is proportional to g0. The other two lie on each other, where their common flow "
+        "ends (dashed): nearly independent of g0 up to one, better than descent in between, worse "
+        "at both ends; where the curves cross differs from draw to draw.",
         (_sweep(0), _sweep(1)),
     ),
     Figure(
         "flow",
         "As the scale grows, the part outside the row space dies",
-        "The flow at c = 1 from four scales (m = 10, d = 30, ||x*|| = 3.12). Left: distance from "
-        "the least-norm solution, which ends at the root of one equation. Middle: the scale g "
-        "finds its value long before. Right: relative drift of w_perp exp(g^2/(2c)) from g0 = 1: "
+        "The flow at c = 1 from four scales (m = 10, d = 30, ||x*|| = 3.12). Distance from the "
+        "least-norm solution: it ends where one equation says. Scale: g has its value by then. "
+        "Invariant: relative drift of w_perp exp(g^2/(2c)) from g0 = 1: "
         "it is constant to the solver's error, at c = 0.25 to the digits that the tiny w_perp has "
         "left.",
         (
@@ -121,8 +143,9 @@ FIGURES = (
         "rate",
         "The loss falls at least at the rate 2 lambda_min min(c, g^2)",
         "Loss along the flow at c = 1, and dashed, in the same colour, the bound that the scale "
-        "alone gives. From a small scale it is idle until g has grown to sqrt(c); then it has the "
-        "right slope. Below 1e-20 of the first loss the solver's error rules.",
+        "alone gives. From a small scale both are idle until g has grown. The bound takes the "
+        "slowest direction and the smaller of c and g^2, so that it holds and is far from tight. "
+        "Below 1e-20 of the first loss the solver's error rules.",
         (
             Panel(
                 series=tuple(
@@ -148,11 +171,11 @@ FIGURES = (
     Figure(
         "phases",
         "First the direction at a small scale, then the scale: the least-norm solution exactly",
-        "Left: phase I with orthonormal rows and step 1/g0^2; dashed the closed form. Below g* "
-        "the part outside the row space vanishes by the factor g0/g* a step, above g* it stays. "
-        "Middle: phase II brings the scale to g* by the factor 1 - gamma = 0.8 a step. Right: "
-        "general rows; the two phases end at the least-norm solution if phase I holds at most "
-        "g*/2, and fail if it holds g0 above g* (a line for each of five draws).",
+        "Phase I with orthonormal rows and step 1/g0^2, dashed the closed form: below g* the part "
+        "outside the row space vanishes by the factor g0/g* a step, above g* it stays. Phase II "
+        "brings the scale to g* by the factor 1 - gamma = 0.8 a step. General rows: the two phases "
+        "end at the least-norm solution if phase I holds at most g*/2, and fail if it holds a g0 "
+        "above g* (1.83 here).",
         (
             Panel(
                 series=tuple(
@@ -193,11 +216,10 @@ FIGURES = (
                         "two_phase",
                         "g0",
                         "phase I at min(g0, g*/2)",
-                        each="draw",
+                        {"draw": 0},
                         style="points",
-                        group="small",
                     ),
-                    Series("X2", "held_large", "g0", "phase I at g0", each="draw", group="same"),
+                    Series("X2", "held_large", "g0", "phase I at g0", {"draw": 0}),
                 ),
                 title="general rows",
                 x_label=SCALE,
@@ -210,9 +232,9 @@ FIGURES = (
     Figure(
         "step-size",
         "In steps the invariant drifts in proportion to the step size",
-        "Left: the invariant of rPGD over its start, less one, from g0 = 2 at c = 1. Right: the "
-        "norm of w under weight normalisation, which only grows. A fourth of the step leaves a "
-        "fourth of either; all of it happens while the loss is large.",
+        "Left: the invariant of rPGD over its start, less one, at the end of the run (c = 1), "
+        "against g0. Right: the norm of w under weight normalisation, which only grows, from one. "
+        "A fourth of the step leaves a fourth of either.",
         (
             _drift("invariant", "rPGD", "invariant of rPGD", "invariant / start - 1"),
             _drift("length", "WN", "norm under WN", "||w||"),

@@ -16,6 +16,7 @@ RATIOS = (0.25, 1.0, 4.0)
 OTHER_DRAWS = (1, 2, 3)
 FULL_OTHER_DRAWS = tuple(range(1, 21))
 END = 4000.0
+ATOL = 1e-16  # of the solver: w_perp falls to 1e-9, and its digits are wanted
 SMALLEST = 1e-20  # of the first loss; below it the error of the solver rules
 TIMES = np.concatenate([[0.0], np.geomspace(1e-2, END, 120)])
 
@@ -74,7 +75,7 @@ def flow_draws(lab: Lab) -> xr.Dataset:
 
 def _path(at: Draw, g0: float, c: float) -> xr.Dataset:
     """One flow of the squared error beside its invariant, its limit and its bounds."""
-    path = theory.wn_flow(at.A, at.y, at.w0, g0, c, TIMES)
+    path = theory.wn_flow(at.A, at.y, at.w0, g0, c, TIMES, atol=ATOL)
     limit = theory.wn_limit(at.A, at.y, at.w0, g0, c)
     loss = 0.5 * np.sum((path.x @ at.A.T - at.y) ** 2, axis=1)
     distance = np.linalg.norm(path.x - at.target.solution, axis=1)
@@ -86,7 +87,9 @@ def _path(at: Draw, g0: float, c: float) -> xr.Dataset:
         {
             "g": variable("time", path.g, "parameter", "scale g"),
             "loss": variable("time", loss, "loss", "loss"),
-            "loss_bound": variable("time", bound, "loss", "bound on the loss while above 1e-20, E9"),
+            "loss_bound": variable(
+                "time", bound, "loss", "bound on the loss while above 1e-20, E9"
+            ),
             "distance": variable("time", distance, "parameter", "||x - x*||"),
             "perp": variable("time", perp, "parameter", "||x_perp||"),
             "drift": variable("time", drift(at, path, g0, c), "1", "relative drift of w_perp e^G"),

@@ -2,6 +2,7 @@
 
 from thalweg.theory import (
     adaptive_geometry,
+    end_to_end,
     euler,
     expressivity,
     geometric_rate,
@@ -9,18 +10,25 @@ from thalweg.theory import (
     isometry,
     last_layer,
     linear_modes,
+    log_time_flow,
+    low_dimensional,
+    max_margin,
+    minimum_norm,
     parameter_count,
     piecewise_affine,
     polyak_lojasiewicz,
     regions,
     scalar_linear,
+    separable,
     singular_values,
+    weight_normalisation,
 )
 from thalweg.theory.prediction import Prediction, make_prediction
 
 __all__ = [
     "Prediction",
     "adaptive_geometry",
+    "end_to_end",
     "euler",
     "expressivity",
     "geometric_rate",
@@ -28,11 +36,17 @@ __all__ = [
     "isometry",
     "last_layer",
     "linear_modes",
+    "log_time_flow",
+    "low_dimensional",
     "make_prediction",
+    "max_margin",
+    "minimum_norm",
     "parameter_count",
     "piecewise_affine",
     "polyak_lojasiewicz",
     "regions",
     "scalar_linear",
+    "separable",
     "singular_values",
+    "weight_normalisation",
 ]

@@ -29,7 +29,6 @@ from thalweg.core.errors import require
 from thalweg.theory.prediction import Prediction, make_prediction
 
 Values = np.ndarray
-Event = Callable[[float, Values], float]
 SOURCE = "He, Tsai and Ward (2023), arXiv 2203.00614"
 
 
@@ -192,16 +191,15 @@ def _integrated(
         rtol=rtol,
         atol=atol,
     )
+    assert found.y_events is not None  # as events were asked for
+    assert found.t_events is not None
     turned, ended = found.y_events
     reached = np.reshape(found.y, (len(w0), -1)).T  # SciPy gives an empty list for no times
-    if found.status < 0:
-        last = np.full(len(w0), np.nan)
-    else:
-        last = ended[0] if len(ended) else reached[-1]
+    last = ended[0] if len(ended) else reached[-1] if found.status == 0 else np.nan * w0
     w = np.vstack([reached, np.tile(last, (len(times) - len(reached), 1))])
-    norms = [np.linalg.norm(v) for v in (w0, last, *turned)]
+    closest = np.min(np.linalg.norm([w0, last, *turned], axis=1))
     when = float(found.t_events[1][0]) if len(ended) else np.nan
-    return w, float(min(norms)), when
+    return w, float(closest), when
 
 
 # Data on the plane: what the start decides.
@@ -373,18 +371,3 @@ def samples_needed(residual: ArrayLike, noise: ArrayLike, derivative: ArrayLike)
     """
     size = np.asarray(noise, float) * np.asarray(derivative, float)
     return (np.asarray(residual, float) / size) ** 2
-
-
-def escape_exponent(L: int) -> float:
-    """d ln T/d ln(1/eps) = 1 - 2/L of the time T to leave a small aligned start of norm eps.
-
-    For L > 2, in the limit of small eps; T grows as ln(1/eps)/(2 ||a|| m) for L = 2, and is
-    bounded for L = 1. The time itself: `linear_modes.deep_mode_time` with tau = 1/m.
-
-    Raises:
-        InputError: If L is at most 2.
-
-    Source: E7 of the study.
-    """
-    require(L > 2, f"depth {L} came; the time follows a power of the start for L > 2 only")
-    return 1 - 2 / L

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float
 from numpy.typing import ArrayLike
 from scipy.optimize import linprog, nnls
 
-from thalweg.core.errors import require
+from thalweg.core.errors import InputError, require
 
 ON_MARGIN = 1e-9  # |x . w - 1| of a support vector, relative to |x| |w|
 SEPARATED = 1e-12  # the smallest margin told from zero, relative to the largest entry
@@ -117,6 +117,8 @@ def separability(X: ArrayLike) -> Separability:
         bounds=[(-1, 1)] * d + [(0, None)],
         method="highs",
     )
+    if found.x is None:
+        raise InputError(f"the linear program failed ({found.message}); scale the inputs")
     w = found.x[:d]
     margin = float(np.min(X @ w))
     separable = margin > SEPARATED * size

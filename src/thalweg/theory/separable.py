@@ -59,7 +59,7 @@ def positive_duals(X: ArrayLike, svm: MaxMargin) -> Float[np.ndarray, " n"]:
         method="highs",
     )
     alpha = np.array(svm.alpha)
-    if found.success:
+    if found.x is not None:
         alpha[svm.support] = unit * found.x[:-1]
     return alpha
 
@@ -146,9 +146,11 @@ def _newton(function: Callable[[np.ndarray], tuple], v: np.ndarray, steps: int =
 def asymptotic_path(
     svm: MaxMargin, limit: ArrayLike, t: ArrayLike, rate: float = 1.0
 ) -> Float[np.ndarray, "T d"]:
-    """(w_svm/a) log t + w~, from which w(t) differs by a power of 1/t (times log t).
+    """(w_svm/a) log t + w~, from which w(t) differs by a power of 1/t.
 
-    All 1/log t corrections of norms, angles and margins are in it.
+    All 1/log t corrections of norms, angles and margins are in it. The power is at most 1, the
+    smallest nonzero eigenvalue of sum alpha_n x_n x_n^T, and the least x_n . w_svm - 1 off the
+    margin.
 
     Args:
         svm: The hard-margin machine.
@@ -225,29 +227,32 @@ def predicted_constants(
     )
 
 
-def predicted_rates(constants: RateConstants, step_size: float) -> dict[str, Prediction]:
+def predicted_rates(
+    svm: MaxMargin, constants: RateConstants, step_size: float
+) -> dict[str, Prediction]:
     """The leading terms as predictions of training time eta t, by the names of the probes.
 
-    loss = C_loss/t, margin_gap = C_margin/log t, direction_distance = C_distance/log t and
-    angle_gap = C_angle/log^2 t.
+    loss = C_loss/t, normalised_margin = gamma - C_margin/log t,
+    direction_distance = C_distance/log t and angle_gap = C_angle/log^2 t, t = time/eta > 1.
 
     Source: Soudry et al. (2018), Theorem 5; constants derived.
     """
     holds = "separable data, a step below `largest_step`, no alpha_n = 0, in the limit log t -> oo"
 
-    def rate(name: str, unit: str, constant: float, power: int) -> Prediction:
+    def rate(name: str, unit: str, of: Callable[[np.ndarray], np.ndarray]) -> Prediction:
         def at(time: ArrayLike) -> np.ndarray:
-            t = np.asarray(time, float) / step_size
-            return constant / (t if power == 0 else np.log(t) ** power)
+            return of(np.asarray(time, float) / step_size)
 
         return make_prediction(name, unit, "asymptotic", holds, at, SOURCE)
 
-    return {
-        "loss": rate("loss", "loss", constants.loss, 0),
-        "margin_gap": rate("margin_gap", "output/parameter", constants.margin, 1),
-        "direction_distance": rate("direction_distance", "1", constants.distance, 1),
-        "angle_gap": rate("angle_gap", "1", constants.angle, 2),
-    }
+    c = constants
+    rates = (
+        rate("loss", "loss", lambda t: c.loss / t),
+        rate("normalised_margin", "output/parameter", lambda t: svm.margin - c.margin / np.log(t)),
+        rate("direction_distance", "1", lambda t: c.distance / np.log(t)),
+        rate("angle_gap", "1", lambda t: c.angle / np.log(t) ** 2),
+    )
+    return {prediction.name: prediction for prediction in rates}
 
 
 def power_tail_direction(X: ArrayLike, power: float) -> Float[np.ndarray, " d"]:

@@ -1,0 +1,30 @@
+"""How many directions carry a matrix: ranks that small singular values do not spoil."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+
+def effective_rank(s: Float[Array, "... r"]) -> Float[Array, "..."]:
+    """exp(-sum_r p_r log p_r), p_r = s_r / sum s: r for r equal singular values, at least 1.
+
+    Args:
+        s: Singular values, at least 0, along the last axis. Zeros add nothing; all zero gives NaN.
+
+    Exact up to rounding. Dimensionless. Source: Roy and Vetterli (2007), definition 1.
+    """
+    p = s / jnp.sum(s, axis=-1, keepdims=True)
+    # A zero adds nothing, a NaN must stay one.
+    return jnp.exp(-jnp.sum(p * jnp.log(jnp.where(p == 0, 1, p)), axis=-1))
+
+
+def stable_rank(s: Float[Array, "... r"]) -> Float[Array, "..."]:
+    """sum_r s_r^2 / max_r s_r^2 = ||W||_F^2 / ||W||^2: between 1 and the rank.
+
+    Args:
+        s: Singular values along the last axis; all zero gives NaN.
+
+    Exact up to rounding. Dimensionless. Source: Rudelson and Vershynin (2007).
+    """
+    return jnp.sum(s**2, axis=-1) / jnp.max(s**2, axis=-1)

@@ -1,0 +1,48 @@
+"""RMSprop with one scale for all parameters: an adaptive step length along the gradient."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int
+
+from thalweg.core import tree
+from thalweg.core.tree import Params
+
+
+class GroupScale(NamedTuple):
+    """The running mean of ||g||^2 and the number of steps."""
+
+    square: Float[Array, ""]
+    count: Int[Array, ""]
+
+
+def group_rmsprop(
+    learning_rate: float, decay: float = 0.99, epsilon: float = 1e-6
+) -> optax.GradientTransformation:
+    """RMSprop whose running mean is of the squared norm of the whole gradient.
+
+    v <- decay v + (1 - decay) ||g||^2, x <- x - lr g / (sqrt(v / (1 - decay^k)) + epsilon).
+
+    The norm is over all parameters, k counts steps from 1. As the direction is the gradient's, it
+    follows gradient flow in another time and does not wait on plateaus. An Optax transformation:
+    give it to `thalweg.dynamics.optax_dynamics`.
+
+    Source: Razin, Maman and Cohen (2021), optimisation in the experiments.
+    """
+
+    def init(params: Params) -> GroupScale:
+        return GroupScale(jnp.zeros((), jax.tree.leaves(params)[0].dtype), jnp.zeros((), int))
+
+    def update(
+        gradient: Params, state: GroupScale, params: Params | None = None
+    ) -> tuple[Params, GroupScale]:
+        count = state.count + 1
+        square = decay * state.square + (1 - decay) * tree.dot(gradient, gradient)
+        scale = -learning_rate / (jnp.sqrt(square / (1 - decay**count)) + epsilon)
+        return jax.tree.map(lambda g: scale * g, gradient), GroupScale(square, count)
+
+    return optax.GradientTransformation(init, update)

@@ -1,0 +1,135 @@
+"""Components and ranks of a tensor factorisation, along a run."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from thalweg.core.errors import choose, require
+from thalweg.core.result import Reading, exact
+from thalweg.core.tensors import ModeTree, effective_rank, matricisation_spectra
+from thalweg.core.tree import Params
+from thalweg.models.tensor_factorisation import TensorFactorisation, unbalancedness
+from thalweg.probes.probe import Moment, Probe
+from thalweg.problems.problem import Problem
+from thalweg.problems.tensor_completion import TensorRecovery
+
+
+def _recovery(problem: Problem, what: str) -> TensorRecovery:
+    require(
+        isinstance(problem, TensorRecovery),
+        f"{what} needs a recovery of a tensor by a factorisation, as tensor_completion makes; "
+        f"this problem is a {type(problem).__name__}",
+    )
+    assert isinstance(problem, TensorRecovery)
+    return problem
+
+
+def _factorisation(problem: Problem, what: str) -> TensorFactorisation:
+    return _recovery(problem, what).factorisation
+
+
+class ComponentNorms(Probe):
+    """Norms of the components at a node, in decreasing order.
+
+    value (component,), parameter^L for L weight vectors a component; exact up to rounding; no
+    gradients. Source: Razin, Maman and Cohen (2022).
+
+    Attributes:
+        node: Name of an interior node, as "0-1"; "" for the root.
+    """
+
+    node: str = eqx.field(static=True, default="")
+    name: ClassVar[str] = "component_norms"
+    unit: ClassVar[str] = "parameter^L"
+    dims: ClassVar[tuple[str, ...]] = ("component",)
+
+    def measure(
+        self, problem: Problem, params: Params, memory: Any, moment: Moment
+    ) -> tuple[Reading, Any]:
+        norms = _factorisation(problem, "the norms of components").component_norms(params)
+        found = choose(self.node or next(iter(norms)), norms, "node")
+        return exact(-jnp.sort(-found)), ()
+
+
+class ComponentUnbalancedness(Probe):
+    """The largest | ||w||^2 - ||w'||^2 | within a component, at every node.
+
+    Gradient flow conserves the differences exactly. value (node,), parameter^2, in the order of
+    the factorisation's nodes, root first; exact up to rounding; no gradients.
+    """
+
+    name: ClassVar[str] = "component_unbalancedness"
+    unit: ClassVar[str] = "parameter^2"
+    dims: ClassVar[tuple[str, ...]] = ("node",)
+
+    def measure(
+        self, problem: Problem, params: Params, memory: Any, moment: Moment
+    ) -> tuple[Reading, Any]:
+        norms = _factorisation(problem, "unbalancedness").vector_norms(params)
+        return exact(jnp.stack([unbalancedness(found) for found in norms.values()])), ()
+
+
+class HierarchicalEffectiveRank(Probe):
+    """Effective rank of the matricisation of the tensor at every node of a tree but its root.
+
+    exp of the entropy of the normalised singular values. value (matricisation,), a pure number,
+    in the order of the tree's nodes, parents first; exact up to rounding; no gradients.
+
+    Attributes:
+        tree: The tree of modes; its leaves are the axes of the tensor.
+    """
+
+    tree: ModeTree = eqx.field(static=True)
+    name: ClassVar[str] = "hierarchical_effective_rank"
+    unit: ClassVar[str] = "1"
+    dims: ClassVar[tuple[str, ...]] = ("matricisation",)
+
+    def measure(
+        self, problem: Problem, params: Params, memory: Any, moment: Moment
+    ) -> tuple[Reading, Any]:
+        tensor = _factorisation(problem, "the hierarchical rank").tensor(params)
+        order = len(self.tree.order)
+        require(
+            tensor.ndim == order,
+            f"a tree over {order} modes for a tensor of order {tensor.ndim}; they must agree",
+        )
+        spectra = matricisation_spectra(tensor, self.tree).values()
+        return exact(jnp.stack([effective_rank(s) for s in spectra])), ()
+
+
+class TensorError(Probe):
+    """||W - W*||_F / ||W*||_F over all entries, seen and unseen; a pure number, exact."""
+
+    name: ClassVar[str] = "tensor_error"
+    unit: ClassVar[str] = "1"
+    dims: ClassVar[tuple[str, ...]] = ()
+
+    def measure(
+        self, problem: Problem, params: Params, memory: Any, moment: Moment
+    ) -> tuple[Reading, Any]:
+        error: Array = _recovery(problem, "the reconstruction error").error(params)
+        return exact(error), ()
+
+
+def component_norms(node: str = "") -> ComponentNorms:
+    """Norms of the components at a node; see `ComponentNorms`."""
+    return ComponentNorms(node)
+
+
+def component_unbalancedness() -> ComponentUnbalancedness:
+    """Unbalancedness of the components at every node; see `ComponentUnbalancedness`."""
+    return ComponentUnbalancedness()
+
+
+def hierarchical_effective_rank(tree: ModeTree) -> HierarchicalEffectiveRank:
+    """Effective ranks of the matricisations of a tree; see `HierarchicalEffectiveRank`."""
+    return HierarchicalEffectiveRank(tree)
+
+
+def tensor_error() -> TensorError:
+    """Relative distance from the target tensor; see `TensorError`."""
+    return TensorError()

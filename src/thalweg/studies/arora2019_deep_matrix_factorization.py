@@ -1,0 +1,56 @@
+"""Implicit regularization in deep matrix factorization, rerun."""
+
+from __future__ import annotations
+
+from thalweg.studies.arora2019_deep_matrix_factorization_claims import CLAIMS
+from thalweg.studies.arora2019_deep_matrix_factorization_completion import (
+    denser,
+    methods,
+    scaled,
+    sparse,
+)
+from thalweg.studies.arora2019_deep_matrix_factorization_dynamics import curves, growth
+from thalweg.studies.arora2019_deep_matrix_factorization_exact import (
+    closed_forms,
+    commuting,
+    velocities,
+)
+from thalweg.studies.arora2019_deep_matrix_factorization_figures import FIGURES
+from thalweg.studies.study import Study
+
+STUDY = Study(
+    slug="arora2019-deep-matrix-factorization",
+    title="Depth and the rank of what it finds",
+    source=(
+        "S. Arora, N. Cohen, W. Hu, Y. Luo: Implicit Regularization in Deep Matrix Factorization. "
+        "NeurIPS 2019, arXiv:1905.13655"
+    ),
+    question=(
+        "Of all matrices that agree with a few known entries, which one does gradient descent on a "
+        "product of matrices find, and is it the one of least nuclear norm?"
+    ),
+    minutes={"quick": 2.0, "full": 60.0},
+    experiments={
+        "X4": velocities,
+        "closed": closed_forms,
+        "X3": commuting,
+        "X1": sparse,
+        "X1-480": denser,
+        "X1-scaled": scaled,
+        "X2": growth,
+        "X5": methods,
+        "X6": curves,
+    },
+    claims=CLAIMS,
+    figures=FIGURES,
+    answer=(
+        "Not the one of least nuclear norm, where entries are few. A factorisation of depth 3 or "
+        "more from a small start finds a matrix of larger nuclear norm and lower effective rank, "
+        "and with it the truth, where the least-norm completion and depth 2 do not. In the special "
+        "case of commuting measurements every depth does end at the least nuclear norm, so that no "
+        "norm that changes with depth explains the difference. The dynamics does: a singular value "
+        "grows in proportion to a power of itself, higher for deeper products, so that the large "
+        "ones are learnt one after another and the small ones wait at zero."
+    ),
+    deviates=(),
+)
