@@ -37,10 +37,10 @@ def test_it_is_the_mean_cosine_of_the_gradients_on_p():
 def test_a_vanishing_gradient_counts_nothing_and_stays_finite():
     x = jnp.ones((3, 5))
 
-    def R(w):
+    def term(w):
         return interaction_regulariser(lambda x: jax.nn.relu(-x @ w), x, P, Q)
 
-    value, gradient = jax.value_and_grad(R)(jnp.ones(5))
+    value, gradient = jax.value_and_grad(term)(jnp.ones(5))
     assert float(value) == 0
     assert np.all(np.isfinite(gradient))
 

@@ -70,9 +70,7 @@ def test_starts_have_the_size_they_say(start, N):
 
 def test_rectangles_and_widths():
     observed = observed_entries(KEY, np.ones((5, 7)), 10)
-    shapes = [
-        w.shape for w in layer_weights(MatrixFactorisation(observed, 3, width=9).init(KEY))
-    ]
+    shapes = [w.shape for w in layer_weights(MatrixFactorisation(observed, 3, width=9).init(KEY))]
     assert shapes == [(9, 7), (9, 9), (5, 9)]
     balanced = layer_weights(MatrixFactorisation(observed, 3, start="balanced", width=6).init(KEY))
     assert [w.shape for w in balanced] == [(6, 7), (6, 6), (5, 6)]
@@ -91,6 +89,7 @@ def test_what_is_observed():
     np.testing.assert_allclose(sensed.residuals(truth), 0, atol=1e-13)
 
 
+@pytest.mark.slow
 def test_sensing_by_depth_recovers_a_low_rank_matrix():
     """A matrix of 6x6 and rank 1 from 24 of 36 measurements."""
     truth = low_rank_matrix(KEY, 6, 6, 1)

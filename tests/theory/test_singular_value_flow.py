@@ -110,7 +110,7 @@ def test_escape_time_against_quadrature(N, share):
 
 def test_escape_time_of_the_docstring():
     exact, _ = quad(lambda x: 1 / (3 * x ** (4 / 3) * (1 - x)), 1e-3, 0.5)
-    assert flow.escape_time(1, 1e-3, 3) / exact == pytest.approx(1.07, abs=0.01)
+    assert flow.escape_time(1, 1e-3, 3) / exact == pytest.approx(1.09, abs=0.005)
 
 
 @pytest.mark.parametrize(

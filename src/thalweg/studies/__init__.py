@@ -7,6 +7,7 @@ STUDIES: dict[str, str] = {
     "exact-linear-dynamics": "thalweg.studies.exact_linear_dynamics",
     "arora2018-implicit-acceleration": "thalweg.studies.arora2018_implicit_acceleration",
     "du2018-global-minima": "thalweg.studies.du2018_global_minima",
+    "he2022-low-dimensional-data": "thalweg.studies.he2022_low_dimensional_data",
     "jiang2022-adaptive-geometry": "thalweg.studies.jiang2022_adaptive_geometry",
     "kawaguchi2019-practical-sizes": "thalweg.studies.kawaguchi2019_practical_sizes",
     "riedi2022-singular-values": "thalweg.studies.riedi2022_singular_values",

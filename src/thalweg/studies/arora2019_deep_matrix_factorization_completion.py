@@ -78,7 +78,7 @@ def product(params: Params) -> np.ndarray:
     return np.asarray(end_to_end(layer_weights(params)))
 
 
-def test_error(W: np.ndarray, truth: Array) -> float:
+def mean_square(W: np.ndarray, truth: Array) -> float:
     """Mean squared distance from the truth over all entries."""
     return float(np.mean((W - np.asarray(truth)) ** 2))
 
@@ -121,7 +121,7 @@ def completion(
         end = descend_until(normalised, jnp.asarray(RATE), shared, start, LEVEL, most)
         W = product(end.params)
         train[at], steps[at], reached[at] = end.loss, end.steps, end.reached
-        test[at] = test_error(W, drawn.truth)
+        test[at] = mean_square(W, drawn.truth)
         spectrum[at], norm[at], erank[at] = _spectrum(W)
     by, mode = ("draw", "alpha", "depth"), ("mode",)
     squared, unit = "entry^2", "entry"
@@ -172,7 +172,7 @@ def _reference(drawn: Instance) -> dict:
     return {
         "nuclear": _spectrum(least.X),
         "truth": _spectrum(np.asarray(drawn.truth)),
-        "test": test_error(least.X, drawn.truth),
+        "test": mean_square(least.X, drawn.truth),
         "gap": least.error,
     }
 
@@ -207,4 +207,4 @@ def _method(name: str, drawn: Instance, alpha: float, N: int) -> tuple[float, fl
     else:
         family, rate = FAMILIES[name]
         end = descend_until(family, jnp.asarray(rate), problem, start, LEVEL, METHOD_STEPS)
-    return int(end.evaluations), float(end.loss), test_error(product(end.params), drawn.truth)
+    return int(end.evaluations), float(end.loss), mean_square(product(end.params), drawn.truth)

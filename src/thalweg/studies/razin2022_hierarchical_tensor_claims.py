@@ -86,15 +86,18 @@ def regulariser_measures_separation(results: Results) -> Check:
 
 def small_starts_find_the_tensor(results: Results) -> Check:
     """C6."""
-    d = results["X1"]
-    error = d["error"].isel(step=-1).sortby("std", ascending=False)
-    last = d["norm"].isel(step=-1).sel(std=0.01)
-    ratio = last.sel(component=4) / last.sel(component=3)
+    error = results["X1"]["error"].isel(step=-1).sortby("std", ascending=False).values
     return all_of(
-        below(error.diff("std", label="upper"), 0, what="change of the error, std down (std, draw)"),
-        below(error.sel(std=0.01), 0.05, what="error at std 0.01 (draw)"),
-        below(ratio, 0.15, what="fourth / third component at std 0.01 (draw)"),
+        below(error[1:] / error[:-1], 1, what="error at a std / at the next larger (std, draw)"),
+        below(error[-1], 0.05, what="error at the smallest std (draw)"),
     )
+
+
+def three_components_are_left(results: Results) -> Check:
+    """C6b."""
+    last = results["X1"]["norm"].isel(step=-1).sel(std=0.01)
+    ratio = last.sel(component=4) / last.sel(component=3)
+    return below(ratio, 0.15, what="fourth / third component at std 0.01 (draw)")
 
 
 def the_way_out_is_of_rank_one(results: Results) -> Check:
@@ -112,16 +115,17 @@ def small_starts_find_the_rank(results: Results) -> Check:
     d = results["X2"].isel(step=-1)
     error = d["error"].sel(std=0.1) / d["error"].sel(std=0.3)
     off = np.abs(d["effective_rank"] - d["target_rank"])
-    root = d["root_norm"].sel(std=0.1)
     return all_of(
         below(error, 1, what="error at std 0.1 / at 0.3 (draw)"),
         below(off.sel(std=0.1) / off.sel(std=0.3), 1, what="distance of ranks, 0.1 / 0.3 (draw)"),
-        below(
-            root.sel(component=4) / root.sel(component=1),
-            0.25,
-            what="fourth / first root component at std 0.1 (draw)",
-        ),
     )
+
+
+def root_components_are_few(results: Results) -> Check:
+    """C8b."""
+    root = results["X2"]["root_norm"].isel(step=-1).sel(std=0.1)
+    ratio = root.sel(component=4) / root.sel(component=1)
+    return below(ratio, 0.25, what="fourth / first root component at std 0.1 (draw)")
 
 
 def nets_learn_the_long_range_task(results: Results) -> Check:
@@ -138,6 +142,11 @@ def nets_learn_the_long_range_task(results: Results) -> Check:
 
 TWO = "Razin, Maman and Cohen (2022)"
 ONE = "Razin, Maman and Cohen (2021)"
+SHARED = (
+    "in some draws two components of the model grow side by side and share what is one component "
+    "of the target, so that more than three have a sizeable norm although the tensor itself has "
+    "the target's rank"
+)
 
 CLAIMS = (
     Claim(
@@ -188,12 +197,23 @@ CLAIMS = (
     ),
     Claim(
         "C6",
-        "The smaller the start, the better a CP factorisation completes a tensor of rank 3; from "
-        "the smallest, three components are left and the fourth is at most 0.15 of the third.",
+        "The smaller the start, the better a CP factorisation completes a tensor of rank 3 from "
+        "half of its entries, down to an error below 0.05 from the smallest.",
         "empirical",
         f"{ONE}, experiments on tensor completion",
         ("X1",),
         small_starts_find_the_tensor,
+    ),
+    Claim(
+        "C6b",
+        "From the smallest start three components are left in every draw: the fourth is at most "
+        "0.15 of the third.",
+        "empirical",
+        f"{ONE}, experiments on tensor completion",
+        ("X1",),
+        three_components_are_left,
+        holds=False,
+        because=SHARED,
     ),
     Claim(
         "C7",
@@ -207,11 +227,22 @@ CLAIMS = (
     Claim(
         "C8",
         "A smaller start brings a hierarchical factorisation nearer to the target and to its "
-        "effective rank, with a fourth root component below a quarter of the first.",
+        "effective rank.",
         "empirical",
         f"{TWO}, experiments on hierarchical factorisations",
         ("X2",),
         small_starts_find_the_rank,
+    ),
+    Claim(
+        "C8b",
+        "From the smaller start the fourth local component at the root is in every draw below a "
+        "quarter of the first.",
+        "empirical",
+        f"{TWO}, experiments on hierarchical factorisations",
+        ("X2",),
+        root_components_are_few,
+        holds=False,
+        because=SHARED,
     ),
     Claim(
         "C9",

@@ -168,11 +168,16 @@ def cp_completion_of(setting: Setting, stds: Sequence[float], draws: int) -> xr.
     steps = coords["step"].values
     half = first_crossing(steps, np.moveaxis(top, -1, 0), top[..., -1] / 2)
     what = "component norm, by final size"
+    last = found.tensor[:, :, -1]
+    s = np.linalg.svd(last.reshape(*last.shape[:3], -1), compute_uv=False)
     return xr.Dataset(
         {
             "loss": variable(ALONG, found.loss, "norm^2", "mean square over observed entries"),
             "error": variable(ALONG, found.error, "1", "reconstruction error"),
             "norm": variable((*CELL, "component", "step"), top, "norm", what),
+            "spectrum": variable(
+                (*CELL, "index"), s, "norm", "singular values of mode 0, at the end"
+            ),
             "half_rise": variable(
                 (*CELL, "component"), half.time, "step", "step at half of the final norm"
             ),

@@ -127,10 +127,13 @@ def commuting_limit(
         if error <= tolerance * np.linalg.norm(b):
             return CommutingLimit(w, nu, error, step)
         slope = N * w ** (2 - 2 / N)
-        direction = np.asarray(-np.linalg.solve((A * slope) @ A.T, gap), np.float64)
+        try:
+            direction = np.asarray(-np.linalg.solve((A * slope) @ A.T, gap), np.float64)
+        except np.linalg.LinAlgError:  # eigenvalues ran to zero: nothing positive fits
+            break
         nu = nu + _damping(A, b, N, alpha, nu, direction, float(gap @ direction)) * direction
     raise InputError(
-        f"||A w - b|| is still {error:.2e} after {NEWTON_STEPS} Newton steps; give measurements "
+        f"||A w - b|| is still {error:.2e} after {step + 1} Newton steps; give measurements "
         "that some w > 0 meets, or a larger start"
     )
 
