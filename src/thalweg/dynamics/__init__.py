@@ -7,12 +7,20 @@ from thalweg.dynamics.descent import (
     optax_dynamics,
 )
 from thalweg.dynamics.dynamics import Continuous, Discrete, Dynamics, Info, State, Statistic
+from thalweg.dynamics.end_to_end import EndToEndDescent, end_to_end_descent
 from thalweg.dynamics.flow import KINKED_ERROR, GradientFlow, gradient_flow
 from thalweg.dynamics.levenberg_marquardt import levenberg_marquardt
 from thalweg.dynamics.limit import Limit, flow_limit
+from thalweg.dynamics.normalised import NormalisedDescent, normalised_descent
+from thalweg.dynamics.reparametrised_projected import (
+    projected_descent,
+    two_phase_projected_descent,
+    weight_normalised_descent,
+)
 from thalweg.dynamics.solvers import FLOW_SOLVERS, FlowSolver
 from thalweg.dynamics.stabilised import RKC2, RKL2x
 from thalweg.dynamics.trainer import StabilisedDescent, stabilised_descent
+from thalweg.dynamics.two_phase import TwoPhase, two_phase
 
 __all__ = [
     "FLOW_SOLVERS",
@@ -21,20 +29,29 @@ __all__ = [
     "Continuous",
     "Discrete",
     "Dynamics",
+    "EndToEndDescent",
     "FlowSolver",
     "GradientDescent",
     "GradientFlow",
     "Info",
     "Limit",
+    "NormalisedDescent",
     "OptaxDescent",
     "RKL2x",
     "StabilisedDescent",
     "State",
     "Statistic",
+    "TwoPhase",
+    "end_to_end_descent",
     "flow_limit",
     "gradient_descent",
     "gradient_flow",
     "levenberg_marquardt",
+    "normalised_descent",
     "optax_dynamics",
+    "projected_descent",
     "stabilised_descent",
+    "two_phase",
+    "two_phase_projected_descent",
+    "weight_normalised_descent",
 ]

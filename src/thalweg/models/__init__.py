@@ -4,9 +4,11 @@ from thalweg.models.convolutional import ConvNet, Convolution
 from thalweg.models.dense import MLP, layer_weights, linear, mlp
 from thalweg.models.initialisers import INITIALISERS
 from thalweg.models.model import ACTIVATIONS, Activation, Applied, Model, activation, from_equinox
+from thalweg.models.overparametrised import Overparametrised
 from thalweg.models.parse import parse_model
 from thalweg.models.residual import ResidualMLP
 from thalweg.models.residual_convolutional import ConvResNet, Stage
+from thalweg.models.weight_normalised import WeightNormalised, weight_normalised
 from thalweg.models.wide import TwoLayerNet, WideNet
 
 __all__ = [
@@ -19,9 +21,11 @@ __all__ = [
     "ConvResNet",
     "Convolution",
     "Model",
+    "Overparametrised",
     "ResidualMLP",
     "Stage",
     "TwoLayerNet",
+    "WeightNormalised",
     "WideNet",
     "activation",
     "from_equinox",
@@ -29,4 +33,5 @@ __all__ = [
     "linear",
     "mlp",
     "parse_model",
+    "weight_normalised",
 ]

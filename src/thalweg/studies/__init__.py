@@ -12,4 +12,5 @@ STUDIES: dict[str, str] = {
     "kawaguchi2019-practical-sizes": "thalweg.studies.kawaguchi2019_practical_sizes",
     "riedi2022-singular-values": "thalweg.studies.riedi2022_singular_values",
     "soudry2017-separable": "thalweg.studies.soudry2017_separable",
+    "wu2020-weight-normalization": "thalweg.studies.wu2020_weight_normalization",
 }
