@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
-NEEDS = {"steps_per_second": "torch"}
+TORCH = ("curvature_accuracy", "curvature_time", "steps_per_second")
 
 
 @pytest.mark.slow
@@ -18,17 +18,19 @@ NEEDS = {"steps_per_second": "torch"}
     "name",
     [
         "curvature_accuracy",
+        "curvature_size",
+        "curvature_time",
         "flow_cost",
         "flow_table",
+        "matrix_factorisation",
         "measuring_overhead",
         "steps_per_second",
         "trainer",
     ],
 )
 def test_smoke(name):
-    package = NEEDS.get(name)
-    if package and importlib.util.find_spec(package) is None:
-        pytest.skip(f"{package} is not installed")
+    if name in TORCH and importlib.util.find_spec("torch") is None:
+        pytest.skip("PyTorch is not installed")
     command = [sys.executable, str(FOLDER / f"{name}.py"), "--quick"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -1,10 +1,11 @@
 """Planted faults: every claim of the study fails when what it rests on is wrong."""
 
 import numpy as np
+import optax
 import pytest
 
 from thalweg.claims import judge
-from thalweg.core.rank import effective_rank
+from thalweg.dynamics import optax_dynamics
 from thalweg.studies import arora2019_deep_matrix_factorization_completion as completion
 from thalweg.studies import arora2019_deep_matrix_factorization_dynamics as growth
 from thalweg.studies import arora2019_deep_matrix_factorization_exact as exact
@@ -85,7 +86,7 @@ C2 = {
     "factor 2": (commuting_sensing, "commuting_eigenvalues", lambda r, s, *a: r(2 * s, *a)),
     "depth": (commuting_sensing, "commuting_eigenvalues", lambda r, s, a, N: r(s, a, N + 1)),
     "power of the velocity": (
-        commuting_sensing, "commuting_velocity", lambda r, w, *a: r(w, *a) * w**0.1
+        commuting_sensing, "commuting_velocity", lambda r, w, *a: r(w, *a) * np.abs(w) ** 0.1
     ),
     "mean for sum": (
         exact, "MatrixFactorisation", lambda r, *a, **k: r(*a, **{**k, "reduction": "mean"})
@@ -126,9 +127,6 @@ C3 = {
     "no least sum": (
         "least_sum", lambda right, A, b: right(A, b)._replace(value=np.abs(b).sum())
     ),
-    "power": (
-        "commuting_eigenvalues", lambda right, s, alpha, N: right(s, alpha, N) * (1 + 0.3 * alpha)
-    ),
 }  # fmt: skip
 
 
@@ -161,7 +159,6 @@ def test_norm_and_rank_go_apart(recovered):
         {"norm": recovered["norm"] * 0 + recovered["nuclear_norm"]},
         {"nuclear_gap": recovered["nuclear_gap"] + recovered["norm"].max()},
         {"nuclear_erank": recovered["truth_erank"] * 0 + 1},
-        {"norm": recovered["spectrum"].max("mode")},  # the spectral norm in its place
     ):
         assert word("C6", X1=recovered.assign(wrong)) == "not reproduced"
 
@@ -203,11 +200,6 @@ def test_positive_values(grown):
     assert word("C4", X2=grown.assign(least=grown["least"] - 1e-3)) == "not reproduced"
 
 
-def test_without_depth_a_value_reaches_zero(grown):
-    one = grown.sel(depth=[1, 1]).assign_coords(depth=[2, 3])
-    assert float(one["least"].min()) < float(grown["least"].sel(depth=2).min())
-
-
 def test_modes_one_by_one(grown):
     for wrong in (
         grown.isel(depth=[0, 0, 0]).assign_coords(depth=[1, 2, 3]),
@@ -217,21 +209,7 @@ def test_modes_one_by_one(grown):
         assert word("C8", X2=wrong) == "not reproduced"
 
 
-def test_c9_fails(fault, monkeypatch):
-    """The direction of one matrix alone is another curve, however short the steps."""
-    monkeypatch.setattr(growth, "DENSER", completion.Setting(10, 2, 70))
-    monkeypatch.setattr(growth, "CURVE_STEPS", 4000)
-    monkeypatch.setattr(growth, "CURVE_RATE", 0.01)
-    monkeypatch.setattr(growth, "CURVE_LENGTH", 6.0)
-    assert word("C9", X6=growth.curves(LAB)) == "reproduced"
-    import optax
-
-    from thalweg.dynamics import optax_dynamics
-
+def test_c9_fails(monkeypatch):
+    """Adam, which scales every parameter by itself, takes another curve."""
     monkeypatch.setattr(growth, "normalised", lambda rate: optax_dynamics(optax.adam(rate), rate))
     assert word("C9", X6=growth.curves(LAB)) == "not reproduced"
-
-
-def test_effective_rank_is_not_the_participation_ratio():
-    s = np.array([3.0, 1.0])
-    assert abs(float(effective_rank(s)) - s.sum() ** 2 / np.sum(s**2)) > 0.1

@@ -18,10 +18,10 @@ from jaxtyping import Array, Bool, Float, Int
 
 from thalweg.core.curvature import Product, hessian_product
 from thalweg.core.errors import InputError, require
+from thalweg.core.part import Part, Where, part_of
 from thalweg.core.tree import Params
 from thalweg.curvature.metrics import LossHessian, Metric, OwnGradient, SampledGradients
 from thalweg.curvature.operator import ABREAST, Operator
-from thalweg.core.part import Part, Where, part_of
 from thalweg.problems.losses import cross_entropy, squared_error
 from thalweg.problems.problem import Problem, Supervised
 

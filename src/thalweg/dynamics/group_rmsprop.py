@@ -17,7 +17,7 @@ class GroupScale(NamedTuple):
     """The running mean of ||g||^2 and the number of steps."""
 
     square: Float[Array, ""]
-    count: Int[Array, ""]
+    steps: Int[Array, ""]
 
 
 def group_rmsprop(
@@ -40,7 +40,7 @@ def group_rmsprop(
     def update(
         gradient: Params, state: GroupScale, params: Params | None = None
     ) -> tuple[Params, GroupScale]:
-        count = state.count + 1
+        count = state.steps + 1
         square = decay * state.square + (1 - decay) * tree.dot(gradient, gradient)
         scale = -learning_rate / (jnp.sqrt(square / (1 - decay**count)) + epsilon)
         return jax.tree.map(lambda g: scale * g, gradient), GroupScale(square, count)

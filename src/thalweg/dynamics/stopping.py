@@ -36,10 +36,9 @@ class Stopped(NamedTuple):
     reached: Bool[Array, ""]
 
 
-@eqx.filter_jit
 def descend_until(
     family: Callable[[Array], Discrete],
-    setting: Float[Array, ""],
+    setting: float | Array,
     problem: Problem,
     params: Params,
     loss: float | Array,
@@ -51,7 +50,7 @@ def descend_until(
     Args:
         family: Maps a setting to a dynamics, as `gradient_descent`. Pass the same
             function again to reuse what was compiled.
-        setting: Its step size, an array (a new number compiles nothing).
+        setting: Its step size; new numbers here and below compile nothing.
         problem: What is descended.
         params: The start.
         loss: Level of the objective (unit: loss).
@@ -61,6 +60,20 @@ def descend_until(
     Cost: steps + 1 gradients.
     """
     key = jax.random.key(0) if key is None else key
+    numbers = (jnp.asarray(x) for x in (setting, loss, most_steps))
+    return _descend(family, problem, params, key, *numbers)
+
+
+@eqx.filter_jit
+def _descend(
+    family: Callable[[Array], Discrete],
+    problem: Problem,
+    params: Params,
+    key: Array,
+    setting: Array,
+    loss: Array,
+    most_steps: Array,
+) -> Stopped:
     dynamics = family(setting)
 
     def going(carry: tuple[Params, Array, State]) -> Array:
@@ -79,7 +92,6 @@ def descend_until(
     return Stopped(found, value, steps, after.evaluations, value <= loss)
 
 
-@eqx.filter_jit
 def advance_until(
     dynamics: Continuous,
     problem: Problem,
@@ -101,6 +113,13 @@ def advance_until(
 
     Cost: the solver's own gradients and one evaluation of the objective a solver step.
     """
+    return _advance(dynamics, problem, params, jnp.asarray(loss), jnp.asarray(most_evaluations))
+
+
+@eqx.filter_jit
+def _advance(
+    dynamics: Continuous, problem: Problem, params: Params, loss: Array, most_evaluations: Array
+) -> Stopped:
     until, one = jnp.asarray(LATE, jnp.float64), jnp.asarray(1)
 
     def going(carry: tuple[State, Array]) -> Array:

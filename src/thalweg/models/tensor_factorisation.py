@@ -288,7 +288,7 @@ class ArithmeticCircuit(Model):
         return jax.tree.map(lambda w: w.astype(dtype), drawn)
 
     def apply(self, params: Params, x: Float[Array, "n modes D"]) -> Float[Array, "n 1"]:
-        return self.factorisation.contract(params, jnp.moveaxis(x, 1, 0))[:, None]
+        return self.factorisation.contract(params, list(jnp.moveaxis(x, 1, 0)))[:, None]
 
 
 def _check_sizes(sizes: tuple[int, ...]) -> None:

@@ -115,4 +115,4 @@ def long_range(problem: Supervised, pairs: Any, strength: float | Array) -> Long
     require(bool(jnp.all(filled)), "a patch without entries came; every patch needs at least one")
     require(not bool(jnp.any(masks[:, 0] & masks[:, 1])), "patches overlap; p and q are disjoint")
     given = {name: getattr(problem, name) for name in problem.__dataclass_fields__}
-    return LongRange(**given, pairs=masks, strength=strength)
+    return LongRange(**given, pairs=masks, strength=_checked(strength))

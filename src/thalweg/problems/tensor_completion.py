@@ -98,7 +98,7 @@ def tensor_completion(
         index=index,
         values=target.ravel()[index],
         target=target,
-        std=std,
+        std=jnp.asarray(std),
     )
 
 
@@ -121,7 +121,7 @@ def tensor_sensing(
         design=design,
         values=design @ target.ravel(),
         target=target,
-        std=std,
+        std=jnp.asarray(std),
     )
 
 

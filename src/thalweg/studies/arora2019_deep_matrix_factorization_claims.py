@@ -205,6 +205,12 @@ CLAIMS = (
         f"{PAPER}, figure 1, at a smaller size",
         ("X1-480",),
         more_data_the_same_order,
+        holds=False,
+        because=(
+            "it depends on the draw: where the least-norm completion is nearly right already "
+            "(error 0.010 in draws 0 and 1 with 480 entries), depth 2 from a start of 1e-3 is "
+            "behind it (0.019 and 0.023), and one of two runs of depth 3 ends at 0.012"
+        ),
     ),
     Claim(
         "C8",

@@ -14,7 +14,12 @@ from jaxtyping import Array
 from thalweg.core.rank import effective_rank
 from thalweg.core.spectra import end_to_end
 from thalweg.core.tree import Params
-from thalweg.dynamics import gradient_descent, optax_dynamics, stabilised_descent
+from thalweg.dynamics import (
+    gradient_descent,
+    gradient_flow,
+    optax_dynamics,
+    stabilised_descent,
+)
 from thalweg.dynamics.dynamics import Discrete
 from thalweg.dynamics.group_rmsprop import group_rmsprop
 from thalweg.dynamics.stopping import advance_until, descend_until
@@ -64,6 +69,10 @@ def normalised(rate: Array) -> Discrete:
 
 
 FAMILIES = {"gradient descent": (gradient_descent, 0.15), "group RMSprop": (normalised, RATE)}
+PROCESSES = {
+    "gradient flow": gradient_flow(error=1e-2),
+    "stabilised descent": stabilised_descent(),
+}
 
 
 def instance(setting: Setting, seed: int) -> Instance:
@@ -178,13 +187,13 @@ def _reference(drawn: Instance) -> dict:
 
 
 def methods(lab: Lab) -> xr.Dataset:
-    """Ways to the same accuracy from one start: descent, group RMSprop, stabilised descent."""
+    """Ways to the same training loss from one start, by steps of descent and by solvers."""
     return methods_of(DENSER, METHOD_ALPHA, (2, 3))
 
 
 def methods_of(setting: Setting, alpha: float, depths: Sequence[int]) -> xr.Dataset:
-    """Gradients and final error of three methods for some depths."""
-    names = (*FAMILIES, "stabilised descent")
+    """Gradients and final error of every method for some depths."""
+    names = (*FAMILIES, *PROCESSES)
     rows = [[_method(name, instance(setting, 0), alpha, N) for N in depths] for name in names]
     gradients, train, test = np.moveaxis(np.array(rows), -1, 0)
     by = ("method", "depth")
@@ -202,8 +211,8 @@ def _method(name: str, drawn: Instance, alpha: float, N: int) -> tuple[float, fl
     """(gradients, train, test) of one method."""
     problem = MatrixFactorisation(drawn.observed, N, alpha)
     start = problem.init(drawn.key)
-    if name == "stabilised descent":
-        end = advance_until(stabilised_descent(), problem, start, LEVEL, METHOD_STEPS)
+    if name in PROCESSES:
+        end = advance_until(PROCESSES[name], problem, start, LEVEL, METHOD_STEPS)
     else:
         family, rate = FAMILIES[name]
         end = descend_until(family, jnp.asarray(rate), problem, start, LEVEL, METHOD_STEPS)

@@ -138,7 +138,7 @@ def _matrix_gap(N: int) -> float:
     d = MATRIX_SIZE
     rng = np.random.default_rng(0)
     Q = np.linalg.qr(rng.normal(size=(d, d)))[0]
-    A = rng.normal(size=(2, d))
+    A = rng.normal(size=(3, d))
     b = A @ rng.uniform(0, 1, d)
     full = Measurements(jnp.einsum("ik,mk,jk->mij", Q, A, Q), jnp.asarray(b))
     problem = MatrixFactorisation(full, N, START, "identity", reduction="sum")

@@ -27,7 +27,7 @@ STUDY = Study(
         "of weights, as shallow and deep convolutional circuits do, and does its preference "
         "explain why convolutional nets look at what is near?"
     ),
-    minutes={"quick": 2.0, "full": 20.0},
+    minutes={"quick": 1.2, "full": 6.0},
     experiments={
         "X3": exact.identities,
         "growth": exact.growth,
@@ -63,9 +63,9 @@ STUDY = Study(
         "than drawn for each batch, and noisy copies come from a pool of 2150 per prototype.",
         "C5 is checked without the guard epsilon of the norm, which takes up to 1e-6 off where "
         "an example's gradient happens to be small.",
-        "The specification asserts C6 and C8 with a bound on the fourth component in every draw. That "
-        "holds in some draws and not in others, here and in a NumPy program written apart (9 of 12 "
-        "draws for C6), so it stands alone as C6b and C8b, which are expected to fail.",
+        "The specification asserts C6 and C8 with a bound on the fourth component in every draw. "
+        "That holds in some draws and not in others, here and in a NumPy program written apart (9 "
+        "of 12 draws for C6), so it stands alone as C6b and C8b, which are expected to fail.",
         "C9 takes the gain of each strength as its mean over both distances and all seeds.",
     ),
 )

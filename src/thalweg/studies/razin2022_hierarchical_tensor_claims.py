@@ -74,7 +74,7 @@ def regulariser_measures_separation(results: Results) -> Check:
     """C5."""
     d = results["regulariser"]
     bilinear, theory = d["bilinear"], d["bilinear_theory"]
-    off = (np.abs(bilinear - theory)).transpose("batch", "m", "draw")
+    off = abs(bilinear - theory).transpose("batch", "m", "draw")
     return all_of(
         near(d["separable"], 1, absolute=1e-12, what="R of separable functions (kind, draw)"),
         near(theory, [1, 0.637, 0.5, 0.340], absolute=5e-4, what="expectation (m)"),
@@ -114,7 +114,7 @@ def small_starts_find_the_rank(results: Results) -> Check:
     """C8."""
     d = results["X2"].isel(step=-1)
     error = d["error"].sel(std=0.1) / d["error"].sel(std=0.3)
-    off = np.abs(d["effective_rank"] - d["target_rank"])
+    off = abs(d["effective_rank"] - d["target_rank"])
     return all_of(
         below(error, 1, what="error at std 0.1 / at 0.3 (draw)"),
         below(off.sel(std=0.1) / off.sel(std=0.3), 1, what="distance of ranks, 0.1 / 0.3 (draw)"),

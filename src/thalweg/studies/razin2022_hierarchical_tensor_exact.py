@@ -101,9 +101,8 @@ def _identities(factorisation: TensorFactorisation, key: Array) -> dict[str, Arr
     gradient = jax.grad(quartic)(W, T)
     gamma = theory.alignments(factorisation, params, gradient)
     sigma, norms = factorisation.component_norms(params), factorisation.vector_norms(params)
-    rate = flow_rate(factorisation.component_norms, objective, params)
+    rate, squares = flow_rate(lambda p: _norms(factorisation, p), objective, params)
     ours = theory.norm_rates(factorisation, params, gradient)
-    squares = flow_rate(lambda p: _squares(factorisation, p), objective, params)
     parts = factorisation.component_tensors(params)
     found: dict[str, list[Array]] = {name: [] for name in ABOUT}
     for name in sigma:
@@ -125,8 +124,12 @@ def _identities(factorisation: TensorFactorisation, key: Array) -> dict[str, Arr
     return {name: jnp.concatenate(values) for name, values in found.items()}
 
 
-def _squares(factorisation: TensorFactorisation, params: Params) -> dict[str, Array]:
-    return {name: norms**2 for name, norms in factorisation.vector_norms(params).items()}
+def _norms(
+    factorisation: TensorFactorisation, params: Params
+) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Component norms, and the squared norms of their vectors."""
+    vectors = factorisation.vector_norms(params)
+    return factorisation.component_norms(params), {name: n**2 for name, n in vectors.items()}
 
 
 def _counts(factorisation: TensorFactorisation) -> Iterable[tuple[str, int]]:

@@ -33,9 +33,7 @@ def _curves(data: str, y: str, title: str, y_label: str, stds: tuple[float, ...]
 def _growth(L: int) -> Panel:
     return Panel(
         series=(
-            Series(
-                "growth", "norm", "time", "from", {"order": L}, each="start", style="dash"
-            ),
+            Series("growth", "norm", "time", "from", {"order": L}, each="start", style="dash"),
         ),
         title=f"{L} vectors in a component",
         x_label="training time",

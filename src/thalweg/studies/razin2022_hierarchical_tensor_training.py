@@ -124,8 +124,8 @@ def _follow(dynamics: Discrete, problems: Any, keys: Array, records: int, every:
     return jax.vmap(one)(problems, keys)
 
 
-def _trained(setting: Setting, stds: Sequence[float], draws: int) -> Record:
-    """Records with axes (std, draw, record, ...) as NumPy arrays."""
+def _trained(setting: Setting, stds: Sequence[float], draws: int) -> Any:
+    """A `Record` of NumPy arrays with axes (std, draw, record, ...)."""
     problems, keys = _problems(setting, stds, draws)
     records = setting.steps // setting.every
     found = _follow(_dynamics(setting), problems, keys, records, setting.every)
@@ -263,7 +263,7 @@ def rank_one_of(setting: Setting, stds: Sequence[float], draws: int) -> xr.Datas
     share = jnp.max(norms, 1) / jnp.sum(norms, 1)
     size = jnp.linalg.norm(tensors.reshape(len(keys), -1), axis=1)
     share, residue, size, steps = (
-        np.asarray(v).reshape(len(stds), draws) for v in (share, residue, size, steps)
+        v.reshape(len(stds), draws) for v in (share, residue, size, steps)
     )
     coords = _coords(setting, stds, draws)
     del coords["step"]

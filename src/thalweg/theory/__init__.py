@@ -2,6 +2,7 @@
 
 from thalweg.theory import (
     adaptive_geometry,
+    commuting_sensing,
     end_to_end,
     euler,
     expressivity,
@@ -14,12 +15,14 @@ from thalweg.theory import (
     low_dimensional,
     max_margin,
     minimum_norm,
+    nuclear_norm,
     parameter_count,
     piecewise_affine,
     polyak_lojasiewicz,
     regions,
     scalar_linear,
     separable,
+    singular_value_flow,
     singular_values,
     weight_normalisation,
 )
@@ -28,6 +31,7 @@ from thalweg.theory.prediction import Prediction, make_prediction
 __all__ = [
     "Prediction",
     "adaptive_geometry",
+    "commuting_sensing",
     "end_to_end",
     "euler",
     "expressivity",
@@ -41,12 +45,14 @@ __all__ = [
     "make_prediction",
     "max_margin",
     "minimum_norm",
+    "nuclear_norm",
     "parameter_count",
     "piecewise_affine",
     "polyak_lojasiewicz",
     "regions",
     "scalar_linear",
     "separable",
+    "singular_value_flow",
     "singular_values",
     "weight_normalisation",
 ]

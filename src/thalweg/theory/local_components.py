@@ -68,10 +68,10 @@ def component_rate(norms: Float[Array, "L R"], gamma: Float[Array, " R"]) -> Flo
 
 
 def balanced_rate(
-    sigma: Float[Array, " R"], gamma: Float[Array, " R"], L: int
+    sigma: Float[Array, " R"] | np.ndarray, gamma: Float[Array, " R"] | float, L: int
 ) -> Float[Array, " R"]:
     """Rates d sigma / dt = L gamma sigma^(2 - 2/L) of components whose L vectors have one norm."""
-    return L * gamma * sigma ** (2 - 2 / L)
+    return L * gamma * jnp.asarray(sigma) ** (2 - 2 / L)
 
 
 def rate_bounds(
@@ -118,7 +118,7 @@ def escape_time(sigma0: ArrayLike, gamma: ArrayLike, L: int) -> Float[np.ndarray
         InputError: If L < 2, or sigma_0 or gamma is not positive.
     """
     _check_start(sigma0, L)
-    require(bool(np.all(np.asarray(gamma) > 0)), f"gamma came as {gamma}; give positive numbers")
+    require(bool(np.all(np.asarray(gamma) > 0)), f"gamma came as {gamma!r}; give positive numbers")
     if L == 2:
         return np.full(np.broadcast_shapes(np.shape(sigma0), np.shape(gamma)), np.inf)
     return np.asarray(sigma0, float) ** -(1 - 2 / L) / ((L - 2) * np.asarray(gamma, float))
@@ -176,4 +176,5 @@ def _inverse(x: Array) -> Array:
 
 def _check_start(sigma0: ArrayLike, L: int) -> None:
     require(L >= 2, f"a component of {L} vectors came; give at least 2")
-    require(bool(np.all(np.asarray(sigma0) > 0)), f"sigma_0 came as {sigma0}; give positive norms")
+    positive = bool(np.all(np.asarray(sigma0) > 0))
+    require(positive, f"sigma_0 came as {sigma0!r}; give positive norms")
