@@ -6,8 +6,8 @@ import pytest
 
 from thalweg.core.errors import InputError
 from thalweg.core.flow_rate import flow_rate
+from thalweg.core.rank import effective_rank
 from thalweg.core.tensors import (
-    effective_rank,
     hierarchical_rank,
     matricisation_spectra,
     matricise,

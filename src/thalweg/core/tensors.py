@@ -127,15 +127,3 @@ def hierarchical_rank(T: ArrayLike, tree: ModeTree, tolerance: float = 1e-10) ->
     """
     spectra = {name: np.asarray(s) for name, s in matricisation_spectra(T, tree).items()}
     return {name: int(np.sum(s > tolerance * s[0])) for name, s in spectra.items()}
-
-
-def effective_rank(values: ArrayLike) -> Float[Array, ""]:
-    """exp(-sum_i p_i log p_i) with p_i = s_i / sum s, for nonnegative s (singular values).
-
-    Between 1 and the number of values, r for r equal ones; NaN if all are zero. Exact up to
-    rounding. Source: Roy and Vetterli (2007), definition 1.
-    """
-    s = jnp.asarray(values)
-    p = s / jnp.sum(s)
-    # A zero adds nothing, a NaN must stay one.
-    return jnp.exp(-jnp.sum(p * jnp.log(jnp.where(p == 0, 1, p))))

@@ -9,8 +9,9 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from thalweg.core.errors import choose, require
+from thalweg.core.rank import effective_rank
 from thalweg.core.result import Reading, exact
-from thalweg.core.tensors import ModeTree, effective_rank, matricisation_spectra
+from thalweg.core.tensors import ModeTree, matricisation_spectra
 from thalweg.core.tree import Params
 from thalweg.models.tensor_factorisation import TensorFactorisation, unbalancedness
 from thalweg.probes.probe import Moment, Probe

@@ -12,6 +12,7 @@ STUDIES: dict[str, str] = {
     "jiang2022-adaptive-geometry": "thalweg.studies.jiang2022_adaptive_geometry",
     "kawaguchi2019-practical-sizes": "thalweg.studies.kawaguchi2019_practical_sizes",
     "kawaguchi2021-expressivity": "thalweg.studies.kawaguchi2021_expressivity",
+    "razin2022-hierarchical-tensor": "thalweg.studies.razin2022_hierarchical_tensor",
     "riedi2022-singular-values": "thalweg.studies.riedi2022_singular_values",
     "soudry2017-separable": "thalweg.studies.soudry2017_separable",
     "wu2020-weight-normalization": "thalweg.studies.wu2020_weight_normalization",

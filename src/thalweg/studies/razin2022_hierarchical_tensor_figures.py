@@ -78,8 +78,9 @@ FIGURES = (
         "From a small start components appear one at a time",
         "The ten largest of 32 components of a CP factorisation that completes an 8 × 8 × 8 tensor "
         "of rank 3 from half of its entries. From large weights many components share the work; "
-        "from small ones three appear, one after another, and the others stay near zero: nobody "
-        "asked for low rank, gradient descent prefers it.",
+        "from small ones a few appear in three waves, some side by side and sharing one component "
+        "of the target, and all others stay near zero: nobody asked for low rank, gradient "
+        "descent prefers it.",
         tuple(_components("X1", "norm", std) for std in (0.3, 0.1, 0.01)),
     ),
     Figure(
@@ -106,8 +107,8 @@ FIGURES = (
         "The way out of the origin is of rank one",
         "The tensor when its norm first is 0.5, by draw. Left: what is left of the mode-0 "
         "matricisation beyond its first singular value; right: the share of the "
-        "largest component. Each half-decade of the start's scale takes the rest down by two to "
-        "four decades.",
+        "largest component. Each half-decade of the start's scale takes the rest down by one and a "
+        "half to three decades.",
         (
             _first("residue", "Beyond rank one", "share of squared singular values", True),
             _first("share", "Largest component", "share of all component norms", False),

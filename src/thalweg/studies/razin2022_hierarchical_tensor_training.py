@@ -13,7 +13,8 @@ import xarray as xr
 from jaxtyping import Array
 
 from thalweg.core.crossing import first_crossing
-from thalweg.core.tensors import effective_rank, matricise, perfect_tree
+from thalweg.core.rank import effective_rank
+from thalweg.core.tensors import matricise, perfect_tree
 from thalweg.core.tree import Params
 from thalweg.dynamics import optax_dynamics
 from thalweg.dynamics.dynamics import Discrete
