@@ -66,8 +66,8 @@ STUDY = Study(
         "The specification asserts C6 and C8 with a bound on the fourth component in every draw. "
         "That holds in some draws and not in others, here and in a NumPy program written apart (9 "
         "of 12 draws for C6), so it stands alone as C6b and C8b, which are expected to fail.",
-        "The experiments of the earlier paper on CP factorisation (order 4 on 10^4 entries, natural "
-        "images against random labels by tensor rank) are left out.",
+        "The experiments of the earlier paper on CP factorisation (order 4 on 10^4 entries; "
+        "natural images beside random labels, by tensor rank) are left out.",
         "C9 takes the gain of each strength as its mean over both distances and all seeds.",
     ),
 )
