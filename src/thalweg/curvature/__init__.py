@@ -1,12 +1,7 @@
 """Curvature: operators on parameters, and what can be known of their spectra."""
 
 from thalweg.curvature.density import Density, spectral_density
-from thalweg.curvature.diagonal_ratio import (
-    DiagonalRatio,
-    block_ratios,
-    diagonal_ratio,
-    max_over_median,
-)
+from thalweg.curvature.diagonal_ratio import block_ratios, max_over_median
 from thalweg.curvature.eigenvalues import Eigenpairs, above, smallest, top_k
 from thalweg.curvature.operator import Matrix, Operator, preconditioned
 from thalweg.curvature.operators import (
@@ -22,7 +17,6 @@ from thalweg.curvature.trace import diagonal, trace
 
 __all__ = [
     "Density",
-    "DiagonalRatio",
     "Eigenpairs",
     "Matrix",
     "Operator",
@@ -30,7 +24,6 @@ __all__ = [
     "above",
     "block_ratios",
     "diagonal",
-    "diagonal_ratio",
     "empirical_fisher",
     "fisher",
     "fisher_sampled",
