@@ -345,6 +345,7 @@ def killed_and_resumed(tmp_path: Path, kills: int, seed: int) -> None:
         same(tw.load(folder / f"{name}.zarr").dataset, whole)
 
 
+@pytest.mark.slow
 def test_killed_three_times(tmp_path: Path) -> None:
     killed_and_resumed(tmp_path, 3, seed=1)
 
