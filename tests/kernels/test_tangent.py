@@ -9,7 +9,7 @@ from jax.flatten_util import ravel_pytree
 
 from thalweg import InputError
 from thalweg.kernels import as_matrix, kernel_cost, tangent_kernel
-from thalweg.models import Applied, ConvNet, Convolution, from_equinox, mlp
+from thalweg.models import Applied, ConvNet, Convolution, ResidualMLP, from_equinox, mlp
 from thalweg.problems import Function, supervised
 
 METHODS = ["jacobian", "products", "layers"]
@@ -108,6 +108,8 @@ RAW = Applied(
     ("model", "inputs"),
     [
         (CONVOLUTIONAL, (2, 4, 4)),
+        (ConvNet((Convolution(2, 3, padding=1),), (5,), "gelu", True), (2, 4, 4)),
+        (ResidualMLP((4, 4), "tanh"), (4,)),
         (RAW, (4,)),
         (from_equinox(eqx.nn.MLP(4, 3, 5, 1, jnp.tanh, key=jax.random.key(0))), (4,)),
         (mlp([6], "relu", bias=False), (2, 2)),
@@ -149,16 +151,26 @@ def test_costs_follow_their_formulas():
     k, p, n, m, b = 3, 24 + 30 + 15, 7, 4, 2
     forward, made = 2 * p, 6 + 5 + 3  # and what reshaping and transposing makes
     costs = kernel_cost(problem, params, n, m, block=b)
-    again, layers = 4, [(4, 6), (6, 5), (5, 3)]
-    assert (
-        costs["jacobian"].flops == (n + m * again) * (2 * k + 1) * forward + 2 * n * m * k * k * p
-    )
+    again, arriving, held = 4, 4 + 6 + 5, 6 + 5 + 3
+    jacobians = (n + m * again) * (2 * k + 1) * forward
+    assert costs["jacobian"].flops == jacobians + 2 * n * m * k * k * p
     assert costs["products"].flops == (m * again * (2 * k + 1) + n * 2 + 2 * n * m * k) * forward
-    grams = sum(wide + k * k * out for wide, out in layers)
-    assert costs["layers"].flops == (n + m * again) * (k + 1) * forward + 2 * n * m * grams
-    assert costs["layers"].memory == 2 * b * sum(wide + k * out for wide, out in layers) * 8
-    assert costs["jacobian"].memory >= 2 * b * k * (p + made) * 8
-    assert costs["products"].memory >= k * (p + b * made) * 8
+    assert costs["layers"].flops == jacobians + 2 * n * m * (arriving + k * k * held)
+    traffic = costs["jacobian"].memory / (2 * b * k * 8) - p
+    assert traffic >= made
+    assert costs["layers"].memory == 2 * b * (arriving + k * (held + traffic)) * 8
+    assert costs["products"].memory == k * (p + b * traffic) * 8
+
+
+def test_dense_layers_behind_convolutions_are_taken_apart():
+    model = ConvNet((Convolution(2, 3, padding=1),), (5,), "tanh", True)
+    problem, params = example(model, inputs=(2, 4, 4))
+    c, kernel = 9, 2 * 2 * 9 + 2  # the convolution and its bias stay as they are
+    pairs = 2 * 5 * 5
+    costs = kernel_cost(problem, params)
+    gap = costs["jacobian"].flops - costs["layers"].flops
+    p = kernel + 32 * 5 + 5 + 5 * 3 + 3
+    assert gap == pairs * (c * p - (32 + 5 + c * (kernel + 5 + 3)))
 
 
 def test_blocks_shrink_to_the_memory_that_is_given():
@@ -196,9 +208,6 @@ def test_bad_arguments_are_told(dense, options, says):
         tangent_kernel(problem, params, **options)
 
 
-def test_only_dense_nets_have_the_method_of_layers():
-    problem, params = example(RAW)
-    with pytest.raises(InputError, match="dense nets"):
-        tangent_kernel(problem, params, method="layers")
+def test_a_kernel_needs_a_model():
     with pytest.raises(InputError, match="model with examples"):
         tangent_kernel(Function(lambda p: p, 1.0), 1.0)

@@ -9,6 +9,7 @@ from thalweg.dynamics.descent import (
 from thalweg.dynamics.dynamics import Continuous, Discrete, Dynamics, Info, State, Statistic
 from thalweg.dynamics.end_to_end import EndToEndDescent, end_to_end_descent
 from thalweg.dynamics.flow import KINKED_ERROR, GradientFlow, gradient_flow
+from thalweg.dynamics.group_rmsprop import group_rmsprop
 from thalweg.dynamics.levenberg_marquardt import levenberg_marquardt
 from thalweg.dynamics.limit import Limit, flow_limit
 from thalweg.dynamics.normalised import NormalisedDescent, normalised_descent
@@ -46,6 +47,7 @@ __all__ = [
     "flow_limit",
     "gradient_descent",
     "gradient_flow",
+    "group_rmsprop",
     "levenberg_marquardt",
     "normalised_descent",
     "optax_dynamics",

@@ -1,4 +1,4 @@
-"""Three ways to a block of a tangent kernel: Jacobians, products, the layers of dense nets."""
+"""Three ways to a block of a tangent kernel: Jacobians, products, the structure of layers."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from thalweg.core.tree import Params
-from thalweg.models import MLP, Model, activation
+from thalweg.kernels.structure import evaluate, find_structure, shape_of
+from thalweg.models import Model
 
 # From factors A (i, a, p) and B (j, b, p) to the kernel, for every choice of outputs.
 CONTRACTIONS = {
@@ -104,38 +105,43 @@ _PICKED = {"full": "bia->iab", "diagonal": "aia->ia", "trace": "aia->i"}
 def by_layers(
     model: Model, params: Params, x1: Array, x2: Array | None, plan: Plan
 ) -> tuple[Array, ...]:
-    """Gram matrices of activations times those of the signals sent back, layer by layer."""
-    assert isinstance(model, MLP)
-    left = _signals(model, params, x1)
-    right = left if x2 is None else _signals(model, params, x2)
-    rule, kernels, position = CONTRACTIONS[plan.outputs], {}, 0
-    for layer, (h1, d1), (h2, d2) in zip(params, left, right, strict=True):
-        sent = jnp.einsum(rule, d1, d2)
-        arrived = jnp.expand_dims(h1 @ h2.T, tuple(range(2, sent.ndim)))
-        for name in sorted(layer):  # the order of jax.tree.leaves
-            kernels[position] = sent * arrived if name == "weight" else sent
-            position += 1
-    return tuple(sum(kernels[i] for i in group) for group in plan.groups)  # type: ignore[misc]
+    """Gram matrices of activations times those of the signals sent back, where weights allow it.
 
+    A matrix that an example meets once, as one vector h, has the Jacobian (df/dz) (x) h, and a bias
+    df/dz (see `Structure`); the Jacobians of all other weights are held as they are.
+    """
+    outputs, leaves = _outputs_of(model, params), jax.tree.leaves(params)
+    structure = find_structure(outputs, leaves, x1[0])
+    rest = sorted({i for group in plan.groups for i in group} - set(structure.met))
 
-def _signals(
-    model: MLP, params: Params, x: Array
-) -> list[tuple[Float[Array, "n in"], Float[Array, "n k out"]]]:
-    """For every layer its inputs, and the derivatives of the outputs by its pre-activations."""
-    act = activation(model.activation).function
-    h, arrived, slopes = x.reshape(x.shape[0], -1), [], []
-    for layer in params:
-        arrived.append(h)
-        z = h @ layer["weight"].T + layer.get("bias", jnp.zeros((), h.dtype))
-        h, slope = jax.jvp(act, (z,), (jnp.ones_like(z),))
-        slopes.append(slope)
-    n, k = h.shape
-    sent = jnp.broadcast_to(jnp.eye(k, dtype=h.dtype), (n, k, k))
-    signals = [(arrived[-1], sent)]
-    for j in range(len(params) - 2, -1, -1):
-        sent = (sent @ params[j + 1]["weight"]) * slopes[j][:, None, :]
-        signals.append((arrived[j], sent))
-    return signals[::-1]
+    def factors(x: Array) -> tuple[list[Array], dict[int, Array], dict[int, Array]]:
+        """Derivatives (k, d) by every tap, by every leaf of the rest, and the vectors met."""
+
+        def of_parts(added: list[Array], some: list[Array]) -> tuple[Array, dict[int, Array]]:
+            return evaluate(structure, _with(leaves, rest, some), x, added)
+
+        zeros = [jnp.zeros(z.size, z.dtype) for z in map(shape_of, structure.taps)]
+        (sent, rows), vectors = jax.jacrev(of_parts, (0, 1), has_aux=True)(
+            zeros, [leaves[i] for i in rest]
+        )
+        flat = [row.reshape(row.shape[0], -1) for row in rows]
+        return sent, dict(zip(rest, flat, strict=True)), vectors
+
+    rule = CONTRACTIONS[plan.outputs]
+    sent1, rows1, vectors1 = left = jax.vmap(factors)(x1)
+    sent2, rows2, vectors2 = left if x2 is None else jax.vmap(factors)(x2)
+    grams = [jnp.einsum(rule, d1, d2) for d1, d2 in zip(sent1, sent2, strict=True)]
+
+    def kernel(leaf: int) -> Array:
+        if leaf in rest:
+            return jnp.einsum(rule, rows1[leaf], rows2[leaf])
+        gram = grams[structure.met[leaf].tap]
+        if leaf not in vectors1:  # a bias
+            return gram
+        arrived = vectors1[leaf] @ vectors2[leaf].T
+        return jnp.expand_dims(arrived, tuple(range(2, gram.ndim))) * gram
+
+    return tuple(sum(map(kernel, group)) for group in plan.groups)  # type: ignore[misc]
 
 
 def _with(leaves: list[Array], positions: tuple[int, ...] | list[int], some: list[Array]) -> list:

@@ -11,7 +11,7 @@ from jaxtyping import Array
 from thalweg.core.errors import InputError, choose, require
 from thalweg.core.tree import Params, size
 from thalweg.kernels.algorithms import CONTRACTIONS
-from thalweg.models import MLP
+from thalweg.kernels.structure import find_structure, shape_of
 from thalweg.problems.problem import Supervised
 
 MEMORY = 2**30  # bytes
@@ -38,7 +38,8 @@ class _Sizes(NamedTuple):
     p: int
     forward: float  # flops of the outputs of one example
     traffic: int  # numbers that a forward pass of one example makes
-    widths: tuple[tuple[int, int], ...]  # (in, out) of the layers of a dense net, else empty
+    arriving: int  # D_in
+    held: int  # D_out + q
 
 
 def kernel_cost(
@@ -54,18 +55,20 @@ def kernel_cost(
     """What every method that serves this model would cost, for n1 examples against n2.
 
     With k outputs, p parameters, F operations of a forward pass and A numbers that it makes (both
-    per example, counted by XLA and in the trace), layers of widths d_in -> d_out, blocks of b
-    examples, s = bytes of a number, and c = k^2 for all outputs, else k:
+    per example, counted by XLA and in the trace), blocks of b examples, s = bytes of a number, and
+    c = k^2 for all outputs, else k:
 
         jacobian  (n1 + n2 ceil(n1/b)) (2k + 1) F + 2 n1 n2 c p
                   memory 2 b k (p + A) s
         products  n2 ceil(n1/b) (2k + 1) F + (n1 ceil(n2/b) + 2 n1 n2 k) F
                   memory k (p + b A) s
-        layers    (n1 + n2 ceil(n1/b)) (k + 1) F + 2 n1 n2 sum_l (d_in + c d_out)
-                  memory 2 b sum_l (d_in + k d_out) s
+        layers    (n1 + n2 ceil(n1/b)) (2k + 1) F + 2 n1 n2 (D_in + c (D_out + q))
+                  memory 2 b (D_in + k (D_out + q + A)) s
 
-    A backward pass is counted as two forward passes, a tangent pass as two; "layers" goes back to
-    signals only, which is one. These are counts to choose by, not promises of time.
+    "layers" takes apart the weight matrices that an example meets once, as one vector, those of
+    dense layers: D_in and D_out are the sums of their widths, q is the number of all other
+    parameters but the biases beside them. A backward pass is counted as two forward passes, a
+    tangent pass as two. These are counts to choose by, not promises of time.
 
     Args:
         problem: Gives the model and the shapes.
@@ -77,7 +80,7 @@ def kernel_cost(
         memory: Bytes that a block may hold.
 
     Returns:
-        {method: `KernelCost`}; "layers" is there for dense nets (`thalweg.models.MLP`) only.
+        {method: `KernelCost`}.
 
     Raises:
         InputError: If a size or a name is not allowed.
@@ -120,41 +123,40 @@ def _flops(method: str, s: _Sizes, block: int, outputs: str) -> float:
             pulled = s.n2 * again * (2 * s.k + 1)
             return (pulled + s.n1 * math.ceil(s.n2 / block) + 2 * pairs * s.k) * s.forward
         case "layers":
-            grams = sum(wide + c * out for wide, out in s.widths)
-            return (s.n1 + s.n2 * again) * (s.k + 1) * s.forward + 2.0 * pairs * grams
+            signals = (s.n1 + s.n2 * again) * (2 * s.k + 1) * s.forward
+            return signals + 2.0 * pairs * (s.arriving + c * s.held)
     raise InputError(f"no cost is known of the method {method!r}")
 
 
 def _memory(s: _Sizes) -> dict[str, tuple[float, float]]:
     """Numbers held by every method: fixed, and for each example of a block."""
-    held: dict[str, tuple[float, float]] = {
+    return {
         "jacobian": (0, 2 * s.k * (s.p + s.traffic)),
         "products": (s.k * s.p, s.k * s.traffic),
+        "layers": (0, 2 * (s.arriving + s.k * (s.held + s.traffic))),
     }
-    if s.widths:
-        held["layers"] = (0, 2 * sum(wide + s.k * out for wide, out in s.widths))
-    return held
 
 
 def _sizes(problem: Supervised, params: Params, n1: int, n2: int) -> _Sizes:
-    x = jax.ShapeDtypeStruct((1, *problem.inputs.shape[1:]), problem.inputs.dtype)
-    shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), params)
+    x = jax.ShapeDtypeStruct(problem.inputs.shape[1:], problem.inputs.dtype)
+    leaves, shape = jax.tree.flatten(params)
 
-    def apply(params: Params, x: Array) -> Array:
-        return problem.model.apply(params, x)
+    def outputs(leaves: list[Array], x: Array) -> Array:
+        return problem.model.apply(jax.tree.unflatten(shape, leaves), x[None])[0]
 
-    counted = jax.jit(apply).lower(shapes, x).cost_analysis() or {}
+    structure = find_structure(outputs, leaves, x)
+    shapes = [jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves]
+    counted = jax.jit(outputs).lower(shapes, x).cost_analysis() or {}
+    vectors = [m.vector for m in structure.met.values() if m.vector is not None]
+    rest = sum(leaf.size for i, leaf in enumerate(leaves) if i not in structure.met)
     p = size(params)
-    made = jax.make_jaxpr(apply)(shapes, x).jaxpr.eqns
-    widths: tuple[tuple[int, int], ...] = ()
-    if isinstance(problem.model, MLP):
-        widths = tuple((w["weight"].shape[1], w["weight"].shape[0]) for w in params)
     return _Sizes(
         n1=n1,
         n2=n2,
         k=problem.targets.shape[1],
         p=p,
         forward=float(counted.get("flops", 2.0 * p)),
-        traffic=sum(v.aval.size for eqn in made for v in eqn.outvars),
-        widths=widths,
+        traffic=sum(v.aval.size for e in structure.trace.jaxpr.eqns for v in e.outvars),
+        arriving=sum(shape_of(vector).size for vector in vectors),
+        held=rest + sum(shape_of(tap).size for tap in structure.taps),
     )

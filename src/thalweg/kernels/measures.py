@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
+from thalweg.core import rank
 from thalweg.core.errors import require, unknown
 from thalweg.core.result import Reading, exact, finite
 from thalweg.kernels.tangent import as_matrix
@@ -139,11 +140,9 @@ def effective_rank(kernel: ArrayLike, form: str = "entropy") -> Reading:
     """
     require(form in RANKS, unknown(form, RANKS, "effective rank"))
     values = jnp.maximum(jnp.linalg.eigvalsh(_square(kernel)), 0)
-    p = values / jnp.sum(values)
     if form == "participation":
-        return exact(1 / jnp.sum(p**2))
-    # A zero adds nothing, a NaN must stay one.
-    return exact(jnp.exp(-jnp.sum(p * jnp.log(jnp.where(p == 0, 1, p)))))
+        return exact(jnp.sum(values) ** 2 / jnp.sum(values**2))
+    return exact(rank.effective_rank(values))
 
 
 def _matrix(kernel: ArrayLike) -> Array:

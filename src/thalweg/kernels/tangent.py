@@ -80,9 +80,9 @@ def tangent_kernel(
             of all layers add up to the whole.
         where: A pattern (as of file names) that arrays of parameters must match by their path, as
             "0/weight", "*/bias".
-        method: "jacobian", "products", "layers" (dense nets: activation Gram matrices times those
-            of the signals sent back) or "auto", the cheapest by `kernel_cost`. Equal up to
-            rounding.
+        method: "jacobian", "products", "layers" (activation Gram matrices times those of the
+            signals sent back, for the dense layers of any model; Jacobians for the rest) or
+            "auto", the cheapest by `kernel_cost`. Equal up to rounding.
         block: Examples of each side in a block; by default as many as `memory` has room for. It
             changes memory and time, and values by rounding only.
         memory: Bytes that a block may hold beside the kernel.
@@ -92,9 +92,9 @@ def tangent_kernel(
         machine epsilon times sqrt(K_ii K_jj) times the square root of the number of parameters.
 
     Raises:
-        InputError: If the problem has no model, a name is unknown, no array matches `where`, the
-            method does not serve the model, or the outputs of an example depend on the others of
-            its batch (the check is skipped under a JAX transformation).
+        InputError: If the problem has no model, a name is unknown, no array matches `where`, or
+            the outputs of an example depend on the others of its batch (the check is skipped
+            under a JAX transformation).
 
     Cost: see `kernel_cost`; with method "jacobian" k gradients of every example.
 
@@ -163,10 +163,6 @@ def plan_blocks(
     )
     allowed = ["auto", "jacobian", "products", "layers"]
     require(method in allowed, unknown(method, allowed, "method"))
-    require(
-        method == "auto" or method in costs,
-        f"method {method!r} serves dense nets (MLP) only; take jacobian, products or auto",
-    )
     chosen = cheapest(costs, memory) if method == "auto" else method
     choose(outputs, CONTRACTIONS, "choice of outputs")
     groups = _groups(params, where, layers)

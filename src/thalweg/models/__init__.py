@@ -1,5 +1,6 @@
 """Networks as pairs of pure functions, with their papers' scalings."""
 
+from thalweg.core.tensors import ModeTree, mode_tree, perfect_tree
 from thalweg.models.convolutional import ConvNet, Convolution
 from thalweg.models.dense import MLP, layer_weights, linear, mlp
 from thalweg.models.initialisers import INITIALISERS
@@ -8,6 +9,13 @@ from thalweg.models.overparametrised import Overparametrised
 from thalweg.models.parse import parse_model
 from thalweg.models.residual import ResidualMLP
 from thalweg.models.residual_convolutional import ConvResNet, Stage
+from thalweg.models.signal_convolutional import SignalConvNet
+from thalweg.models.starts import gaussian_start, given_start, zero_last_start
+from thalweg.models.tensor_factorisation import (
+    ArithmeticCircuit,
+    CPFactorisation,
+    HierarchicalFactorisation,
+)
 from thalweg.models.weight_normalised import WeightNormalised, weight_normalised
 from thalweg.models.wide import TwoLayerNet, WideNet
 
@@ -17,21 +25,31 @@ __all__ = [
     "MLP",
     "Activation",
     "Applied",
+    "ArithmeticCircuit",
+    "CPFactorisation",
     "ConvNet",
     "ConvResNet",
     "Convolution",
+    "HierarchicalFactorisation",
+    "ModeTree",
     "Model",
     "Overparametrised",
     "ResidualMLP",
+    "SignalConvNet",
     "Stage",
     "TwoLayerNet",
     "WeightNormalised",
     "WideNet",
     "activation",
     "from_equinox",
+    "gaussian_start",
+    "given_start",
     "layer_weights",
     "linear",
     "mlp",
+    "mode_tree",
     "parse_model",
+    "perfect_tree",
     "weight_normalised",
+    "zero_last_start",
 ]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from thalweg.core.tensors import hierarchical_rank
 from thalweg.probes.basic import accuracy, distance_from_start, gradient_norm, loss
 from thalweg.probes.curvature import sharpness, smallest_eigenvalue, top_eigenvalues
 from thalweg.probes.diagonal import diagonal_ratio
@@ -30,6 +31,12 @@ from thalweg.probes.rank import (
     nuclear_norm,
     reconstruction_error,
     stable_rank,
+)
+from thalweg.probes.tensors import (
+    component_norms,
+    component_unbalancedness,
+    hierarchical_effective_rank,
+    tensor_error,
 )
 from thalweg.probes.tracker import Tracker
 from thalweg.probes.transversal import (
@@ -76,6 +83,8 @@ __all__ = [
     "angle_gap",
     "balancedness",
     "column_change",
+    "component_norms",
+    "component_unbalancedness",
     "diagonal_ratio",
     "direction_distance",
     "distance_from_start",
@@ -86,6 +95,8 @@ __all__ = [
     "feature_singular_value",
     "first_layer_gradient",
     "gradient_norm",
+    "hierarchical_effective_rank",
+    "hierarchical_rank",
     "kernel_alignment",
     "kernel_drift",
     "kernel_effective_rank",
@@ -105,6 +116,7 @@ __all__ = [
     "singular_values",
     "smallest_eigenvalue",
     "stable_rank",
+    "tensor_error",
     "top_eigenvalues",
     "validation_error",
     "validation_loss",

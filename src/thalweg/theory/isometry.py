@@ -14,9 +14,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
-from scipy.special import digamma, roots_hermitenorm
+from scipy.special import digamma
 
 from thalweg.core.errors import require
+from thalweg.core.gaussian import normal_rule
 
 Values = NDArray[np.float64]
 Activation = Callable[[Values], Values]
@@ -31,12 +32,12 @@ class MeanField(NamedTuple):
 
 
 def gaussian_mean(function: Callable[[Values], Values], nodes: int = NODES) -> MeanField:
-    """E[f(z)], z ~ N(0, 1), by Gauss-Hermite quadrature.
+    """E[f(z)], z ~ N(0, 1), by the rule of `thalweg.core.gaussian.normal_rule`.
 
     Args:
         function: Vectorised f.
-        nodes: Number of nodes; exact for polynomials of degree below 2*nodes. The error is the
-            distance to the rule with half as many, an estimate and for smooth f a cautious one.
+        nodes: Number of nodes. The error is the distance to the rule with half as many, an
+            estimate and for smooth f a cautious one.
     """
     fine, coarse = _mean(function, nodes), _mean(function, nodes // 2)
     return MeanField(fine, abs(fine - coarse))
@@ -183,8 +184,8 @@ def gaussian_mean_square_spread(depth: int, width: int) -> float:
 
 
 def _mean(function: Callable[[Values], Values], nodes: int) -> float:
-    z, weights = roots_hermitenorm(nodes)
-    return float(weights @ function(z) / np.sqrt(2 * np.pi))
+    z, weights = map(np.asarray, normal_rule(nodes))
+    return float(weights @ function(z))
 
 
 def _root(gain: float, nodes: int) -> float:
