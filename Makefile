@@ -27,10 +27,10 @@ demo: $(VENV)/.installed ## gradient descent against gradient flow on real digit
 	$(BIN)/thalweg compare digits --model mlp:64-64 --activation tanh --loss cross-entropy --step-size 0.1 --out runs/demo
 
 test: setup ## the tests, without the slow ones
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
 verify: setup ## the slow tests, then every claim of every study (long)
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m slow
 	@mkdir -p runs
 	$(BIN)/thalweg verify --json runs/verify.json
 

@@ -52,6 +52,16 @@ def _paths(tree: ModeTree, above: tuple = ()) -> list[tuple]:
     return [path for child in tree.children for path in _paths(child, (*above, tree.name))]
 
 
+def gradients(problem: TensorCompletion, count: int) -> Callable[[Any], Any]:
+    """`count` gradients, each where the one before has led, as in training."""
+    gradient = jax.grad(problem.objective)
+
+    def step(_: int, params: Any) -> Any:
+        return jax.tree.map(lambda w, d: w - 1e-6 * d, params, gradient(params))
+
+    return jax.jit(lambda start: jax.lax.fori_loop(0, count, step, start))
+
+
 def in_torch(problem: TensorCompletion, params: Any) -> Callable[[], dict[str, torch.Tensor]]:
     """Loss and gradient of the same completion, by PyTorch's einsum and autograd."""
     net = problem.factorisation
@@ -92,13 +102,7 @@ def main() -> None:
             theirs = in_torch(problem, params)
             ours = jax.jit(jax.grad(problem.objective))
 
-            # As in training: each gradient is taken where the one before has led.
-            @jax.jit
-            def many(start: Any, g: Any = jax.grad(problem.objective)) -> Any:
-                def step(_: int, p: Any) -> Any:
-                    return jax.tree.map(lambda w, d: w - 1e-6 * d, p, g(p))
-
-                return jax.lax.fori_loop(0, repeat, step, start)
+            many = gradients(problem, repeat)
 
             def eager(g: Callable = theirs) -> None:
                 for _ in range(repeat):

@@ -86,7 +86,8 @@ def main() -> None:
                     f"{seconds:.2f} s" if k == 0 else "",
                 ]
             )
-    columns = ["digits", "t", "angle", "error", "angle log t", "C", "off the path", "falls as", "time"]
+    columns = ["digits", "t", "angle", "error", "angle log t", "C", "off the path", "falls as"]
+    columns.append("time")
     show("Angle to the max-margin direction", columns, rows)
 
 

@@ -47,6 +47,7 @@ def test_declarations_are_sound():
     assert used == set(STUDY.experiments)
 
 
+@pytest.mark.slow
 def test_every_variable_says_what_it_is(results):
     for data in results.values():
         for name, array in data.data_vars.items():
@@ -54,6 +55,7 @@ def test_every_variable_says_what_it_is(results):
             assert array.attrs.get("long_name"), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("figure", STUDY.figures, ids=lambda figure: figure.name)
 def test_every_figure_draws_what_is_there(results, figure):
     found = dict(results)
@@ -61,6 +63,7 @@ def test_every_figure_draws_what_is_there(results, figure):
     assert draw(figure, (found | {"X2": wide}).__getitem__)["data"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("claim", FAST)
 def test_claims_hold(results, claim):
     (verdict,) = judge([c for c in STUDY.claims if c.id == claim], results)

@@ -124,6 +124,7 @@ C3 = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", C3)
 def test_c3_fails(fault, monkeypatch, name):
     monkeypatch.setattr(modes, "CHAINS", (2, 5))
@@ -292,6 +293,7 @@ def test_c9_and_c10_fail(fault, name):
     assert word(claim, X4=deep.spectra_of(seeds=1)) == "not reproduced"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "where",
     [

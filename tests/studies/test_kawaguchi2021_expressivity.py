@@ -41,11 +41,13 @@ def test_declarations_are_sound():
     assert {name for claim in STUDY.claims for name in claim.needs} == set(STUDY.experiments)
 
 
+@pytest.mark.slow
 def test_every_figure_draws_what_is_there(results):
     for figure in STUDY.figures:
         assert draw(figure, results.__getitem__)["data"]
 
 
+@pytest.mark.slow
 def test_every_variable_says_what_it_is(results):
     for data in results.values():
         for name, array in data.data_vars.items():
@@ -53,6 +55,7 @@ def test_every_variable_says_what_it_is(results):
             assert array.attrs.get("long_name"), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("claim", FAST)
 def test_claims_hold(results, claim):
     (verdict,) = judge([c for c in STUDY.claims if c.id == claim], results)

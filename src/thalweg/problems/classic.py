@@ -16,6 +16,7 @@ def digits(
     samples: int | None = None,
     reduction: str = "mean",
     precision: str = "float64",
+    microbatch: int | None = None,
     **options: Any,
 ) -> Supervised:
     """A model on the 1797 handwritten 8x8 digits of scikit-learn (real data, 10 classes).
@@ -26,7 +27,10 @@ def digits(
         samples: How many examples, class-balanced; all by default.
         reduction: "mean" or "sum" over examples.
         precision: "float64" or "float32".
+        microbatch: How many examples to work on at a time; see `Supervised`.
         **options: Passed to `thalweg.problems.images.digits` (standardize, every, image).
     """
     data = images.digits(samples=samples, **options)
-    return supervised(model, data, loss, reduction=reduction, precision=precision)
+    return supervised(
+        model, data, loss, reduction=reduction, precision=precision, microbatch=microbatch
+    )

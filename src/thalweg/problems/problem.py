@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int
 
 from thalweg.core.errors import InputError, choose, require, unknown
@@ -100,6 +101,31 @@ class Supervised(Problem):
     def on(self, index: Int[Array, " b"]) -> Supervised:
         """The same problem on some of the examples, (b,) row numbers; a mean is over these."""
         return dataclasses.replace(self, inputs=self.inputs[index], targets=self.targets[index])
+
+    def over_devices(self, devices: Sequence[jax.Device] | None = None) -> Supervised:
+        """The same problem with its examples spread over devices, which then share all work.
+
+        Objective, gradients, products and kernels change by rounding only: sums over examples are
+        taken in another order. Nothing else need be said; parameters stay on every device.
+
+        Args:
+            devices: Of one kind; by default all of JAX. Their number must divide that of the
+                examples.
+
+        Raises:
+            InputError: If the examples cannot be shared out evenly.
+        """
+        found = jax.devices() if devices is None else list(devices)
+        n = len(self.inputs)
+        require(
+            len(found) > 0 and n % len(found) == 0,
+            f"{n} examples cannot be spread evenly over {len(found)} devices; leave out "
+            f"{n % max(len(found), 1)} examples, or take fewer devices",
+        )
+        mesh = Mesh(np.array(found), ("examples",))
+        rows = NamedSharding(mesh, PartitionSpec("examples"))
+        inputs, targets = (jax.device_put(a, rows) for a in (self.inputs, self.targets))
+        return dataclasses.replace(self, inputs=inputs, targets=targets)
 
     def _losses(self, params: Params, x: Array, y: Array) -> Float[Array, " n"]:
         return jax.vmap(self.loss.one)(self.model.apply(params, x), y)
