@@ -1,8 +1,7 @@
-"""Time of Hessian products, Lanczos steps and tangent kernels, as ratios within one run.
+"""Time of Hessian products and Lanczos steps, as ratios within one run.
 
 Products are held against a gradient of the same problem and against the ratio of their operation
-counts as XLA counts them; 30 Lanczos steps against curvlinops under ARPACK with 30 products;
-tangent kernels against torch.func and against whole Jacobians in JAX.
+counts as XLA counts them; 30 Lanczos steps against curvlinops under ARPACK with 30 products.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ from importlib.util import find_spec
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import torch
 from timing import clock_for, interleaved, limit_threads, machine, options, show
@@ -147,84 +145,6 @@ def lanczos(quick: bool, threads: int, depth: int = 30) -> list[list[str]]:
     return rows
 
 
-def torch_kernel(t: Twin, block: int) -> Callable[[], object]:
-    """torch.func's kernel: all Jacobians, held, then contracted layer by layer and in blocks."""
-    from torch.func import functional_call, jacrev, vmap
-
-    params = {k: v.detach() for k, v in t.net.named_parameters()}
-
-    def one(params: Any, x: torch.Tensor) -> torch.Tensor:
-        return functional_call(t.net, params, (x[None],))[0]
-
-    def jacobians(x: torch.Tensor) -> list[torch.Tensor]:
-        found = vmap(jacrev(one), (None, 0))(params, x)
-        return [j.flatten(2) for j in found.values()]
-
-    def work() -> object:
-        whole = [jacobians(part) for part in t.x.split(block)]
-
-        def pair(left: list[torch.Tensor], right: list[torch.Tensor]) -> Any:
-            layers = zip(left, right, strict=True)
-            return sum(torch.einsum("iap,jbp->ijab", a, b) for a, b in layers)
-
-        return torch.cat([torch.cat([pair(a, b) for b in whole], dim=1) for a in whole])
-
-    return work
-
-
-def naive_kernel(problem: tw.problems.Supervised, params: Any) -> Callable[[], object]:
-    """All Jacobians at once in JAX."""
-    theta, unravel = jax.flatten_util.ravel_pytree(params)
-
-    @jax.jit
-    def kernel(t: jax.Array, x: jax.Array) -> jax.Array:
-        one = jax.jacrev(lambda t, x: problem.model.apply(unravel(t), x[None])[0])
-        J = jax.vmap(one, (None, 0))(t, x)
-        return jnp.einsum("iap,jbp->ijab", J, J)
-
-    return lambda: kernel(theta, problem.inputs).block_until_ready()
-
-
-def kernels(quick: bool, threads: int) -> list[list[str]]:
-    """The whole kernel over examples and outputs, every contestant to the same numbers."""
-    n = 40 if quick else 1000
-    rows = []
-    nets = {
-        "MLP 256-256": tw.models.mlp([256, 256], "tanh"),
-        "conv 8-16": CONV,
-    }
-    for name, net in nets.items():
-        problem = digits(net, n, "float32")
-        params = problem.init(jax.random.key(0))
-
-        def ours(problem: Any = problem, params: Any = params) -> jax.Array:
-            return tw.kernels.tangent_kernel(problem, params).block_until_ready()
-
-        work: dict[str, Callable[[], object]] = {
-            "thalweg": ours,
-            "whole Jacobians": naive_kernel(problem, params),
-        }
-        if name.startswith("MLP"):
-            work["torch.func"] = torch_kernel(twin(problem, params), 100)
-        answers, seconds = [], {}
-        for kind, ask in work.items():  # once: operations are many, compilation is little
-            begun = clock_for(threads)()
-            answers.append(np.asarray(ask()))
-            seconds[kind] = clock_for(threads)() - begun
-        worst = max(np.abs(a - answers[0]).max() for a in answers) / np.abs(answers[0]).max()
-        for kind, value in seconds.items():
-            rows.append(
-                [
-                    f"{name}, {n} digits, 10 outputs",
-                    kind,
-                    f"{value:.2f} s",
-                    f"{value / seconds['thalweg']:.1f}x",
-                    f"{worst:.0e}",
-                ]
-            )
-    return rows
-
-
 def main() -> None:
     """Print the tables."""
     asked = options(__doc__)
@@ -235,8 +155,6 @@ def main() -> None:
     show("Hessian products", columns, products(*how))
     if find_spec("curvlinops"):
         show("30 Lanczos steps", ["problem", "thalweg", "curvlinops", "ratio"], lanczos(*how))
-    columns = ["problem", "method", "time", "over thalweg", "largest difference"]
-    show("Tangent kernel, float32", columns, kernels(*how))
 
 
 if __name__ == "__main__":

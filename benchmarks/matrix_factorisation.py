@@ -27,7 +27,7 @@ from thalweg.problems.matrix_factorisation import (
 
 LEVEL = 1e-6
 RATES = (0.4, 0.2, 0.1)
-MOST = 400_000
+MOST = 500_000
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""A dense net of ours in PyTorch, and what peers say of its Hessian's extreme eigenvalues."""
+"""A net of ours in PyTorch, and what peers say of its Hessian's extreme eigenvalues."""
 
 from __future__ import annotations
 
@@ -37,18 +37,29 @@ class Answer(NamedTuple):
 
 
 def twin(problem: tw.problems.Supervised, params: Any) -> Twin:
-    """The same function of the same parameters; tanh or ReLU."""
+    """The same function of the same parameters: dense or convolutional, tanh or ReLU."""
+    model = problem.model
+    convolutions = getattr(model, "convolutions", ())
     layers: list[torch.nn.Module] = []
     for j, layer in enumerate(params):
         weight = torch.tensor(np.asarray(layer["weight"]))
-        linear = torch.nn.Linear(*reversed(weight.shape), dtype=weight.dtype)
+        if j < len(convolutions):
+            c = convolutions[j]
+            here: torch.nn.Module = torch.nn.Conv2d(
+                weight.shape[1], c.filters, c.kernel, c.stride, c.padding, dtype=weight.dtype
+            )
+        else:
+            here = torch.nn.Linear(weight.shape[1], weight.shape[0], dtype=weight.dtype)
         with torch.no_grad():
-            linear.weight.copy_(weight)
-            linear.bias.copy_(torch.tensor(np.asarray(layer["bias"])))
-        layers.append(linear)
+            here.weight.copy_(weight)
+            here.bias.copy_(torch.tensor(np.asarray(layer["bias"])))
+        if convolutions and j == len(convolutions):
+            layers.append(torch.nn.Flatten())
+        layers.append(here)
         if j + 1 < len(params):
-            layers.append(ACTIVATIONS[problem.model.activation]())  # type: ignore[attr-defined]
-    x = torch.tensor(np.asarray(problem.inputs)).reshape(len(problem.inputs), -1)
+            layers.append(ACTIVATIONS[model.activation]())  # type: ignore[attr-defined]
+    x = torch.tensor(np.asarray(problem.inputs))
+    x = x if convolutions else x.reshape(len(x), -1)
     net, targets = torch.nn.Sequential(*layers), torch.tensor(np.asarray(problem.targets))
     if problem.loss.name == "cross-entropy":
         return Twin(net, torch.nn.CrossEntropyLoss(), x, targets.argmax(1), 1.0)

@@ -40,6 +40,8 @@ class _Sizes(NamedTuple):
     traffic: int  # numbers that a forward pass of one example makes
     arriving: int  # D_in
     held: int  # D_out + q
+    arrays: int  # L
+    grams: int  # G
 
 
 def kernel_cost(
@@ -55,20 +57,21 @@ def kernel_cost(
     """What every method that serves this model would cost, for n1 examples against n2.
 
     With k outputs, p parameters, F operations of a forward pass and A numbers that it makes (both
-    per example, counted by XLA and in the trace), blocks of b examples, s = bytes of a number, and
-    c = k^2 for all outputs, else k:
+    per example, counted by XLA and in the trace), L arrays of parameters, blocks of b examples,
+    s = bytes of a number, and c = k^2 for all outputs, else k:
 
         jacobian  (n1 + n2 ceil(n1/b)) (2k + 1) F + 2 n1 n2 c p
-                  memory 2 b k (p + A) s
+                  memory (2 b k (p + A) + b^2 c L) s
         products  n2 ceil(n1/b) (2k + 1) F + (n1 ceil(n2/b) + 2 n1 n2 k) F
-                  memory k (p + b A) s
+                  memory (k (p + b A) + b^2 c) s
         layers    (n1 + n2 ceil(n1/b)) (2k + 1) F + 2 n1 n2 (D_in + c (D_out + q))
-                  memory 2 b (D_in + k (D_out + q + A)) s
+                  memory (2 b (D_in + k (D_out + q + A)) + b^2 c G) s
 
     "layers" takes apart the weight matrices that an example meets once, as one vector, those of
     dense layers: D_in and D_out are the sums of their widths, q is the number of all other
-    parameters but the biases beside them. A backward pass is counted as two forward passes, a
-    tangent pass as two. These are counts to choose by, not promises of time.
+    parameters but the biases beside them, G one more than the number of dense layers and of other
+    arrays. A backward pass is counted as two forward passes, a tangent pass as two. These are
+    counts to choose by, not promises of time; memory is met within a factor of two.
 
     Args:
         problem: Gives the model and the shapes.
@@ -91,12 +94,12 @@ def kernel_cost(
     sizes = _sizes(problem, params, n1, n1 if n2 is None else n2)
     bytes_each = problem.inputs.dtype.itemsize
     costs = {}
-    for method, (fixed, each) in _memory(sizes).items():
-        room = (memory / bytes_each - fixed) // each
-        b = block or int(min(max(room, 1), max(sizes.n1, sizes.n2, 1)))
-        costs[method] = KernelCost(
-            _flops(method, sizes, b, outputs), (fixed + each * b) * bytes_each, b
-        )
+    for method, (fixed, each, pair) in _memory(sizes, outputs).items():
+        room = max(memory / bytes_each - fixed, 0)
+        most = (math.sqrt(each**2 + 4 * pair * room) - each) / (2 * pair)
+        b = block or int(min(max(most, 1), max(sizes.n1, sizes.n2, 1)))
+        held = (fixed + each * b + pair * b**2) * bytes_each
+        costs[method] = KernelCost(_flops(method, sizes, b, outputs), held, b)
     return costs
 
 
@@ -115,7 +118,7 @@ def cheapest(costs: dict[str, KernelCost], memory: float = MEMORY) -> str:
 
 def _flops(method: str, s: _Sizes, block: int, outputs: str) -> float:
     again = math.ceil(s.n1 / block)
-    pairs, c = s.n1 * s.n2, s.k**2 if outputs == "full" else s.k
+    pairs, c = s.n1 * s.n2, _entries(s, outputs)
     match method:
         case "jacobian":
             return (s.n1 + s.n2 * again) * (2 * s.k + 1) * s.forward + 2.0 * pairs * c * s.p
@@ -128,13 +131,19 @@ def _flops(method: str, s: _Sizes, block: int, outputs: str) -> float:
     raise InputError(f"no cost is known of the method {method!r}")
 
 
-def _memory(s: _Sizes) -> dict[str, tuple[float, float]]:
-    """Numbers held by every method: fixed, and for each example of a block."""
+def _memory(s: _Sizes, outputs: str) -> dict[str, tuple[float, float, float]]:
+    """Numbers held by every method: fixed, for each example of a block, and for each pair."""
+    c = _entries(s, outputs)
     return {
-        "jacobian": (0, 2 * s.k * (s.p + s.traffic)),
-        "products": (s.k * s.p, s.k * s.traffic),
-        "layers": (0, 2 * (s.arriving + s.k * (s.held + s.traffic))),
+        "jacobian": (0, 2 * s.k * (s.p + s.traffic), c * s.arrays),
+        "products": (s.k * s.p, s.k * s.traffic, c),
+        "layers": (0, 2 * (s.arriving + s.k * (s.held + s.traffic)), c * s.grams),
     }
+
+
+def _entries(s: _Sizes, outputs: str) -> int:
+    """Numbers of the kernel for each pair of examples, as far as work and memory go."""
+    return s.k**2 if outputs == "full" else s.k
 
 
 def _sizes(problem: Supervised, params: Params, n1: int, n2: int) -> _Sizes:
@@ -156,7 +165,9 @@ def _sizes(problem: Supervised, params: Params, n1: int, n2: int) -> _Sizes:
         k=problem.targets.shape[1],
         p=p,
         forward=float(counted.get("flops", 2.0 * p)),
-        traffic=sum(v.aval.size for e in structure.trace.jaxpr.eqns for v in e.outvars),
+        traffic=structure.traffic,
         arriving=sum(shape_of(vector).size for vector in vectors),
         held=rest + sum(shape_of(tap).size for tap in structure.taps),
+        arrays=len(leaves),
+        grams=len(structure.taps) + len(leaves) - len(structure.met) + 1,
     )

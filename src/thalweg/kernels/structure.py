@@ -44,6 +44,17 @@ class Structure(NamedTuple):
     taps: tuple[Var, ...]
     met: dict[int, Met]
 
+    @property
+    def traffic(self) -> int:
+        """How many numbers the trace makes that depend on the example."""
+        jaxpr = self.trace.jaxpr
+        reached, count = {jaxpr.invars[-1]}, 0
+        for equation in jaxpr.eqns:
+            if any(isinstance(v, Var) and v in reached for v in equation.invars):
+                reached.update(equation.outvars)
+                count += sum(shape_of(v).size for v in equation.outvars)
+        return count
+
 
 def find_structure(
     outputs: Callable[[list[Array], Array], Array], leaves: list[Any], x: Any
