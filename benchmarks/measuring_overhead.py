@@ -31,6 +31,7 @@ class Setting(NamedTuple):
     records: int
     every: int = 10
     step_size: float = 0.1
+    loss: str = "cross-entropy"
 
 
 SETTINGS = (
@@ -39,13 +40,13 @@ SETTINGS = (
     Setting("float64", 1, 200),
     Setting("float64", 4, 100),
     Setting("float64", 1, 200, every=5),
-    Setting("float64", 1, 200, every=5, step_size=0.5),
+    Setting("float64", 1, 200, every=5, loss="squared-error"),  # to the edge of stability
 )
 
 
-def digits(precision: str) -> tw.problems.Problem:
+def digits(s: Setting) -> tw.problems.Problem:
     model = tw.models.mlp([64, 64], "tanh")
-    return tw.problems.digits(model, "cross-entropy", samples=500, precision=precision)
+    return tw.problems.digits(model, s.loss, samples=500, precision=s.precision)
 
 
 def descent(problem: tw.problems.Problem, s: Setting, measured: bool) -> tw.Trajectory:
@@ -88,7 +89,7 @@ def products(problem: tw.problems.Problem, points: jax.Array) -> list[int]:
 
 
 def measure(s: Setting, quick: bool, threads: int) -> list[str]:
-    problem = digits(s.precision)
+    problem = digits(s)
     seconds = interleaved(
         {kind: lambda m=m: descent(problem, s, m) for kind, m in KINDS.items()},
         1 if quick else 3,
@@ -99,7 +100,7 @@ def measure(s: Setting, quick: bool, threads: int) -> list[str]:
     spent = products(problem, jnp.asarray(path.parameters.values[0]))
     edge = s.step_size * float(path.dataset.sharpness[0, -1])
     return [
-        f"{s.precision}, {s.seeds} seed(s), {s.records} records, one in {s.every} steps",
+        f"{s.loss}, {s.precision}, {s.seeds} seed(s), {s.records} records, one in {s.every} steps",
         f"{edge:.2f}",
         f"{without:.2f} s",
         f"{with_:.2f} s",
