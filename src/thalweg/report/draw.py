@@ -144,7 +144,9 @@ def _lines(series: Series, data: xr.Dataset) -> Lines:
         one = chosen.isel({series.each: position})
         value = one[series.each].item() if series.each in one.coords else position
         shown = value if isinstance(value, str) else f"{series.each} {show(value)}"
-        name = f"{series.label}, {shown}" if series.label else shown
+        # "mode, mode 1" says one thing twice.
+        named = series.label and not shown.startswith(f"{series.label} ")
+        name = f"{series.label}, {shown}" if named else shown
         lines.append((name, value, _flat(one, series)))
     return lines
 
