@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 
 import numpy as np
-from timing import limit_threads, options, show
+from timing import limit_threads, machine, options, show
 
 from thalweg.problems.images import digits
 from thalweg.theory.log_time_flow import log_time_flow
@@ -54,6 +54,7 @@ def main() -> None:
     """Print the table."""
     asked = options(__doc__)
     limit_threads(asked.threads)
+    print(machine(asked.threads))
     rows = []
     for first, second, components in CASES[:1] if asked.quick else CASES:
         begun = time.perf_counter()

@@ -10,23 +10,19 @@ from pathlib import Path
 import pytest
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
-TORCH = ("curvature_accuracy", "curvature_time", "steps_per_second")
+TORCH = (
+    "curvature_accuracy",
+    "curvature_time",
+    "hierarchical_tensors",
+    "steps_per_second",
+    "tangent_kernel",
+)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
-    [
-        "curvature_accuracy",
-        "curvature_size",
-        "curvature_time",
-        "flow_cost",
-        "flow_table",
-        "matrix_factorisation",
-        "measuring_overhead",
-        "steps_per_second",
-        "trainer",
-    ],
+    [path.stem for path in sorted(FOLDER.glob("*.py")) if path.stem != "flow_problems"],
 )
 def test_smoke(name):
     if name in TORCH and importlib.util.find_spec("torch") is None:

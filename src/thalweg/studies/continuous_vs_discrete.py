@@ -222,7 +222,7 @@ STUDY = Study(
         "When does gradient descent follow gradient flow? Gradient descent is Euler's method on "
         "the flow; how small must its step be, and does what is proven of the flow hold for it?"
     ),
-    minutes={"quick": 2.5, "full": 6000.0},
+    minutes={"quick": 2.8, "full": 6000.0},
     experiments={
         "X1": quadratics,
         "X2": certified,

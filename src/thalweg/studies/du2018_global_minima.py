@@ -21,7 +21,7 @@ STUDY = Study(
         "Why does gradient descent bring the training loss of a wide net to zero although the "
         "loss is not convex, how fast, and what do depth and skip connections change?"
     ),
-    minutes={"quick": 2.0, "full": 100.0},
+    minutes={"quick": 1.4, "full": 100.0},
     experiments={
         "X1-formulas": formulas,
         "X1-population": population,

@@ -26,7 +26,7 @@ STUDY = Study(
         "How do the singular modes of a task, the depth of a net and its initial weights decide "
         "when and how fast it learns?"
     ),
-    minutes={"quick": 1.5, "full": 200.0},
+    minutes={"quick": 1.2, "full": 200.0},
     experiments={
         "X1": tree,
         "X2-network": network,

@@ -32,7 +32,7 @@ STUDY = Study(
         "If the inputs lie on a plane, or near it, what does the trained network do in directions "
         "normal to that plane, of which the data say nothing?"
     ),
-    minutes={"quick": 1.0, "full": 6.0},
+    minutes={"quick": 0.7, "full": 6.0},
     experiments={
         "X1": portrait,
         "X1-invariant": invariant,

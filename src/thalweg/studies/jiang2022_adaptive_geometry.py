@@ -24,7 +24,7 @@ STUDY = Study(
         "Do adaptive optimisers lead to places where the diagonal of the Hessian is more uniform "
         "than where SGD with momentum leads, at the same training loss?"
     ),
-    minutes={"quick": 1.5, "full": 15.0},
+    minutes={"quick": 1.4, "full": 15.0},
     experiments={
         "X1-hessian": hessian_diagonals,
         "X1": linear_net,

@@ -25,7 +25,7 @@ STUDY = Study(
         "How many parameters does a deep net need so that gradient descent can fit any labels, "
         "and does a net of that size still generalise?"
     ),
-    minutes={"quick": 1.8, "full": 6.0},
+    minutes={"quick": 1.6, "full": 6.0},
     experiments={
         "counts": counts,
         "domination": domination,

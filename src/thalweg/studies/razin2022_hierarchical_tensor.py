@@ -27,7 +27,7 @@ STUDY = Study(
         "of weights, as shallow and deep convolutional circuits do, and does its preference "
         "explain why convolutional nets look at what is near?"
     ),
-    minutes={"quick": 1.2, "full": 6.0},
+    minutes={"quick": 1.0, "full": 6.0},
     experiments={
         "X3": exact.identities,
         "growth": exact.growth,

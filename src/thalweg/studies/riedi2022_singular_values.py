@@ -26,7 +26,7 @@ STUDY = Study(
         "Why do skip connections make a net easier to train: what do they do to the loss landscape "
         "of one layer while the others are held fixed?"
     ),
-    minutes={"quick": 1.0, "full": 10.0},
+    minutes={"quick": 0.8, "full": 10.0},
     experiments={
         "hessian": hessians,
         "derivatives": derivatives,

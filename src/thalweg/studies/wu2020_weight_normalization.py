@@ -24,7 +24,7 @@ STUDY = Study(
         "If the weights of an underdetermined regression are trained as scale times direction, do "
         "they end nearer to the solution of least norm than plain gradient descent does?"
     ),
-    minutes={"quick": 0.6, "full": 20.0},
+    minutes={"quick": 0.3, "full": 20.0},
     experiments={
         "X1": flow,
         "X1-draws": flow_draws,
