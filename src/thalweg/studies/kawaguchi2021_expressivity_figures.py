@@ -41,7 +41,7 @@ FIGURES = (
         "proves nothing: for the nets with two units and one a constructed witness passes.",
         (
             Panel(
-                series=(Series("X1", "singular_values", "index", each="net"),),
+                series=(Series("X1", "singular_values", "index", each="net", group="net"),),
                 title="Singular values, first seed",
                 x_label="index",
                 y_label="singular value/largest",
@@ -49,7 +49,7 @@ FIGURES = (
                 levels=(Level(ROUNDING, "rounding"),),
             ),
             Panel(
-                series=(Series("X1", "rank", "seed", each="net", style="points"),),
+                series=(Series("X1", "rank", "seed", each="net", style="points", group="net"),),
                 title="Numerical rank",
                 x_label="seed",
                 y_label="rank of [h, 1]",
