@@ -27,6 +27,17 @@ CASES = {
     "met twice": (lambda p, x: p[0] @ jnp.tanh(p[0] @ x), [SQUARE], {}),
     "product of matrices": (lambda p, x: p[1] @ p[0] @ x, [SQUARE, SQUARE.T], {}),
     "two vectors": (lambda p, x: (jnp.stack([x, x**2]) @ p[0]).sum(0), [SQUARE], {}),
+    "outer with a vector": (lambda p, x: jnp.outer(p[0] @ x, x)[0], [SQUARE], {0: "matrix"}),
+    "contracted whole": (
+        lambda p, x: jnp.tensordot(p[0], jnp.outer(x, x))[None],
+        [SQUARE],
+        {},
+    ),
+    "one of a batch": (
+        lambda p, x: jnp.einsum("bij,bj->bi", p[0], x[None])[0],
+        [SQUARE[None]],
+        {},
+    ),
     "scaled": (lambda p, x: (2 * p[0]) @ x, [SQUARE], {}),
     "repeated bias": (lambda p, x: (jnp.outer(x, x) + p[0]).sum(1), [BIAS], {}),
     "bias of several places": (

@@ -88,8 +88,8 @@ def top_k(
         tolerance: Residual asked of every pair, in units of the largest |Ritz value| seen; by
             default 1e-6, or 1e-4 in single precision.
         width: How many vectors are held, and as many images: 2 * width * p numbers, three times
-            that with working copies. By default 2 k + 20 and at least 40. If width reaches p, the whole spectrum is computed instead
-            and `missed` is rounding.
+            that with working copies. By default 2 k + 20 and at least 40. If width reaches p, the
+            whole spectrum is computed instead and `missed` is rounding.
         check: Whether to check, for about width - k products at every attempt.
         most_products: Never more; at least 2 (width + k).
         failure: Probability of the bounds.

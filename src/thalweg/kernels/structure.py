@@ -129,14 +129,11 @@ def _meeting(jaxpr: Jaxpr, leaf: Var) -> tuple[Var, Var | None] | None:
         left = equation.invars[0] is here
         other = equation.invars[1 if left else 0]
         contracted, batched = equation.params["dimension_numbers"]
-        (own,) = contracted[0 if left else 1] or (None,)
-        alone = not any(batched) and own is not None
-        if (
-            not alone
-            or not isinstance(other, Var)
-            or shape_of(other).size != shape_of(here).shape[own]
-        ):
+        own = contracted[0 if left else 1]
+        if any(batched) or len(own) != 1 or not isinstance(other, Var):
             return None
+        if shape_of(other).size != shape_of(here).shape[own[0]]:
+            return None  # several vectors
         vector = other
     elif equation.primitive.name not in ADDED:
         return None
