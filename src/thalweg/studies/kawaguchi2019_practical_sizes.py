@@ -25,7 +25,7 @@ STUDY = Study(
         "How many parameters does a deep net need so that gradient descent can fit any labels, "
         "and does a net of that size still generalise?"
     ),
-    minutes={"quick": 1.6, "full": 6.0},
+    minutes={"quick": 1.6, "full": 5.0},
     experiments={
         "counts": counts,
         "domination": domination,
@@ -65,6 +65,8 @@ STUDY = Study(
         "C7 of the specification says that A has rank 11; that is the most that 10 units and a "
         "constant can have, and a unit that starts dead leaves 10, so at most 11 is asked.",
         "Every data set and start has a seed of its own, drawn with NumPy and JAX, so single runs "
-        "differ from those of the specification; the tolerances are its own.",
+        "differ from those of the specification; the tolerances are its own. At full scale one of "
+        "nine starts has sigma_n(A) = 0.045, above the spread of 0.010 to 0.033 of its seeds, and "
+        "C5 is not reproduced for that alone.",
     ),
 )
