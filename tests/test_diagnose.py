@@ -101,6 +101,7 @@ def test_regimes_of_a_quadratic(
     assert found.comparison.sentence in found.page.read_text()
 
 
+@pytest.mark.slow
 def test_a_divergence_to_infinity_is_a_verdict(table: dict[str, np.ndarray]) -> None:
     found = quick(step_size=20.0, seeds=2, model="mlp:3", activation="gelu")
     assert found.comparison.regime == "divergent"

@@ -88,6 +88,7 @@ def test_a_table_from_the_first_command_to_the_changed_one(
     assert settings(folder)["dynamics"]["step_size"] == 0.04
 
 
+@pytest.mark.slow
 def test_labels_in_float32_with_several_seeds_into_the_default_folder(
     desk: Path, thalweg_says: Says
 ) -> None:
@@ -107,6 +108,7 @@ def test_labels_in_float32_with_several_seeds_into_the_default_folder(
     assert set(verdict["seeds"]) == {"0", "1", "2"}
 
 
+@pytest.mark.slow
 def test_a_step_size_that_diverges_is_a_verdict(desk: Path, thalweg_says: Says) -> None:
     line = "good.npz --model mlp:4 --activation relu --step-size 30 --records 5 --seeds 2"
     regime, folder = compared(thalweg_says, line)

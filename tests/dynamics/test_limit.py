@@ -165,6 +165,7 @@ def test_of_a_product_of_two_numbers(start, error):
     assert limit.gradient_norm < 1e-8
 
 
+@pytest.mark.slow
 def test_of_a_deep_linear_net_keeps_its_balancedness():
     """W_{j+1}^T W_{j+1} - W_j W_j^T is conserved and the product ends at the target."""
     rng = np.random.default_rng(2)
@@ -186,6 +187,7 @@ def test_of_a_deep_linear_net_keeps_its_balancedness():
         assert drift <= 5 * limit.error * 4 * norm  # |d(W^T W)| <= 2 |W| |dW|, twice
 
 
+@pytest.mark.slow
 def test_of_a_net_against_brute_force(net, net_limit):
     """Curvatures from 0.04 to 17: the flow takes 500 units of time for eight digits."""
     problem, params = net

@@ -372,6 +372,7 @@ def test_kinks_are_told_of():
     assert run.doubts == (sentence,)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
 def test_over_kinks_the_error_asked_is_kept_and_told(seed):
     """Against many short steps of Heun's method, whose own error is told by halving them."""
@@ -401,6 +402,7 @@ def test_over_kinks_the_error_asked_is_kept_and_told(seed):
         assert gap <= 5 * float(run.dataset["path_error"][0, -1]) + doubt
 
 
+@pytest.mark.slow
 def test_rounding_in_float32_is_part_of_the_error():
     """Paths in float32 and float64 from the same start differ by a few noise floors at most."""
     h, start = np.geomspace(1e-2, 1e2, 40), np.ones(40)

@@ -72,11 +72,13 @@ def test_declarations_are_sound():
     assert drawn | used == set(STUDY.experiments)
 
 
+@pytest.mark.slow
 def test_every_figure_draws_what_is_there(results):
     for figure in STUDY.figures:
         assert draw(figure, results.__getitem__)["data"]
 
 
+@pytest.mark.slow
 def test_every_variable_says_what_it_is(results):
     for data in results.values():
         for name, array in data.data_vars.items():
@@ -84,6 +86,7 @@ def test_every_variable_says_what_it_is(results):
             assert array.attrs.get("long_name"), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("claim", [claim.id for claim in STUDY.claims])
 def test_claims_hold(results, claim):
     (verdict,) = judge([c for c in STUDY.claims if c.id == claim], results)

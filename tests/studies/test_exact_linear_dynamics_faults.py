@@ -175,6 +175,7 @@ C6 = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", C6)
 def test_c6_fails(fault, name):
     fault(*C6[name])

@@ -41,11 +41,13 @@ def test_declarations_are_sound():
     assert used | drawn == set(STUDY.experiments)
 
 
+@pytest.mark.slow
 def test_every_figure_draws_what_is_there(results):
     for figure in STUDY.figures:
         assert draw(figure, results.__getitem__)["data"]
 
 
+@pytest.mark.slow
 def test_every_variable_says_what_it_is(results):
     for data in results.values():
         for name, array in data.data_vars.items():
@@ -53,6 +55,7 @@ def test_every_variable_says_what_it_is(results):
             assert array.attrs.get("long_name"), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("claim", [claim.id for claim in STUDY.claims])
 def test_claims_hold(results, claim):
     (verdict,) = judge([c for c in STUDY.claims if c.id == claim], results)
@@ -92,6 +95,7 @@ def test_the_network_has_its_own_step_sizes():
     assert isinstance(one.transform, optax.GradientTransformationExtraArgs)
 
 
+@pytest.mark.slow
 def test_training_to_the_matched_steps_is_the_same_run(results):
     """Both runs of a start pass the same losses, to the bit."""
     data = results["X2"].isel(seed=0)

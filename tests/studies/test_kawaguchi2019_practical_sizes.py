@@ -49,11 +49,13 @@ def test_declarations_are_sound():
     assert used == set(STUDY.experiments)
 
 
+@pytest.mark.slow
 def test_every_figure_draws_what_is_there(results):
     for figure in STUDY.figures:
         assert draw(figure, results.__getitem__)["data"]
 
 
+@pytest.mark.slow
 def test_every_variable_says_what_it_is(results):
     assert set(results) == set(STUDY.experiments)
     for data in results.values():
@@ -62,12 +64,14 @@ def test_every_variable_says_what_it_is(results):
             assert array.attrs.get("long_name"), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("claim", FAST)
 def test_claims_hold(results, claim):
     (verdict,) = judge([c for c in STUDY.claims if c.id == claim], results)
     assert verdict.word == "reproduced", verdict.check
 
 
+@pytest.mark.slow
 def test_the_bound_of_e3_lies_above_the_loss(results):
     d = results["X2"]
     assert np.all(d["loss_bound"] >= d["loss"])

@@ -232,6 +232,7 @@ def leak():
     return training.leak(LAB)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "wrong", [pytest.param(all_layers, marks=pytest.mark.slow), gradient_masked_only]
 )
@@ -241,6 +242,7 @@ def test_c10_fails(fault, leak, wrong):
     assert word("C10", X2=found, X2_leak=leak) == "not reproduced"
 
 
+@pytest.mark.slow
 def test_c10_fails_with_another_sum_of_momentum(leak):
     found = training.compare(LAB, 20, 40, 10, 1)
     half = leak.assign(drift_theory=leak["drift_theory"] * training.MOMENTUM)

@@ -60,6 +60,7 @@ def unsorted_bounds(right, sigma, gamma, L, epsilon):
     return L * gamma * sigma**2 / reach, L * gamma * reach ** (L - 1)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("uncompiled")
 def test_without_faults_the_same_small_experiments_hold():
     found = {"X3": exact.identities_of(draws=4), "regulariser": exact.regulariser_of(draws=1)}

@@ -44,11 +44,13 @@ def test_declarations_are_sound():
     assert drawn | used == set(STUDY.experiments)
 
 
+@pytest.mark.slow
 def test_every_figure_draws_what_is_there(results):
     for figure in STUDY.figures:
         assert draw(figure, results.__getitem__)["data"]
 
 
+@pytest.mark.slow
 def test_every_variable_says_what_it_is(results):
     for data in results.values():
         for name, array in data.data_vars.items():
@@ -56,6 +58,7 @@ def test_every_variable_says_what_it_is(results):
             assert array.attrs.get("long_name"), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("claim", FAST)
 def test_claims_hold(results, claim):
     (verdict,) = judge([c for c in STUDY.claims if c.id == claim], results)
