@@ -32,10 +32,9 @@ TREES = {
 def completion(order: int, precision: str) -> tuple[TensorCompletion, Any]:
     """A tenth of the entries of a tensor of low rank, and small weights."""
     tree, side = TREES[order]
-    depth = max(len(path) for path in _paths(tree))
-    net = HierarchicalFactorisation((side,) * order, tree, (WIDTH,) * depth)
+    net = HierarchicalFactorisation((side,) * order, tree, (WIDTH,) * tree.depth)
     target = random_tensor(
-        HierarchicalFactorisation((side,) * order, tree, (2,) * depth), jax.random.key(0)
+        HierarchicalFactorisation((side,) * order, tree, (2,) * tree.depth), jax.random.key(0)
     )
     problem = tensor_completion(net, target, target.size // 10, jax.random.key(1), std=0.5)
     problem, params = jax.tree.map(
@@ -43,13 +42,6 @@ def completion(order: int, precision: str) -> tuple[TensorCompletion, Any]:
         (problem, problem.init(jax.random.key(2))),
     )
     return problem, params
-
-
-def _paths(tree: ModeTree, above: tuple = ()) -> list[tuple]:
-    """The interior nodes on the way to each leaf."""
-    if not tree.children:
-        return [above]
-    return [path for child in tree.children for path in _paths(child, (*above, tree.name))]
 
 
 def gradients(problem: TensorCompletion, count: int) -> Callable[[Any], Any]:

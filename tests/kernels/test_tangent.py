@@ -9,12 +9,9 @@ from jax.flatten_util import ravel_pytree
 
 from thalweg import InputError
 from thalweg.kernels import as_matrix, kernel_cost, tangent_kernel
-from thalweg.kernels.algorithms import METHODS as METHODS_OF
-from thalweg.kernels.algorithms import Plan
+from thalweg.kernels.algorithms import METHODS, Plan
 from thalweg.models import Applied, ConvNet, Convolution, ResidualMLP, from_equinox, mlp
 from thalweg.problems import Function, supervised
-
-METHODS = ["jacobian", "products", "layers"]
 
 
 def example(model, n=5, inputs=(4,), k=3, precision="float64"):
@@ -172,7 +169,7 @@ def test_what_is_said_of_memory_is_about_what_the_program_takes():
     positions = tuple(range(len(jax.tree.leaves(params))))
     for method, cost in kernel_cost(problem, params, block=40).items():
         plan = Plan(method, "full", (positions,))
-        lowered = jax.jit(METHODS_OF[method], static_argnums=(0, 4)).lower(
+        lowered = jax.jit(METHODS[method], static_argnums=(0, 4)).lower(
             net, params, problem.inputs, None, plan
         )
         taken = lowered.compile().memory_analysis().temp_size_in_bytes

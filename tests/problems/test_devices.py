@@ -64,5 +64,7 @@ def test_four_devices_give_what_one_gives():
 def test_examples_that_do_not_divide_are_told():
     problem = tw.problems.digits(tw.models.mlp([4], "tanh"), samples=30)
     assert problem.over_devices(jax.devices()[:1]).inputs.shape == problem.inputs.shape
+    with pytest.raises(tw.InputError, match="came twice"):
+        problem.over_devices(list(jax.devices()[:1]) * 2)
     with pytest.raises(tw.InputError, match="leave out 2 examples"):
         problem.over_devices(list(jax.devices()[:1]) * 4)

@@ -31,6 +31,11 @@ class ModeTree:
         """Its modes in ascending order, as "0-1"."""
         return "-".join(map(str, sorted(self.order)))
 
+    @property
+    def depth(self) -> int:
+        """Levels of nodes that have children; 0 for a leaf."""
+        return 1 + max(child.depth for child in self.children) if self.children else 0
+
     def nodes(self) -> Iterator[ModeTree]:
         """The node and all below it, parents first."""
         yield self

@@ -45,7 +45,7 @@ def kernel_block(
         return METHODS[plan.method](model, params, x1, x2, plan)
 
 
-def _outputs_of(model: Model, params: Params) -> Callable[[list[Array], Array], Array]:
+def outputs_of(model: Model, params: Params) -> Callable[[list[Array], Array], Array]:
     """The outputs (k,) of one example as a function of the list of leaves."""
     shape = jax.tree.structure(params)
 
@@ -59,7 +59,7 @@ def by_jacobians(
     model: Model, params: Params, x1: Array, x2: Array | None, plan: Plan
 ) -> tuple[Array, ...]:
     """Both Jacobians, then their contraction over parameters."""
-    outputs, leaves = _outputs_of(model, params), jax.tree.leaves(params)
+    outputs, leaves = outputs_of(model, params), jax.tree.leaves(params)
     chosen = sorted(position for group in plan.groups for position in group)
 
     def jacobian(x: Array) -> dict[int, Array]:
@@ -79,7 +79,7 @@ def by_products(
     model: Model, params: Params, x1: Array, x2: Array | None, plan: Plan
 ) -> tuple[Array, ...]:
     """A gradient of every output of every x2, pushed forward through all of x1."""
-    outputs, leaves = _outputs_of(model, params), jax.tree.leaves(params)
+    outputs, leaves = outputs_of(model, params), jax.tree.leaves(params)
 
     def group(positions: tuple[int, ...]) -> Array:
         def restricted(some: list[Array], x: Array) -> Array:
@@ -110,7 +110,7 @@ def by_layers(
     A matrix that an example meets once, as one vector h, has the Jacobian (df/dz) (x) h, and a bias
     df/dz (see `Structure`); the Jacobians of all other weights are held as they are.
     """
-    outputs, leaves = _outputs_of(model, params), jax.tree.leaves(params)
+    outputs, leaves = outputs_of(model, params), jax.tree.leaves(params)
     structure = find_structure(outputs, leaves, x1[0])
     rest = sorted({i for group in plan.groups for i in group} - set(structure.met))
 

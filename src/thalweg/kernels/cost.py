@@ -6,11 +6,10 @@ import math
 from typing import NamedTuple
 
 import jax
-from jaxtyping import Array
 
 from thalweg.core.errors import InputError, choose, require
 from thalweg.core.tree import Params, size
-from thalweg.kernels.algorithms import CONTRACTIONS
+from thalweg.kernels.algorithms import CONTRACTIONS, outputs_of
 from thalweg.kernels.structure import find_structure, shape_of
 from thalweg.problems.problem import Supervised
 
@@ -148,11 +147,7 @@ def _entries(s: _Sizes, outputs: str) -> int:
 
 def _sizes(problem: Supervised, params: Params, n1: int, n2: int) -> _Sizes:
     x = jax.ShapeDtypeStruct(problem.inputs.shape[1:], problem.inputs.dtype)
-    leaves, shape = jax.tree.flatten(params)
-
-    def outputs(leaves: list[Array], x: Array) -> Array:
-        return problem.model.apply(jax.tree.unflatten(shape, leaves), x[None])[0]
-
+    outputs, leaves = outputs_of(problem.model, params), jax.tree.leaves(params)
     structure = find_structure(outputs, leaves, x)
     shapes = [jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves]
     counted = jax.jit(outputs).lower(shapes, x).cost_analysis() or {}

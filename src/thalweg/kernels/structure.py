@@ -70,8 +70,9 @@ def find_structure(
     trace = jax.make_jaxpr(outputs)(shapes, jax.ShapeDtypeStruct(x.shape, x.dtype))
     met: dict[int, Met] = {}
     taps: list[Var] = []
+    users = _only_users(trace.jaxpr)
     for i, leaf in enumerate(trace.jaxpr.invars[:-1]):
-        found = _meeting(trace.jaxpr, leaf)
+        found = _meeting(users, leaf)
         if found is not None:
             tap, vector = found
             if tap not in taps:
@@ -106,22 +107,23 @@ def shape_of(var: Var) -> jax.core.ShapedArray:
     return cast(jax.core.ShapedArray, var.aval)
 
 
-def _meeting(jaxpr: Jaxpr, leaf: Var) -> tuple[Var, Var | None] | None:
-    """The z and the h of a leaf that is met once, by one vector or by addition."""
+def _only_users(jaxpr: Jaxpr) -> dict[Var, Any]:
+    """The equation that uses a value, for every value that is used once, by an equation."""
     used = Counter(v for e in jaxpr.eqns for v in e.invars if isinstance(v, Var))
     used.update(v for v in jaxpr.outvars if isinstance(v, Var))
-    user = {v: e for e in jaxpr.eqns for v in e.invars if isinstance(v, Var)}
+    users = {v: e for e in jaxpr.eqns for v in e.invars if isinstance(v, Var)}
+    return {v: e for v, e in users.items() if used[v] == 1}
 
-    def only_user(var: Var) -> Any:
-        return user.get(var) if used[var] == 1 else None
 
+def _meeting(users: dict[Var, Any], leaf: Var) -> tuple[Var, Var | None] | None:
+    """The z and the h of a leaf that is met once, by one vector or by addition."""
     here = leaf
-    equation = only_user(here)
+    equation = users.get(here)
     while equation is not None and equation.primitive.name in RESHAPED:
         (there,) = equation.outvars
         if shape_of(there).size != shape_of(leaf).size:
             return None  # repeated by broadcasting: the sum over copies has no structure
-        here, equation = there, only_user(there)
+        here, equation = there, users.get(there)
     if equation is None:
         return None
     vector: Var | None = None
@@ -141,6 +143,6 @@ def _meeting(jaxpr: Jaxpr, leaf: Var) -> tuple[Var, Var | None] | None:
     if vector is None and shape_of(tap).size != shape_of(leaf).size:
         return None
     # z + ... has the derivatives of z, and shares its tap with the bias added to it.
-    while (after := only_user(tap)) is not None and after.primitive.name in ADDED:
+    while (after := users.get(tap)) is not None and after.primitive.name in ADDED:
         (tap,) = after.outvars
     return tap, vector

@@ -161,7 +161,7 @@ def plan_blocks(
     costs = kernel_cost(
         problem, params, len(first), len(second), outputs=outputs, block=block, memory=memory
     )
-    allowed = ["auto", "jacobian", "products", "layers"]
+    allowed = ["auto", *costs]
     require(method in allowed, unknown(method, allowed, "method"))
     chosen = cheapest(costs, memory) if method == "auto" else method
     choose(outputs, CONTRACTIONS, "choice of outputs")

@@ -166,7 +166,7 @@ class HierarchicalFactorisation(TensorFactorisation):
 
     def __check_init__(self) -> None:
         _check_sizes((*self.dims, *self.widths))
-        N, depth = len(self.tree.order), _depth(self.tree)
+        N, depth = len(self.tree.order), self.tree.depth
         require(len(self.dims) == N, f"{len(self.dims)} dims for a tree of {N} modes; give {N}")
         require(
             len(self.widths) == depth,
@@ -293,7 +293,3 @@ class ArithmeticCircuit(Model):
 
 def _check_sizes(sizes: tuple[int, ...]) -> None:
     require(min(sizes) >= 1, f"sizes {sizes} came; give whole numbers of at least 1")
-
-
-def _depth(node: ModeTree) -> int:
-    return 1 + max(map(_depth, node.children)) if node.children else 0

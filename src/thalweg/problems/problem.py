@@ -113,7 +113,7 @@ class Supervised(Problem):
                 examples.
 
         Raises:
-            InputError: If the examples cannot be shared out evenly.
+            InputError: If the examples cannot be shared out evenly, or a device comes twice.
         """
         found = jax.devices() if devices is None else list(devices)
         n = len(self.inputs)
@@ -122,6 +122,7 @@ class Supervised(Problem):
             f"{n} examples cannot be spread evenly over {len(found)} devices; leave out "
             f"{n % max(len(found), 1)} examples, or take fewer devices",
         )
+        require(len(set(found)) == len(found), "a device came twice; give each once")
         mesh = Mesh(np.array(found), ("examples",))
         rows = NamedSharding(mesh, PartitionSpec("examples"))
         inputs, targets = (jax.device_put(a, rows) for a in (self.inputs, self.targets))
