@@ -247,6 +247,15 @@ def test_figures_are_valid_plotly(run_folder: Path) -> None:
         go.Figure(draw(figure, lambda name: open_data(run_folder, name)))
 
 
+def test_a_label_that_is_the_dimension_is_not_said_twice():
+    def names(label):
+        made = drawn(Panel([Series("modes", "strength", label=label, each="mode")]))
+        return {trace["name"] for trace in made["data"]}
+
+    assert names("mode") == names("")
+    assert names("net") == {f"net, {name}" for name in names("")}
+
+
 def test_a_fan_draws_each_stored_line_with_its_gap() -> None:
     made = drawn(Panel([Series("modes", "strength", each="mode")]))
     stored = modes()
