@@ -155,6 +155,7 @@ def test_an_objective_that_is_infinite_at_the_start_leaves_nothing_behind(
         ({"target": "z"}, "no array 'z'"),
         ({"data": "digit"}, "'digits'"),
         ({"data": "digits", "standardize": True}, "own files"),
+        ({"data": "digits", "scale_target": True}, "own files"),
         ({"data": "digits", "target": "y"}, "own files"),
     ],
 )

@@ -53,6 +53,7 @@ def diagnose(
     target: str | None = None,
     task: str = "auto",
     standardize: bool = False,
+    scale_target: bool = False,
     samples: int | None = None,
     model: str = "mlp:64-64",
     activation: str = "tanh",
@@ -85,6 +86,7 @@ def diagnose(
         target: Column (tables) or key (.npz) to predict; several columns with commas.
         task: "classification" or "regression"; "auto" tells them apart by the target.
         standardize: Shift and scale every feature of a file to mean 0 and deviation 1.
+        scale_target: Shift and scale the numeric target of a file to mean 0 and deviation 1.
         samples: Use only so many examples.
         model: mlp:64-64, linear:20-20, or conv:6k5s2p2-16k5s2/120-84.
         activation: tanh, relu, gelu, softplus, ...
@@ -119,8 +121,8 @@ def diagnose(
     require(smallest_every >= 1, f"smallest_every came as {smallest_every}; give at least 1")
     descend = dynamics.gradient_descent(step_size)
     problem = _problem(
-        data, target, task, standardize, samples, model, activation, bias, initialiser, loss,
-        precision, microbatch,
+        data, target, task, standardize, scale_target, samples, model, activation, bias,
+        initialiser, loss, precision, microbatch,
     )  # fmt: skip
     flow_error = FLOW_ERROR[problem.smooth] if flow_error is None else flow_error
     follow = dynamics.gradient_flow(error=flow_error, solver=flow_solver)
@@ -184,6 +186,7 @@ def _problem(
     target: str | None,
     task: str,
     standardize: bool,
+    scale_target: bool,
     samples: int | None,
     model: str,
     activation: str,
@@ -198,9 +201,9 @@ def _problem(
     options: dict[str, Any] = {"samples": samples}
     if bundled:
         require(
-            target is None and task == "auto" and not standardize,
-            f"{data} brings its own target and scale; target, task and standardize are for your "
-            "own files",
+            target is None and task == "auto" and not standardize and not scale_target,
+            f"{data} brings its own target and scale; target, task, standardize and scale_target "
+            "are for your own files",
         )
         options["image"] = not isinstance(network, MLP)
     else:
@@ -208,6 +211,7 @@ def _problem(
             "target": target,
             "task": task,
             "standardize": "feature" if standardize else "none",
+            "scale_target": scale_target,
         }
     return supervised(
         network, load(data, **options), loss, precision=precision, microbatch=microbatch

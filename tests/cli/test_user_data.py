@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 from command_line import Said
@@ -50,7 +51,7 @@ def test_a_table_from_the_first_command_to_the_changed_one(
     desk: Path, thalweg_says: Says, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     line = (
-        "table.csv --target price --standardize --model mlp:4-3 --activation gelu "
+        "table.csv --target price --standardize --scale-target --model mlp:4-3 --activation gelu "
         f"--loss squared-error --out runs/mine {SMALL}"
     )
     regime, folder = compared(thalweg_says, line)
@@ -60,7 +61,10 @@ def test_a_table_from_the_first_command_to_the_changed_one(
     assert about["loss"] == "squared-error"
     assert "'gelu'" in about["model"]
     assert (about["examples"], about["inputs"], about["outputs"]) == (30, [3], 1)
-    assert dict(about["data"])["standardize"]
+    said_of_data = dict(about["data"])
+    assert said_of_data["standardize"]
+    price = pd.read_csv("table.csv")["price"]
+    assert dict(said_of_data["scale_target"])["std"] == [pytest.approx(price.std(ddof=0))]
 
     # The same command again takes no step and leaves the same bytes.
     before = contents(desk / "runs")

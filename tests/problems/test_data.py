@@ -95,6 +95,39 @@ def test_images_are_standardized_per_pixel():
     assert each.description["standardize"]["only_centred"] == ["feature (0, 1, 2)"]
 
 
+def test_the_target_is_scaled_per_column_by_the_rows_taken():
+    """The constants lead back to the user's units; a column that does not vary is centred."""
+    x, y = X, np.column_stack([3e5 + 1e4 * np.arange(6.0) ** 2, np.full(6, 0.1), -np.arange(6.0)])
+    data = from_arrays(x, y, scale_target=True, every=2, target_columns=["price", "tax", "age"])
+    done, taken = data.description["scale_target"], y[::2]
+    np.testing.assert_allclose(done["mean"], taken.mean(axis=0), rtol=1e-15)
+    np.testing.assert_allclose(done["std"], [taken[:, 0].std(), 1, taken[:, 2].std()], rtol=1e-15)
+    np.testing.assert_allclose(data.targets.mean(axis=0), 0, atol=1e-15)
+    np.testing.assert_allclose(data.targets.std(axis=0), [1, 0, 1], rtol=1e-14)
+    np.testing.assert_allclose(
+        data.targets * done["std"] + done["mean"], taken, rtol=1e-14, atol=1e-15
+    )
+    assert done["only_centred"] == ["column 'tax'"]
+    assert data.description["constant_targets"] == ["column 'tax'"]
+    np.testing.assert_array_equal(data.inputs, x[::2])
+    raw = data.inputs.astype("<f8").tobytes() + data.targets.astype("<f8").tobytes()
+    assert data.description["sha256"] == hashlib.sha256(raw).hexdigest()
+    plain = from_arrays(x, y)
+    assert "scale_target" not in plain.description
+    np.testing.assert_array_equal(plain.targets, y)
+
+
+def test_whole_number_quantities_are_scaled_when_the_task_says_so():
+    data = from_arrays(np.arange(8.0), [0, 4] * 4, task="regression", scale_target=True)
+    np.testing.assert_array_equal(data.targets[:, 0], [-1, 1] * 4)
+
+
+@pytest.mark.parametrize("labels", [[0, 1] * 3, ["a", "b"] * 3, [True, False] * 3])
+def test_labels_have_no_scale(labels):
+    with pytest.raises(InputError, match=r"labels, which have no scale; .*task='regression'"):
+        from_arrays(X, labels, scale_target=True)
+
+
 @pytest.mark.parametrize(
     ("targets", "task", "classes"),
     [
@@ -186,6 +219,12 @@ def with_value(value):
         (X * 1e-320, Y, {"standardize": "feature"}, "feature 0 is beyond float64"),
         (X * 1e-162, Y, {"standardize": "global"}, "beyond float64"),
         (X[:2] / 2 + 2.0**53, Y[:2], {"standardize": "feature"}, "beyond float64"),
+        (
+            X,
+            [-1e308, 0, 1e308, 5, 6, 7],
+            {"scale_target": True},
+            "spread of target 0 is beyond float64",
+        ),
         (X, Y, {"samples": 1}, "1 example is left"),
         (X, Y, {"every": 6}, "1 example is left"),
         (X, Y, {"every": 0}, "every is 0"),

@@ -30,8 +30,9 @@ class Data:
         classes: Names of the labels 0..k-1 in order; empty for regression.
         description: Provenance, ready for JSON: `source`; `sha256` of the bytes of `inputs`
             followed by those of `targets` (little-endian, row by row); `rows`, which rows were
-            taken; `standardize`, what was done with which constants; `task_rule`, whether the
-            task was given or told from the targets.
+            taken; `standardize`, what was done with which constants; `scale_target`, if asked for,
+            likewise (`mean` and `std`, one per target column, lead back to the target's units);
+            `task_rule`, whether the task was given or told from the targets.
     """
 
     name: str
@@ -76,6 +77,7 @@ def from_arrays(
     name: str = "arrays",
     task: str = "auto",
     standardize: str = "none",
+    scale_target: bool = False,
     samples: int | None = None,
     every: int | None = None,
     classes: Sequence[str] = (),
@@ -90,7 +92,9 @@ def from_arrays(
     everything else is regression. Labels are numbered 0..k-1 in sorted order over all rows, before
     any are left out. Rows are taken by `chosen_rows`, then inputs are standardised by the rows
     taken: "global" gives (x - mean(x)) / std(x) with one mean and one standard deviation,
-    "feature" one of each per feature (a constant feature is only centred).
+    "feature" one of each per feature (a constant feature is only centred). With `scale_target` the
+    targets of a regression are treated likewise, column by column; what is then learnt is
+    (y - mean)/std, and a squared loss in the target's own units is std^2 times as large.
 
     Args:
         inputs: Real numbers or booleans, (n, ...); (n,) is read as one feature.
@@ -98,6 +102,7 @@ def from_arrays(
         name: Name of the data, also the beginning of every error sentence.
         task: "auto", "classification" or "regression".
         standardize: "none", "global" or "feature".
+        scale_target: Shift and scale every target column of a regression to mean 0 and deviation 1.
         samples: Number of examples kept; all by default.
         every: Keep every so-manyth row; all by default.
         classes: If given, `targets` are already numbers 0..k-1 with these names.
@@ -136,7 +141,7 @@ def from_arrays(
         f"{name}: the target has the same value in all {len(rows)} "
         f"examples taken, so there is nothing to learn; choose another.",
     )
-    x, done = _standardized(x, standardize, columns, name)
+    x, done = _standardized(x, standardize, columns, "feature", name)
     told: dict[str, Any] = {
         "source": name,
         "rows": row_rule(n, every, samples, bool(names)),
@@ -148,6 +153,13 @@ def from_arrays(
             _column(j, y.shape[1:], target_columns, "target")
             for j in np.flatnonzero(constant).tolist()
         ]
+    if scale_target:
+        require(
+            not names,
+            f"{name}: the target holds labels, which have no scale; leave scale_target out, or "
+            "give task='regression' if they are quantities.",
+        )
+        y, told["scale_target"] = _standardized(y, "feature", target_columns, "target", name)
     told |= dict(description or {})
     told["sha256"] = _sha256(x, y)
     return Data(name, _frozen(x), _frozen(y), chosen_task, names, told)
@@ -311,9 +323,9 @@ def _constant(values: NDArray[Any]) -> NDArray[np.bool_]:
 
 
 def _standardized(
-    x: NDArray[np.float64], kind: str, columns: Sequence[str] | None, name: str
+    x: NDArray[Any], kind: str, columns: Sequence[str] | None, what: str, name: str
 ) -> tuple[NDArray[np.float64], dict[str, Any]]:
-    """The inputs standardised by their own constants, and what was done."""
+    """Features or targets standardised by their own constants, and what was done."""
     if kind == "none":
         return x, {"kind": kind}
     axis = 0 if kind == "feature" else None
@@ -330,7 +342,7 @@ def _standardized(
         scaled = (x - mean) / std
         wrong = ~(same | (np.abs(scaled.std(axis=axis) - 1.0) < 1e-6))
     if wrong.any():
-        where = _column(int(wrong.argmax()), x.shape[1:], columns, "feature")
+        where = _column(int(wrong.argmax()), x.shape[1:], columns, what)
         raise InputError(
             f"{name}: the size or spread of {where if kind == 'feature' else 'the inputs'} is "
             "beyond float64, so they cannot be standardised; rescale or shift them."
@@ -338,7 +350,7 @@ def _standardized(
     done: dict[str, Any] = {"kind": kind, "mean": mean.tolist(), "std": std.tolist()}
     if same.any():
         places = np.flatnonzero(same)
-        done["only_centred"] = [_column(int(j), x.shape[1:], columns, "feature") for j in places]
+        done["only_centred"] = [_column(int(j), x.shape[1:], columns, what) for j in places]
     return scaled, done
 
 

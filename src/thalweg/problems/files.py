@@ -42,6 +42,7 @@ def from_file(
     inputs: str | Sequence[str] | None = None,
     task: str = "auto",
     standardize: str = "none",
+    scale_target: bool = False,
     samples: int | None = None,
     every: int | None = None,
 ) -> Data:
@@ -59,6 +60,7 @@ def from_file(
         inputs: Columns of the features (likewise); for `.npz` the key of the inputs.
         task: "auto", "classification" or "regression".
         standardize: "none", "global" or "feature".
+        scale_target: Shift and scale every target column of a regression to mean 0 and deviation 1.
         samples: Number of examples kept; all by default.
         every: Keep every so-manyth row; all by default.
 
@@ -82,6 +84,7 @@ def from_file(
         name=place.name,
         task=task,
         standardize=standardize,
+        scale_target=scale_target,
         samples=samples,
         every=every,
         description={"source": str(place)},
