@@ -77,20 +77,38 @@ def test_phase_two_is_the_base_on_the_last_layer(reset):
 
 
 @pytest.mark.parametrize("size", [0.03, CERTIFIED])
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
 @pytest.mark.parametrize(("targets", "smoothness"), [(Y, 1.0), (LABELS, 0.5)])
-def test_a_step_size_of_its_own(size, targets, smoothness):
-    problem = supervised(NET, (X, targets))
-    process = two_phase(MOMENTUM, 0.1, 5, 0.01, batch=4, last_step_size=size)
+def test_a_step_size_of_its_own(size, reduction, targets, smoothness):
+    problem = supervised(NET, (X, targets), reduction=reduction)
+    slow = optax.sgd(0.01, momentum=0.9)  # the sum over examples allows no more
+    process = two_phase(slow, 0.01, 5, 0.01, batch=4, last_step_size=size)
     found = path(process, problem).parameters.values[0]
     unravel = ravel_pytree(problem.init(jax.random.key(0)))[1]
     params = unravel(jnp.asarray(np.concatenate([found[4, :HIDDEN], found[3, HIDDEN:]])))
     A = np.column_stack([NET.features(params, problem.inputs), np.ones(12)])
-    eta = 12 / (smoothness * np.linalg.norm(A, 2) ** 2) if size == CERTIFIED else size
+    share = 12 if reduction == "mean" else 1
+    eta = share / (smoothness * np.linalg.norm(A, 2) ** 2) if size == CERTIFIED else size
     for _ in range(10):
         slope = jax.grad(problem.objective)(params)[-1]
         last = jax.tree.map(lambda p, g, eta=eta: p - eta * g, params[-1], slope)
         params = [*params[:-1], last]
     assert np.allclose(ravel_pytree(params)[0], found[-1], rtol=1e-11, atol=1e-13)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize(("targets", "tight"), [(Y, True), (LABELS, False)])
+def test_the_certified_step_is_one_over_the_sharpness_of_the_last_layer(reduction, targets, tight):
+    """1/L_H against the dense Hessian: equal for squared error, never above for cross-entropy."""
+    problem = supervised(NET, (X, targets), reduction=reduction)
+    process = two_phase(optax.sgd(0.01), 0.01, 0, 0.0, last_step_size=CERTIFIED)
+    state = state_after(process, problem, 1)
+    last = last_layer_problem(problem, state.params)
+    flat, unravel = ravel_pytree(state.params[-1])
+    # At outputs of zero the curvature of cross-entropy is largest.
+    hessian = jax.hessian(lambda v: last.objective(unravel(v)))(0 * flat)
+    product = float(state.memory.step_size) * float(jnp.linalg.eigvalsh(hessian)[-1])
+    assert product == pytest.approx(1, rel=1e-10) if tight else 0.3 < product <= 1
 
 
 def state_after(process, problem, count):

@@ -90,6 +90,24 @@ def test_it_is_gradient_flow_of_the_linearised_net(loss, reduction, tolerance):
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("rtol", [1e-3, 1e-5])
+def test_the_error_of_an_integrated_path_covers_it(reduction, rtol):
+    """The truth is within what is said of outputs and loss, and what is said is not much more."""
+    problem, start = example("cross-entropy", reduction)
+    loose = linearised_flow(problem, start, TIMES, rtol=rtol)
+    truth = linearised_flow(problem, start, TIMES, rtol=1e-10)
+    assert loose.outputs.result == loose.loss.result == Result.OK
+    late = np.array(TIMES) > 0
+    for name in ("outputs", "loss"):
+        there, told = getattr(loose, name), np.asarray(getattr(loose, name).error)[late]
+        off = np.abs(np.asarray(there.value - getattr(truth, name).value))[late]
+        assert np.all(told > 0), name
+        assert np.all(off <= told), name
+        assert np.max(off) > 1e-4 * np.max(told), name  # an error, not only a bound
+    assert np.max(loose.outputs.error) <= rtol * max(1, np.max(np.abs(loose.outputs.value)))
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
 def test_modes_decay_at_their_eigenvalues(reduction):
     problem, start = example(reduction=reduction)
     flat = ravel_pytree(start)[0]

@@ -120,11 +120,50 @@ def test_one_level_follows_the_formulas_by_integrals():
     assert np.isclose(residual.levels[2].value[0, 1], level, rtol=1e-11)
 
 
+@pytest.mark.parametrize("depth", [4, 6])
+@pytest.mark.parametrize("c_res", [0.5, 1.7])
+def test_deep_residual_levels_follow_the_recursion_by_integrals(depth, c_res):
+    """Every level, written out anew for two inputs of norms 0.8 and 1.3, where b_i differ."""
+    x = vectors()[:2] * np.array([[0.8], [1.3]])
+    c_s, r = float(normalisation("softplus")), c_res / depth
+
+    def soft(z):
+        return np.logaddexp(0, z)
+
+    def both(K, i, j, f):
+        if i == j:  # u = v
+            return expected(lambda u, v: f(u) ** 2 + 0 * v, K[i, i], 0.0, 1.0)
+        return expected(lambda u, v: f(u) * f(v), K[i, i], K[i, j], K[j, j])
+
+    def matrix(K, f):
+        return np.array([[both(K, i, j, f) for j in range(2)] for i in range(2)])
+
+    def means(K):
+        return np.array([expected(lambda u, v: soft(u) + 0 * v, K[i, i], 0, 1) for i in range(2)])
+
+    K = x @ x.T
+    b = np.sqrt(c_s) * means(K)  # the mean activation of every neuron, kept up to date
+    levels = [K, c_s * matrix(K, soft)]
+    for _ in range(2, depth):
+        K, e = levels[-1], means(levels[-1])
+        levels.append(K + r * (np.outer(b, e) + np.outer(e, b)) + r**2 * matrix(K, soft))
+        b = b + r * e
+    found = population_gram("resnet", x, depth, c_res=c_res)
+    assert len(found.levels) == depth
+    for level, truth in zip(found.levels, levels, strict=True):
+        np.testing.assert_allclose(level.value, truth, rtol=1e-10)
+    top = levels[-1]
+    gram = r**2 * top * matrix(top, lambda z: 1 / (1 + np.exp(-z)))
+    np.testing.assert_allclose(found.gram.value, gram, rtol=1e-10)
+
+
 def test_convolutions_of_one_pixel_are_a_residual_net():
     x = vectors()
-    plain = population_gram("resnet", x, 3)
+    for depth in (2, 5):
+        plain = population_gram("resnet", x, depth)
+        pixel = population_gram("convolutional-resnet", x[:, :, None], depth, window=1)
+        assert np.allclose(pixel.gram.value, plain.gram.value, rtol=1e-12)
     pixel = population_gram("convolutional-resnet", x[:, :, None], 3, window=1)
-    assert np.allclose(pixel.gram.value, plain.gram.value, rtol=1e-12)
     assert pixel.levels[2].value.shape == (6, 1, 6, 1)
 
 

@@ -68,6 +68,29 @@ def test_starts_have_the_size_they_say(start, N):
         assert balance_defect(weights) < 1e-12
 
 
+@pytest.mark.parametrize(("out", "inputs"), [(50, 80), (90, 40)])
+@pytest.mark.parametrize(("N", "width"), [(1, None), (2, None), (3, 120)])
+def test_rectangular_starts_have_the_size_they_say(out, inputs, N, width):
+    """Every factor by its own inputs: with squares the fans could be taken for each other."""
+    alpha, observed = 1e-2, observed_entries(KEY, np.ones((out, inputs)), 10)
+
+    def weights(start):
+        problem = MatrixFactorisation(observed, N, alpha, start, width)
+        return layer_weights(problem.init(KEY))
+
+    gaussian = weights("gaussian")
+    for w in gaussian:
+        said = alpha ** (1 / N) / np.sqrt(w.shape[1])
+        assert float(jnp.std(w)) == pytest.approx(said, rel=4 / np.sqrt(2 * w.size))
+    rms = alpha * np.sqrt(out)  # E ||W||_F^2 = alpha^2 out, whatever the widths
+    balanced = weights("balanced")
+    assert float(jnp.linalg.norm(end_to_end(balanced))) == pytest.approx(rms, rel=0.05)
+    assert float(jnp.linalg.norm(end_to_end(gaussian))) == pytest.approx(rms, rel=0.2)
+    gain = (alpha * np.sqrt(inputs)) ** (1 / N)
+    for w in weights("orthogonal"):
+        np.testing.assert_allclose(jnp.linalg.svd(w, compute_uv=False), gain, rtol=1e-12)
+
+
 def test_rectangles_and_widths():
     observed = observed_entries(KEY, np.ones((5, 7)), 10)
     shapes = [w.shape for w in layer_weights(MatrixFactorisation(observed, 3, width=9).init(KEY))]

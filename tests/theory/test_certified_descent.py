@@ -2,6 +2,7 @@
 
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -10,7 +11,11 @@ from thalweg.core.errors import InputError
 from thalweg.theory.certified_descent import descent_guarantee, scalar_linear_certificate
 from thalweg.theory.euler import euler_certificate
 from thalweg.theory.homogeneous import linear_tube_bounds
-from thalweg.theory.scalar_linear import balanced_init, scalar_linear_flow
+from thalweg.theory.scalar_linear import (
+    balanced_init,
+    scalar_linear_flow,
+    scalar_linear_weights,
+)
 
 
 def descend(weights, target, eta, steps):
@@ -38,6 +43,56 @@ def test_guarantee_is_kept(r0, nu, n):
     assert reached <= loss
     # The flow has half the loss then, and descent is nearly there.
     assert reached == pytest.approx(loss / 2, rel=0.05)
+
+
+def worst_loss(weights, target, eps, key, steps=60):
+    """The largest loss found within `eps` of weights, by ascent projected on the ball."""
+    flat = np.concatenate([w.ravel() for w in weights])
+    cuts = np.cumsum([w.size for w in weights])[:-1]
+    shapes = [w.shape for w in weights]
+
+    @jax.jit
+    def loss(move):
+        parts = jnp.split(jnp.asarray(flat) + move, cuts)
+        product = jnp.linalg.multi_dot(
+            [p.reshape(s) for p, s in zip(parts[::-1], shapes[::-1], strict=True)]
+        )
+        return 0.5 * jnp.sum((product - target) ** 2)
+
+    slope, worst = jax.jit(jax.grad(loss)), 0.0
+    shrunk = -flat / np.linalg.norm(flat)
+    for first in (shrunk, *np.asarray(jax.random.normal(key, (3, flat.size)))):
+        move = eps * first / np.linalg.norm(first)
+        for _ in range(steps):
+            along = np.asarray(slope(move))
+            move = move + eps * along / max(np.linalg.norm(along), 1e-300)
+            move = eps * move / np.linalg.norm(move)
+            worst = max(worst, float(loss(move)))
+    return worst
+
+
+@pytest.mark.parametrize(
+    ("r0", "nu", "n", "width", "loss"),
+    [
+        (0.3, 1.0, 2, 1, 0.05),
+        (0.3, 1.0, 3, 3, 0.05),
+        (0.3, 0.5, 3, 2, 0.01),
+        (0.4, 0.6, 5, 4, 0.01),
+    ],
+)
+def test_the_whole_ball_around_the_flow_has_the_loss(r0, nu, n, width, loss):
+    """What makes the guarantee one: whatever is within eps of the flow at T has the loss."""
+    promise = descent_guarantee(r0, nu, n, loss)
+    until = promise.step_size * promise.steps
+    product = r0 * jnp.array([[nu, math.sqrt(1 - nu**2), 0.0, 0.0]])
+    start = balanced_init(product, n, [width] * (n - 1), jax.random.key(1))
+    target = np.eye(1, 4)
+    end = scalar_linear_weights(scalar_linear_flow(r0, nu, n, [until]), start, target)
+    weights = [w[0] for w in end]
+    worst = worst_loss(weights, target, promise.certificate.eps, jax.random.key(2))
+    assert worst <= loss * (1 + 1e-9)
+    # The ball is not smaller than it need be either: its edge comes near the loss.
+    assert worst > 0.65 * loss
 
 
 def test_width_one_stands_for_all_widths():

@@ -75,19 +75,30 @@ def test_descent_ends_at_the_residual(rate, mu):
     assert t * loss == pytest.approx(constant, rel=2e-3)
 
 
-def test_constants_against_the_path_itself():
-    """The rates of w = w_svm s + limit at huge s."""
+@pytest.mark.parametrize(
+    ("rate", "scale", "mu"), [(1.0, 1.0, 0.0), (2.5, 1.0, 0.0), (0.4, 3.0, 0.0), (1.7, 0.2, 0.6)]
+)
+def test_constants_against_the_path_itself(rate, scale, mu):
+    """The rates of w = (w_svm/a) s + limit at huge s = log t."""
     svm = hard_margin_svm(ASYMMETRIC)
-    s, start = 1e6, (0.3, -0.2)
-    limit = separable.residual_limit(ASYMMETRIC, svm, 0.03, start)
-    constants = separable.predicted_constants(ASYMMETRIC, svm, 0.03, start)
-    w = svm.w * s + limit
+    s, start = 1e6, None if mu else (0.3, -0.2)
+    tail = {"rate": rate, "scale": scale, "momentum": mu}
+    limit = separable.residual_limit(ASYMMETRIC, svm, 0.03, start, **tail)
+    constants = separable.predicted_constants(ASYMMETRIC, svm, 0.03, start, **tail)
+    w = svm.w * s / rate + limit
+    np.testing.assert_allclose(
+        separable.asymptotic_path(svm, limit, [np.e, np.e**3], rate),
+        [svm.w / rate + limit, 3 * svm.w / rate + limit],
+        rtol=1e-12,
+    )
     u, v = w / np.linalg.norm(w), svm.w * svm.margin
     distance = np.linalg.norm(u - v)
     assert s * (svm.margin - np.min(ASYMMETRIC @ u)) == pytest.approx(constants.margin, rel=1e-4)
     assert s * distance == pytest.approx(constants.distance, rel=1e-4)
     assert s**2 * distance**2 / 2 == pytest.approx(constants.angle, rel=1e-4)
-    assert constants.loss == pytest.approx(np.sum(np.exp(-ASYMMETRIC[:2] @ limit)), rel=1e-12)
+    # -l' = c exp(-a u), so the summed loss is (c/a) exp(-a u); t = e^s falls out of t L.
+    left = scale / rate * np.sum(np.exp(-rate * ASYMMETRIC[:2] @ limit))
+    assert constants.loss == pytest.approx(left, rel=1e-12)
 
 
 def test_margin_constant_by_the_duals_alone():
