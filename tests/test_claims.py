@@ -8,7 +8,7 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thalweg.claims import Check, Claim, above, all_of, below, judge, near, true, within
+from thalweg.claims import Check, Claim, Failure, above, all_of, below, judge, near, true, within
 from thalweg.core.errors import InputError
 
 NAN, INF = np.nan, np.inf
@@ -109,7 +109,9 @@ def test_exact_agreement_needs_no_tolerance():
 def test_true_and_all_of():
     holds, fails = true(1, "a", "b"), true([], "c", "d", what="order")
     assert (holds.ok, fails.ok) == (True, False)
-    assert all_of(holds, fails, below(3.0, 1.0)) is fails
+    failed = all_of(holds, fails, below(3.0, 1.0))
+    assert (failed.ok, failed.measured, failed.reason) == (False, "c", "order")
+    assert failed.parts == (holds, fails, below(3.0, 1.0))
     assert all_of(holds) is holds
     loose, tight = near(1.0, 1.1, absolute=1.0), near(1.0, 1.1, absolute=0.11, what="tight")
     both = all_of(loose, tight, holds)
@@ -122,8 +124,11 @@ def test_true_and_all_of():
         all_of()
 
 
-def claim(ok: bool, holds: bool = True, needs: tuple[str, ...] = ("a",)) -> Claim:
-    return Claim("C1", "It is so.", "exact", "E1", needs, lambda _: Check(ok, 1, 1), holds, "x")
+KNOWN = Failure("of rounding")
+
+
+def claim(ok: bool, *failures: Failure, needs: tuple[str, ...] = ("a",)) -> Claim:
+    return Claim("C1", "It is so.", "exact", "E1", needs, lambda _: Check(ok, 1, 1), failures)
 
 
 def test_verdicts():
@@ -131,10 +136,10 @@ def test_verdicts():
     cases = [
         (claim(True), "reproduced", False),
         (claim(False), "not reproduced", True),
-        (claim(False, holds=False), "not reproduced", False),
-        (claim(True, holds=False), "reproduced", False),
+        (claim(False, KNOWN), "not reproduced", False),
+        (claim(True, KNOWN), "reproduced", True),
         (claim(True, needs=("a", "c", "d")), "not run", True),
-        (claim(True, holds=False, needs=("c",)), "not run", False),
+        (claim(True, KNOWN, needs=("c",)), "not run", True),
     ]
     for verdict, (_, word, surprising) in zip(
         judge([c for c, *_ in cases], results), cases, strict=True
@@ -143,6 +148,74 @@ def test_verdicts():
         assert verdict.surprising == surprising
     assert judge([cases[4][0]], results)[0].note == "needs c, d"
     assert judge([], {}) == []
+
+
+def bundle(*failures: Failure, **ok: bool) -> Claim:
+    """A claim of several checks by name, with failures expected of some."""
+    checks = [below(1.0 if holds else 3.0, 2.0, what=name) for name, holds in ok.items()]
+    # Bundled twice over: parts of parts are parts.
+    return Claim("C1", "s", "exact", "E", (), lambda _: all_of(all_of(*checks[:2]), *checks[2:]),
+                 failures)  # fmt: skip
+
+
+@pytest.mark.parametrize("a", [True, False])
+@pytest.mark.parametrize("b", [True, False])
+@pytest.mark.parametrize("c", [True, False])
+@pytest.mark.parametrize("known", [(), ("a",), ("b",), ("a", "c")])
+def test_each_part_is_judged_on_its_own(a, b, c, known):
+    """By hand: a surprise for each part whose outcome is not the expected one, for no other."""
+    outcome = {"a": a, "b": b, "c": c}
+    (verdict,) = judge([bundle(*(Failure(f"{p} is odd", p) for p in known), **outcome)], {})
+    wrong = [part for part, ok in outcome.items() if ok == (part in known)]
+    assert [told.split(": ")[1] for told in verdict.surprises] == wrong
+    for told in verdict.surprises:
+        part = told.split(": ")[1]
+        assert told.startswith("unexpectedly " + ("" if outcome[part] else "not ") + "reproduced")
+        assert f"measured {1 if outcome[part] else 3}, expected at most 2" in told
+        assert (f"{part} is odd" in told) == outcome[part]
+    assert verdict.word == ("reproduced" if a and b and c else "not reproduced")
+    assert verdict.excuses == tuple(f"{p} is odd" for p in known if not outcome[p])
+    failed = [part for part, ok in outcome.items() if not ok]
+    first = [part for part in failed if part not in known] or failed
+    assert not failed or verdict.check.what == first[0]
+    assert [single.what for single, _ in verdict.judged] == ["a", "b", "c"]
+
+
+def test_a_failure_is_expected_at_its_scale_alone():
+    at_full = bundle(Failure("z is far", "z", ("full",)), y=True, z=False)
+    assert judge([at_full], {}, "quick")[0].surprising
+    assert not judge([at_full], {}, "full")[0].surprising
+    mended = bundle(Failure("z is far", "z", ("full",)), y=True, z=True)
+    assert not judge([mended], {}, "quick")[0].surprising
+    (told,) = judge([mended], {}, "full")[0].surprises
+    assert told.endswith("though a failure was expected: z is far")
+    with pytest.raises(InputError, match="scale"):
+        judge([at_full], {}, "fulll")
+
+
+@pytest.mark.parametrize(
+    ("part", "parts"),
+    [("", "'y', 'z'"), ("x", "'y', 'z'"), ("Z", "'y', 'z'")],
+    ids=["the whole bundle", "none of them", "nearly one of them"],
+)
+def test_a_bundle_is_not_excused_as_a_whole(part, parts):
+    with pytest.raises(InputError, match=f"C1 expects the check '{part}' to fail.*{parts}"):
+        judge([bundle(Failure("so", part), y=True, z=False)], {})
+
+
+def test_two_parts_of_one_name_cannot_be_told_apart():
+    twice = Claim(
+        "C3", "s", "exact", "E", (), lambda _: all_of(below(1, 2, what="x"), below(3, 2, what="x")),
+        (Failure("so", "x"),),
+    )  # fmt: skip
+    with pytest.raises(InputError, match="each called otherwise"):
+        judge([twice], {})
+
+
+@pytest.mark.parametrize(("because", "scales"), [("", ("full",)), ("so", ("fully",))])
+def test_a_failure_needs_a_reason_and_a_scale(because, scales):
+    with pytest.raises(InputError):
+        Failure(because, "x", scales)
 
 
 def test_a_check_reads_what_it_named():

@@ -3,10 +3,11 @@
 from thalweg.report.draw import draw
 from thalweg.report.export import export_data, export_figures
 from thalweg.report.page import build, build_index
-from thalweg.report.spec import ClaimRow, Figure, Level, Number, Page, Panel, Series
+from thalweg.report.spec import ClaimPart, ClaimRow, Figure, Level, Number, Page, Panel, Series
 from thalweg.report.store import open_data, read_page, write_page
 
 __all__ = [
+    "ClaimPart",
     "ClaimRow",
     "Figure",
     "Level",

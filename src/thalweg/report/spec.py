@@ -171,6 +171,27 @@ class Number(Record):
 
 
 @dataclass(frozen=True)
+class ClaimPart(Record):
+    """One check of a claim that bundles several.
+
+    Attributes:
+        what: What is compared.
+        holds: Whether it holds.
+        expected_to_hold: Whether it was expected to.
+        measured: The number that decides.
+        expected: What it is held against.
+        tolerance: How far apart the two may be.
+    """
+
+    what: str
+    holds: bool
+    expected_to_hold: bool = True
+    measured: Quantity = None
+    expected: Quantity = None
+    tolerance: Quantity = None
+
+
+@dataclass(frozen=True)
 class ClaimRow(Record):
     """One claim of a paper and what became of it.
 
@@ -185,6 +206,7 @@ class ClaimRow(Record):
         reason: Why it is not reproduced or not run.
         source: Theorem, equation, figure or section.
         error: Error of the measured value, in its unit.
+        parts: Its checks, if it bundles several.
     """
 
     id: str
@@ -197,6 +219,7 @@ class ClaimRow(Record):
     reason: str = ""
     source: str = ""
     error: Quantity = None
+    parts: tuple[ClaimPart, ...] = field(default=(), metadata={"of": ClaimPart})
 
     _choices: ClassVar = {"kind": CLAIM_KINDS, "verdict": VERDICTS}
 

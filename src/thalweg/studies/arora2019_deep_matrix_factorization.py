@@ -30,6 +30,11 @@ STUDY = Study(
         "product of matrices find, and is it the one of least nuclear norm?"
     ),
     minutes={"quick": 0.5, "full": 60.0},
+    paper_size="part",
+    full=(
+        "Four draws of the 40x40 matrices, and one completion without claims at the paper's "
+        "100x100 of rank 5 with 2000 entries."
+    ),
     experiments={
         "X4": velocities,
         "closed": closed_forms,

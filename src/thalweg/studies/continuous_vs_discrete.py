@@ -223,6 +223,11 @@ STUDY = Study(
         "the flow; how small must its step be, and does what is proven of the flow hold for it?"
     ),
     minutes={"quick": 2.8, "full": 6000.0},
+    paper_size="all",
+    full=(
+        "The paper's nets, 1000 images and 10000 steps; the images are MNIST's if its files "
+        "are at hand (THALWEG_DATA), else digits resampled to their size."
+    ),
     experiments={
         "X1": quadratics,
         "X2": certified,

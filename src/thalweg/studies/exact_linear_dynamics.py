@@ -27,6 +27,11 @@ STUDY = Study(
         "when and how fast it learns?"
     ),
     minutes={"quick": 1.2, "full": 200.0},
+    paper_size="part",
+    full=(
+        "The paper's depths, step sizes and 1000 units for the digits (MNIST's if its files "
+        "are at hand, THALWEG_DATA); more seeds for the rest, whose sizes are our own."
+    ),
     experiments={
         "X1": tree,
         "X2-network": network,

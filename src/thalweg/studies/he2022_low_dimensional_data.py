@@ -33,6 +33,11 @@ STUDY = Study(
         "normal to that plane, of which the data say nothing?"
     ),
     minutes={"quick": 0.7, "full": 7.5},
+    paper_size="none",
+    full=(
+        "More seeds, samples and depths, and a third hidden layer; the paper's sizes were "
+        "not at hand."
+    ),
     experiments={
         "X1": portrait,
         "X1-invariant": invariant,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import xarray as xr
 
-from thalweg.claims import Check, Claim, above, all_of, below, near
+from thalweg.claims import Check, Claim, Failure, above, all_of, below, near
 
 Results = Mapping[str, xr.Dataset]
 
@@ -212,6 +212,13 @@ CLAIMS = (
         f"{PAPER}, samples against noise; derived (E9)",
         ("X2-samples",),
         noise_needs_samples,
+        failures=(
+            Failure(
+                "the law is the leading order in 1/N, and one cell with 30 samples is 6 % off",
+                "rms / E9 (noise, N)",
+                ("full",),
+            ),
+        ),
     ),
     Claim(
         "C9",

@@ -25,6 +25,11 @@ STUDY = Study(
         "than where SGD with momentum leads, at the same training loss?"
     ),
     minutes={"quick": 1.4, "full": 15.0},
+    paper_size="none",
+    full=(
+        "More seeds and losses, and linear nets up to 512 wide; the paper's Transformers "
+        "and vision nets are not rerun."
+    ),
     experiments={
         "X1-hessian": hessian_diagonals,
         "X1": linear_net,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import xarray as xr
 
-from thalweg.claims import Check, Claim, above, all_of, below, near, within
+from thalweg.claims import Check, Claim, Failure, above, all_of, below, near, within
 
 Results = Mapping[str, xr.Dataset]
 
@@ -177,6 +177,13 @@ CLAIMS = (
         f"{PAPER}, upper bound: of order n parameters are enough",
         ("X2",),
         descent_fits_with_order_n,
+        failures=(
+            Failure(
+                "one of nine starts has 0.045, above the spread of the specification's own seeds",
+                "sigma_n(A) at the start (n, seed)",
+                ("full",),
+            ),
+        ),
     ),
     Claim(
         "C6",

@@ -31,6 +31,11 @@ STUDY = Study(
         "without leaving the regime in which features are learned?"
     ),
     minutes={"quick": 1.5, "full": 8.0},
+    paper_size="none",
+    full=(
+        "More seeds, and a ResNet-18 on all digits instead of whole image data sets; the "
+        "paper's sizes were not at hand."
+    ),
     experiments={
         "X1": condition,
         "X1-witness": witnesses,

@@ -27,6 +27,8 @@ STUDY = Study(
         "of one layer while the others are held fixed?"
     ),
     minutes={"quick": 0.8, "full": 10.0},
+    paper_size="none",
+    full=("More draws and seeds, and one larger net; the paper's sizes could not be read."),
     experiments={
         "hessian": hessians,
         "derivatives": derivatives,

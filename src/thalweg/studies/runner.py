@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
+import math
 import time as clock
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -14,11 +15,11 @@ from typing import Any
 
 import xarray as xr
 
-from thalweg.claims import Verdict, judge
+from thalweg.claims import Check, Verdict, judge
 from thalweg.core.errors import InputError, choose, unknown
-from thalweg.report import ClaimRow, Number, Page, build, build_index, write_page
+from thalweg.report import ClaimPart, ClaimRow, Number, Page, build, build_index, write_page
 from thalweg.studies import STUDIES
-from thalweg.studies.study import Lab, Study
+from thalweg.studies.study import PAPER_SIZE, Lab, Study
 from thalweg.trajectory.provenance import fingerprint, provenance, versions
 from thalweg.trajectory.store import StoreError, open_dataset, replace, save_dataset, writing
 
@@ -33,9 +34,9 @@ class Outcome:
     seconds: float
 
     @property
-    def holds(self) -> bool:
-        """Whether every claim that is expected to hold was reproduced."""
-        return not any(verdict.surprising for verdict in self.verdicts)
+    def surprises(self) -> tuple[str, ...]:
+        """What came out otherwise than expected, failures that now hold included."""
+        return tuple(f"{v.claim.id} {told}" for v in self.verdicts for told in v.surprises)
 
 
 def study_named(slug: str) -> Study:
@@ -108,7 +109,7 @@ def run_study(
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     results, seconds = experiments(study, lab, tell=tell)
-    verdicts = tuple(judge(study.claims, results))
+    verdicts = tuple(judge(study.claims, results, lab.scale))
     page = study_page(study, lab, results, verdicts, seconds)
     with writing(folder):
         replace(folder / "claims.json", json.dumps(claims_json(study, verdicts), indent=1).encode())
@@ -124,19 +125,24 @@ def default_folder(slug: str, scale: str) -> Path:
 
 
 def claims_json(study: Study, verdicts: tuple[Verdict, ...]) -> list[dict[str, Any]]:
-    """The table of claims for machines: study, claim, verdict, measured, expected, tolerance."""
+    """The table of claims for machines: verdicts, the numbers that decide, and every part."""
     return [
         {
             "study": study.slug,
+            "scale": v.scale,
             "claim": v.claim.id,
             "statement": v.claim.statement,
             "kind": v.claim.kind,
-            "expected_to_hold": v.claim.holds,
+            "expected_to_hold": not any(because for _, because in v.judged),
             "verdict": v.word,
-            "measured": _number(v.check.measured) if v.check else None,
-            "expected": _number(v.check.expected) if v.check else None,
-            "tolerance": _number(v.check.tolerance) if v.check else None,
-            "reason": _reason(v),
+            **_numbers(v.check),
+            "reason": reason_of(v),
+            "surprises": list(v.surprises),
+            "parts": [
+                {"what": single.what, "holds": single.ok, "expected_to_hold": not because}
+                | _numbers(single)
+                for single, because in v.judged
+            ],
         }
         for v in verdicts
     ]
@@ -152,8 +158,10 @@ def study_page(
     """The page of a study, as data."""
     held = sum(v.word == "reproduced" for v in verdicts)
     failed = [v.claim.id for v in verdicts if v.word == "not reproduced"]
+    unexpected = [v.claim.id for v in verdicts if v.surprising]
     headline = f"{held} of {len(verdicts)} claims reproduced"
-    headline += f"; not reproduced: {', '.join(failed)}." if failed else "."
+    headline += f"; not reproduced: {', '.join(failed)}" if failed else ""
+    headline += f"; otherwise than expected: {', '.join(unexpected)}" if unexpected else ""
     record = provenance({"study": study.slug, "scale": lab.scale})
     flat: dict[str, Any] = {
         "scale": lab.scale,
@@ -163,16 +171,22 @@ def study_page(
         **{name: str(text) for name, text in record["platform"].items()},
     }
     flat |= {f"{name}: {key}": str(v) for name, d in results.items() for key, v in d.attrs.items()}
+    tone = "warn" if failed or unexpected else "good"
+    tone = "bad" if failed and held <= len(failed) else tone
     drawn = [f for f in study.figures if all(n in results for n in f.data_names())]
     return Page(
         title=study.title,
         kind="study",
         question=study.question,
-        verdict=headline,
-        verdict_tone="good" if not failed else "warn" if held > len(failed) else "bad",
+        verdict=f"{headline}.",
+        verdict_tone=tone,
         numbers=(
             Number("claims reproduced", f"{held} of {len(verdicts)}"),
-            Number("scale", lab.scale),
+            Number(
+                "scale",
+                lab.scale,
+                note=study.full if lab.full else f"full: {PAPER_SIZE[study.paper_size]}",
+            ),
             Number("time", round(seconds / 60, 2), unit="min"),
         ),
         paragraphs=(study.answer,) if study.answer else (),
@@ -202,22 +216,34 @@ def _row(verdict: Verdict) -> ClaimRow:
         statement=claim.statement,
         kind=claim.kind,
         verdict=verdict.word,
-        measured=_number(check.measured) if check else None,
-        expected=_number(check.expected) if check else None,
-        tolerance=_number(check.tolerance) if check else None,
-        reason=_reason(verdict),
+        **_numbers(check),
+        reason="; ".join((*verdict.surprises, reason_of(verdict))).removesuffix("; "),
         source=claim.source,
+        parts=tuple(
+            ClaimPart(single.what, bool(single.ok), not because, **_numbers(single))
+            for single, because in (verdict.judged if check and check.parts else ())
+        ),
     )
 
 
-def _reason(verdict: Verdict) -> str:
-    parts = [verdict.note, verdict.check.reason if verdict.check else "", verdict.claim.because]
-    return "; ".join(part for part in parts if part)
+def reason_of(verdict: Verdict) -> str:
+    """What decided, why known failures fail, why the claim is stated as it is."""
+    reason = verdict.check.reason if verdict.check else verdict.note
+    parts = (reason, *verdict.excuses, verdict.claim.because)
+    return "; ".join(dict.fromkeys(part for part in parts if part))
+
+
+def _numbers(check: Check | None) -> dict[str, Any]:
+    """What was measured, what was expected, and how far apart the two may be."""
+    names = ("measured", "expected", "tolerance")
+    return {name: _number(getattr(check, name)) if check else None for name in names}
 
 
 def _number(value: Any) -> Any:
     if hasattr(value, "item"):
         value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)  # JSON has no word for it
     return value if isinstance(value, int | float | str) else str(value)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from thalweg.claims import Claim
+from thalweg.claims import SCALES, Claim
 from thalweg.core.errors import require, unknown
 from thalweg.dynamics import Dynamics
 from thalweg.problems import Problem
@@ -19,7 +19,11 @@ from thalweg.run import run
 from thalweg.trajectory import Trajectory
 from thalweg.trajectory.store import OtherRunError
 
-SCALES = ("quick", "full")
+PAPER_SIZE = {
+    "all": "the paper's size",
+    "part": "in part the paper's size",
+    "none": "more than quick, not the paper's size",
+}
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,7 @@ class Lab:
     """Where an experiment works: at which scale, and in which folder its runs are kept.
 
     Attributes:
-        scale: "quick" (minutes on two cores) or "full" (as the paper ran it).
+        scale: "quick" (minutes on two cores) or "full" (larger; `Study.full` says what it is).
         folder: Long runs are stored here and resumed; None keeps them in memory.
         progress: See `thalweg.run`.
     """
@@ -42,7 +46,7 @@ class Lab:
 
     @property
     def full(self) -> bool:
-        """Whether the paper's own sizes are asked for."""
+        """Whether the larger scale is asked for; `Study.full` says what that is."""
         return self.scale == "full"
 
     def run(self, name: str, problem: Problem, dynamics: Dynamics, **options: Any) -> Trajectory:
@@ -71,7 +75,9 @@ class Study:
         title: The paper's subject in a few words.
         source: Full citation.
         question: What the paper asks, in a sentence or two.
-        minutes: Minutes on two cores at each scale, as measured.
+        minutes: Minutes on two cores: as measured at quick scale, about so at full scale.
+        paper_size: Whether full scale has the paper's own size: "all", "part" or "none" of it.
+        full: What full scale is, in a sentence.
         experiments: Name to function; each returns one labelled data set with units in attrs.
         claims: What is checked.
         figures: What is drawn, from the data sets of the experiments by name.
@@ -84,8 +90,15 @@ class Study:
     source: str
     question: str
     minutes: Mapping[str, float]
+    paper_size: str
+    full: str
     experiments: Mapping[str, Experiment]
     claims: tuple[Claim, ...]
     figures: tuple[Figure, ...]
     answer: str = ""
     deviates: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse a full scale of which nothing is said."""
+        require(self.paper_size in PAPER_SIZE, unknown(self.paper_size, PAPER_SIZE, "paper_size"))
+        require(bool(self.full), f"study {self.slug} does not say what its full scale is")

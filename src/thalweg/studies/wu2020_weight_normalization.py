@@ -25,6 +25,10 @@ STUDY = Study(
         "they end nearer to the solution of least norm than plain gradient descent does?"
     ),
     minutes={"quick": 0.3, "full": 20.0},
+    paper_size="none",
+    full=(
+        "More draws and scales, and systems of 500 unknowns; the paper's sizes were not at hand."
+    ),
     experiments={
         "X1": flow,
         "X1-draws": flow_draws,
