@@ -95,11 +95,11 @@ class Loop:
         if leaves is None:
             return
         like, structure = jax.tree.flatten((self.at.states, self.at.memories))
-        if [a.shape for a in like] != [b.shape for b in leaves]:
+        if [_bare(a).shape for a in like] != [b.shape for b in leaves]:
             raise StoreError(
                 f"the checkpoint of {store.path} is of another shape of run; ask for a fresh run"
             )
-        arrays = [jnp.asarray(b, a.dtype) for a, b in zip(like, leaves, strict=True)]
+        arrays = [_typed(b, a) for a, b in zip(like, leaves, strict=True)]
         states, memories = jax.tree.unflatten(structure, arrays)
         self.at = Progress(states, memories, mark["records"], ())
         self.seconds = mark["note"]["seconds"]
@@ -201,10 +201,25 @@ class Loop:
             return
         rows = {name: np.stack([row[name] for row in at.pending], axis=1) for name in self.blank}
         self.store.write(at.next - len(at.pending), rows)
-        leaves = [np.asarray(leaf) for leaf in jax.tree.leaves((at.states, at.memories))]
+        leaves = [_bare(leaf) for leaf in jax.tree.leaves((at.states, at.memories))]
         note = {"seconds": self.seconds, "finished": self.over}
         self.store.commit(at.next, leaves, note)
         self.at = at._replace(pending=())
+
+
+def _bare(leaf: Array) -> np.ndarray:
+    """A leaf of a state as an array of NumPy's own types, the only ones that can be kept."""
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        leaf = jax.random.key_data(leaf)
+    array = np.asarray(leaf)
+    return array if array.dtype.isbuiltin == 1 else array.view(f"u{array.dtype.itemsize}")
+
+
+def _typed(bare: np.ndarray, like: Array) -> Array:
+    """The leaf that `_bare` took apart, of the kind of another."""
+    if jnp.issubdtype(like.dtype, jax.dtypes.prng_key):
+        return jax.random.wrap_key_data(jnp.asarray(bare), impl=jax.random.key_impl(like))
+    return jnp.asarray(bare if like.dtype.isbuiltin == 1 else bare.view(like.dtype), like.dtype)
 
 
 def _over_seeds(function: Callable[..., Any], lanes: str, *arguments: Any) -> Any:

@@ -1,11 +1,6 @@
 """What moves parameters: gradient descent, gradient flow, any Optax transformation."""
 
-from thalweg.dynamics.descent import (
-    GradientDescent,
-    OptaxDescent,
-    gradient_descent,
-    optax_dynamics,
-)
+from thalweg.dynamics.descent import GradientDescent, gradient_descent
 from thalweg.dynamics.dynamics import Continuous, Discrete, Dynamics, Info, State, Statistic
 from thalweg.dynamics.end_to_end import EndToEndDescent, end_to_end_descent
 from thalweg.dynamics.flow import KINKED_ERROR, GradientFlow, gradient_flow
@@ -13,6 +8,7 @@ from thalweg.dynamics.group_rmsprop import group_rmsprop
 from thalweg.dynamics.levenberg_marquardt import levenberg_marquardt
 from thalweg.dynamics.limit import Limit, flow_limit
 from thalweg.dynamics.normalised import NormalisedDescent, normalised_descent
+from thalweg.dynamics.optax_descent import OptaxDescent, optax_dynamics
 from thalweg.dynamics.reparametrised_projected import (
     projected_descent,
     two_phase_projected_descent,

@@ -14,8 +14,8 @@ from jaxtyping import Array
 from thalweg.core import tree
 from thalweg.core.errors import require, unknown
 from thalweg.core.tree import Params
-from thalweg.dynamics.descent import OptaxDescent
 from thalweg.dynamics.dynamics import Info, State, step_size_array
+from thalweg.dynamics.optax_descent import OptaxDescent
 from thalweg.problems.linear_classifier import LinearClassifier, log_objective
 from thalweg.problems.problem import Problem
 

@@ -18,8 +18,16 @@ from thalweg.core import tree
 from thalweg.core.errors import InputError, require
 from thalweg.core.result import finite
 from thalweg.core.tree import Params
-from thalweg.dynamics.descent import OptaxDescent, nearest_count, optax_dynamics
-from thalweg.dynamics.dynamics import Discrete, Info, State, fresh, step_size_array
+from thalweg.dynamics.descent import nearest_count
+from thalweg.dynamics.dynamics import (
+    Discrete,
+    Info,
+    State,
+    Statistic,
+    fresh,
+    step_size_array,
+)
+from thalweg.dynamics.optax_descent import OptaxDescent, optax_dynamics
 from thalweg.problems.last_layer import last_layer_problem, loss_smoothness
 from thalweg.problems.problem import Problem, Supervised
 
@@ -63,7 +71,8 @@ class TwoPhase(Discrete):
         certified: Phase 2 as full-batch descent with 1/L_H, L_H = L_l sigma_max(A)^2/n.
         reset: Whether `base` begins phase 2 with a fresh state, its schedules' count included.
 
-    Evaluations count one per step. Source: Kawaguchi and Sun (2021), arXiv 2104.05785.
+    Evaluations are counted as those of `base`; a step of gradient descent in phase 2 counts one.
+    Source: Kawaguchi and Sun (2021), arXiv 2104.05785.
     """
 
     base: OptaxDescent
@@ -110,7 +119,7 @@ class TwoPhase(Discrete):
         params = _with_last(unravel(flat + noise.astype(flat.dtype)), state.params[-1])
         last = last_layer_problem(problem, params)
         memory = state.memory._replace(
-            base=self.base.transform.init(params) if self.reset else state.memory.base,
+            base=self._begun_anew(params, state.memory.base),
             features=last.inputs,
             began=state.time,
         )
@@ -119,6 +128,10 @@ class TwoPhase(Discrete):
         elif self.last_step_size is not None:
             memory = memory._replace(step_size=self.last_step_size)
         return state._replace(params=params, memory=memory)
+
+    def _begun_anew(self, params: Params, memory: Any) -> Any:
+        fresh = self.base.remember(params)._replace(values=memory.values)
+        return fresh if self.reset else memory
 
     def _all_layers(self, problem: Supervised, state: State, key: Array) -> tuple[State, Info]:
         after, info = self.base.step(problem, state._replace(memory=state.memory.base), key)
@@ -145,6 +158,15 @@ class TwoPhase(Discrete):
             result=jnp.maximum(state.result, finite(loss)),
         )
         return after, Info(loss)
+
+    def recorded(self, problem: Problem) -> tuple[Statistic, ...]:
+        return self.base.recorded(problem)
+
+    def statistics(self, problem: Problem, state: State) -> dict[str, Array]:
+        return self.base.statistics(problem, state._replace(memory=state.memory.base))
+
+    def doubts(self, problem: Problem) -> tuple[str, ...]:
+        return self.base.doubts(problem)
 
     def clock(self, steps: Int[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
         steps = np.asarray(steps)

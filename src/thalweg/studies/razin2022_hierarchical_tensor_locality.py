@@ -15,7 +15,7 @@ import xarray as xr
 from jaxtyping import Array
 
 from thalweg.dynamics import optax_dynamics
-from thalweg.dynamics.descent import OptaxDescent
+from thalweg.dynamics.optax_descent import OptaxDescent
 from thalweg.models.signal_convolutional import SignalConvNet
 from thalweg.problems import Loss, supervised
 from thalweg.problems.locality import LongRange, long_range

@@ -1,0 +1,304 @@
+"""Any Optax transformation as a discrete dynamics."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Int
+
+from thalweg.core.errors import InputError, require
+from thalweg.core.result import finite, tree_finite
+from thalweg.core.tree import Params
+from thalweg.dynamics.descent import nearest_count
+from thalweg.dynamics.dynamics import Discrete, Info, State, Statistic, fresh, step_size_array
+from thalweg.dynamics.optax_update import (
+    Objective,
+    held_by,
+    is_key,
+    manner_of,
+    parts_of,
+    typed_as,
+    update,
+)
+from thalweg.problems.problem import Problem, Supervised
+
+
+class Memory(NamedTuple):
+    """What a transformation carries from step to step.
+
+    Attributes:
+        state: Its own state, as Optax makes it.
+        slow: The slow parameters of `optax.lookahead`, else None.
+        values: Evaluations of the objective without its gradient so far, where it makes any.
+    """
+
+    state: Any
+    slow: Params | None = None
+    values: Int[Array, ""] | None = None
+
+
+class OptaxDescent(Discrete):
+    """Any `optax.GradientTransformation` as a dynamics.
+
+    A step is one call of `transform.update` and of `optax.apply_updates`. Of the extra arguments
+    value, grad, value_fn, grad_fn and obj_fn it gets those that it accepts. The path is that of
+    the same loop in plain Optax; in particular the parameters of a run are those that the loop
+    holds and takes the gradient at:
+
+    - of `optax.lookahead` the fast ones;
+    - of `optax.contrib.schedule_free` the points y;
+    - of `optax.contrib.sam` every iterate in turn, the ascended ones too, unless `opaque_mode`.
+
+    `evaluation_loss` is recorded for the first two: the objective at the parameters that are meant
+    for evaluation, the slow ones and the averages x.
+
+    `evaluations` counts gradients: one per step, and every one that the transformation takes of the
+    functions that it is given, as line searches do; a slope along a line counts as a gradient, a
+    Hessian product as two. Evaluations of the objective alone are recorded as `value_evaluations`.
+    With several seeds at once each counts what it would need alone. Where some cannot be seen the
+    doubts of the trajectory say that the numbers are lower bounds.
+
+    Attributes:
+        transform: The transformation, its learning rate included, as Optax users write it.
+        step_size: How much training time one step takes: a number, or an Optax schedule (a
+            function of the step) whose values are summed. It sets the clock only.
+        label: A name for tables and legends.
+        batch: Examples in a mini-batch, or None for all of them at every step. The batch is drawn
+            without replacement from the step's own key; the loss that a step shows is the
+            batch's, and `evaluations` counts one per step, whatever the size of the batch. The
+            gradient is unbiased for separable models: a sum is scaled by n/batch.
+        reseed: Whether the random keys in the transformation's state, as those of
+            `optax.noisy_sgd`, are mixed with the seed of the run. If not they are the same for
+            every seed, as in a plain Optax loop, and the doubts of the trajectory say so.
+
+    Result: NONFINITE once the parameters are not finite, or the objective on all examples.
+    """
+
+    transform: optax.GradientTransformationExtraArgs = eqx.field(static=True)
+    step_size: Float[Array, ""] | Callable[[Any], Any] = eqx.field(static=False)
+    label: str = eqx.field(static=True, default="optax")
+    batch: int | None = eqx.field(static=True, default=None)
+    reseed: bool = eqx.field(static=True, default=False)
+
+    @property
+    def name(self) -> str:
+        return self.label
+
+    def init(self, problem: Problem, params: Params) -> State:
+        if self.batch is not None:
+            n = len(_with_examples(problem).inputs)
+            require(
+                1 <= self.batch <= n,
+                f"a batch of {self.batch} of {n} examples came; give 1 to {n}, or None for all",
+            )
+        return fresh(params, self.remember(params))
+
+    def remember(self, params: Params) -> Memory:
+        """The memory at the start of a path.
+
+        Raises:
+            InputError: If the transformation does not take such parameters.
+        """
+        manner = manner_of(self.transform, params)
+        slow = params if manner.slow else None
+        state = self.transform.init(held_by(params, slow))
+        state = jax.tree.map(typed_as, state, manner.state)
+        values = manner.sight is not None and manner.sight.values
+        return Memory(state, slow, jnp.zeros((), jnp.int64) if values else None)
+
+    def step(self, problem: Problem, state: State, key: Array) -> tuple[State, Info]:
+        if self.reseed:
+            own = jax.random.fold_in(key, 2)
+            memory = jax.tree.map(lambda a: _mixed(a, own, state.step == 0), state.memory)
+            state = state._replace(memory=memory)
+        return self.descend(self.objective(problem, key), state)
+
+    def objective(self, problem: Problem, key: Array) -> Objective:
+        """What the step with this key descends: the problem's objective, or that of a batch."""
+        if self.batch is None:
+            return problem.objective
+        whole = _with_examples(problem)
+        n = len(whole.inputs)
+        drawn = jax.random.choice(jax.random.fold_in(key, 0), n, (self.batch,), replace=False)
+        part = whole.on(drawn)
+        if whole.reduction == "mean":
+            return part.objective
+        scale = n / self.batch
+        return lambda params: part.objective(params) * scale
+
+    def descend(self, objective: Objective, state: State) -> tuple[State, Info]:
+        """One step of the transformation on an objective."""
+        memory: Memory = state.memory
+        loss, gradient = jax.value_and_grad(objective)(state.params)
+        held = held_by(state.params, memory.slow)
+        watched = manner_of(self.transform, state.params).sight is not None
+        taken = update(self.transform, objective, loss, gradient, memory.state, held, watched)
+        evaluations, values = state.evaluations + 1, memory.values
+        if taken.spent is not None:
+            evaluations = evaluations + taken.spent.gradients
+            values = None if values is None else values + taken.spent.values
+        after = optax.apply_updates(held, taken.updates)
+        params, slow = (after, None) if memory.slow is None else after
+        if callable(self.step_size):
+            time = state.time + self.step_size(state.step)
+        else:
+            time = (state.step + 1).astype(jnp.float64) * self.step_size
+        # A batch's loss alone does not tell of divergence: wrappers may leave out such a step.
+        whole = finite(loss) if self.batch is None else state.result
+        return state._replace(
+            params=params,
+            time=jnp.asarray(time, jnp.float64),
+            step=state.step + 1,
+            evaluations=evaluations,
+            result=functools.reduce(jnp.maximum, (state.result, whole, tree_finite(params))),
+            memory=Memory(jax.tree.map(typed_as, taken.state, memory.state), slow, values),
+        ), Info(loss)
+
+    def recorded(self, problem: Problem) -> tuple[Statistic, ...]:
+        told = []
+        manner = manner_of(self.transform, _shapes(problem))
+        if manner.sight and manner.sight.values:
+            told.append(
+                Statistic("value_evaluations", "1", "evaluations of the objective without gradient")
+            )
+        if manner.slow or manner.free:
+            about = "objective at the parameters that are meant for evaluation"
+            told.append(Statistic("evaluation_loss", "loss", about))
+        return tuple(told)
+
+    def statistics(self, problem: Problem, state: State) -> dict[str, Array]:
+        memory: Memory = state.memory
+        told = {} if memory.values is None else {"value_evaluations": memory.values}
+        if memory.slow is not None:
+            told["evaluation_loss"] = problem.objective(memory.slow)
+        elif free := parts_of(memory.state, optax.contrib.ScheduleFreeState):
+            params = optax.contrib.schedule_free_eval_params(free[0], state.params)
+            told["evaluation_loss"] = problem.objective(params)
+        return told
+
+    def doubts(self, problem: Problem) -> tuple[str, ...]:
+        manner, told = manner_of(self.transform, _shapes(problem)), []
+        if manner.sight and not manner.sight.whole:
+            told.append(
+                f"The evaluations of {self.name} are a lower bound: its transformation takes some "
+                "where they cannot be counted."
+            )
+        if manner.random and not self.reseed:
+            told.append(
+                f"The random numbers of {self.name} come from its own key and are the same for "
+                "every seed; optax_dynamics(..., reseed=True) draws them anew for each."
+            )
+        return tuple(told)
+
+    def clock(self, steps: Int[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+        steps = np.asarray(steps)
+        if not callable(self.step_size):
+            return steps * float(self.step_size)
+        total = np.concatenate([[0.0], np.cumsum(self._sizes(int(steps.max(initial=0))))])
+        return total[steps]
+
+    def steps_until(self, time: float) -> int:
+        if not callable(self.step_size):
+            return nearest_count(time, float(self.step_size))
+        count = 64
+        while (reached := np.cumsum(self._sizes(count)))[-1] < time:
+            stopped = count > 50_000 and 0 < reached[count // 4] == reached[-1]
+            if stopped or count > 50_000_000:
+                raise InputError(
+                    f"the schedule's step sizes add up to only {reached[-1]:g} in {count} steps; "
+                    f"training time {time:g} is out of reach"
+                )
+            count *= 4
+        return int(np.argmin(np.abs(np.concatenate([[0.0], reached]) - time)))
+
+    def _sizes(self, count: int) -> np.ndarray:
+        assert callable(self.step_size)
+        return np.asarray(jax.vmap(self.step_size)(jnp.arange(count)), np.float64)
+
+
+def _shapes(problem: Problem) -> Params:
+    return jax.eval_shape(problem.init, jax.random.key(0))
+
+
+def _mixed(leaf: Array, key: Array, first: Array) -> Array:
+    """A random key mixed with another one at the first step; other leaves as they are."""
+    if not is_key(leaf):
+        return leaf
+    return jnp.where(first, jax.random.fold_in(leaf, jax.random.bits(key)), leaf)
+
+
+def _with_examples(problem: Problem) -> Supervised:
+    """The problem, if there are examples to draw batches from."""
+    if isinstance(problem, Supervised):
+        return problem
+    raise InputError(
+        f"a {type(problem).__name__} has no examples to draw batches from; leave batch out, or "
+        "give a supervised problem"
+    )
+
+
+def optax_dynamics(
+    transform: optax.GradientTransformation,
+    step_size: float | Callable[[Any], Any] | None = None,
+    name: str = "optax",
+    batch: int | None = None,
+    reseed: bool = False,
+) -> OptaxDescent:
+    """Any Optax transformation as a dynamics; see `OptaxDescent`.
+
+    Args:
+        transform: For example `optax.sgd(0.1, momentum=0.9)`, `optax.adam(1e-3)`, or an
+            `optax.MultiSteps`.
+        step_size: Training time per step, usually the learning rate; a schedule is summed. Optax
+            does not let a learning rate be read from a transformation, unless it was made by
+            `optax.inject_hyperparams` with a constant one: then None takes that.
+        name: For tables and legends.
+        batch: Examples per step, drawn without replacement; None for all.
+        reseed: Whether each seed draws the transformation's random numbers anew.
+
+    Raises:
+        InputError: If the transformation is none, the step size is missing or not positive; at
+            the start of a run, if the transformation refuses the problem's parameters, or the
+            problem has fewer examples than the batch, or none.
+    """
+    if hasattr(transform, "gradient_transformation"):  # optax.MultiSteps
+        transform = transform.gradient_transformation()
+    if not all(callable(getattr(transform, part, None)) for part in ("init", "update")):
+        came = getattr(transform, "__qualname__", type(transform).__name__)
+        raise InputError(
+            f"the transformation came as {came}; give an Optax transformation with its learning "
+            "rate, as optax.adam(1e-3)"
+        )
+    if not isinstance(transform, optax.GradientTransformation):
+        transform = optax.GradientTransformationExtraArgs(transform.init, transform.update)
+    if step_size is None:
+        step_size = _learning_rate(transform)
+    size = step_size if callable(step_size) else step_size_array(step_size)
+    return OptaxDescent(optax.with_extra_args_support(transform), size, name, batch, reseed)
+
+
+def _learning_rate(transform: optax.GradientTransformation) -> float:
+    """The constant learning rate that `optax.inject_hyperparams` keeps in the state."""
+    try:
+        injected = parts_of(transform.init(jnp.zeros(1)), optax.InjectStatefulHyperparamsState)
+    except Exception:  # not made for one vector of parameters
+        injected = []
+    rates = [
+        part.hyperparams["learning_rate"]
+        for part in injected
+        if "learning_rate" in part.hyperparams and "learning_rate" not in part.hyperparams_states
+    ]
+    if len(rates) != 1:
+        raise InputError(
+            "the training time of a step cannot be read from an Optax transformation; give it as "
+            "step_size, usually the learning rate: optax_dynamics(optax.adam(1e-3), 1e-3), or a "
+            "schedule"
+        )
+    return float(rates[0])
