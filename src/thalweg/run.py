@@ -309,7 +309,11 @@ def _changes(old: Any, new: Any, name: str = "") -> list[str]:
 
 
 def _arrays(module: Any) -> list[np.ndarray]:
-    return [np.asarray(leaf) for leaf in jax.tree.leaves(eqx.filter(module, eqx.is_array))]
+    def plain(leaf: Any) -> np.ndarray:
+        key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        return np.asarray(jax.random.key_data(leaf) if key else leaf)
+
+    return [plain(leaf) for leaf in jax.tree.leaves(eqx.filter(module, eqx.is_array))]
 
 
 __all__ = ["InputError", "Interrupted", "run"]

@@ -11,6 +11,8 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float
 
+from thalweg.core.errors import require
+
 Params = Any  # any pytree of arrays
 
 
@@ -25,7 +27,12 @@ def difference(left: Params, right: Params) -> Params:
 
 
 def dot(left: Params, right: Params) -> Float[Array, ""]:
-    """Euclidean inner product over all leaves."""
+    """Euclidean inner product over all leaves.
+
+    Raises:
+        InputError: If a leaf is complex.
+    """
+    _check_real(left)
     products = jax.tree.map(lambda a, b: jnp.sum(a * b), left, right)
     return functools.reduce(jnp.add, jax.tree.leaves(products))
 
@@ -36,8 +43,22 @@ def norm(tree: Params) -> Float[Array, ""]:
 
 
 def flatten(tree: Params) -> Float[Array, " p"]:
-    """All leaves in one vector."""
+    """All leaves in one vector.
+
+    Raises:
+        InputError: If a leaf is complex.
+    """
+    _check_real(tree)
     return ravel_pytree(tree)[0]
+
+
+def _check_real(tree: Params) -> None:
+    kinds = {str(leaf.dtype) for leaf in jax.tree.leaves(tree) if jnp.iscomplexobj(leaf)}
+    require(
+        not kinds,
+        f"parameters came as {', '.join(sorted(kinds))}; give real and imaginary parts as two "
+        "arrays, or wrap the function in models.Applied or Tracker, which do",
+    )
 
 
 def size(tree: Params) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import math
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import equinox as eqx
@@ -13,7 +13,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from thalweg.core.arguments import told
 from thalweg.core.errors import InputError, choose, require
+from thalweg.core.identity import identity
+from thalweg.core.trained import divide, held_names, is_real, join
 from thalweg.core.tree import Params
 
 Shape = tuple[int, ...]
@@ -55,45 +58,161 @@ class Model(eqx.Module):
 class Applied(Model):
     """Any `init(key) -> params` and `apply(params, x) -> outputs` (Flax, Haiku, hand-written).
 
+    The parameters are the floating-point leaves of the tree: float16 and bfloat16 ones are cast
+    up to the precision of the problem, complex ones are trained as pairs of real arrays (see
+    `thalweg.core.trained`). Whole numbers, booleans, PRNG keys, functions and running averages
+    ("batch_stats" and Flax's other collections beside "params") are held fixed; the function gets
+    the tree as it was given.
+
     Args:
-        apply_function: Maps parameters and a batch (n, ...) to outputs (n, k).
+        apply_function: Maps parameters and a batch (n, ...) to outputs (n, k), or (n,) for k = 1;
+            of a pair (outputs, updates), as Flax and Haiku return it, the outputs count. It must
+            give the same for the same arguments: dropout in training is refused.
         init_function: Maps a key to parameters, or None if `start` is given.
-        start: Parameters that every seed starts from.
+        start: Parameters that every seed starts from; a whole Equinox module, too.
         is_smooth: Declare False for nets with kinks (ReLU, max-pooling).
+        is_separable: Whether the output of an example depends on no other example of its batch.
+            None has `problems.supervised` find out, on a few examples.
+
+    Raises:
+        InputError: If an argument does not fit, or nothing in the tree can be trained.
     """
 
     apply_function: Callable[[Params, Array], Array] = eqx.field(static=True)
     init_function: Callable[[Array], Params] | None = eqx.field(static=True, default=None)
     start: Params = None
     is_smooth: bool = eqx.field(static=True, default=True)
+    is_separable: bool | None = eqx.field(static=True, default=None)
 
     def __check_init__(self) -> None:
         if (self.init_function is None) == (self.start is None):
             raise InputError("give either init_function or start (parameters), not both or neither")
+        if self.init_function is None:
+            divide(self.start, "start")
+        else:
+            _drawn(self.init_function)
 
     def init(self, key: Array, inputs: Shape, outputs: int, dtype: Any) -> Params:
-        params = self.start if self.init_function is None else self.init_function(key)
-        return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), params)
+        whole = self.start if self.init_function is None else self.init_function(key)
+        params, _ = divide(whole, "start" if self.init_function is None else "init_function")
+        return jax.tree.map(lambda leaf: leaf.astype(dtype), params)
 
     def apply(self, params: Params, x: Array) -> Array:
-        return self.apply_function(params, x)
+        out = self.apply_function(join(params, self._held(params)), x)
+        if isinstance(out, tuple | list) and len(out) == 2 and not hasattr(out[1], "shape"):
+            out = out[0]
+        require(
+            hasattr(out, "shape") and hasattr(out, "dtype"),
+            f"the apply function returns a {type(out).__name__}; let it return the outputs (n, k) "
+            "alone, or as the first of (outputs, updates)",
+        )
+        return out[:, None] if out.ndim == 1 else out
+
+    @property
+    def held(self) -> list[str]:
+        """Paths of the arrays that are held fixed, as "step", "batch_stats.mean"."""
+        return held_names(self._fixed)
+
+    @property
+    def _fixed(self) -> Params:
+        if self.init_function is None:
+            return divide(self.start, "start")[1]
+        return _drawn(self.init_function)
+
+    def _held(self, params: Params) -> Params:
+        """What is held fixed, its floating-point numbers in the precision of the parameters."""
+        kind = jax.tree.leaves(params)[0].dtype
+        return jax.tree.map(lambda leaf: leaf.astype(kind) if is_real(leaf) else leaf, self._fixed)
 
     @property
     def smooth(self) -> bool:
         return self.is_smooth
 
+    @property
+    def separable(self) -> bool:
+        return self.is_separable is not False
 
-def from_equinox(module: eqx.Module, smooth: bool = True) -> Applied:
+
+@lru_cache(maxsize=64)
+def _drawn(init_function: Callable[[Array], Params]) -> Params:
+    """What is held fixed of parameters that are drawn: the same for every seed.
+
+    Raises:
+        InputError: If it is not.
+    """
+    what = "init_function"
+    try:
+        result = eqx.filter_eval_shape(init_function, jax.random.key(0))
+    except InputError:
+        raise
+    except Exception as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise InputError(f"init_function does not map a key to parameters: {reason}") from error
+    shapes = divide(result, what)[1]
+    if not held_names(shapes):
+        return shapes
+    with jax.ensure_compile_time_eval():
+        one, other = (divide(init_function(jax.random.key(seed)), what)[1] for seed in (0, 1))
+    for (path, leaf), again in zip(
+        jax.tree_util.tree_leaves_with_path(one), jax.tree.leaves(other), strict=True
+    ):
+        name = jax.tree_util.keystr(path, simple=True, separator=".")
+        require(
+            identity(leaf) == identity(again),
+            f"init_function draws {name} anew for every seed, and it cannot be trained; let the "
+            "apply function bring it, or give start",
+        )
+    return one
+
+
+def from_equinox(module: eqx.Module, smooth: bool = True, state: Any = None) -> Applied:
     """A model from an Equinox module, which acts on one example; batching is by `vmap`.
 
-    Its floating-point arrays are the parameters; everything else is held fixed.
+    Its floating-point arrays are the parameters (complex ones as pairs of real arrays, half
+    precision cast up); everything else is held fixed.
+
+    Args:
+        module: An Equinox module, called as `module(x)`, or with a state as `module(x, state)`.
+        smooth: Declare False for nets with kinks (ReLU, max-pooling).
+        state: Of `eqx.nn.make_with_state`, for modules with running averages (BatchNorm); held
+            fixed. In training mode the batch's own averages are used, as the layer does it.
+
+    Raises:
+        InputError: If the module has a dropout layer in training mode, or needs a state.
     """
-    params, fixed = eqx.partition(module, eqx.is_inexact_array)
+    require(
+        isinstance(module, eqx.Module),
+        f"module came as {told(module)}; give an Equinox module, as eqx.nn.MLP(...)",
+    )
+    parts = jax.tree_util.tree_leaves_with_path(
+        module, is_leaf=lambda n: isinstance(n, eqx.nn.Dropout | eqx.nn.StateIndex)
+    )
+    for path, part in parts:
+        name = jax.tree_util.keystr(path)
+        require(
+            not isinstance(part, eqx.nn.Dropout) or part.inference or part.p == 0,
+            f"module{name} is dropout in training mode, whose outputs are random; give "
+            "eqx.nn.inference_mode(module)",
+        )
+        require(
+            not isinstance(part, eqx.nn.StateIndex) or state is not None,
+            f"module{name} keeps running averages; give their state too, of "
+            "module, state = eqx.nn.make_with_state(...)(...)",
+        )
+    if state is None:
+        return Applied(_each, start=module, is_smooth=smooth)
+    return Applied(_each_with_state, start=(module, state), is_smooth=smooth)
 
-    def apply(params: Params, x: Array) -> Array:
-        return jax.vmap(eqx.combine(params, fixed))(x)
 
-    return Applied(apply, start=params, is_smooth=smooth)
+def _each(module: Any, x: Array) -> Array:
+    return jax.vmap(module)(x)
+
+
+def _each_with_state(both: Any, x: Array) -> Any:
+    module, state = both
+    norms = jax.tree.leaves(module, is_leaf=lambda n: isinstance(n, eqx.nn.BatchNorm))
+    axis = next((n.axis_name for n in norms if isinstance(n, eqx.nn.BatchNorm)), "batch")
+    return jax.vmap(module, in_axes=(0, None), out_axes=(0, None), axis_name=axis)(x, state)[0]
 
 
 class Activation(eqx.Module):

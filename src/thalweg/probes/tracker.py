@@ -10,8 +10,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from thalweg.core.arguments import told
+from thalweg.core.behaviour import traced, varies
 from thalweg.core.errors import InputError, require
 from thalweg.core.result import Reading
+from thalweg.core.trained import divide, join
 from thalweg.core.tree import Params
 from thalweg.probes.probe import Moment, Probe
 from thalweg.problems.problem import Problem
@@ -20,16 +23,23 @@ Memory = tuple[Any, ...]
 
 
 class OnBatch(Problem):
-    """The objective of a foreign loop at one batch."""
+    """The objective of a foreign loop at one batch, as a function of what is trained.
+
+    Attributes:
+        function: Of the loop's own parameters and the batch.
+        batch: Any pytree.
+        held: What of the parameters is held fixed: see `thalweg.core.trained.divide`.
+    """
 
     function: Callable[[Params, Any], Array] = eqx.field(static=True)
     batch: Any
+    held: Params
 
     def init(self, key: Array) -> Params:
         raise InputError("the parameters of a tracked loop are drawn by that loop")
 
     def objective(self, params: Params) -> Float[Array, ""]:
-        return self.function(params, self.batch)
+        return self.function(join(params, self.held), self.batch)
 
 
 class Tracker(eqx.Module):
@@ -48,9 +58,14 @@ class Tracker(eqx.Module):
     objective: with a fresh batch each time the numbers belong to that batch, and a warm start
     from another batch's vectors saves less.
 
+    Whole Equinox modules and Flax's dictionaries of variables are parameters too. Measured are
+    derivatives by their real and complex floating-point arrays, a complex number counting as two
+    real ones; float16 and bfloat16 arrays are cast up, so that all is computed and measured in
+    float32 or better. Whole numbers, keys, functions and running averages are held fixed.
+
     Args:
-        function: Maps (params, batch) to a scalar loss; params is any pytree of floating-point
-            arrays, batch any pytree of arrays.
+        function: Maps (params, batch) to a scalar loss, the same for the same arguments; params
+            is any pytree with floating-point arrays, batch any pytree of arrays.
         probes: Probes that need an objective alone: sharpness, top_eigenvalues,
             smallest_eigenvalue, loss, gradient_norm, distance_from_start. Others raise.
         seed: Of the random directions that probes draw.
@@ -79,31 +94,53 @@ class Tracker(eqx.Module):
         """The memory before the first record.
 
         Raises:
-            InputError: If the function's value is not a floating-point scalar, or a probe needs
-                more than an objective.
+            InputError: If the function's value is not one real number or differs from call to
+                call, nothing in `params` can be trained, or a probe needs more than an objective.
+
+        Cost: two values of the function.
         """
-        out = jax.eval_shape(self.function, params, batch)
+        trained, held = divide(params, "params")
+        problem = OnBatch(self.function, batch, held)
+        alone = "give one real floating-point number, the loss, without anything beside it"
+        try:
+            out = eqx.filter_eval_shape(problem.objective, trained)
+        except InputError:
+            raise
+        except Exception as error:  # a user's function may raise anything
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            raise InputError(
+                f"the function does not accept these params and batch: {reason}"
+            ) from error
         shape = getattr(out, "shape", None)
+        require(shape is not None, f"the function's value is {told(out)}; {alone}")
         require(
             shape == () and jnp.issubdtype(out.dtype, jnp.floating),
-            f"the function's value has shape {shape}; give one floating-point number, the loss",
+            f"the function's value has shape {shape} and type {out.dtype}; {alone}",
         )
-        problem = OnBatch(self.function, batch)
-        return (
-            jnp.zeros((), jnp.int32),
-            tuple(probe.start(problem, params) for probe in self.probes),
+        require(
+            out.dtype.itemsize >= 4,
+            f"the function's value came as {out.dtype} although its parameters are in float32 or "
+            "better; compute the loss in float32",
         )
+        require(
+            traced(trained, batch) or not varies(problem.objective, trained),
+            "the function's value differs between two calls with the same params and batch "
+            "(dropout in training?); give it as for evaluation, or with one fixed key",
+        )
+        memories = tuple(probe.start(problem, trained) for probe in self.probes)
+        return jnp.zeros((), jnp.int32), memories
 
     @eqx.filter_jit
     def measure(
         self, params: Params, batch: Any, memory: Memory
     ) -> tuple[dict[str, Reading], Memory]:
         """A reading of every probe by name, and the memory for the next record."""
-        problem, (record, memories) = OnBatch(self.function, batch), memory
+        trained, held = divide(params, "params")
+        problem, (record, memories) = OnBatch(self.function, batch, held), memory
         key = jax.random.fold_in(jax.random.key(self.seed), record)
         readings, renewed = {}, []
         for i, (probe, kept) in enumerate(zip(self.probes, memories, strict=True)):
             moment = Moment(record, jax.random.fold_in(key, i))
-            readings[probe.name], after = probe.measure(problem, params, kept, moment)
+            readings[probe.name], after = probe.measure(problem, trained, kept, moment)
             renewed.append(after)
         return readings, (record + 1, tuple(renewed))

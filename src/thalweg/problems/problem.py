@@ -18,10 +18,12 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int
 
+from thalweg.core.behaviour import mixes, traced, varies
 from thalweg.core.errors import InputError, choose, require, unknown
 from thalweg.core.identity import identity
 from thalweg.core.tree import Params
-from thalweg.models import Model
+from thalweg.models import Applied, Model
+from thalweg.models.given import as_model
 from thalweg.problems.data import Data
 from thalweg.problems.losses import Loss, loss_named
 
@@ -167,6 +169,7 @@ class Supervised(Problem):
             "examples": int(self.inputs.shape[0]),
             "inputs": list(self.inputs.shape[1:]),
             "outputs": int(self.targets.shape[1]),
+            **({"held fixed": held} if (held := getattr(self.model, "held", [])) else {}),
             "precision": str(self.inputs.dtype),
             "data": dict(self.source),
         }
@@ -237,11 +240,7 @@ def supervised(
     Raises:
         InputError: If shapes, types, names or the pair (loss, task) do not fit.
     """
-    require(
-        microbatch is None or model.separable,
-        "this net normalises over the whole batch, so its examples cannot be worked on "
-        f"{microbatch} at a time; leave microbatch out",
-    )
+    model = as_model(model)
     if not isinstance(data, Data):
         inputs, targets = data
         data = Data.of(np.asarray(inputs), np.asarray(targets))
@@ -273,6 +272,12 @@ def supervised(
         microbatch,
     )
     _check_outputs(problem)
+    problem = _observed(problem)
+    require(
+        microbatch is None or problem.model.separable,
+        "this net's outputs for an example depend on the whole batch (batch normalisation?), so "
+        f"its examples cannot be worked on {microbatch} at a time; leave microbatch out",
+    )
     return problem
 
 
@@ -283,8 +288,8 @@ def _check_outputs(problem: Supervised) -> None:
         out = jax.eval_shape(problem.outputs, params)
     except InputError:
         raise
-    except (TypeError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+    except Exception as error:  # a user's function may raise anything
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise InputError(
             f"the model does not accept inputs of shape {problem.inputs.shape}: {reason}"
         ) from error
@@ -292,6 +297,58 @@ def _check_outputs(problem: Supervised) -> None:
         out.shape == problem.targets.shape,
         f"the model's outputs have shape {out.shape}, the targets {problem.targets.shape}; "
         "they must agree",
+    )
+    require(
+        jnp.issubdtype(out.dtype, jnp.floating) and out.dtype.itemsize >= 4,
+        f"the model's outputs came as {out.dtype}; give real floating-point numbers in the "
+        f"precision of its parameters, {problem.inputs.dtype}",
+    )
+
+
+def _observed(problem: Supervised) -> Supervised:
+    """The problem with its model's dependence on the batch found out, where it is a user's.
+
+    Raises:
+        InputError: If the model's outputs are random, or it depends on the batch and says no.
+    """
+    model, inputs = problem.model, problem.inputs
+    users = [part for part in jax.tree.leaves(model, is_leaf=_users) if _users(part)]
+    if not users or traced(problem):
+        return problem
+    params = problem.init(jax.random.key(0))
+
+    def outputs(x: Array) -> Array:
+        return model.apply(params, x)
+
+    require(
+        not varies(outputs, inputs[:2]),
+        "the model's outputs differ between two calls with the same parameters and inputs (dropout "
+        "in training?); give it as for evaluation, or with one fixed key",
+    )
+    sworn = all(isinstance(part, Applied) and part.is_separable for part in users)
+    if not model.separable or not mixes(outputs, inputs, poison=not sworn):
+        return problem
+    found = jax.tree.map(
+        lambda part: (
+            dataclasses.replace(part, is_separable=False)
+            if isinstance(part, Applied) and part.is_separable is None
+            else part
+        ),
+        model,
+        is_leaf=lambda part: isinstance(part, Applied),
+    )
+    require(
+        not found.separable,
+        f"{type(users[0]).__name__} says that it is separable, and its outputs for an example "
+        "change with the others of the batch (batch normalisation?); let it say False",
+    )
+    return dataclasses.replace(problem, model=found)
+
+
+def _users(part: Any) -> bool:
+    """Whether a model was written by a user, so that what it says of itself is checked."""
+    return isinstance(part, Applied) or (
+        isinstance(part, Model) and not type(part).__module__.startswith("thalweg.")
     )
 
 
