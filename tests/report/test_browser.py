@@ -27,7 +27,7 @@ pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="chromium or chromedriver is missing"),
 ]
-SIZES = {"desktop": (1280, 900), "phone": (375, 812)}
+SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
 FLAGS = [
     "--headless=new",
     "--no-sandbox",
@@ -81,6 +81,11 @@ def visit(browser: Any, path: Path, size: tuple[int, int]) -> None:
     WebDriverWait(browser, 40).until(lambda it: it.execute_script(drawn))
 
 
+def scheme(browser: Any, name: str) -> None:
+    features = [{"name": "prefers-color-scheme", "value": name}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+
+
 def keep(browser: Any, name: str) -> None:
     """Save the whole page as a picture, if someone wants to look (THALWEG_SHOTS=folder)."""
     if folder := os.environ.get("THALWEG_SHOTS"):
@@ -119,6 +124,91 @@ def test_page_is_drawn_without_errors_and_fits(
 
 
 @pytest.mark.parametrize("size", SIZES)
+def test_no_cell_is_narrow_and_nothing_scrolls_sideways(
+    browser: Any, site: Path, size: str
+) -> None:
+    """Six times the font size is room for a word; a column of letters is not read."""
+    visit(browser, site / "saxe/index.html", SIZES[size])
+    cells = browser.execute_script(
+        "return [...document.querySelectorAll('tbody th, tbody td')].map(c => ["
+        "c.textContent, c.clientWidth / parseFloat(getComputedStyle(c).fontSize), c.scrollWidth,"
+        "c.clientWidth])"
+    )
+    assert len(cells) > 40
+    narrow = [text for text, wide, _, _ in cells if wide < 6]
+    assert narrow == [] or size == "desktop"  # there a short word may have a narrow column
+    assert [text for text, _, inner, outer in cells if inner > outer + 1] == []
+    if size == "phone":
+        inside = (
+            "return [...document.querySelectorAll('main *:not(pre):not(pre *)')].filter(e => "
+            "getComputedStyle(e).position != 'absolute' && !e.closest('.plot') && "
+            "!e.closest('.unseen') && !e.closest('thead') && "
+            "e.getBoundingClientRect().right > innerWidth + 1).map(e => e.outerHTML.slice(0, 80))"
+        )
+        assert browser.execute_script(inside) == []
+        tall = "return document.querySelector('.provenance').getBoundingClientRect().height"
+        assert browser.execute_script(tall) < 1500
+
+
+def test_formulas_are_set(browser: Any, site: Path) -> None:
+    visit(browser, site / "saxe/index.html", SIZES["desktop"])
+    boxes = browser.execute_script(
+        "return [...document.querySelectorAll('.claims math')].map(m => ["
+        "m.textContent, m.getBoundingClientRect().width, m.querySelectorAll('msub, msup').length])"
+    )
+    texts = [text for text, _, _ in boxes]
+    assert "L(k)≤(1−ηλ0/2)kL(0)" in texts
+    assert all(wide > 5 for _, wide, _ in boxes)
+    assert max(scripts for _, _, scripts in boxes) == 2
+
+
+def test_help_is_there_on_request(browser: Any, site: Path) -> None:
+    visit(browser, site / "saxe/index.html", SIZES["phone"])
+    shown = "return document.querySelector('.help p').checkVisibility()"
+    assert not browser.execute_script(shown)
+    browser.execute_script("document.querySelector('.help summary').click()")
+    assert browser.execute_script(shown)
+
+
+CONTRAST = """
+const parse = text => (text.match(/[\\d.]+/g) || []).map(Number);
+const linear = c => (c /= 255) <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
+const light = ([r, g, b]) => 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
+const ground = e => {
+  for (; e; e = e.parentElement) {
+    const colour = parse(getComputedStyle(e).backgroundColor);
+    if (colour.length == 3 || colour[3] > 0) return colour;
+  }
+};
+return [...document.querySelectorAll('body *')].filter(e => !e.closest('.plot') &&
+  !['SCRIPT', 'STYLE', 'NOSCRIPT'].includes(e.tagName) &&
+  [...e.childNodes].some(n => n.nodeType == 3 && n.textContent.trim())).map(e => {
+    const [a, b] = [light(parse(getComputedStyle(e).color)), light(ground(e))];
+    return [e.textContent.slice(0, 40), (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05)];
+  });
+"""
+
+
+@pytest.mark.parametrize("name", ["light", "dark"])
+@pytest.mark.parametrize("path", ["index.html", "saxe/index.html"])
+def test_text_stands_out_by_day_and_by_night(
+    browser: Any, site: Path, path: str, name: str
+) -> None:
+    """The contrast that accessibility guidelines ask of small text, 4.5, everywhere."""
+    scheme(browser, name)
+    try:
+        visit(browser, site / path, SIZES["desktop"])
+        keep(browser, f"{path.replace('/', '-')}-{name}")
+        ground = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
+        assert (max(map(int, ground[4:-1].split(", "))) < 60) == (name == "dark")
+        found = browser.execute_script(CONTRAST)
+        assert len(found) > 10
+        assert [pair for pair in found if pair[1] < 4.5] == []
+    finally:
+        scheme(browser, "light")
+
+
+@pytest.mark.parametrize("size", SIZES)
 def test_panels_do_not_overlap_and_stack_on_a_phone(browser: Any, site: Path, size: str) -> None:
     visit(browser, site / "saxe/index.html", SIZES[size])
     domains = browser.execute_script(
@@ -142,9 +232,9 @@ def test_panels_do_not_overlap_and_stack_on_a_phone(browser: Any, site: Path, si
 
 def test_page_follows_the_window(browser: Any, site: Path) -> None:
     visit(browser, site / "saxe/index.html", SIZES["desktop"])
-    metrics = {"width": 375, "height": 812, "deviceScaleFactor": 1, "mobile": True}
+    metrics = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    narrow = "return [...document.querySelectorAll('.plot')].every(p => p.layout.width <= 375)"
+    narrow = "return [...document.querySelectorAll('.plot')].every(p => p.layout.width <= 390)"
     WebDriverWait(browser, 20).until(lambda it: it.execute_script(narrow))
 
 

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from thalweg.core.errors import InputError, require
 from thalweg.report.draw import draw_stored
 from thalweg.report.export import export_data
+from thalweg.report.formula import typeset
 from thalweg.report.number import show
 from thalweg.report.spec import VERDICTS, Page
 from thalweg.report.store import PAGE_FILE, PathLike, open_data, read_page
@@ -143,8 +144,12 @@ def _write(path: Path, text: str) -> Path:
 
 
 def _prose(text: str) -> Markup:
-    """Escaped text in which `code` between backticks is set as code."""
-    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+    """Escaped text in which `code` between backticks is set as code, formulas as MathML."""
+    pieces = re.split(r"`([^`]+)`", text)  # text and code in turn
+    return Markup("").join(
+        Markup("<code>{}</code>").format(piece) if i % 2 else typeset(piece)
+        for i, piece in enumerate(pieces)
+    )
 
 
 @lru_cache

@@ -161,13 +161,18 @@ class Figure(Record):
 
 @dataclass(frozen=True)
 class Number(Record):
-    """One key number with its error in the same unit (None: exact or not a number)."""
+    """One key number with its error in the same unit (None: exact or not a number).
+
+    `help` is one or two sentences for a reader who meets the quantity for the first time: what it
+    is, and what a large or a small one means. The page shows them on request.
+    """
 
     label: str
     value: Quantity
     error: Quantity = None
     unit: str = ""
     note: str = ""
+    help: str = ""
 
 
 @dataclass(frozen=True)
