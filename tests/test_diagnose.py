@@ -13,7 +13,7 @@ import pytest
 import xarray as xr
 
 import thalweg as tw
-from thalweg.trajectory.store import StoreError
+from thalweg.storage.files import StoreError
 
 MODULE = sys.modules["thalweg.diagnose"]
 

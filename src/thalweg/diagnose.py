@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,17 +11,20 @@ import numpy as np
 from thalweg import dynamics, probes
 from thalweg.certify import homogeneous_bound
 from thalweg.compare import Comparison, compare
-from thalweg.core.errors import InputError, require
+from thalweg.core.errors import require
 from thalweg.diagnosis_page import diagnosis_page
 from thalweg.models import MLP, parse_model
 from thalweg.probes.probe import Every
 from thalweg.problems import Supervised, load, supervised
 from thalweg.report import build, build_index, write_page
 from thalweg.run import run
+from thalweg.storage.datasets import save_dataset
+from thalweg.storage.files import ReadOnlyError, StoreError, replace, sealed, writing
+from thalweg.storage.lock import locked
 from thalweg.trajectory import Trajectory
 from thalweg.trajectory.provenance import command_line, fingerprint
-from thalweg.trajectory.store import OtherRunError, replace, save_dataset, writing
 
+LOCK = ".lock"
 RESUME = "descent.resume"  # what every run folder of ours holds, from the first moment on
 STEPS = 1000  # descent steps, unless a training time is given
 FLOW_ERROR = {True: 1e-4, False: 1e-3}  # of smooth nets, and of nets with kinks
@@ -37,14 +39,14 @@ class Diagnosis:
         descent: The trajectory of gradient descent.
         flow: The trajectory of gradient flow.
         folder: The run folder.
-        page: The report.
+        page: The report; None if the folder is read-only, where finished runs are read back.
     """
 
     comparison: Comparison
     descent: Trajectory
     flow: Trajectory
     folder: Path
-    page: Path
+    page: Path | None
 
 
 def diagnose(
@@ -138,7 +140,8 @@ def diagnose(
     )
     folder = Path("runs") / _folder_name(data, settings) if out is None else Path(out)
     with writing(folder):
-        ours = not folder.is_dir() or not any(folder.iterdir()) or (folder / RESUME).exists()
+        others = folder.is_dir() and any(child.name != LOCK for child in folder.iterdir())
+        ours = not others or (folder / RESUME).exists()
     require(ours, f"{folder} is in use for other things; give a new folder, or an empty one")
 
     times = descend.clock(steps)
@@ -149,34 +152,43 @@ def diagnose(
         "seeds": seeds,
         "progress": progress,
     }
-    try:
-        descent = run(problem, descend, out=folder / "descent.zarr", fresh=fresh, **options)
-        # Where every descent has diverged there is nothing left to compare, at a high price.
-        options["times"] = times[: descent.dataset.sizes["time"]]
-        flow = run(problem, follow, out=folder / "flow.zarr", fresh=fresh, **options)
-    except OtherRunError as error:
-        raise InputError(f"{error} (--fresh on the command line)") from error
-    verdict = compare(descent, flow, eps)
-    table = verdict.dataset
-    bound = homogeneous_bound(problem, flow)
-    if bound is not None:
-        bound = bound.assign_coords(time=flow.dataset["time"], seed=flow.dataset["seed"])
-        table = table.assign(flow_smallest_eigenvalue_bound=bound.reindex(time=table["time"]))
-    save_dataset(table, folder / "comparison.zarr")
-    save_dataset(flow.dataset[[s.name for s in follow.recorded(problem)]], folder / "solver.zarr")
-    page = diagnosis_page(verdict, table, descent, flow, problem, data, command_line())
-    with writing(folder):
-        summary = {
-            "regime": verdict.regime,
-            "sentence": verdict.sentence,
-            "reasons": verdict.reasons,
-            "warnings": verdict.warnings,
-            "seeds": {str(s): r for s, r in verdict.regimes.items()},
-            "settings": {k: str(v) for k, v in settings.items()},
-        }
-        replace(folder / "verdict.json", json.dumps(summary, indent=1).encode())
-        write_page(page, folder)
-        built = build(folder)
+    built: Path | None = None
+    with locked(folder / LOCK, folder):
+        try:
+            descent = run(problem, descend, out=folder / "descent.zarr", fresh=fresh, **options)
+            # Where every descent has diverged there is nothing left to compare, at a high price.
+            options["times"] = times[: descent.dataset.sizes["time"]]
+            flow = run(problem, follow, out=folder / "flow.zarr", fresh=fresh, **options)
+        except StoreError as error:
+            hint = " (--fresh on the command line)" if "fresh run" in str(error) else ""
+            raise StoreError(f"{error}{hint}") from error
+        verdict = compare(descent, flow, eps)
+        table = verdict.dataset
+        bound = homogeneous_bound(problem, flow)
+        if bound is not None:
+            bound = bound.assign_coords(time=flow.dataset["time"], seed=flow.dataset["seed"])
+            table = table.assign(flow_smallest_eigenvalue_bound=bound.reindex(time=table["time"]))
+        page = diagnosis_page(verdict, table, descent, flow, problem, data, command_line())
+        try:
+            save_dataset(table, folder / "comparison.zarr")
+            save_dataset(
+                flow.dataset[[s.name for s in follow.recorded(problem)]], folder / "solver.zarr"
+            )
+            with writing(folder):
+                summary = {
+                    "regime": verdict.regime,
+                    "sentence": verdict.sentence,
+                    "reasons": verdict.reasons,
+                    "warnings": verdict.warnings,
+                    "seeds": {str(s): r for s, r in verdict.regimes.items()},
+                    "settings": {k: str(v) for k, v in settings.items()},
+                }
+                replace(folder / "verdict.json", sealed(summary))
+                write_page(page, folder)
+                built = build(folder)
+        except ReadOnlyError:  # both runs were finished before: the verdict stands
+            pass
+    if built is not None:
         build_index(folder.resolve().parent)
     return Diagnosis(verdict, descent, flow, folder, built)
 

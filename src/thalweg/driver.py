@@ -23,7 +23,8 @@ from thalweg.core.result import Reading, Result, tree_finite
 from thalweg.dynamics.dynamics import Continuous, Discrete, Dynamics, State
 from thalweg.probes.probe import Every, Moment, Probe
 from thalweg.problems.problem import Problem
-from thalweg.trajectory.store import Store, StoreError, ZarrStore
+from thalweg.storage.files import StoreError
+from thalweg.trajectory.store import Store, ZarrStore
 
 CHUNK_SECONDS = 0.5  # how long the loop may be deaf to Ctrl-C
 COMMIT_SECONDS = 2.0  # how much work a kill may cost

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -30,16 +31,15 @@ from thalweg.dynamics.dynamics import Continuous, Discrete, Dynamics, State
 from thalweg.probes.probe import Every, Moment, Probe
 from thalweg.problems.problem import Problem
 from thalweg.progress import watched
+from thalweg.storage.files import StoreError, writing
 from thalweg.trajectory.provenance import digest, provenance
 from thalweg.trajectory.store import (
     FILL,
     MemoryStore,
     OtherRunError,
     Store,
-    StoreError,
     Variable,
     ZarrStore,
-    writing,
 )
 from thalweg.trajectory.trajectory import Trajectory
 
@@ -98,6 +98,7 @@ def run(
     labels = _labels(seeds)
     keys = jax.vmap(jax.random.key)(jnp.asarray(labels))
     lanes = _lanes(problem, len(labels))
+    place = None if out is None else _place(out, fresh)
 
     with jax.default_matmul_precision("highest"):
         states = start(problem, dynamics, keys, lanes)
@@ -135,13 +136,14 @@ def run(
         }
         at = Progress(states, memories, 0, ())
         blank = _blank(variables, len(labels))
-        store, done = _open(out, fresh, variables, coords, attrs)
-        loop = Loop(problem, dynamics, schedule, marks, keys, lanes, blank, store, at)
-        if done and isinstance(store, ZarrStore):
-            loop.resume(store)
-        with watched(dynamics.name, progress) as meter:
-            loop.go(meter.update)
-    return Trajectory(store.dataset())
+        with place.locked() if place else nullcontext():
+            store, done = _open(place, fresh, variables, coords, attrs)
+            loop = Loop(problem, dynamics, schedule, marks, keys, lanes, blank, store, at)
+            if done and isinstance(store, ZarrStore):
+                loop.resume(store)
+            with watched(dynamics.name, progress) as meter:
+                loop.go(meter.update)
+            return Trajectory(store.dataset())
 
 
 def _marks(
@@ -258,26 +260,33 @@ def _blank(variables: list[Variable], seeds: int) -> dict[str, np.ndarray]:
     }
 
 
+def _place(out: str | Path, fresh: bool) -> ZarrStore:
+    """The store at a path that is free for one, or holds one already."""
+    path = Path(out)
+    require(path.suffix == ".zarr", f"out came as {path}; give a path that ends in .zarr")
+    store = ZarrStore(path)
+    with writing(path):
+        require(
+            (store.exists() and not fresh) or not store.foreign(),
+            f"{path} (or {store.resume.name} beside it) exists and is not a store of ours; "
+            "give another path",
+        )
+    return store
+
+
 def _open(
-    out: str | Path | None,
+    store: ZarrStore | None,
     fresh: bool,
     variables: list[Variable],
     coords: dict[str, Any],
     attrs: dict[str, Any],
 ) -> tuple[Store, bool]:
     """A store, and whether it already holds (a part of) this very run."""
-    if out is None:
+    if store is None:
         return MemoryStore(variables, coords, attrs), False
-    path = Path(out)
-    require(path.suffix == ".zarr", f"out came as {path}; give a path that ends in .zarr")
-    store = ZarrStore(path)
+    path = store.path
     with writing(path):
         if fresh or not store.exists():
-            require(
-                not store.foreign(),
-                f"{path} (or {store.resume.name} beside it) exists and is not a store of ours; "
-                "give another path",
-            )
             store.create(variables, coords, attrs)
             return store, False
         try:

@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from thalweg.report import ClaimRow, Figure, Level, Number, Page, Panel, Series, write_page
+from thalweg.storage.datasets import save_dataset
 
 NASTY = "<script>window.pwned = 1</script> & \"quotes\" 'single' </script><img src=x onerror=1>"
 
@@ -224,6 +225,6 @@ def page() -> Page:
 def fill(folder: Path, what: Page) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for name in what.data_names():
-        DATA[name]().to_zarr(folder / f"{name}.zarr", mode="w", zarr_format=3, consolidated=False)
+        save_dataset(DATA[name](), folder / f"{name}.zarr")
     write_page(what, folder)
     return folder

@@ -8,10 +8,13 @@ import html
 import importlib.util
 import json
 import math
+import os
 import shutil
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import pandas as pd
@@ -44,6 +47,8 @@ from thalweg.report import (
 from thalweg.report.formula import typeset
 from thalweg.report.number import show
 from thalweg.report.thin import LIMIT, thin
+from thalweg.storage.datasets import save_dataset
+from thalweg.storage.files import sealed
 
 EXAMPLES = {"modes": modes, "descent": descent, "scaling": scaling}
 
@@ -124,7 +129,11 @@ def test_written_page_is_read_back(tmp_path: Path) -> None:
     [
         (None, "does not exist"),
         ("{", "is damaged"),
-        ("[]", "must be a JSON object"),
+        ("[]", "is damaged"),
+        ("7", "is damaged"),
+        ("null", "is damaged"),
+        ("[" * 100_000, "is damaged"),
+        ('{"title": "t", "kind": "study", "question": "", "verdict": ""}', "is damaged"),
         ('{"title": "t"}', "lacks its key 'kind'"),
         ('{"title": "t", "kind": "study", "question": "", "verdict": "", "claim": []}', "'claims'"),
         ('{"title": "t", "kind": "study", "question": "", "verdict": "", "figures": 3}', "list of"),
@@ -132,14 +141,15 @@ def test_written_page_is_read_back(tmp_path: Path) -> None:
 )
 def test_damaged_page_is_told(tmp_path: Path, text: str | None, told: str) -> None:
     if text is not None:
-        (tmp_path / "page.json").write_text(text)
+        whole = text.encode() if told == "is damaged" else sealed(json.loads(text))
+        (tmp_path / "page.json").write_bytes(whole)
     with pytest.raises(InputError, match=told):
         build(tmp_path)
 
 
 def test_missing_and_damaged_data_are_told(run_folder: Path) -> None:
     (run_folder / "descent.zarr" / "zarr.json").write_text("{")
-    with pytest.raises(InputError, match=r"descent\.zarr cannot be read"):
+    with pytest.raises(InputError, match=r"descent\.zarr/zarr\.json is damaged"):
         build(run_folder)
     shutil.rmtree(run_folder / "descent.zarr")
     with pytest.raises(InputError, match=r"descent\.zarr does not exist"):
@@ -150,7 +160,14 @@ def test_a_damaged_chunk_is_told(run_folder: Path) -> None:
     for chunk in (run_folder / "modes.zarr" / "theory" / "c").rglob("*"):
         if chunk.is_file():
             chunk.write_bytes(chunk.read_bytes()[:10])
-    with pytest.raises(InputError, match="modes"):
+    with pytest.raises(InputError, match=r"modes\.zarr has missing or damaged files \(theory/c/"):
+        build(run_folder)
+
+
+def test_data_without_checksums_are_refused(run_folder: Path) -> None:
+    shutil.rmtree(run_folder / "modes.zarr")
+    modes().to_zarr(run_folder / "modes.zarr", zarr_format=3, consolidated=False)
+    with pytest.raises(InputError, match=r"modes\.zarr/zarr\.json has no checksums"):
         build(run_folder)
 
 
@@ -494,22 +511,55 @@ def test_figure_data_in_the_page_is_the_drawn_figure(run_folder: Path) -> None:
 
 def test_index_lists_every_run_with_its_verdict(run_folder: Path) -> None:
     root = run_folder.parent
-    fill(root / "deeper" / "other", dataclasses.replace(page(), title="Second", claims=()))
+    fill(root / "other # 2", dataclasses.replace(page(), title="Second", claims=()))
+    fill(root / "deeper" / "third", dataclasses.replace(page(), title="Third", claims=()))
     (root / "broken").mkdir()
     (root / "broken" / "page.json").write_text("{")
     seen = Text(build_index(root).read_text())
     for words in ("3 runs", page().title, "Second", "2 reproduced", "Cannot be read", "3.25 min"):
         assert words in seen.text
     assert str(root) not in seen.text
-    for link in ("saxe/index.html", "deeper/other/index.html"):
+    assert "Third" not in seen.text  # only what lies directly in the folder
+    for link in ("saxe/index.html", "other%20%23%202/index.html"):
         assert link in seen.links
-        assert (root / link).is_file()
+        assert (root / unquote(link)).is_file()
 
 
 def test_index_of_nothing(tmp_path: Path) -> None:
     assert "No run folder" in build_index(tmp_path).read_text()
-    with pytest.raises(InputError, match="is not a folder"):
-        build_index(tmp_path / "none")
+    assert build_index(tmp_path / "none") is None
+
+
+def test_an_index_is_never_an_error(run_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = run_folder.parent
+    (root / "loop").symlink_to(root / "loop")
+    (root / "dangling").symlink_to(root / "gone")
+    (root / os.fsdecode(b"\xff")).mkdir()
+    fill(root / os.fsdecode(b"\xfe"), dataclasses.replace(page(), title="Undecodable"))
+    (root / "hostile" / "page.json").mkdir(parents=True)
+    index = build_index(root)
+    assert "Undecodable" in index.read_text()
+    seen = Text(index.read_text())
+    assert "%FE/index.html" in seen.links
+    # A folder that vanishes between the listing and the look, one that may not be looked at.
+    gone = [Path(root / "gone"), run_folder]
+    with monkeypatch.context() as patch:
+        patch.setattr(sys.modules["thalweg.report.page"], "_run_folders", lambda _: gone)
+        assert page().title in build_index(root).read_text()
+        is_file = Path.is_file
+
+        def forbidden(path: Path) -> bool:
+            if path.parent == run_folder:
+                raise PermissionError(13, "Permission denied")
+            return is_file(path)
+
+        patch.setattr(Path, "is_file", forbidden)
+        assert build_index(root) is not None
+    index.unlink()
+    index.mkdir()
+    assert build_index(root) is None
+    assert build_index("/proc/self") is None
+    assert build_index("/") is None
 
 
 # --- export -------------------------------------------------------------------------------
@@ -558,7 +608,7 @@ def test_complex_values_reach_netcdf_in_parts(tmp_path: Path) -> None:
     pytest.importorskip("h5netcdf")
     pytest.importorskip("h5py")
     values = np.array([1 + 2j, 3 - 4j])
-    xr.Dataset({"z": ("k", values)}).to_zarr(tmp_path / "a.zarr", zarr_format=3, consolidated=False)
+    save_dataset(xr.Dataset({"z": ("k", values)}), tmp_path / "a.zarr")
     csv, netcdf = export_data(tmp_path, "a")
     with xr.open_dataset(netcdf, engine="h5netcdf") as data:
         np.testing.assert_array_equal(data.z_real + 1j * data.z_imag, values)
@@ -604,4 +654,6 @@ def test_report_imports_nothing_of_thalweg_but_errors_and_no_jax() -> None:
             for name in names:
                 assert name.split(".")[0] not in ("jax", "jaxlib", "equinox", "diffrax", "optax")
                 if name.split(".")[0] == "thalweg":
-                    assert name.startswith(("thalweg.report", "thalweg.core.errors")), path
+                    assert name.startswith(
+                        ("thalweg.report", "thalweg.core.errors", "thalweg.storage")
+                    ), path

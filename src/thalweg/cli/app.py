@@ -50,7 +50,8 @@ def _compare(**options: Any) -> None:
     for warning in verdict.warnings:
         console.print(f"  [yellow]Note:[/] {escape(warning)}.")
     console.print(f"Run folder: {escape(str(found.folder))}")
-    console.print(f"Report:     {escape(str(found.page.resolve()))}")
+    page = str(found.page.resolve()) if found.page else "not written, the folder is read-only"
+    console.print(f"Report:     {escape(page)}")
 
 
 def _derive_compare() -> None:
@@ -154,7 +155,7 @@ def verify(
         rows += claims_json(outcome.study, outcome.verdicts)
         surprises += len(outcome.surprises)
     if table is not None:
-        from thalweg.trajectory.store import replace, writing
+        from thalweg.storage.files import replace, writing
 
         with writing(table):
             replace(table, json.dumps(rows, indent=1).encode())
@@ -175,7 +176,7 @@ def report(
 ) -> None:
     """Rebuild the pages of a run folder from its stored results alone."""
     from thalweg.report import build, build_index, export_figures
-    from thalweg.trajectory.store import writing
+    from thalweg.storage.files import writing
 
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder; give a run folder, as in runs/demo")
@@ -186,7 +187,7 @@ def report(
         console.print(f"Report: {escape(str(build(folder).resolve()))}")
         for path in exported:
             console.print(f"Figure: {escape(str(path))}")
-        build_index(folder.resolve().parent)
+    build_index(folder.resolve().parent)
 
 
 def _show(outcome: Any, console: Console) -> None:

@@ -2,14 +2,15 @@
 
 `<name>.zarr` holds the kernel, one chunk for each block; its neighbour `<name>.blocks.json` says
 which kernel it is and which blocks are final. A block is written before it is marked, and the mark
-is replaced as a whole, so that a process killed at any moment loses the block at hand only.
+is replaced as a whole, so that a process killed at any moment loses the block at hand only. Chunks
+and mark carry checksums: what was damaged or lost since is told, never read.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,17 @@ import numpy as np
 import zarr
 from jaxtyping import Array
 
-from thalweg.core.errors import InputError, require
+from thalweg.core.errors import require
 from thalweg.core.identity import identity
 from thalweg.core.tree import Params
 from thalweg.kernels.cost import MEMORY
 from thalweg.kernels.tangent import Blocks, evaluate, mirrored, plan_blocks
 from thalweg.problems.problem import Problem, Supervised
+from thalweg.storage import arrays
+from thalweg.storage.files import StoreError, replace, sealed, unsealed, writing
+from thalweg.storage.lock import locked
 
-FORMAT = 1
+FORMAT = 2  # 1 had no checksums
 
 
 def tangent_kernel_to_zarr(
@@ -63,9 +67,10 @@ def tangent_kernel_to_zarr(
 
     Raises:
         InputError: If the path holds something else, another kernel (its point, examples or
-            choices differ) or a damaged one; otherwise as `tangent_kernel`.
+            choices differ) or a damaged one, or another process is at it; if the disk refuses;
+            otherwise as `tangent_kernel`.
 
-    Cost: as `kernel_cost`, for the blocks that are missing.
+    Cost: as `kernel_cost`, for the blocks that are missing; those that are there are read once.
     """
     path = Path(path)
     require(path.suffix == ".zarr", f"the path came as {path}; give a name that ends in .zarr")
@@ -73,23 +78,26 @@ def tangent_kernel_to_zarr(
     cut = plan_blocks(problem, params, x1, x2, block=block, memory=memory, **options)
     assert isinstance(problem, Supervised)
     account = [problem.describe()["functions"], repr(problem.model), cut, params]
-    mark = _opened(path, identity(account))
-    if mark["blocks"] is None:
-        _laid_out(path, cut, problem.targets.shape[1])
-        mark["blocks"] = []
-        _write_mark(path, mark)
-    array = zarr.open_array(path, mode="r+")
-    done = {tuple(corner) for corner in mark["blocks"]}
-    for row, column in cut.cells():
-        if (row.start, column.start) in done:
-            continue
-        (kernel,) = evaluate(problem.model, params, cut, row, column)
-        array[row, column] = np.asarray(kernel)
-        if cut.symmetric and row != column:
-            array[column, row] = np.asarray(mirrored(kernel))
-        mark["blocks"].append([row.start, column.start])
-        _write_mark(path, mark)
-    return zarr.open_array(path, mode="r")
+    with locked(path.with_suffix(".lock"), path), writing(path):
+        mark = _opened(path, identity(account))
+        if mark["blocks"] is None:
+            _laid_out(path, cut, problem.targets.shape[1])
+            mark["blocks"] = []
+            _write_mark(path, mark)
+        _check(path, cut, mark["blocks"])
+        array = zarr.open_array(path, mode="r+", zarr_format=3)
+        done = {tuple(corner) for corner in mark["blocks"]}
+        with zarr.config.set(arrays.WHOLE_CHUNKS):
+            for row, column in cut.cells():
+                if (row.start, column.start) in done:
+                    continue
+                (kernel,) = evaluate(problem.model, params, cut, row, column)
+                array[row, column] = np.asarray(kernel)
+                if cut.symmetric and row != column:
+                    array[column, row] = np.asarray(mirrored(kernel))
+                mark["blocks"].append([row.start, column.start])
+                _write_mark(path, mark)
+        return zarr.open_array(path, mode="r", zarr_format=3)
 
 
 def _mark_of(path: Path) -> Path:
@@ -109,10 +117,17 @@ def _opened(path: Path, name: str) -> dict[str, Any]:
         _write_mark(path, mark)
         return mark
     try:
-        mark = json.loads(file.read_text())
+        mark = json.loads(file.read_bytes())
+        if mark["format"] != 1:
+            mark = unsealed(file)
         known = mark["format"], mark["kernel"]
     except (ValueError, KeyError, TypeError):
-        raise InputError(f"{file} is damaged; delete it and {path} to start again") from None
+        raise StoreError(f"{file} is damaged; delete it and {path} to start again") from None
+    require(
+        known[0] != 1,
+        f"{path} was written before stored kernels had checksums; delete it and {file} to compute "
+        "it again, or give another path",
+    )
     require(
         known == (FORMAT, name),
         f"{path} holds another tangent kernel (another point, examples, net or choice of method, "
@@ -138,14 +153,31 @@ def _laid_out(path: Path, cut: Blocks, k: int) -> None:
         dtype=cut.x1.dtype,
         fill_value=np.nan,
         dimension_names=("example_1", "example_2", "output_1", "output_2")[: 2 + len(tail)],
+        compressors=arrays.COMPRESSORS,
     )
+    arrays.seal(path)
+
+
+def _check(path: Path, cut: Blocks, blocks: list[list[int]]) -> None:
+    """Read every final block once, and refuse to go on if one is missing or damaged."""
+    try:
+        array = arrays.opened(path)
+        assert isinstance(array, zarr.Array)
+        lost = arrays.lost_chunks(path, array, _places(cut, blocks, array.ndim - 2))
+        if lost:
+            raise StoreError(f"{path} has missing or damaged files ({arrays.told(lost)})")
+    except StoreError as error:
+        raise StoreError(f"{error}; delete it and {_mark_of(path)} to start again") from error
+
+
+def _places(cut: Blocks, blocks: list[list[int]], further: int) -> Iterator[tuple[int, ...]]:
+    """The chunks of blocks, each with its mirror image where the kernel is symmetric."""
+    for row, column in blocks:
+        place = row // cut.size, column // cut.size
+        yield (*place, *(0,) * further)
+        if cut.symmetric and row != column:
+            yield (*place[::-1], *(0,) * further)
 
 
 def _write_mark(path: Path, mark: dict[str, Any]) -> None:
-    """Written whole or not at all."""
-    partial = _mark_of(path).with_suffix(".partial")
-    with partial.open("w") as file:
-        json.dump(mark, file)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(_mark_of(path))
+    replace(_mark_of(path), sealed(mark))

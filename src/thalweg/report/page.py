@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import os
 import re
@@ -9,17 +10,19 @@ from collections import Counter
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import jinja2
 from markupsafe import Markup
 
-from thalweg.core.errors import InputError, require
+from thalweg.core.errors import InputError
 from thalweg.report.draw import draw_stored
 from thalweg.report.export import export_data
 from thalweg.report.formula import typeset
 from thalweg.report.number import show
 from thalweg.report.spec import VERDICTS, Page
 from thalweg.report.store import PAGE_FILE, PathLike, open_data, read_page
+from thalweg.storage.files import replace
 
 SYMBOLS = {"reproduced": "✓", "not reproduced": "✕", "not run": "○"}
 INDEX_TITLE = "<title>All runs – thalweg</title>"
@@ -56,39 +59,56 @@ def build(folder: PathLike, root: PathLike | None = None) -> Path:
     return _write(folder / "index.html", text)
 
 
-def build_index(root: PathLike) -> Path:
-    """Render `index.html` over all run folders below a folder, sorted by path.
+def build_index(root: PathLike) -> Path | None:
+    """Render `index.html` over the run folders that lie directly in a folder, sorted by name.
 
     A run that has no page yet is built; one that cannot be read is listed with the reason. An
-    `index.html` that is not such an index is left alone.
+    `index.html` that is not such an index is left alone. The index is an extra of the run at hand:
+    a folder that cannot be listed or written is no error.
 
     Returns:
-        The path of the index.
-
-    Raises:
-        InputError: If the folder does not exist.
+        The path of the index; None if there is none, or it is not one of ours.
     """
     root = Path(root)
-    require(root.is_dir(), f"{root} is not a folder; give the one that holds the run folders.")
     index = root / "index.html"
-    if index.is_file() and INDEX_TITLE not in index.read_text(encoding="utf-8", errors="replace"):
-        return index
+    try:
+        if root == root.parent or not _ours(index):  # the disk itself is nobody's to fill
+            return None
+        return _write(index, _index(root, _run_folders(root)))
+    except OSError:
+        return None
+
+
+def _ours(index: Path) -> bool:
+    if not index.exists():
+        return True
+    return index.is_file() and INDEX_TITLE in index.read_text(encoding="utf-8", errors="replace")
+
+
+def _run_folders(root: Path) -> list[Path]:
+    """The folders directly in a folder that hold a page; what cannot be looked at holds none."""
+    found = []
+    for child in sorted(root.iterdir()):
+        with contextlib.suppress(OSError):
+            if (child / PAGE_FILE).is_file():
+                found.append(child)
+    return found
+
+
+def _index(root: Path, folders: list[Path]) -> str:
     rows: list[dict[str, Any]] = []
-    for stored in sorted(root.rglob(PAGE_FILE)):
-        folder = stored.parent
-        if folder == root:
-            continue
-        row: dict[str, Any] = {"name": folder.relative_to(root).as_posix()}
+    for folder in folders:
+        row: dict[str, Any] = {"name": folder.name}
         rows.append(row)
         try:
             page = read_page(folder)
             path = folder / "index.html"
             built = path if path.is_file() else build(folder, root)
             row |= {"page": page, "tally": _tally(page), "link": _link(built, root)}
-        except InputError as error:
+        except (InputError, OSError) as error:
             row["problem"] = str(error).replace(f"{root}{os.sep}", "")
     total: Counter[str] = sum((row["tally"] for row in rows if "tally" in row), Counter())
-    return _write(index, _template("index.html").render(rows=rows, total=total))
+    return _template("index.html").render(rows=rows, total=total)
 
 
 def _tally(page: Page) -> Counter[str]:
@@ -133,13 +153,11 @@ def _plotly_script(home: Path) -> Path:
 
 
 def _link(target: Path, start: Path) -> str:
-    return Path(os.path.relpath(target, start)).as_posix()
+    return quote(os.fsencode(Path(os.path.relpath(target, start)).as_posix()))
 
 
 def _write(path: Path, text: str) -> Path:
-    unfinished = path.with_name(path.name + ".part")
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.replace(path)
+    replace(path, text.encode("utf-8", "replace"))
     return path
 
 

@@ -1,8 +1,7 @@
-"""The run folder: `page.json` and one Zarr group `<name>.zarr` per dataset."""
+"""The run folder: `page.json` and one Zarr folder `<name>.zarr` per dataset, all with checksums."""
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
@@ -10,8 +9,12 @@ import xarray as xr
 
 from thalweg.core.errors import InputError, require
 from thalweg.report.spec import Page, check_name
+from thalweg.storage.datasets import open_dataset
+from thalweg.storage.files import StoreError, replace, sealed, unsealed
 
 PAGE_FILE = "page.json"
+LARGEST = 64_000_000  # bytes of a page that is read; those of studies have some 100,000
+AGAIN = "give the command of the run again"
 PathLike = str | os.PathLike[str]
 
 
@@ -23,10 +26,7 @@ def write_page(page: Page, folder: PathLike) -> Path:
     """
     target = Path(folder) / PAGE_FILE
     target.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(page.to_json(), indent=1, ensure_ascii=False, allow_nan=False)
-    unfinished = target.with_suffix(".json.part")
-    unfinished.write_text(text + "\n", encoding="utf-8")
-    unfinished.replace(target)
+    replace(target, sealed(page.to_json()))
     return target
 
 
@@ -34,34 +34,32 @@ def read_page(folder: PathLike) -> Page:
     """The page stored in a run folder.
 
     Raises:
-        InputError: If `page.json` is missing, is not JSON, or does not describe a page.
+        InputError: If `page.json` is missing, damaged, or does not describe a page.
     """
     path = Path(folder) / PAGE_FILE
     require(path.is_file(), f"{path} does not exist; a run folder with a finished run has one.")
+    size = path.stat().st_size
+    require(size <= LARGEST, f"{path} has {size} bytes, which is no page; {AGAIN}.")
     try:
-        return Page.from_json(json.loads(path.read_text(encoding="utf-8")))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"{path} is damaged ({error}); run the study again.") from error
+        return Page.from_json(unsealed(path))
+    except StoreError as error:
+        raise InputError(f"{error}; {AGAIN}.") from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}).") from error
     except (InputError, TypeError, ValueError) as error:
         raise InputError(f"{path} does not describe a page: {error}") from error
 
 
 def open_data(folder: PathLike, name: str) -> xr.Dataset:
-    """A dataset of a run folder, its values read from disk only when used.
+    """A dataset of a run folder, every chunk checked, its values read from disk when used.
 
     Raises:
-        InputError: If the Zarr group is missing or damaged.
+        InputError: If a file of it is missing or damaged.
     """
     check_name(name, "dataset")
     path = Path(folder) / f"{name}.zarr"
     require(path.is_dir(), f"{path} does not exist; the page asks for the dataset {name!r}.")
     try:
-        data = xr.open_dataset(path, engine="zarr", consolidated=False)
-        # A folder is listed in any order; the same run shall give the same page and export.
-        variables, coords = (
-            {str(key): part[key].variable for key in sorted(part, key=str)}
-            for part in (data.data_vars, data.coords)
-        )
-        return xr.Dataset(variables, coords, data.attrs)
-    except (OSError, KeyError, ValueError, TypeError) as error:
-        raise InputError(f"{path} cannot be read ({error}); run the study again.") from error
+        return open_dataset(path)
+    except StoreError as error:
+        raise InputError(f"{error}; {AGAIN}.") from error

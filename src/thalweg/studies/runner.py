@@ -18,10 +18,12 @@ import xarray as xr
 from thalweg.claims import Check, Verdict, judge
 from thalweg.core.errors import InputError, choose, unknown
 from thalweg.report import ClaimPart, ClaimRow, Number, Page, build, build_index, write_page
+from thalweg.storage.datasets import open_dataset, save_dataset
+from thalweg.storage.files import ReadOnlyError, StoreError, replace, sealed, unsealed, writing
+from thalweg.storage.lock import locked
 from thalweg.studies import STUDIES
 from thalweg.studies.study import PAPER_SIZE, Lab, Study
 from thalweg.trajectory.provenance import fingerprint, provenance, versions
-from thalweg.trajectory.store import StoreError, open_dataset, replace, save_dataset, writing
 
 
 @dataclass(frozen=True)
@@ -108,14 +110,20 @@ def run_study(
     lab = Lab(scale, folder, progress)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    results, seconds = experiments(study, lab, tell=tell)
-    verdicts = tuple(judge(study.claims, results, lab.scale))
-    page = study_page(study, lab, results, verdicts, seconds)
-    with writing(folder):
-        replace(folder / "claims.json", json.dumps(claims_json(study, verdicts), indent=1).encode())
-        write_page(page, folder)
-        built = build(folder)
-        build_index(folder.resolve().parent)
+    with locked(folder / ".lock", folder):
+        results, seconds = experiments(study, lab, tell=tell)
+        verdicts = tuple(judge(study.claims, results, lab.scale))
+        page = study_page(study, lab, results, verdicts, seconds)
+        try:
+            with writing(folder):
+                table = json.dumps(claims_json(study, verdicts), indent=1)
+                replace(folder / "claims.json", table.encode())
+                write_page(page, folder)
+                built = build(folder)
+        except ReadOnlyError as error:  # everything was stored before: the verdicts stand
+            tell(f"the page was not written: {error}")
+            return Outcome(study, verdicts, None, seconds)
+    build_index(folder.resolve().parent)
     return Outcome(study, verdicts, built, seconds)
 
 
@@ -266,13 +274,16 @@ def _stored(name: str, lab: Lab) -> tuple[xr.Dataset, float] | None:
     if lab.folder is None:
         return None
     note = lab.folder / f"{name}.done.json"
-    try:
-        done = json.loads(note.read_text())
-        if done["key"] != _key(name, lab):
-            return None
-        return open_dataset(lab.folder / f"{name}.zarr"), float(done["seconds"])
-    except (OSError, ValueError, KeyError, StoreError):
+    if not note.exists():
         return None
+    try:
+        if json.loads(note.read_bytes())["key"] != _key(name, lab):
+            return None
+        seconds = float(unsealed(note)["seconds"])
+        return open_dataset(lab.folder / f"{name}.zarr").load(), seconds
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        why = error if isinstance(error, StoreError) else f"{note} is damaged"
+        raise StoreError(f"{why}; delete {note} to run this experiment again") from error
 
 
 def _store(name: str, lab: Lab, data: xr.Dataset, seconds: float) -> None:
@@ -281,4 +292,4 @@ def _store(name: str, lab: Lab, data: xr.Dataset, seconds: float) -> None:
     save_dataset(data, lab.folder / f"{name}.zarr")
     done = {"key": _key(name, lab), "seconds": seconds}
     with writing(lab.folder):
-        replace(lab.folder / f"{name}.done.json", json.dumps(done).encode())
+        replace(lab.folder / f"{name}.done.json", sealed(done))

@@ -1,6 +1,7 @@
 """The labelled result of a run and its store."""
 
-from thalweg.trajectory.store import MemoryStore, Store, StoreError, Variable, ZarrStore
+from thalweg.storage.files import StoreError
+from thalweg.trajectory.store import MemoryStore, Store, Variable, ZarrStore
 from thalweg.trajectory.trajectory import Trajectory, load
 
 __all__ = [

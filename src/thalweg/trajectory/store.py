@@ -3,20 +3,19 @@
 A store on disk is two neighbours: `<name>.zarr`, the labelled arrays, and `<name>.resume`, the
 state from which the run goes on. Records are written first, then the checkpoint, then the commit
 mark that names both; every file is replaced atomically. A process killed between any two of
-these leaves the store at its last commit mark.
+these leaves the store at its last commit mark. Every file carries a checksum or its digest stands
+in another: what was damaged or lost since is told by name.
 """
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import io
 import json
-import os
 import re
 import shutil
 from collections.abc import Mapping, Sequence
-from itertools import product
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -24,18 +23,22 @@ import numpy as np
 import xarray as xr
 import zarr
 
-from thalweg.core.errors import InputError
+from thalweg.storage import arrays
+from thalweg.storage.datasets import as_dataset
+from thalweg.storage.files import SEAL, StoreError, replace, sealed, unsealed, writing
+from thalweg.storage.lock import locked
 
-FORMAT = 1  # raised whenever an older version would misread what a newer one writes
+FORMAT = 2  # raised whenever an older version would misread what a newer one writes
 RECORDS_PER_CHUNK = 64
 FILL = {"f": np.nan, "i": -1, "u": 0, "b": False}
-_OWN = re.compile(r"(commit\.json|state-\d+\.npz)(\.partial)?")  # all that `.resume` holds
-# A chunk that was written is a file, whatever it holds: so a missing file is a lost chunk.
-_WHOLE_CHUNKS = {"array.write_empty_chunks": True}
+LOCK = "lock"
+_OWN = re.compile(rf"{LOCK}|(commit\.json|state-\d+\.npz)(\.\d+)?(\.partial)?")  # in `.resume`
 
 
-class StoreError(InputError):
-    """A store that cannot be read or written, told in one sentence."""
+_REMEDY = (
+    "what is left of its points can be read with xarray.open_zarr (missing ones are NaN), so give "
+    "another path, or ask for a fresh run"
+)
 
 
 class OtherRunError(StoreError):
@@ -115,6 +118,10 @@ class ZarrStore(Store):
         """Whether a store was created here to its end, damaged since or not."""
         return self.mark.exists() or any(self.resume.glob("state-*.npz"))
 
+    def locked(self) -> AbstractContextManager[None]:
+        """Nobody else writes here as long as this is open; refused if somebody does already."""
+        return locked(self.resume / LOCK, self.path)
+
     def foreign(self) -> bool:
         """Whether something that no store of ours has left is at its place."""
         if self.resume.is_dir():
@@ -129,10 +136,11 @@ class ZarrStore(Store):
 
         Killed in between, it leaves the store that was here, a damaged store or none.
         """
-        with writing(self.path), zarr.config.set(_WHOLE_CHUNKS):
+        with writing(self.path), zarr.config.set(arrays.WHOLE_CHUNKS):
             self.resume.mkdir(parents=True, exist_ok=True)
             for leftover in sorted(self.resume.iterdir(), reverse=True):  # the mark last
-                leftover.unlink()
+                if leftover.name != LOCK:
+                    leftover.unlink()
             if self.path.exists():
                 shutil.rmtree(self.path)
             seeds, times = (len(_coordinate(n, coords[n])[1]) for n in ("seed", "time"))
@@ -143,7 +151,13 @@ class ZarrStore(Store):
                 values = np.asarray(values)
                 if values.dtype.kind == "U":  # Zarr has no settled format for a fixed length
                     values = values.astype(np.dtypes.StringDType())
-                array = group.create_array(name, data=values, dimension_names=dims, fill_value=None)
+                array = group.create_array(
+                    name,
+                    data=values,
+                    dimension_names=dims,
+                    fill_value=None,
+                    compressors=arrays.COMPRESSORS,
+                )
                 array.attrs.update(meta)
             for v in variables:
                 wide = int(np.prod(v.shape, dtype=np.int64)) > 1024
@@ -155,18 +169,28 @@ class ZarrStore(Store):
                     dtype=v.dtype,
                     fill_value=FILL[v.dtype.kind],
                     dimension_names=("seed", "time", *v.dims),
+                    compressors=arrays.COMPRESSORS,
                 )
                 array.attrs.update(v.attrs)
+            arrays.seal(self.path)
             self._mark({"records": 0, "checkpoint": None})
 
     def write(self, first: int, records: Mapping[str, np.ndarray]) -> None:
-        with writing(self.path), zarr.config.set(_WHOLE_CHUNKS):
+        with writing(self.path), zarr.config.set(arrays.WHOLE_CHUNKS):
             if self._group is None:
-                self._group = zarr.open_group(self.path, mode="r+")
+                self._group = zarr.open_group(self.path, mode="r+", zarr_format=3)
             for name, values in records.items():
                 array = self._group[name]
                 assert isinstance(array, zarr.Array)
-                array[:, first : first + values.shape[1]] = values
+                if first % array.chunks[1]:  # a chunk is completed that has records already
+                    self._present({name: array}, first)
+                try:
+                    array[:, first : first + values.shape[1]] = values
+                except (ValueError, RuntimeError) as error:  # of codecs, about what is there
+                    raise StoreError(
+                        f"{self.path / name} was damaged while the run was going on "
+                        f"({arrays.one_line(error)}); give the same command to see how far"
+                    ) from error
 
     def commit(self, count: int, leaves: Sequence[np.ndarray], note: dict[str, Any]) -> None:
         with writing(self.path):
@@ -187,6 +211,8 @@ class ZarrStore(Store):
             for old in self.resume.glob("state-*.npz"):
                 if old.name != name:
                     old.unlink()
+            for leftover in self.resume.glob("*.partial"):  # of a writer that was killed
+                leftover.unlink()
 
     def committed(self) -> dict[str, Any]:
         """The commit mark.
@@ -195,14 +221,17 @@ class ZarrStore(Store):
             StoreError: If it is damaged.
             OtherRunError: If another version wrote the store in another format.
         """
+        lost = (
+            f"{self.mark} is missing or damaged; the recorded points are still in {self.path} "
+            "(unwritten ones are NaN), so give another path, or ask for a fresh run"
+        )
         try:
-            mark = json.loads(self.mark.read_text())
+            mark = json.loads(self.mark.read_bytes())
             count, written = int(mark["records"]), mark.get("format", 0)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            raise StoreError(
-                f"{self.mark} is missing or damaged; the recorded points are still in {self.path} "
-                "(unwritten ones are NaN), so give another path, or ask for a fresh run"
-            ) from None
+            if SEAL in mark or written not in (0, 1):  # versions before checksums
+                mark = unsealed(self.mark)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            raise StoreError(lost) from None  # among them that of `unsealed`
         if written != FORMAT:
             raise OtherRunError(
                 f"{self.path} is of store format {written}, this version writes format {FORMAT}; "
@@ -235,113 +264,62 @@ class ZarrStore(Store):
         )
 
     def dataset(self) -> xr.Dataset:
-        """All committed records, read lazily.
+        """All committed records, read lazily; none of their files is missing.
 
         Raises:
             StoreError: If the store is missing or damaged.
         """
         mark = self.committed()
+        self._present(self._arrays(), mark["records"])
         try:
-            dataset = xr.open_zarr(self.path, consolidated=False, chunks=None)
-            texts = {
-                str(name): (coord.dims, np.array(coord.values.tolist()), coord.attrs)
-                for name, coord in dataset.coords.items()
-                if coord.dtype.kind == "T"
-            }
-            dataset = dataset.assign_coords(texts)
-        except Exception as error:
-            raise StoreError(
-                f"{self.path} cannot be read as a Zarr group ({_one_line(error)}); give another "
-                "path, or ask for a fresh run"
-            ) from error
+            dataset = as_dataset(self.path)
+        except StoreError as error:
+            self.check()  # names the file
+            raise StoreError(f"{error}; {_REMEDY}") from error
         dataset.attrs.update(mark.get("note", {}))
         return dataset.isel(time=slice(0, mark["records"]))
 
     def check(self, variables: Sequence[str] = ()) -> None:
-        """Read every committed chunk once: Zarr would take a lost one for unwritten points.
+        """Read every committed chunk once, so that its checksum is compared.
 
         Args:
             variables: Names that must be there.
 
         Raises:
-            StoreError: If a variable or a chunk is missing or damaged.
+            StoreError: If a variable or a chunk is missing or damaged: which file.
         """
         count = self.committed()["records"]
-        group = zarr.open_group(self.path, mode="r")
-        arrays = dict(group.arrays())
-        lost = [name for name in variables if name not in arrays]
-        lost += [name for name, array in arrays.items() if not _intact(self.path, array, count)]
+        found = self._arrays()
+        lost = [f"{name}/zarr.json" for name in variables if name not in found]
+        for array in found.values():
+            lost += arrays.lost_chunks(self.path, array, arrays.chunks(array, {"time": count}))
+        self._refuse(lost)
+
+    def _arrays(self) -> dict[str, zarr.Array]:
+        """The arrays by name, their metadata checked."""
+        try:
+            group = arrays.opened(self.path)
+        except StoreError as error:
+            raise StoreError(f"{error}; {_REMEDY}") from error
+        return dict(group.arrays()) if isinstance(group, zarr.Group) else {}
+
+    def _present(self, found: Mapping[str, zarr.Array], count: int) -> None:
+        """Refuse to go on without the files of the first `count` records."""
+        files = (
+            arrays.chunk_file(self.path, array, place)
+            for array in found.values()
+            for place in arrays.chunks(array, {"time": count})
+        )
+        self._refuse([f.relative_to(self.path).as_posix() for f in files if not f.is_file()])
+
+    def _refuse(self, lost: Sequence[str]) -> None:
         if lost:
             raise StoreError(
-                f"{self.path} has lost or damaged files of {', '.join(sorted(lost))}; what is left "
-                "of its points can be read with xarray.open_zarr (lost ones are NaN), so give "
-                "another path, or ask for a fresh run"
+                f"{self.path} has missing or damaged files ({arrays.told(lost)}); {_REMEDY}"
             )
 
     def _mark(self, mark: dict[str, Any]) -> None:
-        replace(self.mark, json.dumps({"format": FORMAT} | mark, indent=1).encode())
-
-
-def _intact(path: Path, array: zarr.Array, count: int) -> bool:
-    """Whether every chunk of an array that holds committed records is there and readable."""
-    dims = getattr(array.metadata, "dimension_names", None) or ()
-    used = [
-        min(side, count) if name == "time" else side
-        for name, side in zip(dims, array.shape, strict=True)
-    ]
-    places = product(*(range(-(-u // c)) for u, c in zip(used, array.chunks, strict=True)))
-    try:
-        return all(
-            (path / array.path / array.metadata.encode_chunk_key(place)).is_file()
-            and array.blocks[place] is not None
-            for place in places
-        )
-    except Exception:  # codecs raise many kinds on damaged files
-        return False
-
-
-def replace(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
-
-
-class writing:  # noqa: N801  (reads as a statement: with writing(path): ...)
-    """Turn the operating system's refusals into a sentence."""
-
-    def __init__(self, path: Path) -> None:
-        """`path` is what the sentence names."""
-        self._path = path
-
-    def __enter__(self) -> None:
-        """Nothing to set up."""
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        """Translate an `OSError`; let everything else pass."""
-        if not isinstance(error, OSError):
-            return
-        reasons = {
-            errno.ENOSPC: "the disk is full",
-            errno.EDQUOT: "the disk quota is used up",
-            errno.EROFS: "the file system is read-only",
-            errno.EACCES: "permission is denied",
-            errno.EPERM: "permission is denied",
-            errno.ENOTDIR: "a part of the path is a file, not a folder",
-            errno.EEXIST: "a file of that name is in the way",
-        }
-        reason = reasons.get(error.errno or 0, str(error))
-        raise StoreError(
-            f"cannot write to {self._path}: {reason}. Points recorded so far are safe; "
-            "mend this and give the same command to go on"
-        ) from error
+        replace(self.mark, sealed({"format": FORMAT} | mark))
 
 
 def _coordinate(name: str, coord: Any) -> tuple[tuple[str, ...], Any, dict[str, Any]]:
@@ -354,44 +332,3 @@ def _coordinate(name: str, coord: Any) -> tuple[tuple[str, ...], Any, dict[str, 
 
 def _jsonable(value: Any) -> Any:
     return value if isinstance(value, str | int | float | bool | list | dict) else str(value)
-
-
-def save_dataset(dataset: xr.Dataset, path: Path) -> None:
-    """Write a finished data set as a Zarr group, whole or not at all.
-
-    Raises:
-        StoreError: If the file system refuses.
-    """
-    unfinished, old = path.with_suffix(".unfinished"), path.with_suffix(".old")
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        for leftover in (unfinished, old):
-            shutil.rmtree(leftover, ignore_errors=True)
-        _portable(dataset).to_zarr(unfinished, mode="w", zarr_format=3, consolidated=False)
-        if path.exists():
-            path.rename(old)
-        unfinished.rename(path)
-        shutil.rmtree(old, ignore_errors=True)
-
-
-def _portable(dataset: xr.Dataset) -> xr.Dataset:
-    """With text of any length in place of fixed-width text, which Zarr 3 does not specify."""
-    text = {name: v.astype(object) for name, v in dataset.variables.items() if v.dtype.kind == "U"}
-    return dataset.assign({str(name): v for name, v in text.items()})
-
-
-def open_dataset(path: Path) -> xr.Dataset:
-    """A data set that `save_dataset` wrote, in memory.
-
-    Raises:
-        StoreError: If it is missing or damaged.
-    """
-    try:
-        with xr.open_dataset(path, engine="zarr", consolidated=False) as dataset:
-            return dataset.load()
-    except Exception as error:
-        raise StoreError(f"{path} cannot be read as a data set: {_one_line(error)}") from error
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

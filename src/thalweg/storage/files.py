@@ -1,0 +1,105 @@
+"""Files that are written whole or not at all, and JSON that carries its own checksum."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from thalweg.core.errors import InputError
+
+SEAL = "checksum"  # the key under which sealed JSON keeps the digest of everything else
+
+
+class StoreError(InputError):
+    """A store that cannot be read or written, told in one sentence."""
+
+
+class ReadOnlyError(StoreError):
+    """A place where nothing may be written; what is there can be read."""
+
+
+def replace(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all.
+
+    Raises:
+        OSError: If the file system refuses; nothing is left behind.
+    """
+    # A name of its own for each writer: two processes may write one file, an index for example.
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def digest_of(content: Mapping[str, Any]) -> str:
+    """SHA-256 of JSON data, whatever the order of keys and the white space."""
+    plain = json.dumps(content, sort_keys=True, ensure_ascii=True).encode()
+    return hashlib.sha256(plain).hexdigest()
+
+
+def sealed(content: Mapping[str, Any]) -> bytes:
+    """JSON data with its own digest as the last key, as text."""
+    plain = json.loads(json.dumps(content))  # what will be read back: keys as text, no tuples
+    whole = plain | {SEAL: digest_of(plain)}
+    return (json.dumps(whole, indent=1, ensure_ascii=False) + "\n").encode("utf-8", "surrogatepass")
+
+
+def unsealed(path: Path) -> dict[str, Any]:
+    """The JSON data that `sealed` made into the text of a file.
+
+    Raises:
+        OSError: If the file cannot be read.
+        StoreError: If it is not what was written, or was written without a checksum.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+        intact = content.pop(SEAL, None) == digest_of(content)
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        intact = False
+    if not intact:
+        raise StoreError(f"{path} is damaged: its content does not match its checksum")
+    return content
+
+
+class writing:  # noqa: N801  (reads as a statement: with writing(path): ...)
+    """Turn the operating system's refusals into a sentence."""
+
+    def __init__(self, path: Path) -> None:
+        """`path` is what the sentence names."""
+        self._path = path
+
+    def __enter__(self) -> None:
+        """Nothing to set up."""
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        """Translate an `OSError`; let everything else pass."""
+        if not isinstance(error, OSError):
+            return
+        reasons = {
+            errno.ENOSPC: "the disk is full",
+            errno.EDQUOT: "the disk quota is used up",
+            errno.EFBIG: "a file would become larger than this process may write",
+            errno.EROFS: "the file system is read-only",
+            errno.EACCES: "permission is denied",
+            errno.EPERM: "permission is denied",
+            errno.ENOTDIR: "a part of the path is a file, not a folder",
+            errno.EEXIST: "a file of that name is in the way",
+            errno.ENOENT: "the folder was removed meanwhile",
+        }
+        reason = reasons.get(error.errno or 0, str(error))
+        forbidden = error.errno in (errno.EROFS, errno.EACCES, errno.EPERM)
+        raise (ReadOnlyError if forbidden else StoreError)(
+            f"cannot write to {self._path}: {reason}. Points recorded so far are safe; "
+            "mend this and give the same command to go on"
+        ) from error
