@@ -50,8 +50,11 @@ def _compare(**options: Any) -> None:
     for warning in verdict.warnings:
         console.print(f"  [yellow]Note:[/] {escape(warning)}.")
     console.print(f"Run folder: {escape(str(found.folder))}")
-    page = str(found.page.resolve()) if found.page else "not written, the folder is read-only"
-    console.print(f"Report:     {escape(page)}")
+    console.print(f"Report:     {escape(_where(found.page))}")
+
+
+def _where(page: Path | None) -> str:
+    return str(page.resolve()) if page else "not written, the folder is read-only"
 
 
 def _derive_compare() -> None:
@@ -69,6 +72,7 @@ _derive_compare()
 @app.command("studies")
 def studies() -> None:
     """List the papers: what each asks, minutes and size at both scales, claims reproduced here."""
+    from thalweg.report.store import PAGE_FILE, read_page
     from thalweg.studies import STUDIES
     from thalweg.studies.runner import default_folder, study_named
     from thalweg.studies.study import PAPER_SIZE
@@ -78,13 +82,15 @@ def studies() -> None:
         table.add_column(heading, no_wrap=heading in ("study", "quick"), overflow="fold")
     for slug in STUDIES:
         study = study_named(slug)
-        stored = default_folder(slug, "quick") / "claims.json"
-        try:
-            rows = json.loads(stored.read_text())
-            held = sum(row["verdict"] == "reproduced" for row in rows)
-            tally = f"{held} of {len(rows)} reproduced"
-        except (OSError, ValueError, KeyError, TypeError):
-            tally = f"{len(study.claims)}, not run here yet"
+        folder = default_folder(slug, "quick")
+        tally = f"{len(study.claims)}, not run here yet"
+        if (folder / PAGE_FILE).exists():
+            try:
+                rows = read_page(folder).claims
+                held = sum(row.verdict == "reproduced" for row in rows)
+                tally = f"{held} of {len(rows)} reproduced"
+            except InputError as error:
+                tally = escape(str(error))
         quick, full = (f"{study.minutes[scale]:g} min" for scale in ("quick", "full"))
         full += f", {PAPER_SIZE[study.paper_size]}"
         table.add_row(slug, study.question, quick, full, tally)
@@ -116,7 +122,7 @@ def run(
         study, scale, out, tell=lambda text: console.print(f"[dim]{escape(text)}[/]")
     )
     _show(outcome, console)
-    console.print(f"Report: {escape(str(outcome.page.resolve() if outcome.page else ''))}")
+    console.print(f"Report: {escape(_where(outcome.page))}")
     if outcome.surprises:
         raise typer.Exit(1)
 

@@ -50,7 +50,7 @@ def opened(path: Path) -> zarr.Group | zarr.Array:
             codec that is not among the few which are written here.
     """
     for name in _intact_arrays(path):
-        _read_metadata(path / name / _METADATA if name else path / _METADATA)
+        _read_metadata(path / name / _METADATA, ("array",))
     try:
         return zarr.open(path, mode="r", zarr_format=3, use_consolidated=False)
     except Exception as error:  # Zarr raises many kinds
@@ -104,7 +104,7 @@ def _readable(file: Path, array: zarr.Array, place: tuple[int, ...]) -> bool:
 
 
 def _intact_arrays(path: Path) -> list[str]:
-    """The names of all arrays of a sealed folder, and "" for its root."""
+    """The names of all arrays in a sealed folder."""
     root = _read_metadata(path / _METADATA)
     try:
         seals = root["attributes"].pop(SEAL)
@@ -121,15 +121,15 @@ def _intact_arrays(path: Path) -> list[str]:
             bad.append(f"{name}/{_METADATA}")
     if bad:
         raise StoreError(f"{path} has missing or damaged files ({told(bad)})")
-    return ["", *arrays]
+    return list(arrays)
 
 
-def _read_metadata(file: Path) -> dict[str, Any]:
+def _read_metadata(file: Path, kinds: tuple[str, ...] = ("array", "group")) -> dict[str, Any]:
     """A `zarr.json`, refused unless Zarr can open it without running anything it brings."""
     try:
         content = json.loads(file.read_bytes())
         form, kind = content["zarr_format"], content["node_type"]
-        array = kind == "array"
+        array = kinds[kinds.index(kind)] == "array"
         codecs = [codec["name"] for codec in content["codecs"]] if array else []
         dtype = str(content["data_type"]) if array else "bool"
     except FileNotFoundError:
