@@ -3,45 +3,42 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from thalweg import targets
 from thalweg.certify import SeedCertificate, along_flow
-from thalweg.core.errors import InputError, require
+from thalweg.comparable import check_kinds, check_problems, check_starts, configuration
+from thalweg.core.errors import require
+from thalweg.dynamics.stability import StabilityRule, descent_rule, no_rule
+from thalweg.problems.problem import Problem
+from thalweg.regime import REGIMES, Course, course, headline, regime_of
+from thalweg.regime_sentences import CLOCK, Facts, reasons
 from thalweg.trajectory import Trajectory
 
-# The rules of the diagnosis; docs/concepts/regimes.md argues for the numbers.
-EDGE = 0.95  # eta * sharpness / 2 from here on counts as at the edge
-EDGE_SHARE = 0.2  # of the records in the second half
-GROWTH = 2.0  # a loss this many times the first one has diverged
 FAITHFUL = 0.01  # the flow's own error may be this part of the distance
-
-REGIMES = {
-    "gradient flow": "gradient descent follows gradient flow",
-    "off the flow": "gradient descent is stable, but has left gradient flow",
-    "edge of stability": "gradient descent is at the edge of stability",
-    "divergent": "gradient descent diverges",
-}
-_SEVERITY = list(REGIMES)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Gradient descent beside gradient flow: the regime of the step size, and why.
+    """A discrete dynamics beside gradient flow: the regime of its step size, and why.
 
     Attributes:
         regime: A key of `REGIMES`; the worst over the seeds.
         sentence: The diagnosis in one sentence.
-        reasons: The numbers behind it, one sentence each.
+        reasons: The numbers behind it, one sentence each; the last says what to do.
         warnings: What the reader must know before trusting it.
         regimes: The regime of each seed.
-        dataset: Dims (seed, time): distance, relative_distance, losses, eta * sharpness / 2 and
-            the distance that the theorem allows.
-        certificates: The approximation theorem along the flow of each seed.
-        step_size: The step size that was diagnosed.
+        dataset: Dims (seed, time): distance, relative_distance, losses, `descent_stability` and
+            `flow_stability`, the eigenvalue of the rule over its threshold, and the distance that
+            the theorem allows.
+        certificates: The approximation theorem along the flow of each seed; none unless the
+            dynamics is gradient descent, which it is about.
+        step_size: The step size that was diagnosed, None for a schedule.
         eps: The relative distance that still counts as following the flow.
+        rule: The stability rule that was judged by.
+        name: The name of the dynamics.
     """
 
     regime: str
@@ -51,8 +48,10 @@ class Comparison:
     regimes: dict[int, str]
     dataset: xr.Dataset
     certificates: tuple[SeedCertificate, ...]
-    step_size: float
+    step_size: float | None
     eps: float
+    rule: StabilityRule
+    name: str
 
     def __str__(self) -> str:
         """The diagnosis as a few lines of text."""
@@ -125,33 +124,45 @@ def distance(left: Trajectory, right: Trajectory, mask: np.ndarray | None = None
     )
 
 
-def compare(descent: Trajectory, flow: Trajectory, eps: float = 0.05) -> Comparison:
-    """Say in which regime a step size is, from gradient descent and gradient flow measured alike.
+def compare(
+    descent: Trajectory,
+    flow: Trajectory,
+    eps: float = 0.05,
+    *,
+    rule: StabilityRule | None = None,
+    problem: Problem | None = None,
+) -> Comparison:
+    """Say in which regime a step size is, from a discrete dynamics beside gradient flow.
 
-    A seed is *divergent* if its loss left the finite numbers or ended above twice its start; at
-    the *edge of stability* if eta * sharpness / 2 is at least 0.95 in a fifth of the records of
-    the second half; on the *gradient flow* if its distance from the flow at equal time never
-    exceeds `eps` times the farthest that the flow travels; otherwise *off the flow*. The verdict
-    is that of the worst seed.
+    The dynamics is judged by its own stability rule, r = eigenvalue / threshold: for gradient
+    descent sharpness/(2/eta). A seed is *divergent* if its loss left the finite numbers, or ended
+    above twice its start without being on its way down; at the *edge of stability* if r is at least
+    0.95 in a fifth of the records of the second half; on the *gradient flow* if its distance from
+    the flow at equal time never exceeds `eps` times the farthest that the flow travels; a
+    *catapult* if it was beyond its threshold, was thrown and came back below; otherwise *off the
+    flow*. The verdict is that of the worst seed.
 
     Args:
-        descent: Gradient descent with parameters recorded, sharpness measured.
+        descent: A discrete dynamics with parameters recorded, and the eigenvalue of its rule
+            measured (the sharpness of gradient descent).
         flow: Gradient flow from the same starts at the same times.
         eps: Relative distance that still counts as following the flow.
+        rule: A stability rule of your own, for a dynamics that states none.
+        problem: What was trained; the verdict then tells the loss in the target's units, a target
+            that wants scaling, and training that stopped at a constant prediction.
 
     Raises:
-        InputError: If the runs do not fit together, or `eps` is not positive.
+        InputError: If the runs do not fit together, the first is no discrete dynamics or the
+            second no gradient flow, or `eps` is not positive.
     """
     require(np.isfinite(eps) and eps > 0, f"eps came as {eps}; give a positive number, as in 0.05")
-    untold = "path_error" in flow.dataset and bool(np.isinf(flow.dataset["path_error"]).all())
-    require(
-        not untold,
-        f"the second trajectory ({flow.name}) does not tell how far it is from gradient flow; "
-        "give a run of gradient_flow",
-    )
+    check_kinds(descent, flow)
+    check_problems(descent, flow)
     step_size = _step_size(descent)
+    rule = _rule(descent, step_size) if rule is None else rule
     table = distance(descent, flow)
-    table = table.merge(_side_by_side(descent, flow, table, step_size), join="exact")
+    check_starts(descent, flow, table["seed"].values)
+    table = table.merge(_side_by_side(descent, flow, table, rule), join="exact")
     farthest = table["displacement"].max("time").values
     allowed = {
         int(s): max(eps * float(f), 1e-300) for s, f in zip(table["seed"], farthest, strict=True)
@@ -159,18 +170,22 @@ def compare(descent: Trajectory, flow: Trajectory, eps: float = 0.05) -> Compari
     whole = table["distance"] / np.maximum(table["displacement"].max("time"), 1e-300)
     meta = {"units": "1", "long_name": "distance over the whole way of the flow"}
     table = table.assign(share_of_way=whole.assign_attrs(meta))
+    near = {s: _near(table.isel(seed=i), r) for i, (s, r) in enumerate(allowed.items())}
+    plain = rule.formula == "2/eta" and rule.kind == "exact" and rule.eigenvalue == "sharpness"
     certificates: tuple[SeedCertificate, ...] = ()
-    for i, (seed, radius) in enumerate(allowed.items()):
-        near = float(table["distance"][i].max()) <= radius
-        certificates += tuple(along_flow(flow, {seed: radius}, (descent,) if near else ()))
+    for seed, radius in allowed.items() if plain else ():
+        certificates += tuple(along_flow(flow, {seed: radius}, (descent,) if near[seed] else ()))
     table = _with_bound(table, certificates, step_size)
-    lost = dict(zip(descent.dataset["seed"].values.tolist(), descent.diverged, strict=True))
-    regimes = {
-        seed: _regime(table.isel(seed=i), radius, lost[seed])
-        for i, (seed, radius) in enumerate(allowed.items())
-    }
-    regime = max(regimes.values(), key=_SEVERITY.index)
-    sentence = f"{REGIMES[regime][0].upper()}{REGIMES[regime][1:]} at step size {step_size:g}."
+    courses = {seed: course(descent, rule, seed) for seed in allowed}
+    regimes = {seed: regime_of(seen, near[seed]) for seed, seen in courses.items()}
+    regime = max(regimes.values(), key=list(REGIMES).index)
+    name = "the Optax transformation" if descent.name == "optax" else descent.name
+    facts = Facts(
+        name, rule, step_size, eps, regime, courses, table, certificates, plain,
+        _diagonal_given(descent, rule),
+    )  # fmt: skip
+    shown = next(courses[seed] for seed, found in regimes.items() if found == regime)
+    sentence = headline(name, regime, shown, facts.at, facts.moved)
     if len(set(regimes.values())) > 1:
         counts = {r: list(regimes.values()).count(r) for r in REGIMES if r in regimes.values()}
         told = ", ".join(f"{count} {name}" for name, count in counts.items())
@@ -178,14 +193,53 @@ def compare(descent: Trajectory, flow: Trajectory, eps: float = 0.05) -> Compari
     return Comparison(
         regime,
         sentence,
-        tuple(_reasons(table, flow, step_size, eps, certificates)),
-        tuple(_warnings(table, descent, flow)),
+        tuple(reasons(facts, _of_problem(problem, courses))),
+        tuple(_warnings(facts, descent, flow, problem)),
         regimes,
         table,
         certificates,
         step_size,
         eps,
+        rule,
+        name,
     )
+
+
+def _near(records: xr.Dataset, allowed: float) -> bool:
+    return bool(float(records["distance"].max()) <= allowed)
+
+
+def _of_problem(problem: Problem | None, courses: dict[int, Course]) -> tuple[str, ...]:
+    """What the targets say of the losses."""
+    if problem is None:
+        return ()
+    stopped = {targets.stopped_at_constant(problem, c.loss): seed for seed, c in courses.items()}
+    told = [sentence for sentence in stopped if sentence]
+    if told and len(courses) > 1:
+        told = [f"{told[0]} (Seed {stopped[told[0]]}.)"]
+    ends = [float(c.loss[-1]) for c in courses.values()]
+    return (*told, targets.own_units(problem, max(ends)))
+
+
+def _diagonal_given(descent: Trajectory, rule: StabilityRule) -> bool:
+    """Whether the preconditioned sharpness was measured with a diagonal of the user's."""
+    probes = configuration(descent).get("probes", [])
+    own = "PreconditionedSharpness(diagonal=None"
+    return rule.eigenvalue == "preconditioned_sharpness" and any(
+        str(probe).startswith("PreconditionedSharpness(") and not str(probe).startswith(own)
+        for probe in probes
+    )
+
+
+def _rule(descent: Trajectory, step_size: float | None) -> StabilityRule:
+    """The rule that the run carries; stores older than rules keep that of gradient descent."""
+    told = descent.stability
+    if told is not None:
+        return told
+    fields = set(configuration(descent).get("dynamics", {}))
+    if descent.name == "gradient descent" and fields <= {"name", "step_size"} and step_size:
+        return descent_rule(step_size)
+    return no_rule("its record says none; run it again, or give rule=")
 
 
 def _common_times(a: np.ndarray, b: np.ndarray) -> list[tuple[int, int]]:
@@ -200,24 +254,19 @@ def _common_times(a: np.ndarray, b: np.ndarray) -> list[tuple[int, int]]:
     return pairs
 
 
-def _step_size(descent: Trajectory) -> float:
-    dynamics: dict[str, Any] = descent.provenance.get("configuration", {}).get("dynamics", {})
-    try:
-        return float(dynamics["step_size"])
-    except (KeyError, TypeError, ValueError):
-        raise InputError(
-            f"the first trajectory ({descent.name}) has no constant step size to diagnose; "
-            "give a run of gradient descent"
-        ) from None
+def _step_size(descent: Trajectory) -> float | None:
+    """The constant step size; None for a schedule, or where there is none."""
+    step_size = configuration(descent).get("dynamics", {}).get("step_size")
+    return float(step_size) if isinstance(step_size, int | float) else None
 
 
 def _side_by_side(
-    descent: Trajectory, flow: Trajectory, table: xr.Dataset, step_size: float
+    descent: Trajectory, flow: Trajectory, table: xr.Dataset, rule: StabilityRule
 ) -> xr.Dataset:
-    """The readings of both at the common times, and eta * sharpness / 2."""
+    """The readings of both at the common times, and the rule's eigenvalue over its threshold."""
     columns = {}
     wanted = [str(v)[: -len("_result")] for v in flow.dataset if str(v).endswith("_result")]
-    wanted.append("evaluations")
+    wanted += ["evaluations", *({rule.eigenvalue} - {"", *wanted})]
     for trajectory, prefix in ((descent, "descent"), (flow, "flow")):
         records = trajectory.dataset.sel(seed=table["seed"].values)
         records = records.sel(time=table["time"].values, method="nearest")
@@ -232,20 +281,22 @@ def _side_by_side(
             least = columns[smallest] - columns[f"{smallest}_error"]
             meta = {"units": "loss/parameter^2", "long_name": "least it can be, 99 %"}
             columns[f"{smallest}_least"] = least.assign_attrs(meta)
-        if f"{prefix}_sharpness" in columns:
+        if rule.known and f"{prefix}_{rule.eigenvalue}" in columns:
             for suffix in ("", "_error"):
-                value = step_size / 2 * columns[f"{prefix}_sharpness{suffix}"]
-                value.attrs = {"units": "1", "long_name": "step size times sharpness over 2"}
+                value = columns[f"{prefix}_{rule.eigenvalue}{suffix}"] / rule.threshold
+                about = f"{rule.eigenvalue.replace('_', ' ')} over its threshold"
+                value = value.assign_attrs(units="1", long_name=about)
                 columns[f"{prefix}_stability{suffix}"] = value
     return xr.Dataset(columns)
 
 
 def _with_bound(
-    table: xr.Dataset, certificates: tuple[SeedCertificate, ...], step_size: float
+    table: xr.Dataset, certificates: tuple[SeedCertificate, ...], step_size: float | None
 ) -> xr.Dataset:
     """The distance that the theorem allows at this step size; NaN where it is silent."""
     bound = np.full(table["distance"].shape, np.nan)
-    for seed, certificate in certificates:
+    for seed, certificate in certificates if step_size is not None else ():
+        assert step_size is not None
         row = int(np.argmax(table["seed"].values == seed))
         values = certificate.error_bound(step_size)
         for time, value in zip(certificate.time, values, strict=True):
@@ -255,83 +306,37 @@ def _with_bound(
     return table.assign(distance_bound=(("seed", "time"), bound, meta))
 
 
-def _regime(records: xr.Dataset, allowed: float, diverged: bool) -> str:
-    losses = records["descent_loss"].values
-    finite = losses[np.isfinite(losses)]
-    if diverged or finite.size == 0 or finite[-1] > GROWTH * max(abs(finite[0]), 1e-300):
-        return "divergent"
-    if "descent_stability" in records:
-        time, stability = records["time"].values, records["descent_stability"].values
-        late = stability[(time >= time[-1] / 2) & np.isfinite(stability)]
-        if late.size and np.mean(late >= EDGE) >= EDGE_SHARE:
-            return "edge of stability"
-    if float(records["distance"].max()) <= allowed:
-        return "gradient flow"
-    return "off the flow"
-
-
-def _reasons(
-    table: xr.Dataset,
-    flow: Trajectory,
-    step_size: float,
-    eps: float,
-    certificates: tuple[SeedCertificate, ...],
+def _warnings(
+    facts: Facts, descent: Trajectory, flow: Trajectory, problem: Problem | None
 ) -> list[str]:
-    gaps, scale = table["distance"], table["displacement"].max("time")
-    told = []
-    if bool(np.isfinite(gaps).any()):
-        worst = gaps.max("time") / scale.where(scale > 0)
-        end = gaps.isel(time=-1)
-        share = 100 * float(worst.max())
-        told.append(
-            f"Distance from the flow at equal time: at most {float(gaps.max()):.3g} "
-            f"(+-{float(table['distance_error'].max()):.1g}), which is {share:.3g} % of "
-            f"the way that the flow travels ({eps:.0%} counts as following it); "
-            f"{float(end.max()):.3g} at the last common time {float(table['time'][-1]):g}."
-        )
-    if "descent_stability" in table:
-        stability = table["descent_stability"]
-        top = float(table["descent_sharpness"].max())
-        told.append(
-            f"Sharpness reaches {top:.4g}; the threshold 2/eta is {2 / step_size:.4g} "
-            f"(eta * sharpness / 2: at most {float(stability.max()):.3g}, "
-            f"{float(stability.isel(time=-1).max()):.3g} at the end)."
-        )
-    if "flow_stability" in table and float(table["flow_stability"].max()) > 1:
-        crossing = (table["flow_stability"] > 1).any("seed")
-        time = float(table["time"][int(np.argmax(crossing.values))])
-        told.append(
-            f"The flow itself meets a sharpness above 2/eta from training time {time:g} on: "
-            "no gradient descent of this step size can follow it there."
-        )
-    if certificates:
-        least = min(certificates, key=lambda c: c.certificate.step_size)
-        told.append(
-            f"The theorem of Elkabetz and Cohen indicates step sizes up to "
-            f"{least.certificate.step_size:.2e} for a distance of {eps:.0%} of the way "
-            f"({least.certificate.eps:.3g}), from curvature measured on the path "
-            f"(a guarantee would need it on the whole tube); binding at training time "
-            f"{least.certificate.binding_time:g}."
-        )
-    spent = [int(np.max(table[f"{p}_evaluations"].isel(time=-1))) for p in ("descent", "flow")]
-    told.append(
-        f"Cost in gradient evaluations: {spent[0]} for gradient descent, {spent[1]} for gradient "
-        "flow with its error estimate (measurements not counted)."
-    )
-    return told
-
-
-def _warnings(table: xr.Dataset, descent: Trajectory, flow: Trajectory) -> list[str]:
-    told = []
+    table, told = facts.table, []
     gap, error = float(table["distance"].max()), float(table["distance_error"].max())
     if gap > 0 and error > FAITHFUL * gap:
         told.append(
             f"the flow's own error ({error:.1g}) is {error / gap:.0%} of the distance; ask for a "
             "smaller error of the flow to trust the distance to more digits"
         )
+    scaling = "" if problem is None else targets.wants_scaling(problem)
+    told += [scaling] if scaling else []
+    first = float(table["time"][0])
+    if first > 0:
+        told.append(
+            f"the records begin at training time {first:g}; what happened before it is not seen, a "
+            "start beyond the threshold of stability included"
+        )
+    kinds = {str(configuration(t).get("precision", "")) for t in (descent, flow)} - {""}
+    if len(kinds) > 1:
+        told.append(f"the runs are in {' and '.join(sorted(kinds))}; rounding adds to the distance")
+    reach = facts.rule.reach
+    if abs(reach - 1) > CLOCK and facts.step_size is not None:
+        told.append(
+            f"the clock counts {facts.step_size:.4g} a step, but a lasting gradient moves "
+            f"{facts.name} by {reach * facts.step_size:.4g} times itself; at equal time it is "
+            f"{reach:.3g} times as far along, which counts as distance from the flow"
+        )
     told += flow.doubts
     for trajectory in (descent, flow):
-        for name in ("sharpness", "smallest_eigenvalue"):
+        for name in ("sharpness", "preconditioned_sharpness", "smallest_eigenvalue"):
             if f"{name}_result" in trajectory.dataset:
                 late = int((trajectory.dataset[f"{name}_result"] == 1).sum())
                 if late:
@@ -343,7 +348,7 @@ def _warnings(table: xr.Dataset, descent: Trajectory, flow: Trajectory) -> list[
         told.append("the flow could not be followed to the end; the comparison stops there")
     if trajectory_ended(descent):
         last = float(descent.dataset["time"][-1])
-        told.append(f"gradient descent left the finite numbers by training time {last:g}")
+        told.append(f"{facts.name} left the finite numbers by training time {last:g}")
     return told
 
 

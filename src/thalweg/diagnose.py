@@ -162,7 +162,7 @@ def diagnose(
         except StoreError as error:
             hint = " (--fresh on the command line)" if "fresh run" in str(error) else ""
             raise StoreError(f"{error}{hint}") from error
-        verdict = compare(descent, flow, eps)
+        verdict = compare(descent, flow, eps, problem=problem)
         table = verdict.dataset
         bound = homogeneous_bound(problem, flow)
         if bound is not None:

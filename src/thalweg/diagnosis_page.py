@@ -15,6 +15,7 @@ from thalweg.trajectory import Trajectory
 TONES = {
     "gradient flow": "good",
     "off the flow": "neutral",
+    "catapult": "warn",
     "edge of stability": "warn",
     "divergent": "bad",
 }
@@ -88,7 +89,7 @@ def _numbers(verdict: Comparison, table: xr.Dataset, flow: xr.Dataset) -> list[N
         error = float(table["descent_sharpness_error"].values.ravel()[flat])
         shown += [
             Number("largest sharpness of descent", float(sharpness.max()), error, "loss/param²"),
-            Number("threshold 2/eta", 2 / verdict.step_size, unit="loss/param²"),
+            Number(f"threshold {verdict.rule.formula}", verdict.rule.threshold, unit="loss/param²"),
         ]
     if verdict.certificates:
         least = min(verdict.certificates, key=lambda c: c.certificate.step_size).certificate
@@ -165,7 +166,7 @@ def _figures(verdict: Comparison, table: xr.Dataset) -> list[Figure]:
         )
     )
     if "descent_sharpness" in table:
-        threshold = 2 / verdict.step_size
+        threshold = verdict.rule.threshold
         top = float(table["descent_sharpness"].max())
         # A threshold far above the data would press the curves flat.
         levels = (Level(threshold, "2/eta"),) if threshold < 5 * top else ()

@@ -99,6 +99,8 @@ def run(
     keys = jax.vmap(jax.random.key)(jnp.asarray(labels))
     lanes = _lanes(problem, len(labels))
     place = None if out is None else _place(out, fresh)
+    asked = [f"{s.probe!r} every {s.period}, digest {identity(s.probe)}" for s in schedule]
+    schedule = [Every(s.probe.along(dynamics), s.period) for s in schedule]
 
     with jax.default_matmul_precision("highest"):
         states = start(problem, dynamics, keys, lanes)
@@ -115,9 +117,7 @@ def run(
                 "problem": problem.describe()
                 | {"digest": digest(*_arrays(problem)), "start": digest(*_arrays(states.params))},
                 "dynamics": dynamics.describe(),
-                "probes": [
-                    f"{s.probe!r} every {s.period}, digest {identity(s.probe)}" for s in schedule
-                ],
+                "probes": asked,
                 "seeds": labels,
                 "records": digest(marks.times),
                 "parameters recorded": parameters,
@@ -134,6 +134,9 @@ def run(
             "doubts": list(dynamics.doubts(problem)),
             "provenance": json.dumps(record_of, default=str),
         }
+        if isinstance(dynamics, Discrete) and parameters:  # what a comparison will judge by
+            rule = dynamics.stability(problem, tree.lane(states.params, 0))
+            attrs["stability"] = json.dumps(rule.plain())
         at = Progress(states, memories, 0, ())
         blank = _blank(variables, len(labels))
         with place.locked() if place else nullcontext():

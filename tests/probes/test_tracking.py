@@ -118,7 +118,7 @@ def test_preconditioned_sharpness_along_adaptive_descent(corrected):
 
 
 def test_plain_descent_has_no_preconditioner():
-    with pytest.raises(InputError, match="keeps a second moment"):
+    with pytest.raises(InputError, match="gradient descent tells no preconditioner"):
         tw.run(PROBLEM, tw.gradient_descent(0.1), until=1.0, probes=[preconditioned_sharpness()])
 
 

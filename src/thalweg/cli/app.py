@@ -27,6 +27,7 @@ app = typer.Typer(
 _COLOURS = {
     "gradient flow": "green",
     "off the flow": "cyan",
+    "catapult": "magenta",
     "edge of stability": "yellow",
     "divergent": "red",
 }

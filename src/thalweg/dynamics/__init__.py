@@ -16,6 +16,7 @@ from thalweg.dynamics.reparametrised_projected import (
 )
 from thalweg.dynamics.solvers import FLOW_SOLVERS, FlowSolver
 from thalweg.dynamics.stabilised import RKC2, RKL2x
+from thalweg.dynamics.stability import StabilityRule
 from thalweg.dynamics.trainer import StabilisedDescent, stabilised_descent
 from thalweg.dynamics.two_phase import TwoPhase, two_phase
 
@@ -36,6 +37,7 @@ __all__ = [
     "OptaxDescent",
     "RKL2x",
     "StabilisedDescent",
+    "StabilityRule",
     "State",
     "Statistic",
     "TwoPhase",

@@ -13,6 +13,7 @@ from thalweg.core.errors import InputError
 from thalweg.core.result import finite
 from thalweg.core.tree import Params
 from thalweg.dynamics.dynamics import Discrete, Info, State, fresh, step_size_array
+from thalweg.dynamics.stability import StabilityRule, descent_rule
 from thalweg.problems.problem import Problem
 
 
@@ -50,6 +51,9 @@ class GradientDescent(Discrete):
 
     def steps_until(self, time: float) -> int:
         return nearest_count(time, float(self.step_size))
+
+    def stability(self, problem: Problem, params: Params) -> StabilityRule:
+        return descent_rule(float(self.step_size))
 
 
 def nearest_count(time: float, step_size: float) -> int:

@@ -20,6 +20,7 @@ from thalweg.core.errors import InputError
 from thalweg.core.identity import identity
 from thalweg.core.result import Result
 from thalweg.core.tree import Params
+from thalweg.dynamics.stability import StabilityRule, no_rule
 from thalweg.problems.problem import Problem
 
 
@@ -122,6 +123,21 @@ class Discrete(Dynamics):
     @abc.abstractmethod
     def steps_until(self, time: float) -> int:
         """The number of steps whose training time is nearest to a time."""
+
+    def stability(self, problem: Problem, params: Params) -> StabilityRule:
+        """Up to which curvature it is stable; of `params` only the structure counts."""
+        return no_rule("it states none")
+
+    def step_gains(self, problem: Problem, params: Params, memory: Any) -> Params:
+        """1/D of the next step, D its diagonal preconditioner in units of the step size.
+
+        Raises:
+            InputError: If it has none, or none is known.
+        """
+        raise InputError(
+            f"{self.name} tells no preconditioner; measure tw.probes.sharpness(), or give the "
+            "diagonal: tw.probes.preconditioned_sharpness(diagonal)"
+        )
 
 
 class Continuous(Dynamics):

@@ -14,6 +14,7 @@ from thalweg.core.result import finite
 from thalweg.core.tree import Params
 from thalweg.dynamics.descent import nearest_count
 from thalweg.dynamics.dynamics import Discrete, Info, State, fresh, step_size_array
+from thalweg.dynamics.stability import StabilityRule, descent_rule, no_rule
 from thalweg.problems.problem import Problem
 
 
@@ -75,6 +76,15 @@ class EndToEndDescent(Discrete):
 
     def steps_until(self, time: float) -> int:
         return nearest_count(time, float(self.step_size))
+
+    def stability(self, problem: Problem, params: Params) -> StabilityRule:
+        if self.depth == 1:  # gradient descent, its objective with lambda/2 ||W||^2
+            rule = descent_rule(float(self.step_size))
+            if not self.weight_decay:
+                return rule
+            lowered = rule.threshold - self.weight_decay
+            return rule._replace(threshold=lowered, formula="2/eta - weight decay")
+        return no_rule("what bounds it is the sharpness of the deep net whose product it moves")
 
 
 def end_to_end_descent(

@@ -21,6 +21,7 @@ from thalweg.core.errors import require
 from thalweg.core.result import finite
 from thalweg.core.tree import Params
 from thalweg.dynamics.dynamics import Discrete, Info, State, Statistic, fresh
+from thalweg.dynamics.stability import StabilityRule, no_rule
 from thalweg.problems.problem import Problem, Supervised
 
 # Maps flat parameters (p,) and one example (a pytree) to that example's residuals (k,).
@@ -202,6 +203,9 @@ class LevenbergMarquardt(Discrete):
 
     def steps_until(self, time: float) -> int:
         return round(time)
+
+    def stability(self, problem: Problem, params: Params) -> StabilityRule:
+        return no_rule("each step lowers the loss or stays, at any curvature")
 
 
 def levenberg_marquardt(tries: int = 8) -> LevenbergMarquardt:

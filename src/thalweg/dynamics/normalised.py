@@ -16,6 +16,7 @@ from thalweg.core.errors import require, unknown
 from thalweg.core.tree import Params
 from thalweg.dynamics.dynamics import Info, State, step_size_array
 from thalweg.dynamics.optax_descent import OptaxDescent
+from thalweg.dynamics.stability import StabilityRule, no_rule
 from thalweg.problems.linear_classifier import LinearClassifier, log_objective
 from thalweg.problems.problem import Problem
 
@@ -42,6 +43,9 @@ class NormalisedDescent(OptaxDescent):
             after, info = self.descend(log_objective(problem), state)
             return after, Info(jnp.exp(info.loss))
         return self.descend(problem.objective, state)
+
+    def stability(self, problem: Problem, params: Params) -> StabilityRule:
+        return no_rule("its steps do not shrink with the gradient, so that no rest is stable")
 
 
 def normalised_descent(

@@ -18,6 +18,7 @@ from thalweg.core.result import finite, tree_finite
 from thalweg.core.tree import Params
 from thalweg.dynamics.descent import nearest_count
 from thalweg.dynamics.dynamics import Discrete, Info, State, Statistic, fresh, step_size_array
+from thalweg.dynamics.linear_response import optax_rule, step_gains
 from thalweg.dynamics.optax_update import (
     Objective,
     held_by,
@@ -27,6 +28,7 @@ from thalweg.dynamics.optax_update import (
     typed_as,
     update,
 )
+from thalweg.dynamics.stability import StabilityRule
 from thalweg.problems.problem import Problem, Supervised
 
 
@@ -217,6 +219,15 @@ class OptaxDescent(Discrete):
                 )
             count *= 4
         return int(np.argmin(np.abs(np.concatenate([[0.0], reached]) - time)))
+
+    def stability(self, problem: Problem, params: Params) -> StabilityRule:
+        size = None if callable(self.step_size) else float(self.step_size)
+        return optax_rule(self.transform, params, size, self.batch)
+
+    def step_gains(self, problem: Problem, params: Params, memory: Memory) -> Params:
+        size = None if callable(self.step_size) else self.step_size
+        gradient = jax.grad(problem.objective)(params)
+        return step_gains(self.transform, params, memory.state, gradient, size)
 
     def _sizes(self, count: int) -> np.ndarray:
         assert callable(self.step_size)

@@ -16,6 +16,7 @@ from thalweg.core.result import finite
 from thalweg.core.tree import Params
 from thalweg.dynamics.descent import nearest_count
 from thalweg.dynamics.dynamics import Discrete, Info, State, fresh, step_size_array
+from thalweg.dynamics.stability import StabilityRule, descent_rule, no_rule
 from thalweg.models.weight_normalised import (
     ScaledDirection,
     is_scaled_direction,
@@ -74,6 +75,13 @@ class ReparametrisedDescent(Discrete):
     def steps_until(self, time: float) -> int:
         return nearest_count(time, float(self.step_size))
 
+    def stability(self, problem: Problem, params: Params) -> StabilityRule:
+        if self.projected:
+            return no_rule("after each step it is brought back to the sphere")
+        if float(self.step_size) != float(self.scale_step_size):
+            return no_rule("scales and directions have step sizes of their own")
+        return descent_rule(float(self.step_size))
+
 
 class TwoPhaseProjected(Discrete):
     """rPGD with the scales held for `switch` steps, then with all free.
@@ -123,6 +131,9 @@ class TwoPhaseProjected(Discrete):
         if time <= switch * first:
             return nearest_count(time, first)
         return switch + nearest_count(time - switch * first, float(self.step_size))
+
+    def stability(self, problem: Problem, params: Params) -> StabilityRule:
+        return no_rule("after each step it is brought back to the sphere")
 
 
 def weight_normalised_descent(

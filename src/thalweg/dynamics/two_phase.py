@@ -28,6 +28,7 @@ from thalweg.dynamics.dynamics import (
     step_size_array,
 )
 from thalweg.dynamics.optax_descent import OptaxDescent, optax_dynamics
+from thalweg.dynamics.stability import StabilityRule, no_rule
 from thalweg.problems.last_layer import last_layer_problem, loss_smoothness
 from thalweg.problems.problem import Problem, Supervised
 
@@ -184,6 +185,13 @@ class TwoPhase(Discrete):
         if late <= 0:
             return self.base.steps_until(time)
         return tau + nearest_count(late, float(self.last_step_size))
+
+    def stability(self, problem: Problem, params: Params) -> StabilityRule:
+        if self.certified or self.last_step_size is not None or self.reset:
+            return no_rule("its phases are different dynamics")
+        because = "once the last layer moves alone, its own curvature counts, which is no larger"
+        rule = self.base.stability(problem, params)
+        return rule._replace(kind="indicative", because=because) if rule.known else rule
 
 
 def two_phase(

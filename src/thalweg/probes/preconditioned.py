@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -30,23 +31,32 @@ class PreconditionedSharpness(Probe):
     below 2/eta; with momentum beta that is averaged, as in Adam, below
     (2/eta) (1 + beta)/(1 - beta).
 
+    Along a run of `optax_dynamics` D is what the transformation itself does in its next step:
+    D^{-1} g eta is where a lasting gradient g leads per step. That is sqrt(v) + epsilon of Adam,
+    AdamW, RMSProp, AdaGrad in each one's own convention, corrections for the start and schedules
+    included, times 1 - beta for heavy-ball momentum. A `diagonal` given is taken instead.
+
     value   (), a number without unit for Adam's D = sqrt(second moment) + epsilon in units of
             gradient: 1/parameter times parameter of the step size
     error   (), the residual of the pair, as for `Sharpness`
-    result  NOT_CONVERGED if the error is above `tolerance` times the value; NOT_MEASURED before
-            the first step, where D is not known yet
-    cost    as `Sharpness`
+    result  NOT_CONVERGED if the error is above `tolerance` times the value; NOT_MEASURED where a
+            diagonal given is not positive and finite, as sqrt(v) before the first step
+    cost    as `Sharpness`, and a gradient
 
     Source: Cohen et al. (2022, arXiv 2207.14484), section 3.
     """
 
-    diagonal: Diagonal = eqx.field(static=True)
+    diagonal: Diagonal | None = eqx.field(static=True, default=None)
     tolerance: float = eqx.field(static=True, default=1e-2)
     recheck: int = eqx.field(static=True, default=25)
     most_products: int = eqx.field(static=True, default=200)
     name: ClassVar[str] = "preconditioned_sharpness"
     unit: ClassVar[str] = "1/step size"
     dims: ClassVar[tuple[str, ...]] = ()
+    dynamics: Any = None
+
+    def along(self, dynamics: Any) -> Probe:
+        return self if self.diagonal else dataclasses.replace(self, dynamics=dynamics)
 
     def start(self, problem: Problem, params: Params) -> Float[Array, "b p"]:
         theta = tree.flatten(params)
@@ -55,9 +65,9 @@ class PreconditionedSharpness(Probe):
     def measure(
         self, problem: Problem, params: Params, memory: Any, moment: Moment
     ) -> tuple[Reading, Any]:
-        d = tree.flatten(self.diagonal(moment.process))
-        known = jnp.all(jnp.isfinite(d) & (d > 0))
-        scale = jnp.where(known, 1 / jnp.sqrt(jnp.where(known, d, 1)), 1)
+        gains = tree.flatten(self._gains(problem, params, moment.process))
+        known = jnp.all(jnp.isfinite(gains) & (gains >= 0)) & jnp.any(gains > 0)
+        scale = jnp.sqrt(jnp.where(known, gains, 1))
         hessian = hessian_product(problem.objective, params)
         again = moment.record % self.recheck == 0
         found = tracked(
@@ -77,6 +87,12 @@ class PreconditionedSharpness(Probe):
         )
         chosen = jax.tree.map(lambda a, b: jnp.where(known, a, b), reading, missing)
         return chosen, found.ahead
+
+    def _gains(self, problem: Problem, params: Params, process: Any) -> Params:
+        """1/D."""
+        if self.dynamics is not None:
+            return self.dynamics.step_gains(problem, params, process)
+        return jax.tree.map(lambda d: 1 / d, (self.diagonal or second_moment())(process))
 
 
 def second_moment(b2: float = 0.999, epsilon: float = 1e-8, corrected: bool = True) -> Diagonal:
@@ -114,9 +130,9 @@ def preconditioned_sharpness(
     """Sharpness of the preconditioned Hessian; see `PreconditionedSharpness`.
 
     Args:
-        diagonal: From the state of the optimiser to D; by default `second_moment()`, Adam's with
-            its default numbers.
+        diagonal: From the state of the optimiser to D; by default what the dynamics of the run
+            says, and outside a run `second_moment()`, Adam's with its default numbers.
         tolerance: Relative residual allowed.
         recheck: How often, in records, a random direction is tried.
     """
-    return PreconditionedSharpness(diagonal or second_moment(), tolerance, recheck)
+    return PreconditionedSharpness(diagonal, tolerance, recheck)

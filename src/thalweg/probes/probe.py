@@ -47,6 +47,10 @@ class Probe(eqx.Module):
         """Memory before the first record, carried from record to record by the driver."""
         return ()
 
+    def along(self, dynamics: Any) -> Probe:
+        """The probe as it measures along a dynamics: itself, unless it asks the dynamics."""
+        return self
+
     @abc.abstractmethod
     def measure(
         self, problem: Problem, params: Params, memory: Any, moment: Moment

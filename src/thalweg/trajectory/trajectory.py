@@ -13,6 +13,7 @@ import xarray as xr
 
 from thalweg.core.errors import InputError, unknown
 from thalweg.core.result import Reading, Result
+from thalweg.dynamics.stability import StabilityRule
 from thalweg.trajectory.store import ZarrStore
 
 
@@ -44,6 +45,12 @@ class Trajectory:
     def provenance(self) -> dict[str, Any]:
         """Command, configuration, versions, platform, time spent."""
         return json.loads(self.dataset.attrs.get("provenance", "{}"))
+
+    @property
+    def stability(self) -> StabilityRule | None:
+        """The rule by which the dynamics is stable, as it said itself; None if it said none."""
+        told = self.dataset.attrs.get("stability")
+        return None if told is None else StabilityRule.of(json.loads(told))
 
     @property
     def diverged(self) -> np.ndarray:

@@ -1,0 +1,143 @@
+"""The regimes of a step size, and the rules that put a seed into one, from its whole run."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from thalweg.dynamics.stability import StabilityRule
+from thalweg.trajectory import Trajectory
+
+# docs/concepts/regimes.md argues for the numbers.
+EDGE = 0.95  # of the threshold: from here on a record counts as at the edge
+EDGE_SHARE = 0.2  # of the records in the second half
+FAR_BEYOND = 1.5  # times the threshold: no longer called the edge
+THROWN = 1.1  # times the threshold: what starts there is thrown, seen or not
+RISE = 1.01  # a loss that rises by this factor has been thrown
+GROWTH = 2.0  # a loss this many times the first one has diverged,
+FALLEN = 0.5  # unless it is on its way down, at most this part of its largest
+
+# From best to worst; what is said of each.
+REGIMES = {
+    "gradient flow": "follows gradient flow",
+    "off the flow": "has left gradient flow",
+    "catapult": "was thrown by a catapult",
+    "edge of stability": "is at the edge of stability",
+    "divergent": "diverges",
+}
+
+
+class Course(NamedTuple):
+    """What one seed of a discrete dynamics went through, record by record.
+
+    Attributes:
+        time: Training times, (T,).
+        loss: (T,), not finite from a divergence on.
+        ratio: The eigenvalue over its threshold, (T,); NaN where it is not known.
+        error: Of the ratio, from the error of the eigenvalue, (T,).
+        lost: Whether it left the finite numbers.
+    """
+
+    time: Float[np.ndarray, " T"]
+    loss: Float[np.ndarray, " T"]
+    ratio: Float[np.ndarray, " T"]
+    error: Float[np.ndarray, " T"]
+    lost: bool
+
+    @property
+    def judged(self) -> bool:
+        """Whether the eigenvalue of the rule is known at any record."""
+        return bool(np.isfinite(self.ratio).any())
+
+    @property
+    def late(self) -> np.ndarray:
+        """The ratios known in the second half of the time."""
+        middle = (self.time[0] + self.time[-1]) / 2
+        return self.ratio[(self.time >= middle) & np.isfinite(self.ratio)]
+
+    @property
+    def stable(self) -> bool:
+        """Whether it is known to have been below its threshold throughout the second half."""
+        return bool(self.late.size and (self.late < 1).all() and not self.lost)
+
+
+def course(descent: Trajectory, rule: StabilityRule, seed: int) -> Course:
+    """The course of a seed, over all of its own records."""
+    dataset = descent.dataset
+    records = dataset.sel(seed=seed)
+    loss = records["loss"].values
+    ratio, error = np.full(loss.shape, np.nan), np.zeros(loss.shape)
+    if rule.known and rule.eigenvalue in dataset:
+        value = records[rule.eigenvalue].values
+        ratio = np.where(np.isfinite(value), value / rule.threshold, np.nan)
+        error = np.nan_to_num(records[f"{rule.eigenvalue}_error"].values / rule.threshold)
+    lost = descent.diverged[dataset["seed"].values.tolist().index(seed)]
+    return Course(dataset["time"].values, loss, ratio, error, bool(lost))
+
+
+def regime_of(seen: Course, near: bool) -> str:
+    """The regime of a seed.
+
+    Args:
+        seen: Its course.
+        near: Whether it stayed within the allowed distance of the flow.
+    """
+    finite = seen.loss[np.isfinite(seen.loss)]
+    if seen.lost or finite.size == 0:
+        return "divergent"
+    if finite[-1] > GROWTH * max(abs(finite[0]), 1e-300) and finite[-1] > FALLEN * finite.max():
+        return "divergent"
+    if seen.late.size and np.mean(seen.late >= EDGE) >= EDGE_SHARE:
+        return "edge of stability"
+    if near:
+        return "gradient flow"
+    return "off the flow" if catapult(seen) is None else "catapult"
+
+
+def catapult(seen: Course) -> int | None:
+    """The record from which a run was thrown, if it was beyond its threshold and came back.
+
+    Beyond at its first record: thrown if the loss then rises, or if it was far enough beyond to be
+    thrown between two records. Beyond only later: thrown if the loss then rises, as excursions
+    across the threshold belong to training near it.
+    """
+    known = np.flatnonzero(np.isfinite(seen.ratio))
+    above = np.flatnonzero(np.nan_to_num(seen.ratio) - seen.error > 1)
+    if above.size == 0 or not (known > above[-1]).any():
+        return None
+    first = int(above[0])
+    risen = bool(np.nanmax(seen.loss[first:]) > RISE * seen.loss[first])
+    far = first == known[0] and float(np.nanmax(seen.ratio)) >= THROWN
+    return first if risen or far else None
+
+
+def headline(name: str, regime: str, seen: Course, at: str, moved: bool) -> str:
+    """The verdict in one sentence.
+
+    Args:
+        name: Of the dynamics.
+        regime: A key of `REGIMES`.
+        seen: The course of a seed in that regime.
+        at: "at step size 0.1".
+        moved: Whether the flow moved at all.
+    """
+    if regime == "gradient flow" and not moved:
+        return f"Neither {name} nor gradient flow moved beyond rounding {at}."
+    said = REGIMES[regime]
+    if regime == "off the flow" and seen.stable:
+        said = "is stable, but has left gradient flow"
+    elif regime == "edge of stability" and float(np.median(seen.late)) >= FAR_BEYOND:
+        said = "stays beyond the edge of stability, without diverging"
+    elif regime == "catapult":
+        first = catapult(seen)
+        known = int(np.argmax(np.isfinite(seen.ratio)))
+        where = "started" if first == known else "came"
+        said = f"{where} beyond its threshold of stability and {said} into a flatter region"
+    return f"{capital(name)} {said} {at}."
+
+
+def capital(text: str) -> str:
+    """The text with its first letter a capital one."""
+    return text[:1].upper() + text[1:]
