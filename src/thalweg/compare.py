@@ -334,7 +334,7 @@ def _warnings(
             f"{facts.name} by {reach * facts.step_size:.4g} times itself; at equal time it is "
             f"{reach:.3g} times as far along, which counts as distance from the flow"
         )
-    told += flow.doubts
+    told += [doubt.rstrip(".") for doubt in (*descent.doubts, *flow.doubts)]
     for trajectory in (descent, flow):
         for name in ("sharpness", "preconditioned_sharpness", "smallest_eigenvalue"):
             if f"{name}_result" in trajectory.dataset:

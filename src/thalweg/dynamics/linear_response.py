@@ -28,8 +28,13 @@ from thalweg.core.tree import Params
 from thalweg.dynamics.stability import StabilityRule, no_rule
 
 TERMS = 12  # of the impulse response
+NEIGHBOURS = 4  # neighbouring steps at which it is asked, early and late
 LATE = 10_000  # steps after which corrections for the start have died out
 ROUNDING = 1e-9
+VARIES = (
+    "it answers gradients in a way that differs between parameters, or from step to step, by more "
+    "than a preconditioner"
+)
 FORGETS_NOT = "its memory of past gradients follows no short linear recursion"
 SOURCE = "linear stability of the update; Cohen et al. (2022), section 3, for adaptive methods"
 
@@ -235,7 +240,9 @@ def _examined(transform: optax.GradientTransformation, params: Params) -> Respon
             state = update(rng.normal(size=p), state, x)[1]
         return state
 
-    states = [past(2), past(5), *(_late(past(2 + k), LATE + k) for k in range(4))]
+    # Neighbouring counts, as some methods move at every so-manyth step only.
+    early = [past(2 + k) for k in range(NEIGHBOURS)]
+    states = [*early, *(_late(past(2 + k), LATE + k) for k in range(NEIGHBOURS))]
     impulses = np.stack([first, second, zero]), np.stack([zero, zero, first])
     answers = []
     for base in states:
@@ -295,15 +302,15 @@ def _read(
     gain = h[:, 0]
     if (gain < 0).any():
         return "its update goes up the gradient"
-    ended = not gain[2:].any()  # a schedule, at zero
-    chosen = slice(0, 2) if ended else slice(2, None)
+    ended = not gain[NEIGHBOURS:].any()  # a schedule, at zero
+    chosen = slice(0, NEIGHBOURS) if ended else slice(NEIGHBOURS, None)
     moves = gain[chosen][0] > 0
     if not moves.any() or (gain[chosen][:, moves] <= 0).any() or h[chosen][:, :, ~moves].any():
         return "its update does not answer small gradients in proportion, at every step"
     shapes = h[chosen][:, :, moves] / gain[chosen][:, None, moves]
     shape = shapes[0, :, 0]
     if np.abs(shapes - shape[None, :, None]).max() > 1e-6:
-        return "its memory of past gradients differs between parameters, or from step to step"
+        return VARIES
     decay = penalty = 0.0
     w, h = w[chosen], h[chosen]
     if w.any():
