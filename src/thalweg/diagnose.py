@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,8 @@ from thalweg.core.errors import require
 from thalweg.diagnosis_page import diagnosis_page
 from thalweg.models import MLP, parse_model
 from thalweg.probes.probe import Every
-from thalweg.problems import Supervised, load, supervised
+from thalweg.problems import Data, Supervised, load, supervised
+from thalweg.problems.reading import what_was_read
 from thalweg.report import build, build_index, write_page
 from thalweg.run import run
 from thalweg.storage.datasets import save_dataset
@@ -26,6 +29,10 @@ from thalweg.trajectory.provenance import command_line, fingerprint
 
 LOCK = ".lock"
 RESUME = "descent.resume"  # what every run folder of ours holds, from the first moment on
+OF_OWN_DATA = (
+    "target", "inputs", "drop", "one_hot", "drop_gaps", "missing", "header", "task", "standardize",
+    "scale_target",
+)  # fmt: skip
 STEPS = 1000  # descent steps, unless a training time is given
 FLOW_ERROR = {True: 1e-4, False: 1e-3}  # of smooth nets, and of nets with kinks
 
@@ -40,6 +47,7 @@ class Diagnosis:
         flow: The trajectory of gradient flow.
         folder: The run folder.
         page: The report; None if the folder is read-only, where finished runs are read back.
+        reading: What was read: rows, features, target, task, loss, and all that was not plain.
     """
 
     comparison: Comparison
@@ -47,12 +55,19 @@ class Diagnosis:
     flow: Trajectory
     folder: Path
     page: Path | None
+    reading: str
 
 
 def diagnose(
-    data: str = "digits",
+    data: Any = "digits",
     *,
     target: str | None = None,
+    inputs: str | None = None,
+    drop: str | None = None,
+    one_hot: str | None = None,
+    drop_gaps: bool = False,
+    missing: str | None = None,
+    header: bool | None = None,
     task: str = "auto",
     standardize: bool = False,
     scale_target: bool = False,
@@ -83,9 +98,16 @@ def diagnose(
     keeps everything; the same command goes on where it was interrupted.
 
     Args:
-        data: "digits" (real, comes along), "mnist" (your files), or a path ending in .npz, .csv
-            or .parquet.
+        data: "digits" (real, comes along), "mnist" (your files), openml:NAME, or a path ending in
+            .npz, .csv, .tsv or .parquet; in Python whatever `thalweg.problems.load` reads.
         target: Column (tables) or key (.npz) to predict; several columns with commas.
+        inputs: Columns (tables) or key (.npz) of the features; by default all but the target.
+        drop: Columns to leave out of the features; several with commas.
+        one_hot: Columns to encode as 0 and 1 per value; "all" for all text.
+        drop_gaps: Leave out rows with missing values, and count them.
+        missing: Words for a missing value in a text file, with commas; "" for none but the empty
+            cell. By default those of pandas, as NA and None.
+        header: Whether a text file begins with the names of its columns; by default it must.
         task: "classification" or "regression"; "auto" tells them apart by the target.
         standardize: Shift and scale every feature of a file to mean 0 and deviation 1.
         scale_target: Shift and scale the numeric target of a file to mean 0 and deviation 1.
@@ -122,10 +144,15 @@ def diagnose(
     require(np.isfinite(eps) and eps > 0, f"eps came as {eps}; give a positive number, as in 0.05")
     require(smallest_every >= 1, f"smallest_every came as {smallest_every}; give at least 1")
     descend = dynamics.gradient_descent(step_size)
-    problem = _problem(
-        data, target, task, standardize, scale_target, samples, model, activation, bias,
-        initialiser, loss, precision, microbatch,
+    examples = _examples(data, {k: settings[k] for k in OF_OWN_DATA}, samples, model)
+    if not isinstance(data, str | os.PathLike):  # the examples' own name stands for them
+        data = f"{examples.name}-{examples.description['sha256'][:8]}"
+    data = settings["data"] = os.fspath(data)
+    problem = supervised(
+        parse_model(model, activation, bias, initialiser), examples, loss, precision=precision,
+        microbatch=microbatch,
     )  # fmt: skip
+    reading = what_was_read(examples, problem.loss.name)
     flow_error = FLOW_ERROR[problem.smooth] if flow_error is None else flow_error
     follow = dynamics.gradient_flow(error=flow_error, solver=flow_solver)
     until = STEPS * step_size if until is None else until
@@ -169,6 +196,7 @@ def diagnose(
             bound = bound.assign_coords(time=flow.dataset["time"], seed=flow.dataset["seed"])
             table = table.assign(flow_smallest_eigenvalue_bound=bound.reindex(time=table["time"]))
         page = diagnosis_page(verdict, table, descent, flow, problem, data, command_line())
+        page = dataclasses.replace(page, provenance={"what was read": reading, **page.provenance})
         try:
             save_dataset(table, folder / "comparison.zarr")
             save_dataset(
@@ -176,6 +204,7 @@ def diagnose(
             )
             with writing(folder):
                 summary = {
+                    "data": reading,
                     "regime": verdict.regime,
                     "sentence": verdict.sentence,
                     "reasons": verdict.reasons,
@@ -190,44 +219,30 @@ def diagnose(
             pass
     if built is not None:
         build_index(folder.resolve().parent)
-    return Diagnosis(verdict, descent, flow, folder, built)
+    return Diagnosis(verdict, descent, flow, folder, built, reading)
 
 
-def _problem(
-    data: str,
-    target: str | None,
-    task: str,
-    standardize: bool,
-    scale_target: bool,
-    samples: int | None,
-    model: str,
-    activation: str,
-    bias: bool,
-    initialiser: str,
-    loss: str | None,
-    precision: str,
-    microbatch: int | None,
-) -> Supervised:
-    network = parse_model(model, activation, bias, initialiser)
-    bundled = data in ("digits", "mnist")
-    options: dict[str, Any] = {"samples": samples}
-    if bundled:
+def _examples(data: Any, options: dict[str, Any], samples: int | None, model: str) -> Data:
+    """The examples; `options` are for the user's own data."""
+    plain = (None, False, "auto")
+    given: dict[str, Any] = {
+        option: value
+        for option, value in options.items()
+        if (value is not None if option == "header" else value not in plain)
+    }
+    if "standardize" in given:
+        given["standardize"] = "feature"
+    if isinstance(data, str) and data in ("digits", "mnist"):
         require(
-            target is None and task == "auto" and not standardize and not scale_target,
-            f"{data} brings its own target and scale; target, task, standardize and scale_target "
-            "are for your own files",
+            not given,
+            f"{data} brings its own target and scale; leave out "
+            f"{' and '.join(f'{option}=' for option in given)}, which is for your own files",
         )
-        options["image"] = not isinstance(network, MLP)
-    else:
-        options |= {
-            "target": target,
-            "task": task,
-            "standardize": "feature" if standardize else "none",
-            "scale_target": scale_target,
-        }
-    return supervised(
-        network, load(data, **options), loss, precision=precision, microbatch=microbatch
-    )
+        given["image"] = not isinstance(parse_model(model), MLP)
+    if isinstance(data, Data):
+        require(not given and samples is None, "these examples are ready; give options to load()")
+        return data
+    return load(data, **given) if samples is None else load(data, samples=samples, **given)
 
 
 def _steps(last: int, records: int) -> np.ndarray:

@@ -31,7 +31,7 @@ def snapshot(folder: Path) -> dict[Path, Any]:
 COMPARE = [
     ("digitz", "'digits'"),
     ("nothing.npz", "no such file"),
-    ("table.xlsx", "must end in .npz, .csv or .parquet"),
+    ("table.xlsx", "must end in .npz, .csv, .tsv or .parquet"),
     ("~nobody-of-this-name/x.csv", "no such file"),
     (".", "unknown data source"),
     ("mnist", "THALWEG_DATA"),

@@ -14,7 +14,7 @@ from command_line import Reached, Said
 
 import thalweg as tw
 from thalweg.cli import app
-from thalweg.cli.derive import argument_help, parameters_of, summary_of
+from thalweg.cli.derive import argument_help, as_options, parameters_of, summary_of
 from thalweg.core.errors import InputError
 
 Says = Callable[..., Said]
@@ -99,6 +99,27 @@ def test_options_reach_the_function(thalweg_says: Says, monkeypatch: pytest.Monk
         "target": "p,q",
         "fresh": True,
     }
+
+
+@pytest.mark.parametrize(
+    ("python", "command"),
+    [
+        ("give inputs= or drop=, not both", "give --inputs or --drop, not both"),
+        ("leave it out with drop='car name'", "leave it out with --drop 'car name'"),
+        ("drop='name'; drop=\"it's\"", """--drop name; --drop 'it'"'"'s'"""),
+        ("give header=False, or header=True.", "give --no-header, or --header."),
+        ("rows out with drop_gaps=True", "rows out with --drop-gaps"),
+        ("smallest_every came as 0", "--smallest-every came as 0"),
+        ("task='regression' for this task", "--task regression for this task"),
+        ("no column 'target=x' or 'one_hot'", "no column 'target=x' or 'one_hot'"),
+        ("np.savez(path, x=, y=) and folder=", "np.savez(path, x=, y=) and folder="),
+        ("mytarget=1, re.header=", "mytarget=1, re.header="),
+        ("'it''s' drop=''", "'it''s' --drop ''"),
+    ],
+)
+def test_sentences_speak_the_words_of_the_command(python: str, command: str) -> None:
+    options = {p.name for p in parameters_of(tw.diagnose, "data")} - {"data"}
+    assert as_options(python, options) == command
 
 
 def test_a_parameter_without_help_is_refused() -> None:

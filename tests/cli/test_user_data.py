@@ -27,7 +27,9 @@ def compared(says: Says, line: str) -> tuple[str, Path]:
     (told,) = [row for row in said.out.splitlines() if row.startswith("Run folder: ")]
     folder = Path(told.removeprefix("Run folder: "))
     verdict = json.loads((folder / "verdict.json").read_text())
-    assert said.out.startswith(verdict["sentence"])
+    first, second, *_ = said.out.splitlines()
+    assert first == verdict["data"]
+    assert second == verdict["sentence"]
     for reason in verdict["reasons"]:
         assert reason in said.out
     assert (folder / "index.html").is_file()
@@ -79,7 +81,7 @@ def test_a_table_from_the_first_command_to_the_changed_one(
     changed = line.replace("--step-size 0.05", "--step-size 0.04")
     said = thalweg_says("compare", *shlex.split(changed))
     assert said.code == 2
-    assert "step_size 0.05, now 0.04" in said.err
+    assert "--step-size 0.05, now 0.04" in said.err
     assert "--fresh" in said.err
     assert said.err.count("\n") == 1
     lines = Path("table.csv").read_text().splitlines()
@@ -90,6 +92,35 @@ def test_a_table_from_the_first_command_to_the_changed_one(
     assert contents(desk / "runs") == before
     assert compared(thalweg_says, f"{changed} --fresh")[0] == "gradient flow"
     assert settings(folder)["dynamics"]["step_size"] == 0.04
+
+
+def test_the_advice_of_a_sentence_is_an_option_of_the_command(
+    desk: Path, thalweg_says: Says
+) -> None:
+    """Each refusal is followed; the last command runs, and its first line tells what was done."""
+    rows = "".join(f"{20 + i % 7}.5;{90 + i};{'abc'[i % 3]};car {i}\n" for i in range(12))
+    Path("cars.csv").write_text("mpg;hp;origin;name\n" + rows + "19.5;?;a;car 12\n")
+    line = "cars.csv --target mpg --model mlp:2 --until 0.4 --step-size 0.1 --records 4"
+    for words, more in (
+        ("--missing if they stand for missing values", "--missing ?"),
+        ("--drop-gaps", "--drop-gaps"),
+        ("--one-hot origin or leave them out with --drop origin", "--one-hot all"),
+        ("leave it out with --drop name", "--drop name"),
+    ):
+        said = thalweg_says("compare", *shlex.split(line))
+        assert (said.code, said.out) == (2, "")
+        assert words in said.err
+        line += f" {more}"
+    said = thalweg_says("compare", *shlex.split(line))
+    assert said.code == 0
+    first = said.out.splitlines()[0]
+    assert first == (
+        "Read cars.csv: 12 rows, 4 features, target mpg from 20.5 to 26.5 (regression), squared "
+        "error. It was read thus: separated by ';'. 1 of 13 rows were left out for missing values "
+        "in hp. Left out: name. Encoded one-hot: origin (3 values)."
+    )
+    page = next(Path("runs").glob("compare-cars-*/page.json"))
+    assert json.loads(page.read_text())["provenance"]["what was read"] == first
 
 
 @pytest.mark.slow

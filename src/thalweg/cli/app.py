@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from thalweg.cli.derive import parameters_of, summary_of
+from thalweg.cli.derive import as_options, parameters_of, summary_of
 from thalweg.core.errors import InputError
 
 app = typer.Typer(
@@ -43,8 +43,12 @@ def _console() -> Console:
 def _compare(**options: Any) -> None:
     from thalweg.diagnose import diagnose
 
-    found = diagnose(**options)
+    try:
+        found = diagnose(**options)
+    except InputError as error:
+        raise InputError(as_options(str(error), options)) from error
     console, verdict = _console(), found.comparison
+    console.print(escape(found.reading))
     console.print(f"[bold {_COLOURS[verdict.regime]}]{escape(verdict.sentence)}[/]")
     for reason in verdict.reasons:
         console.print(f"  • {escape(reason)}")

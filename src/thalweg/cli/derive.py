@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
+import shlex
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Annotated, Any
 
 import typer
 
 from thalweg.core.errors import InputError
+
+QUOTED = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""  # as repr() quotes
 
 
 def parameters_of(function: Callable[..., Any], argument: str) -> list[inspect.Parameter]:
@@ -30,7 +34,8 @@ def parameters_of(function: Callable[..., Any], argument: str) -> list[inspect.P
         if name not in told:
             raise InputError(f"{function.__name__}: the docstring says nothing of {name}")
         kind: Any = typer.Argument if name == argument else typer.Option
-        hint: Any = Annotated[hints[name], kind(help=told[name])]
+        given = str if hints[name] is Any else hints[name]  # what Python gives, a command names
+        hint: Any = Annotated[given, kind(help=told[name])]
         derived.append(
             inspect.Parameter(
                 name,
@@ -66,3 +71,32 @@ def argument_help(function: Callable[..., Any]) -> dict[str, str]:
         elif name and line.strip():
             told[name] += " " + line.strip()
     return told
+
+
+def as_options(sentence: str, names: Collection[str]) -> str:
+    """A sentence in Python's words in those of the command line.
+
+    `name=` becomes `--name`, `name='value'` and `name="value"` become `--name value`, `name=True`
+    and `name=False` become `--name` and `--no-name`, `long_name` alone becomes `--long-name`. What
+    stands in quotes is the user's and stays.
+
+    Args:
+        sentence: As `InputError` brings it.
+        names: The parameters that are options.
+    """
+
+    def word(found: re.Match[str]) -> str:
+        name, equals, value = found["name"], found["equals"], found["value"]
+        if name not in names or not (equals or "_" in name):
+            return found[0]
+        flag = name.replace("_", "-")
+        if value in ("True", "False"):
+            return f"--{'' if value == 'True' else 'no-'}{flag}"
+        return f"--{flag} {shlex.quote(ast.literal_eval(value))}" if value else f"--{flag}"
+
+    return re.sub(
+        r"(?<![\w.'\"-])(?P<name>[a-z_]+)(?:(?P<equals>=)(?P<value>True\b|False\b|"
+        rf"{QUOTED})?)?(?!\w)|{QUOTED}",
+        lambda found: word(found) if found["name"] else found[0],
+        sentence,
+    )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import operator
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,10 +13,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from thalweg.core.errors import InputError, require, unknown
+from thalweg.problems.rows import chosen_rows, row_rule
+from thalweg.problems.text_labels import MOST_CLASSES, plausible, printable
 
 TASKS = ("auto", "classification", "regression")
 STANDARDIZE = ("none", "global", "feature")
-MOST_CLASSES = 20  # integers with more distinct values than this are quantities, not labels
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +34,10 @@ class Data:
             followed by those of `targets` (little-endian, row by row); `rows`, which rows were
             taken; `standardize`, what was done with which constants; `scale_target`, if asked for,
             likewise (`mean` and `std`, one per target column, lead back to the target's units);
-            `task_rule`, whether the task was given or told from the targets.
+            `task_rule`, whether the task was given or told from the targets; `target_range`, least
+            and largest target per column, in its own units; `classes`; and, where it is so,
+            `labels_without_example`, `rounded` (how many whole numbers beyond 2^53 lost digits),
+            `constant_targets`, and what reading tables adds.
     """
 
     name: str
@@ -46,28 +51,35 @@ class Data:
     def of(cls, inputs: ArrayLike, targets: ArrayLike, name: str = "arrays") -> Data:
         """Data of two arrays as they stand; what they are is told by their types alone.
 
+        Labels are numbered 0..k-1 in sorted order, as in `from_arrays`: 1, 2, 3 or -1, 1 are as
+        good as 0, 1, 2 or 0, 1, and a number that no example has is no class.
+
         Args:
             inputs: Real numbers or booleans, (n, ...); (n,) is read as one feature.
-            targets: Integers (n,), values 0..k-1, for classification; floats (n, k) or (n,) for
-                regression.
+            targets: Integers, text or true/false (n,) for classification; floats (n, k) or (n,)
+                for regression.
             name: Name of the data, also the beginning of every error sentence.
 
         Raises:
-            InputError: If lengths differ, a value is not finite, or a label is negative.
+            InputError: If lengths differ, a value is not finite, or there are more than 20
+                different whole numbers, and more than half as many as examples.
         """
         x, y = _pair(inputs, targets, name)
-        labelled = y.ndim == 1 and y.dtype.kind in "iu"
-        if labelled:
-            low = int(y.min())
-            require(low >= 0, f"{name}: a label is {low}; give labels 0..k-1, or float targets.")
-            y = y.astype(np.int64)
+        told: dict[str, Any] = {"source": name}
+        classes: tuple[str, ...] = ()
+        if y.ndim == 1 and y.dtype.kind in "iubUS":
+            y, classes = _labels(y, name)
+            require(
+                len(classes) <= max(MOST_CLASSES, len(y) / 2),
+                f"{name}: {len(classes)} different labels in {len(y)} examples are too many to be "
+                "classes; give floats if they are quantities.",
+            )
+            told |= _told_classes(classes)
         else:
             y = _real(y, f"{name}: the targets").reshape(len(x), -1)
-        classes = tuple(map(str, range(int(y.max()) + 1))) if labelled else ()
-        task = "classification" if labelled else "regression"
-        return cls(
-            name, _frozen(x), _frozen(y), task, classes, {"source": name, "sha256": _sha256(x, y)}
-        )
+        task = "classification" if classes else "regression"
+        told["sha256"] = _sha256(x, y)
+        return cls(name, _frozen(x), _frozen(y), task, classes, told)
 
 
 def from_arrays(
@@ -118,17 +130,23 @@ def from_arrays(
     require(task in TASKS, unknown(task, TASKS, "task"))
     x, y = _pair(inputs, targets, name, columns, target_columns)
     n = len(x)
+    lost = {"the inputs": rounded(np.asarray(inputs))}
     require(n >= 2, f"{name}: 1 example; at least 2 are needed.")
     y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
     chosen_task = task if task != "auto" else ("classification" if classes else _told(y))
     if chosen_task == "classification":
+        text = y.dtype.kind in "US"
         y, names = (y.astype(np.int64), tuple(classes)) if classes else _labels(y, name)
+        if text and task == "auto":
+            counts = Counter(dict(zip(names, np.bincount(y).tolist(), strict=True)))
+            plausible(counts, f"{name}: the target", task)
     else:
         require(
             not classes,
             f"{name}: the target is text or categories, which fits classification "
             "only; give a numeric target or task='classification'.",
         )
+        lost["the target"] = rounded(y)
         y, names = _real(y, f"{name}: the regression target").reshape(n, -1), ()
         _finite(y, target_columns, "target", name)
 
@@ -148,6 +166,12 @@ def from_arrays(
         "standardize": done,
         "task_rule": "told from the targets" if task == "auto" else "given",
     }
+    if names:
+        told |= _told_classes(names)
+    else:
+        told["target_range"] = np.stack([y.min(axis=0), y.max(axis=0)], axis=1).tolist()
+    if any(lost.values()):
+        told["rounded"] = {where: count for where, count in lost.items() if count}
     if constant.any():
         told["constant_targets"] = [
             _column(j, y.shape[1:], target_columns, "target")
@@ -163,47 +187,6 @@ def from_arrays(
     told |= dict(description or {})
     told["sha256"] = _sha256(x, y)
     return Data(name, _frozen(x), _frozen(y), chosen_task, names, told)
-
-
-def chosen_rows(
-    n: int,
-    labels: NDArray[Any] | None = None,
-    *,
-    every: int | None = None,
-    samples: int | None = None,
-) -> NDArray[np.int64]:
-    """Row numbers of a deterministic, ascending choice among `n`.
-
-    First rows 0, `every`, 2 `every`, ... stay. Of the m rows left, `samples` are taken. With
-    labels: the classes take turns in label order, each giving its next row in file order until it
-    has none, so class counts differ by at most one unless a class runs out, and a smaller choice
-    lies within a larger one. Without labels: the i-th row taken is number floor(i m / samples).
-
-    Raises:
-        InputError: If `every` or `samples` is not a whole number from 1 to the number of rows.
-    """
-    kept = np.arange(n)
-    if every is not None:
-        kept = kept[:: _whole(every, n, "every")]
-    if samples is None:
-        return kept
-    count = _whole(samples, len(kept), "samples")
-    if labels is None:
-        return kept[np.arange(count) * len(kept) // count]
-    by_class = np.argsort(labels[kept], kind="stable")
-    sorted_labels = labels[kept][by_class]
-    turn = np.empty(len(kept), dtype=np.int64)
-    turn[by_class] = np.arange(len(kept)) - np.searchsorted(sorted_labels, sorted_labels)
-    return np.sort(kept[np.lexsort((labels[kept], turn))[:count]])
-
-
-def row_rule(n: int, every: int | None, samples: int | None, labelled: bool) -> str:
-    """The choice of `chosen_rows` in words."""
-    words = [f"all {n}"] if every is None else [f"every {every}th of {n}, from the first"]
-    if samples is not None:
-        how = "the classes taking turns in file order" if labelled else "evenly spaced"
-        words.append(f"{samples} of these, {how}")
-    return "; ".join(words)
 
 
 def _pair(
@@ -232,17 +215,6 @@ def _pair(
     if y.dtype.kind == "f":
         _finite(y, target_columns, "target", name)
     return x, y
-
-
-def _whole(value: int, most: int, what: str) -> int:
-    """`value` as an int from 1 to `most`."""
-    try:
-        number = None if isinstance(value, bool) else operator.index(value)
-    except TypeError:
-        number = None
-    if number is None or not 1 <= number <= most:
-        raise InputError(f"{what} is {value!r}; give a whole number from 1 to {most}.")
-    return number
 
 
 def _real(values: NDArray[Any], what: str) -> NDArray[np.float64]:
@@ -307,14 +279,33 @@ def _labels(targets: NDArray[Any], name: str) -> tuple[NDArray[np.int64], tuple[
         raise InputError(f"{name}: the labels are not valid text ({error}); mend them.") from None
 
 
+def _told_classes(names: Sequence[str]) -> dict[str, Any]:
+    """The names of the classes, and the whole numbers between them that no example has."""
+    told: dict[str, Any] = {"classes": list(names)}
+    if all(re.fullmatch(r"-?\d{1,9}", name) for name in names):
+        present = set(map(int, names))
+        between = max(present) - min(present) + 1 - len(present)
+        if 0 < between <= MOST_CLASSES and min(present) >= 0:
+            told["labels_without_example"] = sorted(
+                set(range(min(present), max(present))) - present
+            )
+    return told
+
+
+def rounded(values: NDArray[Any]) -> int:
+    """How many whole numbers beyond 2^53 differ from their nearest float64."""
+    if values.dtype.kind not in "iuO" or not values.size:
+        return 0
+    far = values[(values > 2**53) | (values < -(2**53))].tolist()
+    return sum(int(float(v)) != v for v in far)
+
+
 def _class_name(value: bool | int | float | str | bytes) -> str:
     if isinstance(value, bytes):
         return value.decode("utf-8", "backslashreplace")
-    if isinstance(value, str):  # lone surrogates could not be printed
-        return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
         return str(int(value))
-    return str(value)
+    return printable(value)
 
 
 def _constant(values: NDArray[Any]) -> NDArray[np.bool_]:

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import zoom
 
 from thalweg.core.errors import InputError, require, unknown
-from thalweg.problems.data import Data, chosen_rows, from_arrays, row_rule
+from thalweg.problems.data import Data, from_arrays
+from thalweg.problems.rows import chosen_rows, row_rule
 
 CLASSES = tuple("0123456789")
 SIDE = 8  # of the bundled digits
