@@ -93,8 +93,9 @@ def _tried(
                 seen[-1].sight,
             )
     raise InputError(
-        "the state of the Optax transformation changes its shape or type from step to step, which "
-        "a compiled loop cannot follow; give a transformation whose state keeps its shape"
+        "the state of the Optax transformation has another structure, shape or type after a step "
+        "than before, which a compiled loop cannot follow; leave out what changes it, as "
+        "optax.monitor does"
     )
 
 
@@ -136,13 +137,17 @@ def update(
 
     def call(loss: Array, gradient: Params, state: Any, held: Params) -> Any:
         extra = {"value": loss, "grad": gradient, **functions}
+        first = None
         while True:
             try:
                 return transform.update(gradient, state, held, **extra)
-            except TypeError as error:
+            except Exception as error:
+                first = first or error
                 found = re.search(r"unexpected keyword argument '(\w+)'", str(error))
-                if not found or extra.pop(found[1], None) is None:
-                    raise
+                refused = [found[1]] if found else list(functions)
+                if calls or not extra.keys() & set(refused):
+                    raise first from None
+                extra = {name: value for name, value in extra.items() if name not in refused}
 
     with _in_words():
         if watched:
@@ -152,9 +157,9 @@ def update(
             spent, sight = None, None
     require(
         _alike(updates, held),
-        f"the Optax transformation answers gradients of shapes {_told(held)} with updates of "
-        f"shapes {_told(updates)}; thalweg has the gradient of the whole objective, so give a "
-        "transformation that asks for no other, as one per example",
+        f"the updates of the Optax transformation have shapes {_told(updates)}, the parameters "
+        f"{_told(held)}; give a transformation whose updates fit the parameters of a run, where it "
+        "gets the gradient of the whole objective, not one per example",
     )
     return Taken(updates, after, spent, sight if calls else None)
 

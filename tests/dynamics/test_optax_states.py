@@ -1,0 +1,199 @@
+"""States of Optax transformations: random keys, small types, resumption, divergence, refusals."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import optax.contrib
+import pytest
+
+import thalweg as tw
+from thalweg.dynamics.optax_descent import OptaxDescent
+from thalweg.problems import Function
+
+START = jnp.asarray([1.0, -2.0, 3.0])
+
+
+def bowl(x: jax.Array) -> jax.Array:
+    return 0.5 * jnp.sum(jnp.asarray([1.0, 4.0, 0.25], x.dtype) * x**2)
+
+
+BOWL = Function(bowl, start=START)
+KEYS = {
+    "integer": 3,
+    "typed": jax.random.key(3),
+    "legacy": jax.random.PRNGKey(3),
+    "rbg": jax.random.key(3, impl="rbg"),
+}
+
+
+def noisy(key=0, **options) -> OptaxDescent:
+    return tw.optax_dynamics(optax.noisy_sgd(0.1, key=key), 0.1, **options)
+
+
+def interrupted(monkeypatch, problem, dynamics, out, **options) -> None:
+    """A run stopped by Ctrl-C after its third record."""
+    record, taken = tw.driver.Loop.record, []
+
+    def stopped(self, states):
+        record(self, states)
+        taken.append(1)
+        if len(taken) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(tw.driver.Loop, "record", stopped)
+    with pytest.raises(tw.Interrupted):
+        tw.run(problem, dynamics, out=out, **options)
+    monkeypatch.undo()
+
+
+@pytest.mark.parametrize("kind", KEYS)
+def test_noise_is_that_of_optax(kind):
+    """Keys of any kind; the run is the plain loop with that key."""
+    transform = optax.noisy_sgd(0.1, key=KEYS[kind])
+    params, state = START, transform.init(START)
+    for _ in range(6):
+        updates, state = transform.update(jax.grad(bowl)(params), state, params)
+        params = optax.apply_updates(params, updates)
+    run = tw.run(BOWL, tw.optax_dynamics(transform, 0.1), until=0.6, records=2, progress=False)
+    assert np.allclose(run.parameters[0, -1], params, rtol=1e-12)
+    assert run.dataset.result.values.max() == 0
+
+
+@pytest.mark.parametrize(
+    ("transform", "problem"),
+    [
+        (optax.noisy_sgd(0.1, key=jax.random.key(3)), BOWL),
+        (optax.noisy_sgd(0.1, key=jax.random.key(3, impl="rbg")), BOWL),
+        (optax.lookahead(optax.adam(0.1), 3, 0.5), BOWL),
+        (optax.contrib.schedule_free_adamw(0.1), BOWL),
+        (optax.chain(optax.sgd(1.0), optax.scale_by_backtracking_linesearch(9)), BOWL),
+        (optax.adam(0.1, mu_dtype=jnp.bfloat16), BOWL),
+        (optax.MultiSteps(optax.adam(0.1), 3), BOWL),
+    ],
+    ids=["typed", "rbg", "lookahead", "schedule-free", "search", "bfloat16", "multi"],
+)
+def test_a_resumed_run_has_the_same_bits(transform, problem, tmp_path, monkeypatch):
+    options = {"until": 0.8, "records": 4, "seeds": 2, "progress": False}
+    dynamics = tw.optax_dynamics(transform, 0.1)
+    whole = tw.run(problem, dynamics, **options)
+    interrupted(monkeypatch, problem, dynamics, tmp_path / "a.zarr", **options)
+    resumed = tw.run(problem, dynamics, out=tmp_path / "a.zarr", **options)
+    assert set(resumed.dataset) == set(whole.dataset)
+    for name in whole.dataset:
+        assert np.array_equal(resumed.dataset[name], whole.dataset[name], equal_nan=True), name
+
+
+@pytest.mark.parametrize("kind", KEYS)
+def test_seeds_share_the_noise_of_optax_unless_asked(kind):
+    options = {"until": 0.5, "records": 5, "seeds": 3, "progress": False}
+    shared = tw.run(BOWL, noisy(KEYS[kind]), **options)
+    assert np.array_equal(shared.parameters[0], shared.parameters[1])
+    assert "the same for every seed" in shared.doubts[0]
+    own = tw.run(BOWL, noisy(KEYS[kind], reseed=True), **options)
+    assert own.doubts == ()
+    steps = np.diff(own.parameters.values, axis=1) + 0.1 * (
+        own.parameters.values[:, :-1] * [1.0, 4.0, 0.25]
+    )
+    assert len(np.unique(np.round(steps, 12))) == steps.size  # no noise comes twice
+    again = tw.run(BOWL, noisy(KEYS[kind], reseed=True), **options | {"seeds": [2]})
+    assert np.allclose(again.parameters[0], own.parameters[2], rtol=1e-12)
+
+
+def kinked(x: jax.Array) -> jax.Array:
+    """Finite at the origin, its gradient there is not."""
+    return jnp.sqrt(jnp.sum(x**2)) + jnp.sum(x)
+
+
+@pytest.mark.parametrize(
+    ("transform", "codes"),
+    [
+        (optax.sgd(0.1), [0, 4]),
+        (optax.adam(0.1), [0, 4]),
+        (optax.apply_if_finite(optax.sgd(0.1), 2), [0, 0, 0, 4]),
+        (optax.chain(optax.zero_nans(), optax.sgd(0.1)), [0, 0, 0, 0]),
+    ],
+    ids=["sgd", "adam", "apply if finite", "zero nans"],
+)
+def test_updates_that_are_not_finite_are_coded_at_once(transform, codes):
+    """`apply_if_finite` leaves such a step out twice in succession, then takes it."""
+    problem = Function(kinked, start=jnp.zeros(2))
+    run = tw.run(problem, tw.optax_dynamics(transform, 1.0), until=3.0, records=3, progress=False)
+    assert run.dataset.result.values[0].tolist() == codes
+    assert np.isfinite(run.parameters.values[0, : codes.count(0)]).all()
+
+
+def test_parameters_of_small_types_keep_them():
+    """float32 beside a line search whose state holds float64, as a compiled loop must carry it."""
+    small = Function(bowl, start=START.astype(jnp.float32))
+    for transform in (optax.adam(0.1), optax.lbfgs(), optax.adam(0.1, mu_dtype=jnp.bfloat16)):
+        run = tw.run(small, tw.optax_dynamics(transform, 1.0), until=3.0, records=1, progress=False)
+        assert run.parameters.dtype == np.float32
+        assert run.dataset.loss[0, -1] < run.dataset.loss[0, 0]
+
+
+def test_a_state_of_growing_type_is_carried_in_its_last():
+    """Begun in float32 by its author, in float64 after the first step."""
+
+    def init(params):
+        return jnp.zeros(params.shape, jnp.float32)
+
+    def update(updates, state, params=None):
+        state = 0.9 * state.astype(jnp.float64) + updates
+        return -0.1 * state, state
+
+    transform, params = optax.GradientTransformation(init, update), START
+    state = init(params)
+    for _ in range(5):
+        updates, state = update(jax.grad(bowl)(params), state)
+        params = params + updates
+    run = tw.run(BOWL, tw.optax_dynamics(transform, 0.1), until=0.5, records=1, progress=False)
+    assert np.allclose(run.parameters[0, -1], params, rtol=1e-14)
+
+
+def test_the_step_size_is_read_where_optax_keeps_it():
+    made = optax.inject_hyperparams(optax.adam)(learning_rate=0.03)
+    assert float(tw.optax_dynamics(made).step_size) == pytest.approx(0.03, rel=1e-6)
+    scheduled = optax.inject_hyperparams(optax.sgd)(
+        learning_rate=optax.linear_schedule(0.1, 0.0, 9)
+    )
+    for transform in (optax.adam(0.03), optax.lbfgs(), scheduled, optax.contrib.muon(0.1)):
+        with pytest.raises(tw.InputError, match="give it as step_size, usually the learning rate"):
+            tw.optax_dynamics(transform)
+
+
+@pytest.mark.parametrize("thing", [optax.adam, 0.1, "adam", None, lambda x: x])
+def test_what_is_no_transformation_is_refused(thing):
+    with pytest.raises(tw.InputError, match="give an Optax transformation with its learning rate"):
+        tw.optax_dynamics(thing, 0.1)
+
+
+def wanting(updates, state, params, *, temperature):
+    return updates, state
+
+
+def shrinking(updates, state, params=None):
+    return updates, state[:-1]
+
+
+@pytest.mark.parametrize(
+    ("transform", "sentence"),
+    [
+        (optax.GradientTransformationExtraArgs(lambda _: (), wanting), "temperature.*value_fn"),
+        (
+            optax.GradientTransformation(lambda _: jnp.ones(9), shrinking),
+            "another structure, shape",
+        ),
+        (optax.masked(optax.sgd(0.1), {"a": True}), "refused this problem"),
+        (optax.stateless(lambda g, _: jnp.ones(2)), r"have shapes \[\(2,\)\], the parameters"),
+        (optax.contrib.dpsgd(0.1, 1.0, 0.1, 0), "have shapes|batch dimension"),
+    ],
+    ids=["argument", "shrinking", "mask", "shape", "per example"],
+)
+def test_refusals_are_one_sentence(transform, sentence):
+    """Parameters in one vector, whose entries dpsgd would take for examples."""
+    with pytest.raises(tw.InputError, match=sentence) as caught:
+        tw.run(BOWL, tw.optax_dynamics(transform, 0.1), until=0.2, progress=False)
+    assert "\n" not in caught.value.args[0]
