@@ -255,7 +255,7 @@ def test_the_path_is_that_of_optax(name):
         for part in PARAMS:
             assert np.allclose(state.params[part], theirs[part], rtol=1e-11, atol=1e-14)
     assert int(state.evaluations) >= STEPS
-    assert all("same for every seed" in doubt for doubt in dynamics.doubts(VALLEY))
+    assert all("its own key" in doubt for doubt in dynamics.doubts(VALLEY))
 
 
 @pytest.mark.parametrize("name", sorted(set(WALKED) & set(EXCUSED)))

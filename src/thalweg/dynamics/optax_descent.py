@@ -77,8 +77,8 @@ class OptaxDescent(Discrete):
             batch's, and `evaluations` counts one per step, whatever the size of the batch. The
             gradient is unbiased for separable models: a sum is scaled by n/batch.
         reseed: Whether the random keys in the transformation's state, as those of
-            `optax.noisy_sgd`, are mixed with the seed of the run. If not they are the same for
-            every seed, as in a plain Optax loop, and the doubts of the trajectory say so.
+            `optax.noisy_sgd`, are mixed with the seed of the run. If not every seed begins with
+            the same key, as a plain Optax loop does, and the doubts of the trajectory say so.
 
     Result: NONFINITE once the parameters are not finite, or the objective on all examples.
     """
@@ -194,8 +194,9 @@ class OptaxDescent(Discrete):
             )
         if manner.random and not self.reseed:
             told.append(
-                f"The random numbers of {self.name} come from its own key and are the same for "
-                "every seed; optax_dynamics(..., reseed=True) draws them anew for each."
+                f"The random numbers of {self.name} come from its own key, not from the seed of the "
+                "run, so seeds do not show how they scatter; optax_dynamics(..., reseed=True) draws "
+                "them anew for each seed."
             )
         return tuple(told)
 

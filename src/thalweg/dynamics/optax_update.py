@@ -142,11 +142,11 @@ def update(
             try:
                 return transform.update(gradient, state, held, **extra)
             except Exception as error:
-                first = first or error
                 found = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+                first = first or (None if found else error)
                 refused = [found[1]] if found else list(functions)
                 if calls or not extra.keys() & set(refused):
-                    raise first from None
+                    raise first or error from None
                 extra = {name: value for name, value in extra.items() if name not in refused}
 
     with _in_words():
