@@ -132,7 +132,8 @@ def test_updates_that_are_not_finite_are_coded_at_once(transform, codes):
 def test_parameters_of_small_types_keep_them():
     """float32 beside a line search whose state holds float64, as a compiled loop must carry it."""
     small = Function(bowl, start=START.astype(jnp.float32))
-    for transform in (optax.adam(0.1), optax.lbfgs(), optax.adam(0.1, mu_dtype=jnp.bfloat16)):
+    search = optax.chain(optax.sgd(1.0), optax.scale_by_backtracking_linesearch(9))
+    for transform in (search, optax.adam(0.1, mu_dtype=jnp.bfloat16)):
         run = tw.run(small, tw.optax_dynamics(transform, 1.0), until=3.0, records=1, progress=False)
         assert run.parameters.dtype == np.float32
         assert run.dataset.loss[0, -1] < run.dataset.loss[0, 0]

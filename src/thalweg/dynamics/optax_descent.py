@@ -194,9 +194,9 @@ class OptaxDescent(Discrete):
             )
         if manner.random and not self.reseed:
             told.append(
-                f"The random numbers of {self.name} come from its own key, not from the seed of the "
-                "run, so seeds do not show how they scatter; optax_dynamics(..., reseed=True) draws "
-                "them anew for each seed."
+                f"The random numbers of {self.name} come from its own key, not from the seed of "
+                "the run, so seeds do not show how they scatter; optax_dynamics(..., reseed=True) "
+                "draws them anew for each seed."
             )
         return tuple(told)
 
