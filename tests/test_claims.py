@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+from math import comb
+
 import numpy as np
 import pytest
 import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thalweg.claims import Check, Claim, Failure, above, all_of, below, judge, near, true, within
+from thalweg.claims import (
+    Check,
+    Claim,
+    Failure,
+    above,
+    all_of,
+    below,
+    in_more_than,
+    judge,
+    near,
+    true,
+    within,
+)
 from thalweg.core.errors import InputError
 
 NAN, INF = np.nan, np.inf
@@ -104,6 +118,34 @@ def test_exact_agreement_needs_no_tolerance():
     assert near(0.0, 0.0).ok
     assert near([1.5, -2.0], [1.5, -2.0]).ok
     assert not near(1.0 + 1e-15, 1.0).ok
+
+
+@pytest.mark.parametrize("n", [1, 4, 5, 8, 24, 40])
+@pytest.mark.parametrize("share", [0.25, 0.5, 0.8])
+@pytest.mark.parametrize("confidence", [0.9, 0.95])
+def test_a_share_of_draws_is_shown_by_its_binomial_tail(n, share, confidence):
+    """By hand: with that share, P(at least as many) <= 1 - confidence."""
+    for count in range(n + 1):
+        tail = sum(comb(n, k) * share**k * (1 - share) ** (n - k) for k in range(count, n + 1))
+        check = in_more_than(share, np.arange(n) < count, confidence=confidence, what="x")
+        assert check.ok == (tail < 1 - confidence)
+        assert check.ok == (check.margin <= 1)
+        assert f"x: {count} of {n} draws" in check.reason
+
+
+def test_a_true_share_is_rarely_overstated():
+    """The bound exceeds the true probability in at most one of twenty repetitions."""
+    rng, wrong = np.random.default_rng(0), 0
+    for _ in range(600):
+        wrong += in_more_than(0.6, rng.random(20) < 0.6).ok
+    assert wrong <= 600 * 0.05 + 3 * np.sqrt(600 * 0.05 * 0.95)
+
+
+def test_draws_that_are_no_numbers_show_nothing():
+    values = np.array([0.1] * 8 + [NAN] * 8)
+    assert in_more_than(0.5, values[:8] < 1).ok
+    assert not in_more_than(0.5, values < 1).ok
+    assert not in_more_than(0.5, np.zeros((0, 3)) < 1).ok
 
 
 def test_true_and_all_of():

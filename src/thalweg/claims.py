@@ -283,6 +283,34 @@ def true(condition: Any, measured: Any, expected: Any, *, what: str = "") -> Che
     return Check(bool(condition), measured, expected, "", what, 0.0 if condition else 2.0, what)
 
 
+def in_more_than(share: float, holds: Any, *, confidence: float = 0.95, what: str = "") -> Check:
+    """A property of more than a share of all draws, as the draws at hand show it.
+
+    Reported is the lower confidence bound on its probability (one-sided, Clopper and Pearson): if
+    the share were no larger, so many draws would have the property with a probability of at most
+    1 - confidence. So few draws show little, and all of 4 do not yet show a half.
+
+    Args:
+        share: What is claimed, from 0 to 1.
+        holds: For each independent draw whether it has the property; a comparison with NaN has
+            not.
+        confidence: How sure the bound is.
+        what: The property, in words.
+    """
+    from scipy.stats import binomtest  # imported by those who run, not by those who list
+
+    draws = np.asarray(holds, bool).ravel()
+    if draws.size == 0:
+        return _nothing(what)
+    count = int(draws.sum())
+    found = binomtest(count, draws.size, alternative="greater")
+    low = float(found.proportion_ci(confidence, method="exact").low)
+    ok = low > share
+    reason = _where(f"{what}: {count} of {draws.size} draws".removeprefix(": "), (), ok)
+    expected = f"more than {share:g} of all draws, {confidence:g} sure"
+    return Check(ok, low, expected, "", reason, _share(share, low) if ok else 2.0, what)
+
+
 def all_of(*checks: Check) -> Check:
     """All checks at once; the first that fails is reported, else the one nearest to failing.
 

@@ -305,6 +305,14 @@ def without_root(right, residual, noise, n):
     return residual / (noise * n)
 
 
+def leading_order(right, residual, noise, n):
+    return residual / (noise * np.sqrt(n))
+
+
+def one_coordinate_more(right, residual, noise, n):
+    return right(residual, noise, n, codimension=2)
+
+
 def without_noise(right, residual, noise, n):
     return right(residual, noise**0, n)
 
@@ -328,6 +336,8 @@ def fits(small):
 
 C8 = {
     "no root": ("least_squares_normal", without_root),
+    "N for N - 3": ("least_squares_normal", leading_order),
+    "N - 4 for N - 3": ("least_squares_normal", one_coordinate_more),
     "no noise": ("least_squares_normal", without_noise),
     "noise^2": ("least_squares_normal", squared_noise),
     "the target for its residual": ("sine_residual", whole_target),

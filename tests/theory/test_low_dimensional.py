@@ -172,6 +172,28 @@ def test_noise_fits_what_is_left_over():
 
 
 @pytest.mark.parametrize(
+    ("n", "dimension", "codimension"), [(8, 1, 1), (12, 3, 1), (12, 1, 4), (20, 2, 5)]
+)
+def test_few_samples_leave_more(n, dimension, codimension):
+    """Against least squares on few points: to leading order it would be 16 to 41 % less."""
+    noise, residual, repeats, rng = 0.3, 0.5, 60_000, np.random.default_rng(n)
+    x = rng.uniform(-1, 2, (repeats, n, dimension))
+    y = noise * rng.standard_normal((repeats, n, codimension))
+    t = x.sum(-1) + residual * rng.standard_normal((repeats, n))
+    z = np.concatenate([x, y], axis=-1)
+    w = np.linalg.solve(np.swapaxes(z, 1, 2) @ z, (np.swapaxes(z, 1, 2) @ t[..., None]))[..., 0]
+    squares = w[:, dimension:] ** 2
+    theory = ld.least_squares_normal(residual, noise, n, dimension, codimension)
+    assert np.sqrt(squares.mean()) == pytest.approx(float(theory), rel=0.03)
+    needed = ld.samples_needed(residual, noise, theory, dimension, codimension)
+    assert needed == pytest.approx(n)
+
+
+def test_too_few_samples_leave_no_mean_square():
+    assert ld.least_squares_normal(0.5, 0.1, [3, 2, 4]).tolist() == [np.inf, np.inf, 5.0]
+
+
+@pytest.mark.parametrize(
     "bad",
     [
         lambda: ld.plane_loss(1.0, 1, -0.1),

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import xarray as xr
 
-from thalweg.claims import Check, Claim, Failure, above, all_of, below, near
+from thalweg.claims import Check, Claim, above, all_of, below, near
 
 Results = Mapping[str, xr.Dataset]
 
@@ -94,20 +94,22 @@ def noise_has_a_slow_clock(results: Results) -> Check:
 def noise_needs_samples(results: Results) -> Check:
     """C8."""
     d = results["X2-samples"]
-    logs = xr.ufuncs.log(d["normal"])
+    theory = d["normal_theory"]
+    allowed = 0.01 + 3 * d["normal_error"] / theory  # what a residual that depends on x may change
+    left = d["n"] - 3
     return all_of(
         near(d["residual"], 0.40597, absolute=1e-5, what="sigma_r"),
-        near(d["normal"] / d["normal_theory"], 1, absolute=0.05, what="rms / E9 (noise, N)"),
-        near(_slope(logs, "n"), -0.5, absolute=0.05, what="slope in N (noise)"),
-        near(_slope(logs, "noise"), -1, absolute=0.05, what="slope in the noise (N)"),
+        below(abs(d["normal"] / theory - 1) / allowed, 1, what="|rms/law - 1| / (1 % + 3 s.e.)"),
+        near(_slope(d["normal"], left), -0.5, absolute=0.02, what="slope in N - 3 (noise)"),
+        near(_slope(d["normal"], d["noise"]), -1, absolute=0.02, what="slope in the noise (N)"),
     )
 
 
-def _slope(logs: xr.DataArray, axis: str) -> xr.DataArray:
-    """Least-squares slope of logarithms in the logarithm of a coordinate."""
-    x = xr.ufuncs.log(logs[axis])
+def _slope(values: xr.DataArray, of: xr.DataArray) -> xr.DataArray:
+    """Least-squares slope of the logarithm in the logarithm of what belongs to a dimension."""
+    x = xr.ufuncs.log(of)
     x = x - x.mean()
-    return (logs * x).sum(axis) / (x**2).sum()
+    return (xr.ufuncs.log(values) * x).sum(of.dims) / (x**2).sum()
 
 
 def redraws_have_their_law(results: Results) -> Check:
@@ -206,18 +208,15 @@ CLAIMS = (
     ),
     Claim(
         "C8",
-        "Finitely many samples leave a normal derivative sigma_r/(sigma sqrt(N)) at the minimum, "
-        "as the noise fits what a linear function of x does not.",
+        "Finitely many samples leave a normal derivative sigma_r/(sigma sqrt(N - d_x - d_y - 1)) "
+        "at the minimum, as the noise fits what a linear function of x does not.",
         "exact",
-        f"{PAPER}, samples against noise; derived (E9)",
+        f"{PAPER}, samples against noise; derived (E9, with the moments at finite N)",
         ("X2-samples",),
         noise_needs_samples,
-        failures=(
-            Failure(
-                "the law is the leading order in 1/N, and one cell with 30 samples is 6 % off",
-                "rms / E9 (noise, N)",
-                ("full",),
-            ),
+        because=(
+            "the specification has N in place of N - 3 and asks for 5 %: with 30 samples that "
+            "law, the leading order in 1/N, is 5 % short"
         ),
     ),
     Claim(

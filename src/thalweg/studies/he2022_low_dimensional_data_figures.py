@@ -157,9 +157,9 @@ FIGURES = (
         "samples",
         "Little noise needs many samples",
         "Normal part of a linear least-squares fit of sin 3x, root mean square over repeats "
-        "(points, with standard errors), and σ_r/(σ√N) (dashed). The fit uses the noise to explain "
-        "what a linear function of x cannot; ten times less noise takes a hundred times more "
-        "samples.",
+        "(points, with standard errors), and σ_r/(σ√(N - 3)) (dashed). The fit uses the noise to "
+        "explain what a linear function of x cannot; ten times less noise takes a hundred times "
+        "more samples.",
         (
             Panel(
                 series=_pair("X2-samples", "normal", "n", "noise"),

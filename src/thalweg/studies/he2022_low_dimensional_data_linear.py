@@ -101,23 +101,25 @@ def _first(paths: list) -> np.ndarray:
 
 
 NOISES = (0.05, 0.1, 0.3)
-SAMPLES, REPEATS = (100, 1000), 4000
+SAMPLES = (30, 100, 1000)
+POINTS = 4_000_000  # random points in each cell, of as many repeats as they make
 
 
 def least_squares(lab: Lab) -> xr.Dataset:
     """X2-samples: the normal part of a least-squares fit of sin 3x, x ~ U(-1, 1), d_y = 1."""
     samples = (30, 100, 300, 1000, 3000) if lab.full else SAMPLES
     residual = sine_residual()
-    squares = np.array([[_fitted(n, s, REPEATS) ** 2 for n in samples] for s in NOISES])
-    rms = np.sqrt(squares.mean(-1))
-    error = squares.std(-1, ddof=1) / np.sqrt(REPEATS) / (2 * rms)
+    squares = [[_fitted(n, s, POINTS // n) ** 2 for n in samples] for s in NOISES]
+    rms = np.sqrt([[cell.mean() for cell in row] for row in squares])
+    spread = np.array([[cell.std(ddof=1) / np.sqrt(cell.size) for cell in row] for row in squares])
+    error = spread / (2 * rms)
     theory = least_squares_normal(residual, np.array(NOISES)[:, None], samples)
     dims = ("noise", "n")
     return xr.Dataset(
         {
             "normal": variable(dims, rms, UNIT, "rms of w_y"),
             "normal_error": variable(dims, error, UNIT, "standard error over repeats"),
-            "normal_theory": variable(dims, theory, UNIT, "rms of w_y by E9"),
+            "normal_theory": variable(dims, theory, UNIT, "rms of w_y by E9, finite N"),
             "residual": variable((), residual, "output", "rms of sin 3x less its linear fit"),
         },
         {"noise": list(NOISES), "n": variable("n", list(samples), "1", "samples N")},

@@ -347,27 +347,45 @@ def normal_decay(normal_norm: float, a_norm: float, noise: float, L: int) -> Pre
     )
 
 
-def least_squares_normal(residual: ArrayLike, noise: ArrayLike, n: ArrayLike) -> Values:
-    """Root mean square residual/(noise sqrt(n)) of each w_y,k at the least-squares minimum.
+def least_squares_normal(
+    residual: ArrayLike, noise: ArrayLike, n: ArrayLike, dimension: int = 1, codimension: int = 1
+) -> Values:
+    """Root mean square of each normal weight w_y,k at the least-squares minimum.
 
-    To leading order in 1/n, for y independent of x and the target; the same at every depth, which
-    has the same minimum. What the plane's own fit leaves over is fitted by the noise.
+        residual / (noise sqrt(n - dimension - codimension - 1))
+
+    For Gaussian y independent of x and of the target; the same at every depth, which has the same
+    minimum. What the plane's own fit leaves over is fitted by the noise. The mean is over y and
+    over residuals of mean square residual^2 that do not depend on x: then it is exact, by the mean
+    1/(noise^2 (m - codimension - 1)) of the diagonal of an inverse Wishart matrix of
+    m = n - dimension degrees of freedom. Residuals that depend on x change it by O(1/n).
 
     Args:
         residual: Root mean square of target less best linear fit in x.
         noise: Standard deviation of normal coordinates.
-        n: Samples.
+        n: Samples; up to dimension + codimension + 1 of them the mean square is infinite.
+        dimension: Coordinates x on the plane that are fitted.
+        codimension: Normal coordinates y.
 
-    Source: E9 of the study.
+    Source: E9 of the study, with the moments of the inverse Wishart distribution.
     """
-    n = np.asarray(n, float)
-    return np.asarray(residual, float) / (np.asarray(noise, float) * np.sqrt(n))
+    left = np.maximum(np.asarray(n, float) - dimension - codimension - 1, 0)
+    with np.errstate(divide="ignore"):
+        return np.asarray(residual, float) / (np.asarray(noise, float) * np.sqrt(left))
 
 
-def samples_needed(residual: ArrayLike, noise: ArrayLike, derivative: ArrayLike) -> Values:
-    """Samples residual^2/(noise^2 derivative^2) for a root mean square df/dn per direction.
+def samples_needed(
+    residual: ArrayLike,
+    noise: ArrayLike,
+    derivative: ArrayLike,
+    dimension: int = 1,
+    codimension: int = 1,
+) -> Values:
+    """Samples for a root mean square df/dn of `derivative` per direction, not rounded.
 
-    The inverse of `least_squares_normal`, not rounded.
+        residual^2/(noise^2 derivative^2) + dimension + codimension + 1
+
+    The inverse of `least_squares_normal`.
     """
     size = np.asarray(noise, float) * np.asarray(derivative, float)
-    return (np.asarray(residual, float) / size) ** 2
+    return (np.asarray(residual, float) / size) ** 2 + dimension + codimension + 1
