@@ -30,6 +30,7 @@ def results():
         "X1-depth": grams.depth(LAB),
         "X1": grams.distances({32: 200, 256: 60}, {32: 8, 64: 8}),
         "X2": training.deep_runs((64, 128), 2, steps=40),
+        "X2-data": training.deep_data_runs(64, 2, steps=40),
         "X3-average": training.average(LAB),
         "X3": training.two_layer_runs((200, 800), 2, 20, 20, 60),
     }
@@ -95,12 +96,15 @@ def test_full_scale_asks_for_the_larger_sizes(monkeypatch):
     lab = Lab("full", progress=False)
     monkeypatch.setattr(grams, "distances", keep("distances", None))
     monkeypatch.setattr(training, "deep_runs", keep("deep", None))
+    monkeypatch.setattr(training, "deep_data_runs", keep("data", None))
     monkeypatch.setattr(training, "two_layer_runs", keep("two", None))
     grams.concentration(lab)
     training.deep(lab)
+    training.deep_data(lab)
     training.two_layers(lab)
     assert max(asked["distances"][0][0]) == 4096
     assert asked["deep"][0] == ((64, 256, 1024, 4096), 5)
+    assert asked["data"][0] == (512, 32)
     assert asked["two"][1] == {"seeds": 3, "n": 1000, "d": 1000, "steps": 100}
     assert grams.depth(lab).sizes["depth"] == 5
 

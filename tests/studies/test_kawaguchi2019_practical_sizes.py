@@ -31,6 +31,7 @@ def results():
         "X1": threshold.threshold_of(LAB, (12, 20), 2, steps=5),
         "X2": descent.wide_nets(LAB, (50,), 1, steps=60),
         # The figures name three widths; one was run.
+        "X2-starts": descent.starts_of((50,), 2),
         "X2-narrow": xr.concat([small.assign_coords(width=[m]) for m in (2, 4, 8)], "width"),
         "X2-rank": descent.few_feature_nets(LAB, 1, steps=5),
         "X3": descent.natural_and_random(LAB, 1, steps=20),
@@ -93,10 +94,13 @@ def test_full_scale_asks_for_more(monkeypatch):
         (descent, "narrow_nets"),
         (descent, "few_feature_nets"),
         (descent, "natural_and_random"),
+        (descent, "starts_of"),
         (threshold, "threshold_of"),
     ):
-        monkeypatch.setattr(place, name, lambda lab, *a, n=name: asked.update({n: a}))
-    for name in ("X1", "X2", "X2-narrow", "X2-rank", "X3"):
+        monkeypatch.setattr(
+            place, name, lambda *a, n=name: asked.update({n: a[isinstance(a[0], Lab) :]})
+        )
+    for name in ("X1", "X2", "X2-starts", "X2-narrow", "X2-rank", "X3"):
         STUDY.experiments[name](Lab("full"))
     assert asked == {
         "threshold_of": ((20, 40, 80), 16),
@@ -104,6 +108,7 @@ def test_full_scale_asks_for_more(monkeypatch):
         "narrow_nets": ((50, 100, 200), (2, 4, 8, 16), 3),
         "few_feature_nets": (3,),
         "natural_and_random": (3,),
+        "starts_of": ((50, 100, 200), 100),
     }
 
 

@@ -255,9 +255,56 @@ def test_c7_fails_from_starts_of_one_scale(fault):
     ids=["scale ignored", "entries confused"],
 )
 def test_c8_fails(fault, planted):
+    """Over as many draws as show it without fault (see the study's own test)."""
     fault(*planted)
-    found = training.htf_completion_of(training.HTF, training.HTF_STDS, draws=2)
+    found = training.htf_completion(LAB)
     assert word("C8", X2=found) == "not reproduced"
+
+
+def larger_start(right, self, key):
+    """Starts of C6b and C8b three times as large."""
+    return jax.tree.map(lambda w: 3 * w, right(self, key))
+
+
+def components_alike(right, self, params):
+    """Norms of components taken from the first vectors alone: all alike."""
+    norms = right(self, params)
+    return {name: jnp.ones_like(v) * jnp.max(v) for name, v in norms.items()}
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("compiled_anew")
+@pytest.mark.parametrize(
+    ("planted", "what"),
+    [
+        ((TensorRecovery, "init", scale_ignored), "singular value"),
+        ((CPFactorisation, "component_norms", components_alike), "component at most"),
+        ((TensorCompletion, "measured", other_entries), "singular value"),
+    ],
+    ids=["scale ignored", "components alike", "entries confused"],
+)
+def test_c6b_fails(fault, planted, what):
+    fault(*planted)
+    (verdict,) = judge(
+        [c for c in STUDY.claims if c.id == "C6b"], {"X1-draws": training.cp_draws(LAB)}
+    )
+    assert verdict.word == "not reproduced"
+    assert any(what in told for told in verdict.surprises)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("compiled_anew")
+@pytest.mark.parametrize(
+    "planted",
+    [
+        (TensorRecovery, "init", larger_start),
+        (HierarchicalFactorisation, "component_norms", components_alike),
+    ],
+    ids=["a larger start", "components alike"],
+)
+def test_c8b_fails(fault, planted):
+    fault(*planted)
+    assert word("C8b", **{"X2-draws": training.htf_draws(LAB)}) == "not reproduced"
 
 
 def other_labels(right, *a):

@@ -75,17 +75,46 @@ def deep(lab: Lab) -> xr.Dataset:
     return deep_runs((64, 256, 1024, 4096), 5) if lab.full else deep_runs((64, 256, 1024), 3)
 
 
+def deep_data(lab: Lab) -> xr.Dataset:
+    """X2-data: nets 512 wide, each on points and labels of its own draw."""
+    return deep_data_runs(512, 32 if lab.full else 6)
+
+
+def deep_data_runs(width: int, draws: int, steps: int = 300) -> xr.Dataset:
+    """How near the linearised net comes on several data sets, with a start for each."""
+    found = []
+    for name in DENSE:
+        for draw in range(draws):
+            x, y = labelled(draw)
+            problem = _deep_problem(name, width, x, y)
+            least = float(limit(name, x, DEPTH, "tanh").smallest.value)
+            found.append(_deep_run(problem, least, draw, steps))
+    kept = {name: DEEP_RUN[name] for name in ("loss", "log_gap", "tail", "tail_linearised")}
+    return _collected(found, (len(DENSE), draws), ("net", "draw"), kept).assign_coords(
+        net=list(DENSE),
+        draw=np.arange(draws),
+        step=variable("step", np.arange(steps + 1), "1", "step k"),
+    )
+
+
+def labelled(draw: int) -> tuple[np.ndarray, np.ndarray]:
+    """Eight points on the sphere of ten dimensions, with labels of 1 or -1."""
+    labels = np.random.default_rng(1 + draw).choice([-1.0, 1.0], size=(8, 1))
+    return unit((8, 10), draw), labels
+
+
+def _deep_problem(name: str, width: int, x: np.ndarray, y: np.ndarray) -> Supervised:
+    return supervised(WideNet(name, width, DEPTH, "tanh", C_RES), (x, y), reduction="sum")
+
+
 def deep_runs(widths: Sequence[int], draws: int, steps: int = 300) -> xr.Dataset:
     """Training of fully connected and residual nets from several starts of each width."""
-    x = unit((8, 10))
-    y = np.random.default_rng(1).choice([-1.0, 1.0], size=(8, 1))
+    x, y = labelled(0)
     smallest = [float(limit(name, x, DEPTH, "tanh").smallest.value) for name in DENSE]
     found = []
     for name, least in zip(DENSE, smallest, strict=True):
         for width in widths:
-            problem = supervised(
-                WideNet(name, width, DEPTH, "tanh", C_RES), (x, y), reduction="sum"
-            )
+            problem = _deep_problem(name, width, x, y)
             found += [_deep_run(problem, least, seed, steps) for seed in range(draws)]
     shape, dims = (len(DENSE), len(widths), draws), ("net", "width", "draw")
     record = np.arange(0, steps + 1, PERIOD)

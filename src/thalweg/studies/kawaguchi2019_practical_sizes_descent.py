@@ -142,6 +142,24 @@ def _wide(lab: Lab, net: MLP, n: int, seed: int, at: np.ndarray) -> dict[str, np
     }
 
 
+def starts(lab: Lab) -> xr.Dataset:
+    """X2-starts: sigma_n(A) where X2 begins, over many data sets and starts."""
+    return starts_of(SIZES, 100 if lab.full else 40)
+
+
+def starts_of(sizes: Sequence[int], seeds: int) -> xr.Dataset:
+    """sigma_n(A) by n and seed, by a dense singular value decomposition."""
+    found = []
+    for n in sizes:
+        net = parameter_count.narrow_wide_net(n, 1.2, (16, 16))
+        drawn = (task(net, signs(n, seed), seed).A for seed in range(seeds))
+        found.append([np.linalg.svd(A, compute_uv=False)[n - 1] for A in drawn])
+    return xr.Dataset(
+        {"sigma": variable(("examples", "seed"), found, "features", "sigma_n(A) at the start")},
+        {"examples": list(sizes), "seed": np.arange(seeds)},
+    )
+
+
 def narrow(lab: Lab) -> xr.Dataset:
     """C6: hidden (8, 8, m_H), down to two parameters per example."""
     return narrow_nets(lab, SIZES, (2, 4, 8, 16) if lab.full else (2, 4, 8), 3)

@@ -60,7 +60,7 @@ def name_of(hidden: Sequence[int]) -> str:
 
 def condition(lab: Lab) -> xr.Dataset:
     """Rank and margin of random nets on the digits, and what a search for full rank finds."""
-    return condition_at(range(20 if lab.full else 3))
+    return condition_at(range(60 if lab.full else 32))
 
 
 def condition_at(seeds: Sequence[int]) -> xr.Dataset:

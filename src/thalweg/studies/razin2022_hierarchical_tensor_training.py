@@ -160,6 +160,11 @@ def cp_completion(lab: Lab) -> xr.Dataset:
     return cp_completion_of(CP, CP_STDS, draws=20 if lab.full else 4)
 
 
+def cp_draws(lab: Lab) -> xr.Dataset:
+    """X1-draws: the smallest start of X1 alone, in draws enough for a statement about all."""
+    return cp_completion_of(CP, CP_STDS[-1:], draws=40 if lab.full else 16)
+
+
 def cp_completion_of(setting: Setting, stds: Sequence[float], draws: int) -> xr.Dataset:
     """Loss, error, the ten largest components, and when each has half of its final norm."""
     found = _trained(setting, stds, draws)
@@ -193,6 +198,11 @@ def cp_completion_of(setting: Setting, stds: Sequence[float], draws: int) -> xr.
 def htf_completion(lab: Lab) -> xr.Dataset:
     """X2: a hierarchical factorisation completes a tensor of hierarchical rank (3, 3)."""
     return htf_completion_of(HTF, HTF_STDS, draws=20 if lab.full else 5)
+
+
+def htf_draws(lab: Lab) -> xr.Dataset:
+    """X2-draws: the start of X2 that C8 is about alone, in draws enough for a statement."""
+    return htf_completion_of(HTF, HTF_STDS[1:2], draws=40 if lab.full else 12)
 
 
 def htf_completion_of(setting: Setting, stds: Sequence[float], draws: int) -> xr.Dataset:
