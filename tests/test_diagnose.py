@@ -13,6 +13,7 @@ import pytest
 import xarray as xr
 
 import thalweg as tw
+from thalweg.report import read_page
 from thalweg.storage.files import StoreError
 
 MODULE = sys.modules["thalweg.diagnose"]
@@ -57,6 +58,9 @@ def test_distance_sharpness_and_losses_are_the_closed_forms(
 ) -> None:
     step_size, until = 0.3, 6.0
     found = quick(step_size=step_size, until=until, seeds=2, flow_error=1e-7)
+    tiles = read_page(found.folder).numbers
+    assert [tile.label for tile in tiles if not 40 < len(tile.help) < 320] == []
+    assert len({tile.help for tile in tiles}) >= len(tiles) - 1  # the two costs share theirs
     hessian, best = least_squares(table)
     values, vectors = np.linalg.eigh(hessian)
     records = found.comparison.dataset

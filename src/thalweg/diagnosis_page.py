@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,28 @@ TONES = {
     "divergent": "bad",
 }
 TABLE, SOLVER = "comparison", "solver"
+# What a tile shows, for who meets it for the first time; by the beginning of its label.
+HELP = {
+    "step size": "How far one step moves the parameters along the negative gradient (the learning "
+    "rate). One step takes this much training time.",
+    "largest distance": "The norm of the difference between the parameters of both at the same "
+    "training time, where it is largest. A parameter has no natural size: read it beside the way "
+    "that the flow travels.",
+    "relative to the way": "The largest distance divided by the farthest that the flow gets from "
+    "its start, its way. A few per cent look like one curve in a picture.",
+    "largest sharpness": "The sharpness is the largest eigenvalue of the Hessian: how strongly the "
+    "loss curves in its steepest direction. Where it lies above the threshold, steps overshoot "
+    "along that direction.",
+    "threshold": "The largest curvature at which steps of this size are stable on a quadratic. "
+    "Training often drives the sharpness up to it: the edge of stability.",
+    "step size the theorem": "A step size for which a theorem keeps the iterates near the flow, "
+    "computed from curvature on the path. It holds for every loss of such curvature, so that for "
+    "one run it is far too careful as a rule: no advice to train with it.",
+    "stiffness budget": "The sharpness added up over training time. A solver of gradient flow "
+    "needs about twice as many gradients, so it tells what following the flow costs.",
+    "gradient evaluations": "How many gradients of the whole training set the path took. What was "
+    "measured along it is not counted.",
+}
 TIME = "training time (sum of step sizes)"
 
 
@@ -102,7 +125,13 @@ def _numbers(verdict: Comparison, table: xr.Dataset, flow: xr.Dataset) -> list[N
     for prefix, name in (("descent", "gradient descent"), ("flow", "gradient flow")):
         cost = int(np.max(table[f"{prefix}_evaluations"].isel(time=-1)))
         shown.append(Number(f"gradient evaluations, {name}", cost, note="measuring not counted"))
-    return shown
+    return [replace(number, help=_help(number.label)) for number in shown]
+
+
+def _help(label: str) -> str:
+    """The words for a tile; of two beginnings that fit, the longer one's."""
+    fitting = [start for start in HELP if label.startswith(start)]
+    return HELP[max(fitting, key=len)] if fitting else ""
 
 
 def _both(variable: str, **options: Any) -> tuple[Series, ...]:

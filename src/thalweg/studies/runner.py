@@ -189,13 +189,27 @@ def study_page(
         verdict=f"{headline}.",
         verdict_tone=tone,
         numbers=(
-            Number("claims reproduced", f"{held} of {len(verdicts)}"),
+            Number(
+                "claims reproduced",
+                f"{held} of {len(verdicts)}",
+                help="Each claim was fixed with its tolerance before it was measured; the table "
+                "below shows both. One that is not reproduced is a result like any other, with "
+                "its reason.",
+            ),
             Number(
                 "scale",
                 lab.scale,
                 note=study.full if lab.full else f"full: {PAPER_SIZE[study.paper_size]}",
+                help="How large the experiments are. Quick ones take minutes on two cores; what "
+                "the full ones are beside the paper's own is said here.",
             ),
-            Number("time", round(seconds / 60, 2), unit="min"),
+            Number(
+                "time",
+                round(seconds / 60, 2),
+                unit="min",
+                help="What the experiments took when they ran; stored ones are not run again. "
+                "Compiling is included.",
+            ),
         ),
         paragraphs=(study.answer,) if study.answer else (),
         figures=tuple(drawn),
