@@ -44,6 +44,18 @@ def test_sensing_every_entry_is_completion_of_all():
     assert float(sensing.objective(CP.init(jax.random.key(1)))) >= 0
 
 
+@pytest.mark.parametrize("std", [0.1, 0.7])
+def test_starts_have_the_deviation_asked_for(std):
+    target = random_tensor(CP, jax.random.key(1))
+    for problem in (
+        tensor_sensing(CP, target, 7, jax.random.key(2), std=std),
+        tensor_completion(CP, target, 7, jax.random.key(2), std=std),
+    ):
+        keys = jax.random.split(jax.random.key(3), 50)
+        drawn = np.concatenate([np.ravel(a) for a in jax.tree.leaves(jax.vmap(problem.init)(keys))])
+        assert drawn.std() == pytest.approx(std, rel=4 / np.sqrt(2 * drawn.size))
+
+
 def test_what_does_not_fit_is_refused():
     target = random_tensor(CP, jax.random.key(1))
     for wrong, sentence in ((61, "at most all"), (0, "at least 1")):

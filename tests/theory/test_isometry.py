@@ -35,6 +35,17 @@ def test_gaussian_mean_is_right_on_polynomials():
     assert mean.error < 1e-11
 
 
+@pytest.mark.parametrize("q0", [0.3, 2.0])
+def test_a_profile_starts_at_its_input_and_takes_any_activation(q0):
+    """Homogeneous of degree 1, a ReLU halves the mean square: q_l = q_0 (g^2/2)^l exactly."""
+    gain, layers = 1.7, np.arange(1, 5)
+    found = isometry.activity_profile(gain, 4, q0, lambda z: np.maximum(z, 0))
+    np.testing.assert_allclose(found, q0 * (gain**2 / 2) ** layers, rtol=1e-12)
+    sines = isometry.activity_profile(gain, 2, q0, np.sin)
+    q1 = (1 - np.exp(-2 * gain**2 * q0)) / 2  # E sin^2(c z) in closed form
+    np.testing.assert_allclose(sines, [q1, (1 - np.exp(-2 * gain**2 * q1)) / 2], rtol=1e-10)
+
+
 @pytest.mark.parametrize("gain", [0.5, 1.0, 1.5, 3.0])
 def test_activity_map_against_brute_quadrature(gain):
     truth = brute_mean(lambda z: np.tanh(gain * np.sqrt(0.7) * z) ** 2)

@@ -151,6 +151,8 @@ def test_the_stochastic_bound():
     k = 7
     by_hand = (R**2 + G**2 * np.sum(eta[:k] ** 2)) / (2 * np.sum(eta[:k]))
     assert bound.at(times[[k - 1]])[0] == pytest.approx(by_hand, rel=1e-12)
+    above = ll.stochastic_bound(R, G, eta, floor=0.3)
+    assert above.at(times[[k - 1]])[0] == pytest.approx(by_hand + 0.3, rel=1e-12)
     assert bound.at([0.0])[0] == np.inf
     assert bound.at([1e9])[0] == bound.at(times[[-1]])[0]
 

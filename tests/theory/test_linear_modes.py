@@ -323,6 +323,8 @@ def test_infinite_depth_limit():  # C4
     value, _ = lm.deep_mode_time(L, 0.1, 1.2, 1.5)
     np.testing.assert_allclose(L * value, [6.081, 7.484, 7.794, 7.879], atol=6e-4)
     limit = lm.deep_mode_time_infinite(1, 0.1, 1.2, 1.5)
+    slower = lm.deep_mode_time_infinite([1, 4], 0.1, 1.2, 1.5, tau=2.5)
+    np.testing.assert_allclose(slower, 2.5 * limit / np.array([1, 4]), rtol=1e-13)
     assert limit == pytest.approx(7.9002, abs=5e-5)
     np.testing.assert_allclose(lm.deep_mode_time_infinite(L, 0.1, 1.2, 1.5) * L, limit)
     gaps = L * (limit - L * value)  # error proportional to 1/L

@@ -26,6 +26,7 @@ def test_the_formula_counts_what_the_net_has(n):
     assert isinstance(net, MLP)
     assert net.hidden == (16, 16, int(np.ceil(6 * n / 5)))
     assert counting.dense_count(32, net.hidden, 3) == counting.parameter_count(net, 32, 3)
+    assert counting.narrow_wide_net(n, 1.2, (16,), "tanh").activation == "tanh"
 
 
 def test_widths_do_not_round_up_by_rounding():

@@ -143,6 +143,9 @@ def test_the_flow_nears_its_limit_at_the_slowest_power():
 
 
 def test_largest_step():
+    """Against the sharpest point of each loss: l'' <= 1/4 (logistic), or of a probit as 1."""
+    steeper = separable.largest_step(ASYMMETRIC, smoothness=1.0)
+    assert steeper == pytest.approx(separable.largest_step(ASYMMETRIC) / 4)
     assert separable.largest_step(ASYMMETRIC) == pytest.approx(
         8 / np.linalg.eigvalsh(ASYMMETRIC.T @ ASYMMETRIC)[-1]
     )
