@@ -1,4 +1,4 @@
-"""Landings off the special cases: sums over examples, several outputs, more parameters than data."""
+"""Landings off the special cases: sums over examples, several outputs, few examples."""
 
 from __future__ import annotations
 
