@@ -192,7 +192,7 @@ class Loop:
         memories = list(at.memories)
         for i, memory in zip(due, renewed, strict=True):
             memories[i] = memory
-        kept = {name: np.asarray(value) for name, value in row.items()}
+        kept = {name: np.asarray(value, self.blank[name].dtype) for name, value in row.items()}
         self.at = Progress(states, tuple(memories), at.next + 1, (*at.pending, kept))
 
     def flush(self) -> None:

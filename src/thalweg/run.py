@@ -248,7 +248,10 @@ def _variables(
             Variable(error, probe.dims, shape, kind, meta | {"long_name": f"error of {value}"}),
             Variable(code, (), (), np.dtype(np.int8), {"long_name": f"result code of {value}"}),
         ]
-    return variables
+    # bfloat16 and its like are recorded as float32, which holds them exactly.
+    return [
+        v if v.dtype.isbuiltin == 1 else v._replace(dtype=np.dtype(np.float32)) for v in variables
+    ]
 
 
 def _blank(variables: list[Variable], seeds: int) -> dict[str, np.ndarray]:

@@ -139,6 +139,26 @@ def test_parameters_of_small_types_keep_them():
         assert run.dataset.loss[0, -1] < run.dataset.loss[0, 0]
 
 
+def test_parameters_in_bfloat16_are_recorded_as_they_are(tmp_path):
+    """float32 holds every bfloat16; the path is that of Optax's own loop."""
+    start = START.astype(jnp.bfloat16)
+    transform = optax.sgd(0.1)
+    run = tw.run(
+        Function(bowl, start=start),
+        tw.optax_dynamics(transform, 0.1),
+        until=0.3,
+        records=1,
+        progress=False,
+        out=tmp_path / "a.zarr",
+    )
+    params, state = start, transform.init(start)
+    for _ in range(3):
+        updates, state = transform.update(jax.grad(bowl)(params), state, params)
+        params = optax.apply_updates(params, updates)
+    assert run.parameters.dtype == np.float32
+    assert np.array_equal(run.parameters[0, -1], params.astype(jnp.float32))
+
+
 def test_a_state_of_growing_type_is_carried_in_its_last():
     """Begun in float32 by its author, in float64 after the first step."""
 
