@@ -34,10 +34,10 @@ def check_problems(descent: Trajectory, flow: Trajectory) -> None:
     if not one or not two:
         return
     free = {"start", "precision", "microbatch"}
-    if one.get("precision") != two.get("precision"):
+    if len({configuration(t).get("precision") for t in (descent, flow)}) > 1:
         free |= {"digest"}
     names = [k for k in {**one, **two} if one.get(k) != two.get(k) and k not in free]
-    other = [k.replace("digest", "data").replace("code", "function") for k in names]
+    other = [k.replace("digest", "data or start").replace("code", "function") for k in names]
     require(
         not other,
         f"the two runs are of different problems (other {', '.join(dict.fromkeys(other))}); "

@@ -148,7 +148,7 @@ def _stability(facts: Facts) -> list[str]:
     error = float(rule.threshold * seen.error[top])
     told = (
         f"{capital(eigenvalue)} reaches {rule.threshold * seen.ratio[top]:.4g} (+-{error:.1g}); "
-        f"the threshold is {_threshold(rule)} (at most {seen.ratio[top]:.3g} of it, "
+        f"the threshold is {_threshold(rule)} (at most {seen.ratio[top]:.3g} times that, "
         f"{seen.ratio[known[0]]:.3g} at the first record, {seen.ratio[known[-1]]:.3g} at the last)"
     )
     doubt = [rule.because] if rule.kind != "exact" else []
@@ -159,10 +159,13 @@ def _stability(facts: Facts) -> list[str]:
     if "flow_stability" in table and float(table["flow_stability"].max()) > 1:
         crossing = (table["flow_stability"] > 1).any("seed")
         time = float(table["time"][int(np.argmax(crossing.values))])
+        times = (
+            f"at {int(crossing.sum())} of {crossing.size} records, first at training time {time:g}"
+        )
         short = rule.formula if rule.formula.startswith("2") else "the threshold"
         sentences.append(
-            f"The flow itself meets a sharpness above {short} from training time {time:g} on: "
-            f"{facts.name} of this step size cannot follow it there."
+            f"The flow itself meets a sharpness above {short}, {times}: {facts.name} of this step "
+            "size cannot follow it there."
         )
     return sentences
 
@@ -175,18 +178,22 @@ def _threshold(rule: StabilityRule) -> str:
 def _thrown(facts: Facts) -> list[str]:
     """What a catapult did, or that a threshold was passed without one."""
     seen = facts.worst
-    if not seen.judged or facts.regime == "divergent":
+    if facts.regime == "divergent":
+        return [_lost(facts)]
+    if not seen.judged:
         return []
     eigenvalue = facts.rule.eigenvalue.replace("_", " ")
     above = np.flatnonzero(np.nan_to_num(seen.ratio) - seen.error > 1)
     thrown = catapult(seen)
     if thrown is not None and facts.regime == "catapult":
         back = int(np.flatnonzero(np.isfinite(seen.ratio[above[-1] :]))[1]) + int(above[-1])
-        loss = seen.loss
+        loss, (begin, end) = seen.loss, seen.time[[thrown, above[-1]]]
+        when = f"at training time {begin:g}"
+        if end > begin:
+            when = f"from training time {begin:g} to {end:g} at least"
         return [
-            f"A catapult: above its threshold from training time {seen.time[thrown]:g} to "
-            f"{seen.time[above[-1]]:g} at least, small disturbances grow with every step; the loss "
-            f"went from {loss[thrown]:.4g} to at most {np.nanmax(loss[thrown:]):.4g} at the "
+            f"A catapult: above its threshold {when}, small disturbances grow with every step; the "
+            f"loss went from {loss[thrown]:.4g} to at most {np.nanmax(loss[thrown:]):.4g} at the "
             f"records, and from training time {seen.time[back]:g} on the {eigenvalue} is below the "
             f"threshold; the loss ends at {loss[-1]:.4g}."
         ]
@@ -199,11 +206,31 @@ def _thrown(facts: Facts) -> list[str]:
     return []
 
 
+def _lost(facts: Facts) -> str:
+    """How a divergence shows."""
+    lost = [c for c in facts.courses.values() if c.lost]
+    if lost:
+        last = max(
+            float(c.time[np.isfinite(c.loss)][-1]) for c in lost if np.isfinite(c.loss).any()
+        )
+        return f"The loss is finite up to training time {last:g}, and no longer at the next record."
+    seen = max(facts.courses.values(), key=lambda c: float(c.loss[-1] - c.loss[0]))
+    return (
+        f"The loss went from {seen.loss[0]:.4g} to {seen.loss[-1]:.4g} at the last record, at most "
+        f"{np.nanmax(seen.loss):.4g}."
+    )
+
+
 def _guarantee(facts: Facts) -> list[str]:
     """The step size that the theorem indicates, and what that is worth here."""
-    if not facts.certificates:
+    if not facts.certificates or not facts.moved:
         return []
     least = min(facts.certificates, key=lambda c: c.certificate.step_size).certificate
+    if not least.step_size > 0:
+        return [
+            "The theorem of Elkabetz and Cohen indicates no step size above zero along this flow: "
+            "its bound grows beyond the numbers, so it says nothing here."
+        ]
     told = (
         f"The theorem of Elkabetz and Cohen indicates step sizes up to {least.step_size:.2e} for a "
         f"distance of {facts.eps:.0%} of the way ({least.eps:.3g}), from curvature measured on the "
@@ -211,7 +238,7 @@ def _guarantee(facts: Facts) -> list[str]:
         f"{least.binding_time:g}."
     )
     step = facts.step_size
-    if step is None or not facts.moved or not np.isfinite(least.step_size):
+    if step is None or not np.isfinite(least.step_size):
         return [told]
     if step <= least.step_size:
         worth = "Yours is not above it." if facts.regime == "gradient flow" else (
