@@ -146,6 +146,11 @@ def test_no_cell_is_narrow_and_nothing_scrolls_sideways(
             "e.getBoundingClientRect().right > innerWidth + 1).map(e => e.outerHTML.slice(0, 80))"
         )
         assert browser.execute_script(inside) == []
+        cards = (
+            "return [...document.querySelectorAll('td[data-label]:not(.statement)')]"
+            ".map(c => c.children.length)"
+        )
+        assert max(browser.execute_script(cards)) <= 1  # beside the name of the column
         tall = "return document.querySelector('.provenance').getBoundingClientRect().height"
         assert browser.execute_script(tall) < 1500
 
