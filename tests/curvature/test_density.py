@@ -10,6 +10,7 @@ from scipy.stats import norm
 
 import thalweg as tw
 from thalweg.core.result import Result
+from thalweg.core.sampling import form_factor
 from thalweg.curvature import Matrix, hessian, jacobian, spectral_density
 from thalweg.problems import supervised
 
@@ -65,7 +66,8 @@ def test_the_standard_error_is_that_of_repeated_runs():
     ]
     spread = np.std([r.value for r in runs], axis=0, ddof=1)
     said = np.sqrt(np.mean(np.square([r.error for r in runs]), axis=0))
-    np.testing.assert_allclose(said, spread, rtol=0.3)
+    # Wider than the spread by what few probes cannot tell.
+    np.testing.assert_allclose(said, form_factor(20) * spread, rtol=0.3)
 
 
 def test_a_quadrature_has_the_moments_of_every_probe():

@@ -102,10 +102,10 @@ def test_sampled_blocks_and_those_of_ones_own():
 
 def test_an_estimate_tells_its_error():
     """A diagonal Hessian has no noise; a full one has."""
-    scales = jnp.arange(1.0, 9.0).reshape(2, 4)
-    even = Function(lambda p: jnp.sum(scales * p["W"] ** 2) / 2, {"W": jnp.ones((2, 4))})
-    found = block_ratios(even, even.start, method="hutchinson", products=6)["W"]
-    assert float(found.value) == pytest.approx(8 / 4.5)
+    scales = jnp.arange(1.0, 21.0).reshape(4, 5)
+    even = Function(lambda p: jnp.sum(scales * p["W"] ** 2) / 2, {"W": jnp.ones((4, 5))})
+    found = block_ratios(even, even.start, method="hutchinson", products=12)["W"]
+    assert float(found.value) == pytest.approx(20 / 10.5)
     assert float(found.error) == pytest.approx(0, abs=1e-12)
     problem, params = small_net()
     exact = block_ratios(problem, params)

@@ -10,8 +10,9 @@ from matfree import stochtrace
 
 import thalweg as tw
 from thalweg.core.result import Result
+from thalweg.core.sampling import form_factor
 from thalweg.curvature import Matrix, diagonal, gauss_newton, hessian, jacobian, trace
-from thalweg.curvature.trace import DIAGONALS, TRACES, _left_out, _xdiagonals, _xtraces
+from thalweg.curvature.trace import DIAGONALS, SHARED, TRACES, _left_out, _xdiagonals, _xtraces
 from thalweg.problems import supervised
 
 KEY = jax.random.key(4)
@@ -21,10 +22,14 @@ SPECTRA = {
     "fast": 2.0 ** -np.arange(P),
     "slow": 1 / (1.0 + np.arange(P)),
     "indefinite": np.random.default_rng(1).normal(size=P),
+    "flat": np.ones(P),
+    "nearly flat": 1 + 1e-3 * np.random.default_rng(3).normal(size=P),
+    "rank one": np.r_[np.zeros(P - 1), 1.0],
+    "an outlier": np.r_[np.ones(P - 1), 100.0],
 }
 
 
-BREADTH = [s if s == "slow" else pytest.param(s, marks=pytest.mark.slow) for s in SPECTRA]
+BREADTH = [s if s in ("slow", "flat") else pytest.param(s, marks=pytest.mark.slow) for s in SPECTRA]
 
 
 def matrix(spectrum):
@@ -46,24 +51,29 @@ def repeated(A, measure, method, products, count=300):
 def test_traces_are_unbiased_and_their_errors_honest(method, spectrum):
     A = matrix(SPECTRA[spectrum])
     values, errors = repeated(A, trace, method, 30)
-    off = values - np.trace(A)
+    off, rounding = values - np.trace(A), 1e-12 * np.abs(A).sum()
     rms = np.sqrt(np.mean(off**2))
-    assert abs(off.mean()) <= 4 * rms / np.sqrt(len(off))
+    assert abs(off.mean()) <= 4 * rms / np.sqrt(len(off)) + rounding
+    # Beyond three errors in at most 0.27 % of draws: 5 of 300 would be by chance in 1 of 700 tests.
+    assert np.sum(np.abs(off) > 3 * errors + rounding) <= 4
+    draws = {"hutchinson": 30, "hutch++": 10, "xtrace": 15}[method]
     said = np.sqrt(np.mean(errors**2))
-    # Leave-one-out values are correlated, and say up to a third too little.
-    assert (2 / 3 if method == "xtrace" else 0.85) * rms <= said <= 1.2 * rms
-    assert np.mean(np.abs(off) > 4 * errors) <= 0.03
+    widened = form_factor(draws) * (SHARED if method == "xtrace" else 1)
+    assert said <= 1.2 * widened * rms + rounding
 
 
+@pytest.mark.parametrize("spectrum", ["slow", "flat"])
 @pytest.mark.parametrize("method", [m for m in DIAGONALS if m != "exact"])
-def test_diagonals_are_unbiased_and_their_errors_honest(method):
-    A = matrix(SPECTRA["slow"])
+def test_diagonals_are_unbiased_and_their_errors_honest(method, spectrum):
+    A = matrix(SPECTRA[spectrum])
     values, errors = repeated(A, diagonal, method, 30)
-    off = values - np.diag(A)
+    off, rounding = values - np.diag(A), 1e-12 * np.abs(A).max()
     rms = np.sqrt(np.mean(off**2, axis=0))
-    assert np.all(np.abs(off.mean(axis=0)) <= 5 * rms / np.sqrt(len(off)))
+    assert np.all(np.abs(off.mean(axis=0)) <= 5 * rms / np.sqrt(len(off)) + rounding)
+    # Entries of a run are not independent: a little more than 0.27 % of 30,000 is allowed.
+    assert np.mean(np.abs(off) > 3 * errors + rounding) <= 0.006
     said = np.sqrt(np.mean(errors**2, axis=0))
-    assert 2 / 3 <= np.median(said / rms) <= 1.2
+    assert np.median(said) <= 1.7 * np.median(rms) + rounding
 
 
 @pytest.mark.parametrize("spectrum", BREADTH)
@@ -73,9 +83,11 @@ def test_leave_one_out_values_are_those_of_matfree(spectrum):
     # Where a spectrum falls to rounding, so do digits of the leave-one-out values.
     close = {"rtol": 1e-9, "atol": 1e-10}
     witness = stochtrace.leave_one_out_xtrace()(lambda v: A @ v, normal)
-    np.testing.assert_allclose(_xtraces(_left_out(lambda v: A @ v, normal)), witness, **close)
+    ours = _left_out(lambda v: A @ v, normal)
+    np.testing.assert_allclose(ours.scale * _xtraces(ours)[0], witness, **close)
     witness = stochtrace.leave_one_out_xdiag()(lambda v: A @ v, signs)
-    np.testing.assert_allclose(_xdiagonals(_left_out(lambda v: A @ v, signs)), witness, **close)
+    ours = _left_out(lambda v: A @ v, signs)
+    np.testing.assert_allclose(ours.scale * _xdiagonals(ours), witness, **close)
 
 
 def test_the_error_of_hutchinson_is_the_formula():
@@ -105,6 +117,20 @@ def test_a_matrix_of_low_rank_is_captured(scale):
         assert found.error <= 1e-11 * scale
     found = diagonal(Matrix(jnp.asarray(A)), KEY, products=30)
     np.testing.assert_allclose(found.value, np.diag(A), atol=1e-11 * scale)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "scale"), [("float64", 1e-165), ("float64", 1e200), ("float32", 1e-22)]
+)
+def test_estimates_have_the_same_digits_at_every_scale(dtype, scale):
+    """Squares of the entries leave the format, the estimates do not."""
+    A = jnp.asarray(matrix(SPECTRA["slow"]), dtype)
+    for measure, table in ((trace, TRACES), (diagonal, DIAGONALS)):
+        for method in table:
+            near, far = (measure(Matrix(A * s), KEY, method=method) for s in (1.0, scale))
+            assert far.result == Result.OK
+            np.testing.assert_allclose(far.value / scale, near.value, rtol=1e-3, atol=1e-4)
+            np.testing.assert_allclose(far.error / scale, near.error, rtol=1e-2, atol=1e-5)
 
 
 def net(precision="float64", microbatch=None):
@@ -156,8 +182,10 @@ def test_misfits_are_sentences_and_bad_matrices_are_coded():
     A = Matrix(jnp.eye(P))
     with pytest.raises(tw.InputError, match="Did you mean 'xtrace'"):
         trace(A, KEY, method="xtrase")
-    with pytest.raises(tw.InputError, match="products"):
-        diagonal(A, KEY, products=5)
+    with pytest.raises(tw.InputError, match="products came as 9; give at least 10"):
+        trace(A, KEY, products=9)
+    with pytest.raises(tw.InputError, match="products came as 19; give at least 20"):
+        diagonal(A, KEY, products=19)
     with pytest.raises(tw.InputError, match="not symmetric"):
         trace(jacobian(*net()), KEY)
     broken = Matrix(A.values.at[0, 0].set(jnp.nan))

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from thalweg.core.curvature import Product
+from thalweg.core.tree import length as length_of
 
 
 class Krylov(NamedTuple):
@@ -58,18 +59,18 @@ def tridiagonalise(product: Product, start: Float[Array, " p"], depth: int, key:
         basis, diagonal, offdiagonal, scale = carry
         image = product(basis[j])
         diagonal = diagonal.at[j].set(basis[j] @ image)
-        scale = jnp.maximum(scale, jnp.linalg.norm(image))
+        scale = jnp.maximum(scale, length_of(image))
         rest = orthogonal(image, basis)
-        length = jnp.linalg.norm(rest)
+        length = length_of(rest)
         invariant = length <= tiny * scale
         rest = jnp.where(invariant, orthogonal(fresh[j], basis), rest)
         offdiagonal = offdiagonal.at[j].set(jnp.where(invariant, 0.0, length))
-        unit = rest / jnp.linalg.norm(rest)
+        unit = rest / length_of(rest)
         # The last vector is of no use, and at depth p it does not exist.
         basis = jnp.where(j + 1 < depth, basis.at[(j + 1) % depth].set(unit), basis)
         return basis, diagonal, offdiagonal, scale
 
-    basis = jnp.zeros((depth, p), start.dtype).at[0].set(start / jnp.linalg.norm(start))
+    basis = jnp.zeros((depth, p), start.dtype).at[0].set(start / length_of(start))
     empty = jnp.zeros(depth, start.dtype)
     basis, diagonal, offdiagonal, _ = jax.lax.fori_loop(
         0, depth, body, (basis, empty, empty, jnp.zeros((), start.dtype))
@@ -134,20 +135,20 @@ def smallest_eigenvalue(
     rest = guess
     for _ in range(2):
         rest = rest - krylov.basis.T @ (krylov.basis @ rest)
-    length = jnp.linalg.norm(rest)
-    useful = length > 1e-6 * jnp.linalg.norm(guess)
+    length = length_of(rest)
+    useful = length > 1e-6 * length_of(guess)
     added = jnp.where(useful, rest / jnp.where(useful, length, 1.0), jnp.zeros_like(rest))
     image = product(added)
     border = krylov.basis @ image
     # An unused guess must not add a spurious eigenvalue 0 below a positive spectrum.
-    corner = jnp.where(useful, added @ image, 2.0 * jnp.abs(spread[-1]) + 1.0)
+    corner = jnp.where(useful, added @ image, _beyond(spread))
     projected = jnp.block(
         [[krylov.projected, border[:, None]], [border[None, :], corner[None, None]]]
     )
     ritz, rotations = jnp.linalg.eigh(projected)
     vector = krylov.basis.T @ rotations[:-1, 0] + added * rotations[-1, 0]
-    vector = vector / jnp.linalg.norm(vector)
-    residual = jnp.linalg.norm(product(vector) - ritz[0] * vector)
+    vector = vector / length_of(vector)
+    residual = length_of(product(vector) - ritz[0] * vector)
 
     fraction = missed_fraction(depth, p, failure)
     # The spread of the Ritz values is itself short by the same fraction at either end; from a half
@@ -156,6 +157,12 @@ def smallest_eigenvalue(
     wide = jnp.maximum(spread[-1] - spread[0], jnp.finfo(guess.dtype).tiny)
     missed = jnp.maximum(share * wide - (spread[0] - ritz[0]), 0.0)
     return Smallest(ritz[0], residual, missed, vector, spread[-1])
+
+
+def _beyond(sizes: Array) -> Array:
+    """A number beyond all of the sizes and of their scale, so that digits are not lost to it."""
+    most = jnp.max(jnp.abs(sizes))
+    return jnp.where(most > 0, 2 * most, jnp.ones_like(most))
 
 
 class Tracked(NamedTuple):
@@ -198,26 +205,27 @@ class _Pairs(NamedTuple):
 def track_largest(
     product: Product,
     block: Float[Array, "b p"],
-    tolerance: float,
+    tolerance: Float[Array, ""] | float,
     least_products: Int[Array, ""] | int = 0,
-    most_products: int = 200,
+    most_products: Int[Array, ""] | int = 200,
     width: int = 6,
     wanted: int = 1,
 ) -> Tracked:
     """Largest eigenvalues by a restarted Krylov iteration from a warm block.
 
     The basis starts with the block and grows by one residual at a time: that of the first Ritz
-    pair whose residual is above `tolerance * |largest value|`, so that all products go to the
-    wanted pairs, the first first, until they have converged, then to the others until no residual
-    reaches above the last wanted value, and then to whatever `least_products` asks. A full basis
-    is restarted from its best third. From a block carried over from a nearby matrix the b
-    products with the block itself are usually enough.
+    pair whose residual is too large, so that all products go to the wanted pairs, the first first,
+    until they have converged, then to the others until no residual reaches above the last wanted
+    value, and then to whatever `least_products` asks. A full basis is restarted from its best
+    third. From a block carried over from a nearby matrix the b products with the block itself are
+    usually enough.
 
     Args:
         product: The symmetric map.
         block: Start vectors, shape (b, p), linearly independent; b of 2 lets a rising second
             eigenvalue take over.
-        tolerance: Residual asked of the wanted pairs, relative to the largest value.
+        tolerance: Residual asked of the wanted pairs together (root sum of squares), relative to
+            the largest value; rounding is allowed for.
         least_products: Products to spend even if the wanted pairs have converged.
         most_products: Products after which the iteration gives up.
         width: The basis holds `width` * b vectors (at least 2 b), its memory is twice that.
@@ -231,9 +239,13 @@ def track_largest(
     n = min(max(width, 2) * b, p + 1)
     keep = max(b, n // 3)
 
+    def slack(space: _Space, pairs: _Pairs) -> Array:
+        size = jnp.max(jnp.abs(space.projected))
+        return tolerance * jnp.abs(pairs.values[0]) + 10 * jnp.finfo(block.dtype).eps * size
+
     def grown(carry: tuple[_Space, _Pairs, Array, Array]) -> tuple[_Space, _Pairs, Array, Array]:
         space, pairs, products, _ = carry
-        late = pairs.lengths > tolerance * jnp.abs(pairs.values[0])
+        late = pairs.lengths > slack(space, pairs) / math.sqrt(wanted)
         which = jnp.where(jnp.any(late), jnp.argmax(late), jnp.argmax(pairs.lengths))
         row, alive = _new_part(pairs.residuals[which], space.basis)
         image, at = product(row), space.filled
@@ -254,12 +266,13 @@ def track_largest(
         return space, pairs, products + alive.astype(products.dtype), ~alive
 
     def unfinished(carry: tuple[_Space, _Pairs, Array, Array]) -> Array:
-        _, pairs, products, stuck = carry
-        slack = tolerance * jnp.abs(pairs.values[0])
+        space, pairs, products, stuck = carry
+        room = slack(space, pairs)
         # A later pair whose residual reaches above those wanted may hide a larger eigenvalue.
         least, tops = pairs.values[wanted - 1], pairs.values + pairs.lengths
-        hidden = jnp.any(tops[wanted:] > least + slack)
-        late = jnp.any(pairs.lengths[:wanted] > slack) | hidden | (products < least_products)
+        hidden = jnp.any(tops[wanted:] > least + room)
+        late = jnp.any(pairs.lengths[:wanted] > room / math.sqrt(wanted))
+        late = late | hidden | (products < least_products)
         return ~stuck & late & (products < most_products)
 
     def searched(space: _Space, pairs: _Pairs) -> tuple[_Pairs, Array]:
@@ -302,20 +315,23 @@ def _spanned(product: Product, block: Float[Array, "b p"]) -> _Space:
 
 def _new_part(row: Float[Array, " p"], basis: Float[Array, "n p"]) -> tuple[Array, Array]:
     """The part of a row that is new to an orthonormal basis, as a unit vector; zero if none is."""
-    size = jnp.linalg.norm(row)
+    size = length_of(row)
     for _ in range(2):
         row = row - basis.T @ (basis @ row)
-    length = jnp.linalg.norm(row)
+    length = length_of(row)
     tiny = max(1e-10, 8 * float(jnp.finfo(row.dtype).eps))
-    alive = length > tiny * jnp.where(size > 0, size, 1.0)
-    return jnp.where(alive, row / jnp.where(alive, length, 1.0), jnp.zeros_like(row)), alive
+    alive = length > tiny * size
+    row = row / jnp.where(alive, length, 1.0)
+    # What is left of a row may be little; once more makes even that orthogonal to rounding.
+    row = row - basis.T @ (basis @ row)
+    return jnp.where(alive, row / length_of(row), jnp.zeros_like(row)), alive
 
 
 def _ritz(space: _Space) -> tuple[Float[Array, " n"], Float[Array, "n n"]]:
     """Ritz values, descending, and their coordinates in the basis as rows."""
     n = len(space.basis)
     # Empty slots sink below the spectrum (Gershgorin), out of the way.
-    floor = -1.0 - 2.0 * jnp.max(jnp.sum(jnp.abs(space.projected), axis=1))
+    floor = -_beyond(jnp.sum(jnp.abs(space.projected), axis=1))
     slots = jnp.where(
         jnp.arange(n, dtype=space.filled.dtype) < space.filled, jnp.diag(space.projected), floor
     )
@@ -326,4 +342,4 @@ def _ritz(space: _Space) -> tuple[Float[Array, " n"], Float[Array, "n n"]]:
 def _best(space: _Space, values: Array, rotations: Array) -> _Pairs:
     vectors, mapped = rotations @ space.basis, rotations @ space.images
     residuals = mapped - values[:, None] * vectors
-    return _Pairs(values, vectors, residuals, jnp.linalg.norm(residuals, axis=1))
+    return _Pairs(values, vectors, residuals, jax.vmap(length_of)(residuals))

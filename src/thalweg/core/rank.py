@@ -27,4 +27,4 @@ def stable_rank(s: Float[Array, "... r"]) -> Float[Array, "..."]:
 
     Exact up to rounding. Dimensionless. Source: Rudelson and Vershynin (2007).
     """
-    return jnp.sum(s**2, axis=-1) / jnp.max(s**2, axis=-1)
+    return jnp.sum((s / jnp.max(s, axis=-1, keepdims=True)) ** 2, axis=-1)

@@ -37,9 +37,29 @@ def dot(left: Params, right: Params) -> Float[Array, ""]:
     return functools.reduce(jnp.add, jax.tree.leaves(products))
 
 
+def binade(array: Array) -> Float[Array, ""]:
+    """The power of two at or below the largest entry in size: division by it is exact.
+
+    Kept where its reciprocal is a normal number too; 1 for zeros and for what is not finite.
+    """
+    size = jnp.max(jnp.abs(array), initial=0.0)
+    limits = jnp.finfo(size.dtype)
+    exponent = jnp.clip(jnp.frexp(size)[1] - 1, limits.minexp, limits.maxexp - 2)
+    power = jnp.ldexp(jnp.ones_like(size), exponent)
+    return jnp.where((size > 0) & jnp.isfinite(size), power, jnp.ones_like(size))
+
+
+def length(array: Array) -> Float[Array, ""]:
+    """Euclidean norm of all entries of an array, also where their squares leave the format."""
+    array = 1.0 * array  # whole numbers too
+    scale = binade(array)
+    return scale * jnp.sqrt(jnp.sum(jnp.abs(array / scale) ** 2))
+
+
 def norm(tree: Params) -> Float[Array, ""]:
-    """Euclidean norm over all leaves."""
-    return jnp.sqrt(dot(tree, tree))
+    """Euclidean norm over all leaves, also where their squares leave the format."""
+    lengths = [length(leaf) for leaf in jax.tree.leaves(tree)]
+    return lengths[0] if len(lengths) == 1 else length(jnp.stack(lengths))
 
 
 def flatten(tree: Params) -> Float[Array, " p"]:

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from thalweg.core.curvature import Product
+from thalweg.core.tree import length
 
 Draw = Callable[[Int[Array, ""]], Float[Array, " p"]]
 
@@ -212,7 +213,7 @@ def _ritz_form(s: _State, basis: Array, images: Array, projected: Array) -> _Sta
         images=images,
         filled=jnp.asarray(len(basis)),
         values=s.values.at[:b].set(values[:b]),
-        lengths=s.lengths.at[:b].set(jax.vmap(_length)(residuals)),
+        lengths=s.lengths.at[:b].set(jax.vmap(length)(residuals)),
         scale=jnp.maximum(s.scale, _largest(values)),
     )
 
@@ -220,7 +221,7 @@ def _ritz_form(s: _State, basis: Array, images: Array, projected: Array) -> _Sta
 def _bounded(s: _State, mu: Array) -> _State:
     """The state with what a check has shown: no eigenvalue of the complement is above `mu`."""
     place = jnp.arange(len(s.values))
-    rho = _length(jnp.where(place < s.filled, s.lengths, 0))
+    rho = length(jnp.where(place < s.filled, s.lengths, 0))
     return s._replace(
         upper=jnp.minimum(s.upper, jnp.maximum(s.values, mu) + rho),
         beyond=jnp.minimum(s.beyond, mu + rho),
@@ -280,11 +281,11 @@ def _new_unit(
         return row - basis.T @ (basis @ row)
 
     rest = new(new(row))
-    alive = _length(rest) > 100 * jnp.finfo(row.dtype).eps * _length(row)
+    alive = length(rest) > 100 * jnp.finfo(row.dtype).eps * length(row)
     rest = jax.lax.cond(alive, lambda: rest, lambda: new(new(fresh())))
     # What is left of a row may be little; once more makes even that orthogonal to rounding.
-    rest = new(rest / _length(rest))
-    return rest / _length(rest)
+    rest = new(rest / length(rest))
+    return rest / length(rest)
 
 
 def _projected(basis: Array, images: Array) -> Float[Array, "n n"]:
@@ -307,13 +308,6 @@ def _largest(values: Array) -> Array:
     return jnp.max(jnp.abs(values))
 
 
-def _length(v: Float[Array, " p"]) -> Float[Array, ""]:
-    """The norm, where squares would underflow too."""
-    size = _largest(v)
-    size = jnp.where(size > 0, size, 1)
-    return size * jnp.linalg.norm(v / size)
-
-
 def _verified(
     product: Product, vectors: Float[Array, "k p"]
 ) -> tuple[Float[Array, " k"], Float[Array, " k"]]:
@@ -321,5 +315,5 @@ def _verified(
     images = jax.lax.map(product, vectors)
     there = jnp.any(vectors != 0, axis=1)
     values = jnp.sum(vectors * images, axis=1)
-    residuals = jax.vmap(_length)(images - values[:, None] * vectors)
+    residuals = jax.vmap(length)(images - values[:, None] * vectors)
     return jnp.where(there, values, -jnp.inf), residuals

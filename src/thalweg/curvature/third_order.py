@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import equinox as eqx
@@ -13,6 +14,7 @@ from jaxtyping import Array, Float, Int
 from thalweg.core.errors import choose, require
 from thalweg.core.part import Where
 from thalweg.core.result import Reading, Result, exact, finite
+from thalweg.core.sampling import student_factor
 from thalweg.core.tree import Params
 from thalweg.curvature.eigenvalues import top_k
 from thalweg.curvature.operators import Hessian, hessian
@@ -105,17 +107,15 @@ def trace_gradient(
         where: The part whose diagonal is summed; the gradient is in all parameters.
         method: "hutchinson", the mean over random signs z of the gradient of z^T H z; "exact", the
             sum over the unit vectors of the part.
-        samples: How many sign vectors, at least 2.
+        samples: How many sign vectors, at least 10.
 
     Returns:
-        value (p,), loss/parameter^3, flat in the order of `ravel_pytree`; error (p,), the standard
-        error of every entry, 0 if exact. Cost: about 4 gradients for every sample or unit vector.
-
-    Raises:
-        InputError: If `where` does not fit, the method is unknown, or `samples` is below 2.
+        value (p,), loss/parameter^3, flat in the order of `ravel_pytree`; error (p,), of every
+        entry, 0 if exact: the standard error, widened for few samples (`student_factor`). Cost:
+        about 4 gradients for every sample or unit vector.
     """
     estimate = choose(method, {"hutchinson": _sampled, "exact": _summed}, "method")
-    require(samples >= 2, f"samples came as {samples}; give at least 2, for a standard error")
+    require(samples >= 10, f"samples came as {samples}; give at least 10, for an error")
     operator = hessian(problem, params, where)
     if estimate is _summed:
         return exact(_summed(operator))
@@ -161,12 +161,14 @@ def _sampled(operator: Hessian, key: Array, samples: int) -> tuple[Array, Array]
     theta, q = _all(operator), operator.shape[0]
 
     def on(sums: tuple[Array, Array], i: Array) -> tuple[tuple[Array, Array], None]:
-        mean, squares = sums
+        mean, spread = sums
         z = jax.random.rademacher(jax.random.fold_in(key, i), (q,), theta.dtype)
         drawn = _form_gradient(operator, z)
         moved = mean + (drawn - mean) / (i + 1).astype(theta.dtype)
-        return (moved, squares + (drawn - mean) * (drawn - moved)), None
+        # The square root of Welford's sum: squares may leave the format.
+        share = jnp.sqrt(i / (i + 1)).astype(theta.dtype)
+        return (moved, jnp.hypot(spread, share * (drawn - mean))), None
 
     zero = jnp.zeros_like(theta)
-    (mean, squares), _ = jax.lax.scan(on, (zero, zero), jnp.arange(samples))
-    return mean, jnp.sqrt(squares / (samples * (samples - 1)))
+    (mean, spread), _ = jax.lax.scan(on, (zero, zero), jnp.arange(samples))
+    return mean, spread * (student_factor(samples) / math.sqrt(samples * (samples - 1)))

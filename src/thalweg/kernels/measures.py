@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 from thalweg.core import rank
 from thalweg.core.errors import require, unknown
 from thalweg.core.result import Reading, exact, finite
+from thalweg.core.tree import length
 from thalweg.kernels.tangent import as_matrix
 
 RANKS = ("entropy", "participation")
@@ -35,9 +36,9 @@ def smallest_eigenvalue(kernel: ArrayLike, entry_error: ArrayLike = 0.0) -> Read
     K = _square(kernel)
     values, vectors = jnp.linalg.eigh(K)
     v = vectors[:, 0]
-    solver = len(K) * jnp.finfo(K.dtype).eps * jnp.linalg.norm(K)
-    entries = jnp.linalg.norm(jnp.broadcast_to(_matrix(entry_error), K.shape))
-    error = jnp.linalg.norm(K @ v - values[0] * v) + solver + entries
+    solver = len(K) * jnp.finfo(K.dtype).eps * length(K)
+    entries = length(jnp.broadcast_to(_matrix(entry_error), K.shape))
+    error = length(K @ v - values[0] * v) + solver + entries
     return Reading(values[0], error, finite(values[0], error))
 
 
@@ -62,7 +63,7 @@ def alignment(left: ArrayLike, right: ArrayLike, centred: bool = False) -> Readi
     """
     K, M = (_centred(k) if centred else _square(k) for k in (left, right))
     require(K.shape == M.shape, f"kernels of shapes {K.shape} and {M.shape} cannot be compared")
-    return exact(jnp.sum(K * M) / (jnp.linalg.norm(K) * jnp.linalg.norm(M)))
+    return exact(jnp.sum(K / length(K) * (M / length(M))))
 
 
 def target_alignment(kernel: ArrayLike, targets: ArrayLike, centred: bool = False) -> Reading:
@@ -115,7 +116,7 @@ def kernel_drift(kernel: ArrayLike, start: ArrayLike) -> Reading:
         K.shape == first.shape,
         f"kernels of shapes {K.shape} and {first.shape} cannot be compared",
     )
-    return exact(jnp.linalg.norm(jnp.ravel(K - first)) / jnp.linalg.norm(jnp.ravel(first)))
+    return exact(length(K - first) / length(first))
 
 
 def effective_rank(kernel: ArrayLike, form: str = "entropy") -> Reading:
@@ -141,6 +142,7 @@ def effective_rank(kernel: ArrayLike, form: str = "entropy") -> Reading:
     require(form in RANKS, unknown(form, RANKS, "effective rank"))
     values = jnp.maximum(jnp.linalg.eigvalsh(_square(kernel)), 0)
     if form == "participation":
+        values = values / jnp.max(values)
         return exact(jnp.sum(values) ** 2 / jnp.sum(values**2))
     return exact(rank.effective_rank(values))
 

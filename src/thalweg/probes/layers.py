@@ -10,7 +10,7 @@ from jaxtyping import Array
 
 from thalweg.core.errors import InputError
 from thalweg.core.result import Reading, exact
-from thalweg.core.tree import Params
+from thalweg.core.tree import Params, length
 from thalweg.models.dense import layer_weights
 from thalweg.probes.probe import Moment, Probe
 from thalweg.problems.problem import Problem
@@ -46,10 +46,7 @@ class Balancedness(Probe):
         weights = matrices(params, "balancedness")
         if len(weights) < 2:
             raise InputError("balancedness compares adjacent layers; this net has only one")
-        gaps = [
-            jnp.linalg.norm(after.T @ after - before @ before.T)
-            for before, after in pairwise(weights)
-        ]
+        gaps = [length(after.T @ after - before @ before.T) for before, after in pairwise(weights)]
         return exact(jnp.stack(gaps)), ()
 
 

@@ -163,13 +163,13 @@ class ValidationError(Probe):
 
 def _distance(params: Params, direction: Array) -> Array:
     theta = tree.flatten(params)
-    size = jnp.linalg.norm(theta)
+    size = tree.length(theta)
     return jnp.linalg.norm(theta / jnp.where(size == 0, 1.0, size) - direction.astype(theta.dtype))
 
 
 def _unit(direction: ArrayLike) -> Array:
     v = jnp.ravel(jnp.asarray(direction, jnp.float64))
-    size = float(jnp.linalg.norm(v))
+    size = float(tree.length(v))
     require(size > 0, "the direction came as zero; give a vector that points somewhere")
     return v / size
 

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 from thalweg.core import tree
 from thalweg.core.curvature import hessian_product
 from thalweg.core.errors import InputError
-from thalweg.core.result import Reading, Result, judged
+from thalweg.core.result import Reading, Result
 from thalweg.core.tree import Params
 from thalweg.probes.curvature import tracked
 from thalweg.probes.probe import Moment, Probe
@@ -38,7 +38,7 @@ class PreconditionedSharpness(Probe):
 
     value   (), a number without unit for Adam's D = sqrt(second moment) + epsilon in units of
             gradient: 1/parameter times parameter of the step size
-    error   (), the residual of the pair, as for `Sharpness`
+    error   (), as for `Sharpness`
     result  NOT_CONVERGED if the error is above `tolerance` times the value; NOT_MEASURED where a
             diagonal given is not positive and finite, as sqrt(v) before the first step
     cost    as `Sharpness`, and a gradient
@@ -69,24 +69,23 @@ class PreconditionedSharpness(Probe):
         known = jnp.all(jnp.isfinite(gains) & (gains >= 0)) & jnp.any(gains > 0)
         scale = jnp.sqrt(jnp.where(known, gains, 1))
         hessian = hessian_product(problem.objective, params)
-        again = moment.record % self.recheck == 0
         found = tracked(
             lambda v: scale * hessian(scale * v),
             memory,
             moment,
             self.tolerance,
-            again,
+            self.recheck,
             self.most_products,
         )
-        value, error = found.values[0], found.residuals[0]
-        reading = judged(value, error, self.tolerance * jnp.abs(value))
+        value, error, result = found.reading
+        reading = Reading(value[0], error[0], result)
         missing = Reading(
-            jnp.full_like(value, jnp.nan),
-            jnp.full_like(error, jnp.nan),
+            jnp.full_like(value[0], jnp.nan),
+            jnp.full_like(error[0], jnp.nan),
             jnp.asarray(int(Result.NOT_MEASURED), jnp.int32),
         )
         chosen = jax.tree.map(lambda a, b: jnp.where(known, a, b), reading, missing)
-        return chosen, found.ahead
+        return chosen, found.memory
 
     def _gains(self, problem: Problem, params: Params, process: Any) -> Params:
         """1/D."""

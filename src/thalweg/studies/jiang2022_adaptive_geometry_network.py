@@ -15,6 +15,7 @@ import xarray as xr
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
+from thalweg.core.sampling import student_factor
 from thalweg.core.tree import Params
 from thalweg.curvature import Operator, diagonal, hessian
 from thalweg.curvature.diagonal_ratio import (
@@ -216,6 +217,7 @@ def hutchinson_errors(
     for key in jax.random.split(jax.random.key(n), draws):
         read = diagonal(whole, key, method="hutchinson", products=n)
         value, error = by_layer(read.value[places]), by_layer(read.error[places])
+        error = error / student_factor(n)  # the standard error itself
         missed.append(jnp.sum((value - exact) ** 2, axis=1) / size)
         told.append(jnp.sum(error**2, axis=1) / size)
         ratios.append(max_over_median(value))
