@@ -89,7 +89,7 @@ def missed(
     """
     k, p = found.shape
     dtype, room = found.dtype, min(room, p - k)
-    eps, tiny = jnp.finfo(dtype).eps, jnp.finfo(dtype).tiny
+    eps = jnp.finfo(dtype).eps
     targets = base + allowed * jnp.asarray(STEPS, dtype)
     enough = jnp.log(math.sqrt(2 * (p - k) / math.pi) / failure)
     draw, refill = jax.random.split(key)
@@ -120,8 +120,11 @@ def missed(
         link = length(rest)
         # A residual at rounding level ends a Krylov space: the next starts at random.
         ended = link <= 100 * eps * scale
-        floor = jnp.maximum(jnp.maximum(link, 10 * eps * scale), tiny)
-        ratios = ((targets - height) - s.link / s.ratios) / floor
+        floor = jnp.maximum(link, 10 * eps * scale)
+        growth = (targets - height) - s.link / s.ratios
+        # Nothing but zeros so far: any target above them is safe.
+        sure = jnp.where(growth > 0, jnp.inf, jnp.zeros_like(growth))
+        ratios = jnp.where(floor > 0, growth / floor, sure)
         below = s.below | (ratios <= 0)
         logs = s.logs + jnp.log(jnp.where(below, 1, ratios))
         projected = jnp.where(keep, s.projected.at[at, at].set(height), s.projected)

@@ -33,7 +33,8 @@ class Sharpness(Probe):
             vectors carried has overtaken since; the error is then ||H v - value v||
     result  NOT_CONVERGED if the error is above `tolerance * |value|`, NONFINITE if anything is
     cost    2 products when training moves slowly; at a recheck some 10 to 60 more, fewer the
-            farther the largest eigenvalue stands out; at most about `most_products`; a gradient each
+            farther the largest eigenvalue stands out; at most about `most_products`. A gradient
+            each
 
     Two vectors are carried from record to record, so that a second eigenvalue on its way up is
     seen before it takes over. Source: Lanczos (1950); Cohen et al. (2021), section 2.
@@ -125,7 +126,7 @@ def tracked(
         scale = jnp.maximum(s.scale, jnp.max(jnp.abs(found.values)))
         if wanted == p:
             return s._replace(found=found, upper=values + rho, scale=scale, again=again & False)
-        allowed = jnp.maximum(half * jnp.abs(values[0]) + 100 * eps * scale, 64 * tiny)
+        allowed = jnp.maximum(half * jnp.abs(values[0]) + 100 * eps * scale, tiny)
         other = missed(
             product,
             found.vectors[:wanted],
@@ -164,7 +165,7 @@ def tracked(
     values, rho = s.found.values[:wanted], tree.length(s.found.residuals[:wanted])
     rounding = 100 * eps * s.scale
     error = jnp.where(again, jnp.maximum(s.upper - values, 0), rho) + rounding
-    allowed = tolerance * jnp.abs(values[0]) + 3 * rounding
+    allowed = tolerance * jnp.abs(values[0]) + 3 * rounding + 2 * tiny
     return Largest(judged(values, error, allowed), s.found.ahead, s.spent)
 
 
