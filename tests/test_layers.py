@@ -22,7 +22,7 @@ RUNGS = (
     ("curvature", "kernels"),
     ("dynamics", "probes", "theory", "targets"),
     ("trajectory", "progress", "claims"),
-    ("certify", "driver", "regime", "comparable"),
+    ("certify", "driver", "footprint", "regime", "comparable"),
     ("regime_sentences",),
     ("run", "compare", "matched_loss"),
     ("report",),

@@ -14,6 +14,7 @@ from thalweg import dynamics, probes
 from thalweg.certify import homogeneous_bound
 from thalweg.compare import Comparison, compare
 from thalweg.core.errors import require
+from thalweg.core.memory import require_memory
 from thalweg.diagnosis_page import diagnosis_page
 from thalweg.models import MLP, parse_model
 from thalweg.probes.probe import Every
@@ -159,6 +160,8 @@ def diagnose(
     require(np.isfinite(until) and until > 0, f"until came as {until}; give a positive number")
     require(records >= 4, f"records came as {records}; give at least 4")
     last = descend.steps_until(until)
+    most = min(records, last)
+    require_memory(64.0 * most, f"a list of {most} records", "lower the records")
     steps = _steps(last, records)
     require(
         last >= 3 and len(steps) >= 4,

@@ -17,6 +17,7 @@ from thalweg import probes as probe_shelf
 from thalweg.core import tree
 from thalweg.core.errors import InputError, require
 from thalweg.core.identity import identity
+from thalweg.core.memory import require_memory, short_of_memory
 from thalweg.core.result import Result
 from thalweg.driver import (
     Interrupted,
@@ -28,6 +29,7 @@ from thalweg.driver import (
     variable_names,
 )
 from thalweg.dynamics.dynamics import Continuous, Discrete, Dynamics, State
+from thalweg.footprint import LOWER, require_room
 from thalweg.probes.probe import Every, Moment, Probe
 from thalweg.problems.problem import Problem
 from thalweg.progress import watched
@@ -101,8 +103,12 @@ def run(
     place = None if out is None else _place(out, fresh)
     asked = [f"{s.probe!r} every {s.period}, digest {identity(s.probe)}" for s in schedule]
     schedule = [Every(s.probe.along(dynamics), s.period) for s in schedule]
+    require_room(
+        problem, dynamics, schedule, len(labels), len(marks.times),
+        lanes=lanes, kept=out is None, parameters=parameters,
+    )  # fmt: skip
 
-    with jax.default_matmul_precision("highest"):
+    with jax.default_matmul_precision("highest"), short_of_memory(LOWER):
         states = start(problem, dynamics, keys, lanes)
         bad_start = [s for s, r in zip(labels, np.asarray(states.result), strict=True) if r]
         require(
@@ -163,6 +169,7 @@ def _marks(
             f"until came as {until}; give a positive training time",
         )
         require(records >= 1, f"records came as {records}; give at least 1")
+        require_memory(64.0 * records, f"the list of {records} records", "give fewer")
         times = np.linspace(0.0, until, records + 1)
     times = np.asarray(times, np.float64)
     require(
@@ -185,6 +192,7 @@ def _marks(
 
 def _labels(seeds: int | Sequence[int]) -> list[int]:
     if isinstance(seeds, int | np.integer):
+        require_memory(64.0 * int(seeds), f"the list of {seeds} seeds", "give fewer")
         labels = list(range(int(seeds)))
     else:
         labels = [int(s) for s in seeds]

@@ -16,6 +16,7 @@ from thalweg.problems.delimited import read_delimited
 from thalweg.problems.images import digits, mnist
 from thalweg.problems.tables import Names, from_table
 from thalweg.problems.text_labels import one_line
+from thalweg.problems.unfolded import require_unfolded
 
 if TYPE_CHECKING:
     pass
@@ -156,6 +157,7 @@ def _content(place: Path, path: str | os.PathLike[str]) -> bytes:
     require(not os.path.isdir(place), f"{str(path)!r} is a folder; give a file in it.")
     require(os.path.isfile(place), f"{str(path)!r}: there is no such file; check the path.")
     try:
+        require_unfolded(place)
         content = place.read_bytes()
     except OSError as error:
         raise InputError(f"{str(path)!r} cannot be read: {error.strerror}.") from None

@@ -1,0 +1,92 @@
+"""What a run must have in memory, read off shapes before anything is allocated."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from thalweg.core import tree
+from thalweg.core.memory import available_memory, bytes_of, require_memory, working_memory
+from thalweg.dynamics.dynamics import Discrete, Dynamics, State
+from thalweg.probes.probe import Every, Moment
+from thalweg.problems.problem import Problem
+
+LOWER = (
+    "lower the seeds, the records or the width of the model, use float32, or take probes that need "
+    "fewer vectors"
+)
+
+
+def require_room(
+    problem: Problem,
+    dynamics: Dynamics,
+    schedule: Sequence[Every],
+    seeds: int,
+    records: int,
+    *,
+    lanes: str,
+    kept: bool,
+    parameters: bool,
+) -> None:
+    """Refuse a run that cannot fit.
+
+    Counted are the states of all seeds before and after a step, what probes carry along, the
+    largest set of vectors that a measurement or a step works on, and records that stay in memory:
+    a lower bound, since compiled code needs room of its own.
+
+    Args:
+        problem: What is trained.
+        dynamics: What moves the parameters.
+        schedule: What is measured.
+        seeds: How many.
+        records: How many.
+        lanes: "vmap" if all seeds are worked on at once.
+        kept: Whether the records stay in memory.
+        parameters: Whether they hold the parameters.
+
+    Raises:
+        InputError: If it needs more memory than there is.
+    """
+    state = eqx.filter_eval_shape(lambda key: _first(problem, dynamics, key), jax.random.key(0))
+    memories = [eqx.filter_eval_shape(s.probe.start, problem, state.params) for s in schedule]
+    row = 24 * (1 + len(schedule)) + (bytes_of(state.params) if parameters else 0)
+    needed = seeds * (2 * bytes_of(state) + bytes_of(memories)) + 8 * records
+    needed += seeds * records * row if kept else 0
+    if 1000 * needed > available_memory():  # else tracing would take longer than it is worth
+        most = max(_work(problem, dynamics, schedule, state, memories))
+        needed += most * (seeds if lanes == "vmap" else 1)
+    size = tree.size(state.params)
+    what = f"a run of {size:,} parameters, {_many(seeds, "seed")} and {_many(records, "record")}"
+    require_memory(needed, what, LOWER)
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count:,} {what}" + ("" if count == 1 else "s")
+
+
+def _first(problem: Problem, dynamics: Dynamics, key: Any) -> State:
+    return dynamics.init(problem, problem.init(key))
+
+
+def _work(
+    problem: Problem, dynamics: Dynamics, schedule: Sequence[Every], state: State, memories: Any
+) -> list[int]:
+    moment = Moment(jnp.asarray(0), jax.random.key(0), ())
+    found = [working_memory(lambda p: jax.grad(problem.objective)(p), state.params)]
+    for scheduled, memory in zip(schedule, memories, strict=True):
+
+        def measure(params: Any, memory: Any, state: State, probe: Any = scheduled.probe) -> Any:
+            at = moment._replace(process=state.memory)
+            reading, ahead = probe.measure(problem, params, memory, at)
+            return reading, ahead
+
+        found.append(working_memory(measure, state.params, memory, state))
+    if isinstance(dynamics, Discrete):
+        found.append(
+            working_memory(lambda s: dynamics.step(problem, s, jax.random.key(0))[0], state)
+        )
+    return found
