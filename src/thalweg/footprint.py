@@ -60,7 +60,8 @@ def require_room(
         most = max(_work(problem, dynamics, schedule, state, memories))
         needed += most * (seeds if lanes == "vmap" else 1)
     size = tree.size(state.params)
-    what = f"a run of {size:,} parameters, {_many(seeds, "seed")} and {_many(records, "record")}"
+    counts = f"{_many(seeds, 'seed')} and {_many(records, 'record')}"
+    what = f"a run of {_many(size, 'parameter')}, {counts}"
     require_memory(needed, what, LOWER)
 
 
