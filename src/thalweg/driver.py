@@ -23,12 +23,12 @@ from thalweg.core.result import Reading, Result, tree_finite
 from thalweg.dynamics.dynamics import Continuous, Discrete, Dynamics, State
 from thalweg.probes.probe import Every, Moment, Probe
 from thalweg.problems.problem import Problem
+from thalweg.progress import Expense, Meter
 from thalweg.storage.files import StoreError
 from thalweg.trajectory.store import Store, ZarrStore
 
 CHUNK_SECONDS = 0.5  # how long the loop may be deaf to Ctrl-C
 COMMIT_SECONDS = 2.0  # how much work a kill may cost
-SOLVER_STEPS = 200  # solver steps per call of a continuous dynamics
 
 
 class Interrupted(KeyboardInterrupt):
@@ -107,19 +107,20 @@ class Loop:
 
     @property
     def over(self) -> bool:
-        """Whether every mark is recorded, or every seed has diverged."""
-        diverged = bool((np.asarray(self.at.states.result) >= Result.NONFINITE).all())
-        return self.at.next == len(self.marks.times) or diverged
+        """Whether every mark is recorded, or every seed has ended before."""
+        ended = bool(_ended(self.at.states).all())
+        return self.at.next == len(self.marks.times) or ended
 
-    def go(self, report: Callable[[float, str], None]) -> None:
+    def go(self, meter: Meter) -> None:
         """Record every mark that is left."""
+        report, expense = meter.update, Expense(self.dynamics.name, meter.note)
         count, last = len(self.marks.times), max(float(self.marks.times[-1]), 1e-300)
         begun = flushed = clock.perf_counter()
         spent = self.seconds
         try:
             while not self.over:
                 states = self.advance(
-                    lambda t: report(t / last, f"training time {t:.4g} of {last:.4g}")
+                    lambda t: report(t / last, f"training time {t:.4g} of {last:.4g}"), expense
                 )
                 self.record(states)
                 taken = self.at.next
@@ -138,7 +139,7 @@ class Loop:
                 + ("give the same command to go on" if safe else "nothing was stored")
             ) from None
 
-    def advance(self, report: Callable[[float], None]) -> State:
+    def advance(self, report: Callable[[float], None], expense: Expense) -> State:
         """From the last record to the next mark, in chunks that let Ctrl-C in."""
         states, goal = self.at.states, self.at.next
         if isinstance(self.dynamics, Discrete):
@@ -152,17 +153,36 @@ class Loop:
                     self.problem, self.dynamics, states, self.keys, np.asarray(chunk), self.lanes
                 )
                 jax.block_until_ready(states)
-                per_step = (clock.perf_counter() - begun) / chunk
-                self.pace = int(np.clip(CHUNK_SECONDS / per_step, 1, 4 * self.pace))
+                self.set_pace(clock.perf_counter() - begun, chunk)
                 here += chunk
                 report(float(np.asarray(states.time)[0]))
         else:
             assert isinstance(self.dynamics, Continuous)
-            until = jnp.asarray(self.marks.times[goal])
+            # Arrays, as numbers would be compiled in.
+            until, last = (np.asarray(self.marks.times[i]) for i in (goal, -1))
             while not bool(np.all(_arrived(states, until))):
-                states = _follow(self.problem, self.dynamics, states, until, self.lanes)
+                begun, before = clock.perf_counter(), np.asarray(states.step)
+                states, expected = _follow(
+                    self.problem,
+                    self.dynamics,
+                    states,
+                    until,
+                    last,
+                    np.asarray(self.pace),
+                    self.lanes,
+                )
+                steps = int(np.max(np.asarray(states.step) - before))
+                seconds = clock.perf_counter() - begun
+                self.set_pace(seconds, steps)
                 report(float(jnp.min(states.time)))
+                most = self.dynamics.most
+                expense.tell(states.evaluations, expected, seconds, float(last), most)
         return states
+
+    def set_pace(self, seconds: float, steps: int) -> None:
+        """How many steps the next chunk takes, after one of so many in so much time."""
+        wanted = CHUNK_SECONDS * max(steps, 1) / seconds
+        self.pace = int(np.clip(wanted, 1, 4 * self.pace))
 
     def record(self, states: State) -> None:
         """Measure what is due at this mark and keep it for the next flush."""
@@ -193,6 +213,8 @@ class Loop:
         for i, memory in zip(due, renewed, strict=True):
             memories[i] = memory
         kept = {name: np.asarray(value, self.blank[name].dtype) for name, value in row.items()}
+        if isinstance(self.dynamics, Continuous):
+            kept = _known(kept, _reached(states, self.marks.times[at.next]))
         self.at = Progress(states, tuple(memories), at.next + 1, (*at.pending, kept))
 
     def flush(self) -> None:
@@ -269,16 +291,48 @@ def _steps(
 
 @eqx.filter_jit
 def _follow(
-    problem: Problem, dynamics: Continuous, states: State, until: Array, lanes: str
-) -> State:
-    def one(state: State) -> State:
-        return dynamics.advance(problem, state, until, jnp.asarray(SOLVER_STEPS))
+    problem: Problem,
+    dynamics: Continuous,
+    states: State,
+    until: ArrayLike,
+    last: ArrayLike,
+    most_steps: ArrayLike,
+    lanes: str,
+) -> tuple[State, Array]:
+    """Towards a mark, and the gradients expected up to the last."""
+
+    def one(state: State) -> tuple[State, Array]:
+        state = dynamics.advance(problem, state, jnp.asarray(until), jnp.asarray(most_steps))
+        return state, dynamics.expected(problem, state, jnp.asarray(last))
 
     return _over_seeds(one, lanes, states)
 
 
-def _arrived(states: State, until: Array) -> np.ndarray:
-    return np.asarray(states.time >= until) | np.asarray(states.result >= Result.NONFINITE)
+def _ended(states: State) -> np.ndarray:
+    """Whether a seed goes no further: it has diverged, or used up what it may."""
+    return np.asarray(states.result) >= Result.STEP_LIMIT
+
+
+def _reached(states: State, until: ArrayLike) -> np.ndarray:
+    # As the solver compares, for which numbers below the least normal one are zero.
+    return np.asarray(states.time >= jnp.asarray(until))
+
+
+def _arrived(states: State, until: ArrayLike) -> np.ndarray:
+    return _reached(states, until) | _ended(states)
+
+
+def _known(row: dict[str, np.ndarray], there: np.ndarray) -> dict[str, np.ndarray]:
+    """A record without the values of seeds that ended before it: nothing is known of them."""
+    known = {}
+    for name, value in row.items():
+        seeds = there.reshape(-1, *[1] * (value.ndim - 1))
+        if value.dtype.kind == "f":
+            value = np.where(seeds, value, np.asarray(np.nan, value.dtype))
+        elif name.endswith("_result"):
+            value = np.where(seeds, value, np.maximum(value, row["result"]))
+        known[name] = value
+    return known
 
 
 @eqx.filter_jit

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from types import TracebackType
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import ArrayLike
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -16,6 +19,11 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+COSTLY = 100_000  # gradients from which on a cost is told
+KNOWN = 2_000  # gradients before which a pace says nothing
+MEASURED = 0.2  # seconds over which a speed is measured
+GROWN = 10.0  # times what was told: then it is told again
+
 
 class Meter(Protocol):
     """What the driver tells while it works."""
@@ -23,15 +31,27 @@ class Meter(Protocol):
     def update(self, fraction: float, text: str) -> None:
         """The fraction done and a few words."""
 
+    def note(self, sentence: str) -> None:
+        """What is to be read now and to stay."""
+
     def close(self) -> None:
         """The work is over."""
 
 
 class Silent:
-    """Says nothing."""
+    """Shows no bar; notes go to standard error, but where silence was asked for."""
+
+    def __init__(self, wanted: bool) -> None:
+        """`wanted` says whether silence was asked for."""
+        self._wanted = wanted
 
     def update(self, fraction: float, text: str) -> None:
         """Ignore."""
+
+    def note(self, sentence: str) -> None:
+        """One line."""
+        if not self._wanted:
+            print(sentence, file=sys.stderr, flush=True)
 
     def close(self) -> None:
         """Ignore."""
@@ -61,9 +81,76 @@ class Bar:
         """Move the bar."""
         self._progress.update(self._task, completed=fraction, text=text)
 
+    def note(self, sentence: str) -> None:
+        """A line above the bar."""
+        self._progress.console.print(sentence, markup=False, highlight=False)
+
     def close(self) -> None:
         """Take the bar away."""
         self._progress.stop()
+
+
+class Expense:
+    """Says early what a long run will cost, and again where that has grown.
+
+    Args:
+        name: What is run.
+        note: Where the sentence goes.
+    """
+
+    def __init__(self, name: str, note: Callable[[str], None]) -> None:
+        """See the class."""
+        self._name, self._note = name, note
+        self._told, self._before, self._seconds = 0.0, np.zeros(1), 0.0
+
+    def tell(
+        self, spent: ArrayLike, expected: ArrayLike, seconds: float, until: float, most: float
+    ) -> None:
+        """Take in a chunk of work.
+
+        Args:
+            spent: Gradients so far, by seed.
+            expected: Gradients to the end at the present pace, by seed.
+            seconds: That the chunk took.
+            until: Training time of the end.
+            most: Gradients at which the run ends by itself.
+        """
+        spent, expected = np.asarray(spent, float), np.asarray(expected, float)
+        if not np.any(self._before):  # the first chunk waits for the compiler
+            self._before = spent
+            return
+        self._seconds += seconds
+        gained = np.max(spent - self._before)
+        if self._seconds < MEASURED or gained <= 0 or not np.isfinite(expected).any():
+            return
+        pace, self._before, self._seconds = self._seconds / gained, spent, 0.0
+        seed = int(np.nanargmax(expected))
+        if spent[seed] < KNOWN or expected[seed] < max(COSTLY, GROWN * self._told):
+            return
+        self._told = expected[seed]
+        left = pace * (min(expected[seed], most) - spent[seed])
+        per_seed = " a seed" if len(spent) > 1 else ""
+        end = f", and ends before, at {most:,.0f} gradients" if most < self._told else ""
+        self._note(
+            f"{self._name.capitalize()} is costly here: at its present pace it needs about "
+            f"{_count(self._told)} gradients{per_seed} to training time {until:g}{end}; "
+            f"{_duration(left)} more at the measured speed. A shorter time, a larger error of the "
+            "flow, or inputs and targets of unit size cost less."
+        )
+
+
+def _count(number: float) -> str:
+    """Two digits of it, in words of thousands."""
+    if number >= 1e12:
+        return f"{number:.1e}"
+    return f"{float(f'{number:.2g}'):,.0f}"
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"about {_count(seconds / size)} {unit}"
+    return f"about {max(seconds, 1):.0f} s"
 
 
 class watched:  # noqa: N801  (reads as a statement: with watched(title, show) as meter: ...)
@@ -71,13 +158,13 @@ class watched:  # noqa: N801  (reads as a statement: with watched(title, show) a
 
     Args:
         title: What is being done.
-        show: True or False; None shows a bar on a terminal only.
+        show: True or False; None shows a bar on a terminal only, and notes everywhere.
     """
 
     def __init__(self, title: str, show: bool | None) -> None:
         """See the class."""
         visible = sys.stderr.isatty() if show is None else show
-        self._meter: Meter = Bar(title) if visible else Silent()
+        self._meter: Meter = Bar(title) if visible else Silent(show is False)
 
     def __enter__(self) -> Meter:
         """The meter."""

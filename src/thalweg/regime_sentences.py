@@ -120,12 +120,12 @@ def _distance(facts: Facts) -> str:
             f"rounding ({facts.name} by {float(gaps.max()):.3g}), so shares of its way say nothing."
         )
     own = float(facts.table["distance_error"].max())
+    end = gaps.dropna("time", how="all").isel(time=-1)
     return (
         f"Distance from the flow at equal time: at most {float(gaps.max()):.3g} "
         f"(+-{own:.1g}), which is {100 * facts.share:.3g} % of "
         f"the way that the flow travels ({facts.eps:.0%} counts as following it); "
-        f"{float(gaps.isel(time=-1).max()):.3g} at the last common time "
-        f"{float(facts.table['time'][-1]):g}."
+        f"{float(end.max()):.3g} at the last common time {float(end['time']):g}."
     )
 
 

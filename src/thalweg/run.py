@@ -151,7 +151,7 @@ def run(
             if done and isinstance(store, ZarrStore):
                 loop.resume(store)
             with watched(dynamics.name, progress) as meter:
-                loop.go(meter.update)
+                loop.go(meter)
             return Trajectory(store.dataset())
 
 

@@ -149,6 +149,15 @@ class Continuous(Dynamics):
     ) -> State:
         """Go on to a time exactly, or as far as `most_steps` solver steps lead."""
 
+    @property
+    def most(self) -> float:
+        """Gradients after which it ends with the code STEP_LIMIT, whatever the time."""
+        return float("inf")
+
+    def expected(self, problem: Problem, state: State, until: Float[Array, ""]) -> Float[Array, ""]:
+        """Gradients up to a time at the present pace, those spent included; NaN if not known."""
+        return jnp.asarray(jnp.nan)
+
     @abc.abstractmethod
     def path_error(self, problem: Problem, state: State) -> Float[Array, ""]:
         """Estimated distance of the parameters from the exact path (unit: parameter)."""

@@ -7,13 +7,14 @@ from collections.abc import Callable
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from thalweg.core.errors import choose, require
 from thalweg.core.tree import Params
 from thalweg.dynamics.dynamics import Continuous, State, Statistic, fresh
-from thalweg.dynamics.integrator import follow
+from thalweg.dynamics.integrator import expected, follow
 from thalweg.dynamics.methods import Method
 from thalweg.dynamics.path import Tolerances, noise_floor, path_error, start
 from thalweg.dynamics.solvers import FLOW_SOLVERS
@@ -21,6 +22,8 @@ from thalweg.problems.problem import Problem
 
 KINKED_ERROR = 1e-2  # of a path over kinks; nothing smaller is promised
 KINKED_SOLVER = "bosh3"  # many short steps: methods that lengthen steps lose their way over kinks
+MOST_GRADIENTS = 10_000_000  # of a flow, unless another bound is given
+SMALLEST = 1e-6  # of the largest norm so far: parameters below are followed no more closely
 KINKED_SHARE = 0.01  # of the wanted error that a step over kinks may err: such errors add up
 
 
@@ -42,12 +45,16 @@ class GradientFlow(Continuous):
         atol: Absolute part of the tolerance per parameter (root mean square).
         error: Wanted error of the whole path, relative to the norm of the parameters, if that is
             what was asked.
+        most_gradients: Gradients after which the flow ends with the code STEP_LIMIT.
     """
 
     rtol: Float[Array, ""] | None = eqx.field(converter=_optional, default=None)
     solver: str = eqx.field(static=True, default="auto")
     atol: float = eqx.field(static=True, default=1e-12)
     error: Float[Array, ""] | None = eqx.field(converter=_optional, default=None)
+    most_gradients: Int[Array, ""] = eqx.field(
+        converter=lambda n: jnp.asarray(n, jnp.int64), default=MOST_GRADIENTS
+    )
 
     def __check_init__(self) -> None:
         choose(self.solver, FLOW_SOLVERS, "flow solver")
@@ -56,6 +63,10 @@ class GradientFlow(Continuous):
     @property
     def name(self) -> str:
         return "gradient flow"
+
+    @property
+    def most(self) -> float:
+        return float(self.most_gradients)
 
     def init(self, problem: Problem, params: Params) -> State:
         force, theta, _ = _flat(problem, params)
@@ -71,8 +82,10 @@ class GradientFlow(Continuous):
         # Below a few units of rounding the error estimates of steps are noise.
         relative = jnp.where(relative > 0, jnp.maximum(relative, _least(theta)), relative)
         absolute = self.atol * jnp.sqrt(jnp.asarray(theta.size, jnp.float64))
-        tolerances = Tolerances(relative, absolute)
-        path = follow(force, state.memory, methods, tolerances, until, most_steps)
+        # Over a kink at zero, steps of a relative tolerance would shrink without end.
+        tolerances = Tolerances(relative, absolute, SMALLEST if problem.smooth else 1.0)
+        most = self.most_gradients
+        path = follow(force, state.memory, methods, tolerances, until, most_steps, most)
         return State(
             params=unravel(path.theta),
             time=path.time,
@@ -81,6 +94,9 @@ class GradientFlow(Continuous):
             result=jnp.maximum(state.result, path.result),
             memory=path,
         )
+
+    def expected(self, problem: Problem, state: State, until: Float[Array, ""]) -> Array:
+        return expected(state.memory, self._methods(problem), until)
 
     def path_error(self, problem: Problem, state: State) -> Float[Array, ""]:
         """Estimated distance of the parameters from the exact path (unit: parameter).
@@ -181,7 +197,11 @@ def _flat(
 
 
 def gradient_flow(
-    rtol: float | None = None, solver: str | None = None, *, error: float | None = None
+    rtol: float | None = None,
+    solver: str | None = None,
+    *,
+    error: float | None = None,
+    most_gradients: int = MOST_GRADIENTS,
 ) -> GradientFlow:
     """Gradient flow, with an estimate of the error of the path at every record.
 
@@ -192,9 +212,12 @@ def gradient_flow(
             "tsit5" if a tolerance is.
         error: Wanted error of the whole path, relative to the norm of the parameters: the
             tolerance of a step follows from it. Not a guarantee; `path_error` says what came of it.
+        most_gradients: Gradients of a seed after which the flow ends with the code STEP_LIMIT;
+            exceeded by a solver step at most.
 
     Raises:
-        InputError: If both are given, one is not in (0, 0.1], or the solver is unknown.
+        InputError: If both are given, one is not in (0, 0.1], `most_gradients` is not a positive
+            whole number, or the solver is unknown.
     """
     require(
         rtol is None or error is None,
@@ -205,6 +228,14 @@ def gradient_flow(
             value is None or 0 < value <= 0.1,
             f"{what} came as {value}; give a number in (0, 0.1], as in 1e-6",
         )
+    whole = isinstance(most_gradients, int | np.integer) and not isinstance(most_gradients, bool)
+    require(
+        whole and 1 <= most_gradients < 2**63,
+        f"most_gradients came as {most_gradients!r}; give a positive whole number, as in 10000000",
+    )
+    bound = jnp.asarray(most_gradients, jnp.int64)
     if error is not None:
-        return GradientFlow(solver=solver or "auto", error=jnp.asarray(error))
-    return GradientFlow(jnp.asarray(1e-6 if rtol is None else rtol), solver or "tsit5")
+        wanted = jnp.asarray(error)
+        return GradientFlow(solver=solver or "auto", error=wanted, most_gradients=bound)
+    tolerance = jnp.asarray(1e-6 if rtol is None else rtol)
+    return GradientFlow(tolerance, solver or "tsit5", most_gradients=bound)

@@ -7,6 +7,7 @@ and under `vmap` each lane goes its own pace.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -30,6 +31,7 @@ CAUTION = 0.8  # of the step that the error estimate allows
 STEADY = (0.7, 0.3)  # of a proportional-integral controller: weight of this error and the last
 SHRINK, GROW = 0.1, 5.0  # bounds of the change of a step
 SWITCH = 0.7  # another method must promise this fraction of the present price
+FAST = 1e3  # times the speed at the start: a path as fast, and lost in rounding, has blown up
 LEAP = 2.0  # how much longer the first step of another method may be
 
 Vector = Float[Array, " p"]
@@ -45,14 +47,21 @@ def follow(
     tolerances: Tolerances,
     until: Scalar,
     most_steps: Count,
+    most_gradients: Count | float = math.inf,
 ) -> Path:
-    """Go on to a time exactly, or as far as `most_steps` attempts lead."""
+    """Go on to a time exactly, or as far as `most_steps` attempts lead.
+
+    Once `most_gradients` are spent in all no step begins, and the code is STEP_LIMIT.
+    """
     limit = path.attempts + most_steps
+
+    def spent(path: Path) -> Array:
+        return jnp.sum(path.evaluations) >= most_gradients
 
     def going(now: tuple[Path, Work]) -> Array:
         path, work = now
-        unfinished = (path.time < until) & (path.attempts < limit)
-        return ~work.idle | (unfinished & (path.result < Result.NONFINITE))
+        unfinished = (path.time < until) & (path.attempts < limit) & ~spent(path)
+        return ~work.idle | (unfinished & (path.result < Result.STEP_LIMIT))
 
     def turn(now: tuple[Path, Work]) -> tuple[Path, Work]:
         path, work = now
@@ -86,7 +95,27 @@ def follow(
         return jax.lax.switch(which, [look, settle, *map(stage, methods)], path, work)
 
     work = blank(path.theta, max(method.rows for method in methods))
-    return jax.lax.while_loop(going, turn, (path, _begin(path, work, methods, until)))[0]
+    end = jax.lax.while_loop(going, turn, (path, _begin(path, work, methods, until)))[0]
+    end = _rested(end, until)
+    code = jnp.where(spent(end) & (end.time < until), int(Result.STEP_LIMIT), int(Result.OK))
+    return end._replace(result=jnp.maximum(end.result, code.astype(end.result.dtype)))
+
+
+def expected(path: Path, methods: tuple[Method, ...], until: Scalar) -> Scalar:
+    """Gradients up to a time, those spent included, if steps stay as long as the next one."""
+    bound, paired = SAFETY * path.sharpness, _paired(path)
+    price = _of(methods, path.method, lambda m: _price(m, path.proposal, bound, paired))
+    spent = jnp.sum(path.evaluations).astype(jnp.float64)
+    return spent + price * jnp.maximum(until - path.time, 0)
+
+
+def _rested(path: Path, until: Scalar) -> Path:
+    """The path at a later time where neither it nor its companion moves at all."""
+    still = ~(jnp.any(path.force != 0) | jnp.any(path.companion_force != 0))
+    rest = jnp.where(still & (path.result == Result.OK), until - path.time, 0)
+    return path._replace(
+        time=jnp.where(rest > 0, until, path.time), budget=path.budget + path.sharpness * rest
+    )
 
 
 def _begin(path: Path, work: Work, methods: tuple[Method, ...], until: Scalar) -> Work:
@@ -149,8 +178,7 @@ def _judge(
     path: Path, work: Work, value: Vector, methods: tuple[Method, ...], tolerances: Tolerances
 ) -> Work:
     """Take in the error of a leg that has come to its end."""
-    size = jnp.maximum(vector_norm(path.theta), vector_norm(work.point))
-    allowed = (tolerances.relative * size + tolerances.absolute)[path.method]
+    allowed = tolerances.allowed(path, work.point)[path.method]
     exponent = jnp.asarray([float(m.exponent) for m in methods])[path.method]
     # Twice the length errs 2^exponent times as much, unless it has become unstable.
     allowed = allowed * jnp.where(work.leg == 2, 2.0**exponent, 1.0)
@@ -199,8 +227,12 @@ def _settle(
     # A step shortened to meet a mark says nothing against the longer one proposed.
     shortened = keep & (h < path.proposal) & (factor >= 1)
     proposal = jnp.where(shortened, jnp.maximum(proposal, path.proposal), proposal)
-    # Lost in rounding: the path cannot go on from here.
+    # Lost in rounding: the path cannot go on from here. It has blown up if it has become fast, or
+    # nothing near is finite; else it is at a kink.
     stuck = (path.time + proposal == path.time) & (proposal < rest)
+    fast = vector_norm(path.force) > FAST * path.speed
+    blown = ~jnp.isfinite(proposal) | (stuck & (fast | ~good))
+    code = jnp.where(blown, int(Result.NONFINITE), jnp.where(stuck, int(Result.STEP_LIMIT), 0))
 
     stages = _of(methods, path.method, lambda m: m.gradients(h, work.bound))
     # A long step under an old bound is refused at a high price; a new bound costs one gradient.
@@ -217,6 +249,7 @@ def _settle(
         age=age,
         time=jnp.where(keep, jnp.where(span * h >= rest, until, path.time + span * h), path.time),
         proposal=proposal,
+        largest=jnp.where(keep, jnp.maximum(path.largest, vector_norm(work.end)), path.largest),
         steps=path.steps + jnp.where(keep, span, 0),
         attempts=path.attempts + 1,
         budget=path.budget + jnp.where(keep, path.sharpness * span * h, 0),
@@ -224,16 +257,13 @@ def _settle(
         error_before=jnp.where(keep, ratio, path.error_before),
         length_before=jnp.where(keep, h, path.length_before),
         rejected=~keep,
-        result=jnp.where(
-            stuck | ~jnp.isfinite(proposal), int(Result.NONFINITE), path.result
-        ).astype(jnp.int32),
+        result=jnp.maximum(path.result, code).astype(jnp.int32),
     )
     if len(methods) == 1:
         return after
     trapezoid = trapezoid_error(span * h, path.theta, work.end, path.force, work.end_force)
     trapezoid = vector_norm(trapezoid) / span**3
-    size = jnp.maximum(vector_norm(path.theta), vector_norm(work.end))
-    allowed = tolerances.relative * size + tolerances.absolute
+    allowed = tolerances.allowed(path, work.end)
     offered = tolerances.relative > 0
     chosen = _chosen(after, methods, h, trapezoid, allowed, offered, work.bound)
     return jax.tree.map(lambda a, b: jnp.where(keep, a, b), chosen, after)

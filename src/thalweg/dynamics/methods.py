@@ -27,6 +27,7 @@ Count = Int[Array, ""]
 
 STABLE = 3.3  # h rho up to which explicit pairs of order 5 are well inside their interval
 CROSSOVER = 3e-4  # wanted error of the path below which order 3 pays
+MOST_STAGES = 10_000  # of a stabilised step: Ctrl-C waits for it, and rounding grows with it
 RKL2X_ERROR = 0.11  # RKL2x's estimate by that of RKC2, for steps of one length
 
 
@@ -237,7 +238,7 @@ class Explicit(Method):
         return error / 50 * (100 * error) ** -0.3
 
     def longest(self, bound: Scalar) -> Scalar:
-        return jnp.where(bound > 0, STABLE / jnp.where(bound > 0, bound, 1), jnp.inf)
+        return _within_reach(STABLE, bound)
 
 
 @dataclass(frozen=True)
@@ -279,6 +280,9 @@ class Chebyshev(Method):
 
     def tolerance(self, error: Scalar) -> Scalar:
         return (error / 0.8) ** 1.5
+
+    def longest(self, bound: Scalar) -> Scalar:
+        return _within_reach(MOST_STAGES**2 / 1.6, bound)
 
 
 @dataclass(frozen=True)
@@ -352,6 +356,14 @@ class Extrapolated(Method):
 
     def tolerance(self, error: Scalar) -> Scalar:
         return 0.8 * error * (1e4 * error) ** 0.1
+
+    def longest(self, bound: Scalar) -> Scalar:
+        return _within_reach(MOST_STAGES**2 / 2.1, bound)
+
+
+def _within_reach(stiffness: float, bound: Scalar) -> Scalar:
+    """The longest h with h rho up to a number; unbounded where nothing is known of rho."""
+    return jnp.where(bound > 0, stiffness / jnp.where(bound > 0, bound, 1), jnp.inf)
 
 
 def _part(

@@ -36,6 +36,8 @@ class Path(NamedTuple):
         age: Gradients since the last estimate.
         time: Training time.
         proposal: Length of the next step before clipping.
+        largest: Largest norm of the parameters so far (unit: parameter).
+        speed: ||grad f|| at the start.
         method: Index of the method of the next step.
         steps: Accepted steps.
         attempts: Accepted and rejected steps.
@@ -59,6 +61,8 @@ class Path(NamedTuple):
     age: Count
     time: Scalar
     proposal: Scalar
+    largest: Scalar
+    speed: Scalar
     method: Count
     steps: Count
     attempts: Count
@@ -78,10 +82,18 @@ class Tolerances(NamedTuple):
         relative: Of each method, relative to the norm of the parameters, (m,); a method of
             tolerance 0 is never changed to.
         absolute: Added to it (unit: parameter, Euclidean norm).
+        share: Of the largest norm so far; smaller norms count as this much, lest steps shrink
+            without end where the parameters go to zero.
     """
 
     relative: Float[Array, " m"]
     absolute: Scalar
+    share: float = 0.0
+
+    def allowed(self, path: Path, end: Vector) -> Float[Array, " m"]:
+        """What a step from the path to a point may err by each method (unit: parameter)."""
+        size = jnp.maximum(vector_norm(path.theta), vector_norm(end))
+        return self.relative * jnp.maximum(size, self.share * path.largest) + self.absolute
 
 
 def start(force: Force, theta: Vector, methods: tuple[Method, ...], paired: bool) -> Path:
@@ -100,6 +112,8 @@ def start(force: Force, theta: Vector, methods: tuple[Method, ...], paired: bool
         age=none,
         time=zero,
         proposal=0.01 * size_of(theta) / size_of(value),
+        largest=vector_norm(theta),
+        speed=vector_norm(value),
         method=none,
         steps=none,
         attempts=none,

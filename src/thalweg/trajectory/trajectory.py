@@ -38,8 +38,24 @@ class Trajectory:
 
     @property
     def doubts(self) -> tuple[str, ...]:
-        """Why the error of the path may be wrong, as far as is known without an exact path."""
-        return tuple(self.dataset.attrs.get("doubts", ()))
+        """Why the error of the path may be wrong, or why the path ends before its time."""
+        return tuple(self.dataset.attrs.get("doubts", ())) + self._endings()
+
+    def _endings(self) -> tuple[str, ...]:
+        """A sentence where the solver's steps were used up before the end."""
+        limited = self.dataset["result"].values == int(Result.STEP_LIMIT)
+        if not limited.any():
+            return ()
+        seeds = self.dataset["seed"].values[limited.any(axis=1)].tolist()
+        first, time = int(np.argmax(limited.any(axis=0))), self.dataset["time"].values
+        spent = int(self.dataset["evaluations"].values[limited].max())
+        since = f"training times {time[first - 1]:g} and {time[first]:g}"
+        return (
+            f"{self.name} used up its steps between {since} (seeds {seeds}; {spent:,} gradients): "
+            "nothing is known from there on. Steps stay short at a kink, at a minimum of boundless "
+            "curvature and where curvature is large for long; a larger error of the flow, a "
+            "shorter time or a larger most_gradients leads to the end",
+        )
 
     @property
     def provenance(self) -> dict[str, Any]:
