@@ -13,12 +13,15 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 from numpy.typing import ArrayLike
-from scipy.optimize import linprog, nnls
+from scipy.linalg import qr, solve_triangular
+from scipy.optimize import nnls
 
-from thalweg.core.errors import InputError, require
+from thalweg.core.errors import require
+from thalweg.theory.separating import finite_matrix, separability
 
-ON_MARGIN = 1e-9  # |x . w - 1| of a support vector, relative to |x| |w|
-SEPARATED = 1e-12  # the smallest margin told from zero, relative to the largest entry
+ON_MARGIN = 1e-9  # |x . w - 1| of a support vector, relative to sum_j |x_j w_j|
+TOUCHING = 1e-13  # 1 - x . w of an example that is not beyond the margin, likewise
+DEPENDENT = 1e-13  # the part of an example that others do not explain, features of one size
 
 
 class MaxMargin(NamedTuple):
@@ -30,9 +33,11 @@ class MaxMargin(NamedTuple):
             support vectors are linearly dependent: then those of one choice of them.
         support: Which examples lie on the margin, shape (n,); some may have alpha = 0.
         margin: 1/|w|, the distance of the nearest example from the plane w . x = 0.
-        error: Largest violation of the optimality conditions, relative: of x_n . w >= 1,
-            alpha_n >= 0, alpha_n (x_n . w - 1) = 0, each over the size of its terms, and of
-            |w - X^T alpha|/|w|.
+        error: Largest violation of the optimality conditions, of x_n . w >= 1, alpha_n >= 0,
+            alpha_n (x_n . w - 1) = 0 and w = X^T alpha, each over the sizes of the terms summed (of
+            w_j at least what gives an output of 1): how much entries of X would have to change for
+            w to be exact. Columns that differ in their last digits only, as times and a constant,
+            lose digits of w beyond it.
     """
 
     w: Float[np.ndarray, " d"]
@@ -45,84 +50,127 @@ class MaxMargin(NamedTuple):
 def hard_margin_svm(X: ArrayLike) -> MaxMargin:
     """The w of least |w|^2 subject to x_n . w >= 1, with its dual variables.
 
-    With Z = [X^T; 1^T] and e = (0, ..., 0, 1), a = argmin_{a >= 0} |Z a - e| gives
-    alpha = a/(1 - sum a) and w = X^T alpha. Which a are positive is taken from there, w and alpha
-    then from the linear equations x_n . w = 1 on these examples.
+    With Z = [X^T/m; 1^T], m the margin of some separating plane, and e = (0, ..., 0, 1),
+    a = argmin_{a >= 0} |Z a - e| says which examples carry w. Where columns differ much in size
+    that choice is rough; it is mended one example at a time, as in nonnegative least squares, each
+    w being the one of least norm with x_n . w = 1 on the chosen. These equations are solved by a
+    QR factorisation with rows sorted and columns pivoted, whose rounding is relative to each row,
+    whatever the units of the features.
 
     Args:
         X: Inputs with labels absorbed, shape (n, d).
 
     Raises:
-        InputError: If X is no matrix, or no plane through the origin separates the data.
+        InputError: If X is no matrix, no plane through the origin separates the data, or rounding
+            hides whether one does.
 
-    Source: Soudry et al. (2018), the hard-margin problem; nonnegative least squares: derived.
+    Source: Soudry et al. (2018), the hard-margin problem; Lawson and Hanson (1974), nonnegative
+    least squares and its least-distance form; Cox and Higham (1998), row-wise stability.
     """
-    X = _matrix(X)
+    X = finite_matrix(X)
+    told = separability(X)
     require(
-        separability(X).separable,
+        told.separable is not False,
         "no plane through the origin has all examples on its right side, so there is no hard "
         "margin; add a bias (absorb(..., bias=True)), features, or leave out examples",
     )
-    size = float(np.abs(X).max())
-    a = nnls(np.vstack([X.T / size, np.ones(len(X))]), np.eye(X.shape[1] + 1)[-1])[0]
-    used = a > 0
-    w = np.linalg.lstsq(X[used], np.ones(used.sum()), rcond=None)[0]
-    alpha = np.zeros(len(X))
-    alpha[used] = np.linalg.lstsq(X[used].T, w, rcond=None)[0]
+    require(
+        bool(told.separable),
+        "whether a plane through the origin separates these examples is hidden by rounding, so "
+        "there is no hard margin to be trusted; shift or leave out features that nearly repeat",
+    )
+    margin = float(np.min(X @ told.w) / np.linalg.norm(told.w))
+    w, alpha = _mended(X, _first_weights(X / margin))
     slack = X @ w - 1
-    scale = np.linalg.norm(X, axis=1) * np.linalg.norm(w)
-    support = used | (np.abs(slack) <= ON_MARGIN * scale)
+    scale, size = np.abs(X) @ np.abs(w), np.abs(X).max(axis=0)
+    support = (alpha > 0) | (np.abs(slack) <= ON_MARGIN * scale)
     violations = (
         np.max(-slack / scale),
         np.max(-alpha) / alpha.max(),
         np.max(np.abs(alpha * slack) / scale) / alpha.max(),
-        np.linalg.norm(w - X.T @ alpha) / np.linalg.norm(w),
+        np.max(np.abs(w - X.T @ alpha) / (np.abs(X).T @ alpha + 1 / np.where(size > 0, size, 1.0))),
     )
     error = max(0.0, *map(float, violations))
     return MaxMargin(w, alpha, support, float(1 / np.linalg.norm(w)), error)
 
 
-class Separability(NamedTuple):
-    """Whether a plane through the origin separates data, with the best one in another norm.
+def _first_weights(Z: np.ndarray) -> np.ndarray:
+    """The a of `hard_margin_svm`, shape (n,), alpha but for a factor; zero if it is not found."""
+    try:
+        return nnls(np.vstack([Z.T, np.ones(len(Z))]), np.eye(Z.shape[1] + 1)[-1])[0]
+    except RuntimeError:  # its count of iterations
+        return np.zeros(len(Z))
 
-    Attributes:
-        separable: Whether the margin is above rounding.
-        margin: max_{|w_j| <= 1} min_n x_n . w, 0 if the data are not separable (unit: input).
-        w: A maximiser, shape (d,); not always unique.
+
+def _mended(X: np.ndarray, alpha: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The machine's w and alpha from a guess of alpha >= 0 that may be rough."""
+    alpha = np.array(alpha)
+    on = np.flatnonzero(alpha > 0)
+    w = np.zeros(X.shape[1])
+    for _ in range(10 * sum(X.shape)):
+        while len(on):
+            w, new = _least_norm(X, on)
+            if np.all(new > 0):
+                alpha[:] = 0
+                alpha[on] = new
+                break
+            # Back to where the first weight vanishes; that example is given up.
+            old = alpha[on]
+            down = new <= 0
+            fall = np.where(down, old - new, np.inf)
+            step = np.min(np.where(fall > 0, old / np.where(fall > 0, fall, 1.0), 0.0)[down])
+            moved = np.where(down & (old <= step * (old - new)), 0.0, old + step * (new - old))
+            alpha[:] = 0
+            alpha[on] = moved
+            on = on[moved > 0]
+        slack = 1 - X @ w
+        worst = slack / np.maximum(np.abs(X) @ np.abs(w), 1.0)
+        worst[on] = 0
+        add = int(np.argmax(worst))
+        if worst[add] <= TOUCHING:
+            break
+        alpha[on], alpha[add] = _with_another(X, on, add, alpha[on])
+        on = np.flatnonzero((alpha > 0) | (np.arange(len(X)) == add))
+    return w, alpha
+
+
+def _with_another(
+    X: np.ndarray, on: np.ndarray, add: int, weights: np.ndarray
+) -> tuple[np.ndarray, float]:
+    """Weights that leave w as it is, with one more example: it takes over where it depends.
+
+    Otherwise its weight begins at 0. If x_add = sum_i r_i x_i, it takes weight from those with
+    r_i > 0 until one has none left.
     """
+    size = np.abs(X[np.append(on, add)]).max(axis=0)
+    plain = X / np.where(size > 0, size, 1.0)
+    r = np.linalg.lstsq(plain[on].T, plain[add], rcond=None)[0]
+    rest = np.linalg.norm(plain[add] - r @ plain[on])
+    if rest > DEPENDENT * (np.abs(r) @ np.abs(plain[on])).max() or not np.any(r > 0):
+        return weights, 0.0
+    share = np.where(r > 0, weights / np.where(r > 0, r, 1.0), np.inf)
+    least = int(np.argmin(share))
+    left = np.maximum(weights - share[least] * r, 0.0)
+    left[least] = 0.0
+    return left, float(share[least])
 
-    separable: bool
-    margin: float
-    w: Float[np.ndarray, " d"]
 
-
-def separability(X: ArrayLike) -> Separability:
-    """max_{|w_j| <= 1} min_n x_n . w by linear programming: positive exactly if w separates.
-
-    The maximiser is also where methods of sign-like steps (Adam without epsilon) tend to.
-
-    Args:
-        X: Inputs with labels absorbed, shape (n, d).
-
-    Raises:
-        InputError: If X is no matrix of finite numbers.
-    """
-    X = _matrix(X)
-    n, d = X.shape
-    size = float(np.abs(X).max()) or 1.0
-    found = linprog(
-        np.append(np.zeros(d), -1.0),
-        np.hstack([-X / size, np.ones((n, 1))]),
-        np.zeros(n),
-        bounds=[(-1, 1)] * d + [(0, None)],
-        method="highs",
-    )
-    if found.x is None:
-        raise InputError(f"the linear program failed ({found.message}); scale the inputs")
-    w = found.x[:d]
-    margin = float(np.min(X @ w))
-    separable = margin > SEPARATED * size
-    return Separability(separable, margin if separable else 0.0, w)
+def _least_norm(X: np.ndarray, on: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The w of least norm with x_n . w = 1 for the examples `on`, and its weights on them."""
+    S = X[on]
+    size = np.abs(S).max(axis=0)
+    order = np.argsort(-size, kind="stable")
+    # Which of them are independent is seen where all features are of one size.
+    plain = S / np.where(size > 0, size, 1.0)
+    R, pivot = qr((plain / np.linalg.norm(plain, axis=1)[:, None]).T, mode="r", pivoting=True)
+    free = np.sort(pivot[: np.sum(np.abs(np.diag(R)) > DEPENDENT)])
+    Q, R, pivot = qr(S[free][:, order].T, mode="economic", pivoting=True)
+    y = solve_triangular(R, np.ones(len(free)), trans="T")
+    w = np.empty(X.shape[1])
+    w[order] = Q @ y
+    weights = np.zeros(len(on))
+    weights[free[pivot]] = solve_triangular(R, y)
+    return w, weights
 
 
 def absorb(X: ArrayLike, labels: ArrayLike, bias: bool = False) -> Float[np.ndarray, "n d"]:
@@ -136,7 +184,7 @@ def absorb(X: ArrayLike, labels: ArrayLike, bias: bool = False) -> Float[np.ndar
     Raises:
         InputError: If shapes do not fit or a label is neither +1 nor -1.
     """
-    X, y = _matrix(X), np.asarray(labels, float)
+    X, y = finite_matrix(X), np.asarray(labels, float)
     require(
         y.shape == (len(X),) and bool(np.all(np.abs(y) == 1)),
         f"labels of shape {y.shape} came; give one +1 or -1 for each of {len(X)} examples",
@@ -163,7 +211,7 @@ def stack_classes(X: ArrayLike, labels: ArrayLike) -> Float[np.ndarray, "rows kd
 
     Source: Soudry et al. (2018), multi-class extension.
     """
-    X, y = _matrix(X), np.asarray(labels)
+    X, y = finite_matrix(X), np.asarray(labels)
     require(
         y.shape == (len(X),) and y.dtype.kind in "iu" and y.min() >= 0 < y.max(),
         f"labels of shape {y.shape} and type {y.dtype} came; give whole numbers from 0 to K - 1",
@@ -173,12 +221,3 @@ def stack_classes(X: ArrayLike, labels: ArrayLike) -> Float[np.ndarray, "rows kd
         np.kron(e[c] - e[k], x) for x, c in zip(X, y, strict=True) for k in range(len(e)) if k != c
     ]
     return np.array(rows)
-
-
-def _matrix(X: ArrayLike) -> np.ndarray:
-    X = np.asarray(X, float)
-    require(
-        X.ndim == 2 and X.size > 0 and bool(np.all(np.isfinite(X))),
-        f"inputs of shape {X.shape} came; give finite numbers (examples, features)",
-    )
-    return X
