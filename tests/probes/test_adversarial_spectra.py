@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import thalweg as tw
+from thalweg.core import tree
 from thalweg.core.result import Result
 from thalweg.probes import (
     Moment,
+    gradient_norm,
     preconditioned_sharpness,
     sharpness,
     smallest_eigenvalue,
@@ -172,3 +177,67 @@ def test_other_sizes(name, p):
     counts, wrong = campaign(name, p, 2, "float64")
     print(name, p, *counts)
     assert wrong == []
+
+
+@pytest.mark.parametrize("name", ["sharpness", "top_eigenvalues"])
+def test_what_overtakes_unseen_is_found_at_the_next_recheck(name):
+    """Directions that no carried vector knows rise one after the other, along axes."""
+    p, period = 60, 10
+    probe = (sharpness if name == "sharpness" else functools.partial(top_eigenvalues, 3))(
+        recheck=period
+    )
+    start = jnp.ones(p)
+
+    def problem(spectrum):
+        return Function(lambda x: 0.5 * jnp.sum(spectrum * x**2), start)
+
+    @jax.jit
+    def follow(spectra):
+        def on(memory, at):
+            record, spectrum = at
+            moment = Moment(record, jax.random.fold_in(jax.random.key(3), record))
+            reading, memory = probe.measure(problem(spectrum), start, memory, moment)
+            return memory, reading
+
+        records = jnp.arange(len(spectra))
+        return jax.lax.scan(on, probe.start(problem(start), start), (records, spectra))[1]
+
+    times = np.arange(60)[:, None]
+    bulk = np.linspace(-1, 1, p)
+    rising = np.where(np.arange(p) % 9 == 4, 0.2 * times * (1 + np.arange(p) / p), 0)
+    spectra = np.maximum(bulk, 0) + rising
+    reading = follow(jnp.asarray(spectra))
+    truth = np.sort(spectra, axis=1)[:, ::-1][:, : 1 if name == "sharpness" else 3]
+    lies = outside(reading, truth, np.abs(spectra).max(axis=1), 1)
+    assert not np.any(lies[::period])
+    assert np.all(np.asarray(reading.result)[::period] == Result.OK)
+    value = np.asarray(reading.value).reshape(len(times), -1)
+    assert np.all(value[::period] >= 0.98 * truth[::period])
+
+
+@pytest.mark.parametrize(
+    "spectrum", [[3.0], [-3.0], [0.0], [2.0, 2.0], [1.0, 0.0], [0.0, 0.0, 0.0]]
+)
+def test_few_dimensions_at_every_scale(spectrum):
+    for scale in (1.0, 1e-165, 1e150):
+        lam = scale * np.asarray(spectrum)
+        problem = Function(lambda x, lam=lam: 0.5 * jnp.sum(lam * x**2), np.ones(len(lam)))
+        for probe, right in (
+            (sharpness(), lam.max()),
+            (top_eigenvalues(len(lam)), -np.sort(-lam)),
+            (smallest_eigenvalue(), lam.min()),
+        ):
+            reading = tw.measure(problem, problem.start, probe)
+            assert reading.result == Result.OK
+            assert np.all(np.abs(np.asarray(reading.value) - right) <= 1e-12 * scale)
+            assert np.all(np.asarray(reading.error) <= 1e-2 * scale)
+
+
+def test_norms_hold_where_squares_leave_the_format():
+    for dtype, scale in ((jnp.float64, 1e-200), (jnp.float64, 1e200), (jnp.float32, 1e-30)):
+        problem = Function(lambda x, s=scale: s * jnp.sum(x), jnp.zeros(9, dtype))
+        reading = tw.measure(problem, jnp.zeros(9, dtype), gradient_norm())
+        assert float(reading.value) / scale == pytest.approx(3, rel=1e-6)
+    assert float(tree.norm({"a": jnp.full(9, 1e-170), "b": jnp.zeros(())})) == pytest.approx(3e-170)
+    assert np.isnan(float(tree.norm([jnp.asarray([1.0, jnp.nan])])))
+    assert float(tree.length(jnp.zeros(3))) == float(tree.length(jnp.zeros(0))) == 0

@@ -15,7 +15,7 @@ from thalweg.core.curvature import Product, hessian_product
 from thalweg.core.errors import require
 from thalweg.core.lanczos import Tracked, track_largest
 from thalweg.core.lanczos import smallest_eigenvalue as smallest_of
-from thalweg.core.result import Reading, finite, judged
+from thalweg.core.result import Reading, Result, finite
 from thalweg.core.tree import Params
 from thalweg.probes.probe import Moment, Probe
 from thalweg.problems.problem import Problem
@@ -31,7 +31,8 @@ class Sharpness(Probe):
             the first included, that holds with probability 0.995: Lanczos from a random start
             bounds what was missed. In between it holds unless an eigenvalue from outside the two
             vectors carried has overtaken since; the error is then ||H v - value v||
-    result  NOT_CONVERGED if the error is above `tolerance * |value|`, NONFINITE if anything is
+    result  NOT_CONVERGED if the error is above `tolerance * |value|`, infinite where
+            `most_products` left none to look with; NONFINITE if the value is
     cost    2 products when training moves slowly; at a recheck some 10 to 60 more, fewer the
             farther the largest eigenvalue stands out; at most about `most_products`. A gradient
             each
@@ -166,7 +167,10 @@ def tracked(
     rounding = 100 * eps * s.scale
     error = jnp.where(again, jnp.maximum(s.upper - values, 0), rho) + rounding
     allowed = tolerance * jnp.abs(values[0]) + 3 * rounding + 2 * tiny
-    return Largest(judged(values, error, allowed), s.found.ahead, s.spent)
+    # An infinite error, where products ran out before anything was known, is no divergence.
+    late = jnp.where(jnp.any(error > allowed), int(Result.NOT_CONVERGED), int(Result.OK))
+    code = jnp.maximum(late.astype(jnp.int32), finite(values, rho))
+    return Largest(Reading(values, error, code), s.found.ahead, s.spent)
 
 
 class TopEigenvalues(Probe):
