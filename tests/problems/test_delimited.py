@@ -108,6 +108,7 @@ def test_what_has_two_readings_is_refused(tmp_path, content, words):
         "-1;+2e5;.5\n3;4;6\n5;6;8\n",
         "2019,2020,2021\n10,20,30\n12,25,31\n",  # counts by year, or an example of a count
         "NA,1.5,2\n1,2.5,3\n2,3.5,5\n",
+        "0,5;1;7\n1,5;2,25;8\n3,5;4,5;10\n",
     ],
 )
 def test_a_first_row_of_values_is_no_row_of_names(tmp_path, content):
@@ -117,7 +118,7 @@ def test_a_first_row_of_values_is_no_row_of_names(tmp_path, content):
                 drop="column3" if "setosa" in content else None)  # fmt: skip
     assert len(data.inputs) == rows - ("NA" in content)
     assert "column1" in data.description["format"][-1]
-    names = content.split("\n")[0].replace(";", ",").split(",")
+    names = content.split("\n")[0].split(";" if ";" in content else ",")
     if "setosa" not in content and "NA" not in content:
         assert len(told(tmp_path, content, target=names[1], header=True).inputs) == rows - 1
 
@@ -148,7 +149,7 @@ NUMBERS = [f"{v:.2f}" for v in np.random.default_rng(0).normal(size=30)]
     ("stray", "example"),
     [(["<1.0"] * 2, "<1.0"), (["$1,294"], "$1,294"), (["n.d."] * 3, "n.d."), (["1,5"], "1,5"),
      (["12%"], "12%"), (["\u22125"], "\u22125"), (["5 kg"], "5 kg"), (["2020-01-01"], "2020"),
-     (["1 234.5"], "1 234"), (["yes"], "yes")],
+     (["1 234.5"], "1 234"), (['\u0661\u0662'], '\u0661'), (["yes"], "yes")],
 )  # fmt: skip
 def test_numbers_with_stray_text_are_no_classes(tmp_path, stray, example):
     values = NUMBERS + stray

@@ -32,8 +32,8 @@ BYTE_ORDER_MARKS = {  # the longer ones first: that of UTF-32 begins like that o
     b"\xef\xbb\xbf": "UTF-8-SIG",
 }
 LOOKED_AT = 1000  # records by which a separator is told; pandas checks the rest
-_COMMA = re.compile(r"[+-]?(\d+|\d{1,3}(\.\d{3})+),\d+([eE][+-]?\d+)?")
-_WHOLE = re.compile(r"[+-]?\d+")
+_COMMA = re.compile(r"[+-]?(\d+|\d{1,3}(\.\d{3})+),\d+([eE][+-]?\d+)?", re.ASCII)
+_WHOLE = re.compile(r"[+-]?\d+", re.ASCII)
 _EITHER = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")  # a decimal comma, or one between thousands
 
 
@@ -61,14 +61,14 @@ def read_delimited(
     first = _first_row(text, separator, name)
     names = [f"column{i + 1}" for i in range(len(first))] if header is False else None
     frame = _parsed(text, separator, names, missing, name)
+    if names is not None:
+        told.append(f"no row of names, so columns are called {listed(names, 2)}")
+    frame = _without_empty_last(frame, told)
+    _mend_numbers(frame, name, told)
     if header is None:
         _names_not_values(first, frame, name)
     if names is None:
         no_twins(first, name)
-    else:
-        told.append(f"no row of names, so columns are called {listed(names, 2)}")
-    frame = _without_empty_last(frame, told)
-    _mend_numbers(frame, name, told)
     return frame, {"format": told} if told else {}
 
 
@@ -271,7 +271,7 @@ def _names_not_values(first: list[str], frame: pd.DataFrame, name: str) -> None:
         if i < len(first) and first[i] and is_numeric_dtype(frame.iloc[:, i].dtype)
     ]
     valued = [first[i] for i in places if first[i].lower() not in ("na", "nan", "n/a", "null", "?")]
-    if not valued or not all(PLAIN.fullmatch(value) for value in valued):
+    if not valued or not all(PLAIN.fullmatch(v) or _COMMA.fullmatch(v) for v in valued):
         return
     names = [first[i] for i in places]
     if len(names) > 2 and all(_WHOLE.fullmatch(n) for n in names):

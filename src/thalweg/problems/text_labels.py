@@ -10,7 +10,7 @@ from typing import Any
 from thalweg.core.errors import InputError
 
 MOST_CLASSES = 20  # whole numbers with more distinct values than this are quantities, not labels
-PLAIN = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?inf(inity)?", re.IGNORECASE)
+PLAIN = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?inf(inity)?", re.ASCII | re.IGNORECASE)
 AS_CLASSES = "or give task='classification'"
 _MARKS = r"[<>≤≥~≈±$€£¥₹%‰+\-−–\s]*"
 _DIGITS = r"(\d{1,3}([.,'’\s]\d{3})+|\d+)?([.,]\d*)?(?<=[\d.,])([eE][+-]?\d+)?"
