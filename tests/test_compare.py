@@ -1,4 +1,4 @@
-"""Distances at equal time, and the four regimes on problems where they are known."""
+"""Distances at equal time, and the regimes on problems where they are known."""
 
 from __future__ import annotations
 

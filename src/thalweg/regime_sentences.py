@@ -240,6 +240,7 @@ def _guarantee(facts: Facts) -> list[str]:
     step = facts.step_size
     if step is None or not np.isfinite(least.step_size):
         return [told]
+    larger = _times(step / least.step_size)
     if step <= least.step_size:
         worth = "Yours is not above it." if facts.regime == "gradient flow" else (
             "Yours is not above it and left the flow all the same: the curvature between the "
@@ -247,15 +248,15 @@ def _guarantee(facts: Facts) -> list[str]:
         )  # fmt: skip
     elif facts.regime == "gradient flow":
         worth = (
-            f"That is no sign that yours is too large: it is {step / least.step_size:.2g} times "
+            f"That is no sign that yours is too large: it is {larger} times "
             f"as large, and the distance measured is {100 * facts.share:.2g} % of the way. The "
             "theorem must hold for every objective with this curvature, the worst included; here "
-            f"it is too pessimistic by a factor of {step / least.step_size:.2g} at least."
+            f"it is too pessimistic by a factor of {larger} at least."
         )
     else:
         worth = (
             f"It must hold for every objective with this curvature, the worst included: yours is "
-            f"{step / least.step_size:.2g} times as large, but so small a step is sufficient, not "
+            f"{larger} times as large, but so small a step is sufficient, not "
             "necessary."
         )
     return [told, worth]
@@ -325,7 +326,7 @@ def _gentler(facts: Facts) -> str:
     told = "judge it by where it ended (the loss above), not by the path, which is not the flow's"
     if gentle is not None and gentle < (facts.step_size or np.inf):
         told += (
-            f"; a step size below about {_short(gentle)} stays under the threshold along the flow, "
+            f"; a step size below about {_short(gentle)} stays under the threshold along the flow; "
             "if that is too small for you, scale inputs and targets, which lowers the curvature"
         )
     elif start > 1:
@@ -371,6 +372,12 @@ def _stable_step(facts: Facts, share: float) -> float | None:
         met.append(facts.table["descent_stability"])
     top = max((float(ratio.max()) for ratio in met), default=float("nan"))
     return share * facts.step_size / top if top > 0 else None
+
+
+def _times(factor: float) -> str:
+    """A factor to two digits, as "5,000"."""
+    rounded = float(f"{factor:.2g}")
+    return f"{rounded:,.0f}" if 10 <= rounded < 1e6 else f"{rounded:g}"
 
 
 def _short(value: float) -> str:
