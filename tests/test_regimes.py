@@ -291,7 +291,10 @@ def test_losses_are_told_in_the_units_of_the_target(reduction):
     params = scaled.init(jax.random.key(0))
     guess = np.mean(PRICES) + np.std(PRICES) * np.asarray(scaled.outputs(params))[:, 0]
     wrong = np.sqrt(np.mean((guess - PRICES) ** 2))
-    assert f"squared error of {wrong:.4g} in" in own_units(scaled, float(scaled.objective(params)))
+    told = own_units(scaled, float(scaled.objective(params)))
+    assert f"squared error of {wrong:.4g} in" in told
+    dollars = 0.5 * (1 if reduction == "mean" else 40) * wrong**2
+    assert f"is {dollars:.4g} in units of the target squared" in told
     error = np.sqrt(np.mean((np.asarray(plain.outputs(params))[:, 0] - PRICES) ** 2))
     assert f"error of {error:.4g}." in own_units(plain, float(plain.objective(params)))
     two = net(np.stack([PRICES, 2 * PRICES], 1), reduction, scale_target=True)
