@@ -131,7 +131,7 @@ def headline(name: str, regime: str, seen: Course, at: str, moved: bool) -> str:
     elif regime == "edge of stability" and float(np.median(seen.late)) >= FAR_BEYOND:
         said = "stays beyond the edge of stability, without diverging"
     elif regime == "divergent" and not seen.lost and seen.late.size and seen.late[-1] < 1:
-        said = "was thrown to a loss above twice its start and stays there"
+        said = "was thrown to a loss above twice its start"
     elif regime == "catapult":
         first = catapult(seen)
         known = int(np.argmax(np.isfinite(seen.ratio)))
