@@ -101,13 +101,13 @@ class GradientFlow(Continuous):
     def path_error(self, problem: Problem, state: State) -> Float[Array, ""]:
         """Estimated distance of the parameters from the exact path (unit: parameter).
 
-        d/(2^q - 1), d the distance to the companion at equal time, q the order of the method, 1 on
-        nets with kinks (ReLU, max-pooling). It is an estimate of the *global* error, good to a
-        factor of a few where steps are short against the turns of the path; with kinks it is
-        rougher, see `doubts`. What rounding adds, `noise_floor`, is included: it matters in
-        float32.
+        d/(2^q - 1), d the distance to the companion at equal time, q the lowest order of the
+        methods taken so far, 1 on nets with kinks (ReLU, max-pooling). It is an estimate of the
+        *global* error, good to a factor of a few where steps are short against the turns of the
+        path; with kinks it is rougher, see `doubts`. What rounding adds, `noise_floor`, is
+        included: it matters in float32.
         """
-        return path_error(state.memory, self._methods(problem), problem.smooth)
+        return path_error(state.memory, problem.smooth)
 
     def recorded(self, problem: Problem) -> tuple[Statistic, ...]:
         spent_on = tuple(m.name for m in self._methods(problem))

@@ -315,10 +315,13 @@ def _chosen(
     )
     if not _paired(path):
         return changed
-    # The companion is put where it would be had the new method come all the way.
+    # At a lower order the companion is put where it would be had that come all the way. At a higher
+    # one it stays, and so does the divisor: away from the path it could land beyond a saddle.
     orders = jnp.asarray([float(m.order) for m in methods])
-    scale = distance_by_error(orders[changed.method]) / distance_by_error(orders[path.method])
+    divisor = jnp.minimum(path.divisor, distance_by_error(orders[changed.method]))
+    scale = divisor / path.divisor
     return changed._replace(
+        divisor=divisor,
         companion=_towards(path.theta, path.companion, scale),
         companion_force=_towards(path.force, path.companion_force, scale),
     )

@@ -250,7 +250,7 @@ def _jump(
     if watch.gauss and not _fitted(landing, budget):
         watch = watch._replace(gauss=False, last=None, gap=math.inf)
         return _jump(problem, params, path, watch, goal, budget)
-    error, watch = _judged(watch, landing, budget, float(path_error(path, SOLVER.methods)))
+    error, watch = _judged(watch, landing, budget, float(path_error(path)))
     if error <= budget / 2:
         saddle, price = (False, 0) if watch.gauss else _saddle(problem, params, landing, goal)
         watch = watch._replace(aside=watch.aside + price)
@@ -298,9 +298,9 @@ def _flow_error(path: Path, landing: Landing, twin: Landing) -> float:
     The part of the path error normal to the minima is no error of the limit.
     """
     if not twin.sound:
-        return float(path_error(path, SOLVER.methods))
+        return float(path_error(path))
     landed = path._replace(theta=landing.theta, companion=twin.theta)
-    return float(path_error(landed, SOLVER.methods))
+    return float(path_error(landed))
 
 
 def _fitted(landing: Landing, budget: float) -> bool:

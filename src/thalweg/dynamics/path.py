@@ -38,6 +38,7 @@ class Path(NamedTuple):
         proposal: Length of the next step before clipping.
         largest: Largest norm of the parameters so far (unit: parameter).
         speed: ||grad f|| at the start.
+        divisor: Distance of the companion by the error of the path.
         method: Index of the method of the next step.
         steps: Accepted steps.
         attempts: Accepted and rejected steps.
@@ -63,6 +64,7 @@ class Path(NamedTuple):
     proposal: Scalar
     largest: Scalar
     speed: Scalar
+    divisor: Scalar
     method: Count
     steps: Count
     attempts: Count
@@ -114,6 +116,7 @@ def start(force: Force, theta: Vector, methods: tuple[Method, ...], paired: bool
         proposal=0.01 * size_of(theta) / size_of(value),
         largest=vector_norm(theta),
         speed=vector_norm(value),
+        divisor=distance_by_error(jnp.asarray(float(methods[0].order))),
         method=none,
         steps=none,
         attempts=none,
@@ -132,13 +135,12 @@ def distance_by_error(order: Array) -> Array:
     return 2.0**order - 1
 
 
-def path_error(path: Path, methods: tuple[Method, ...], smooth: bool = True) -> Scalar:
+def path_error(path: Path, smooth: bool = True) -> Scalar:
     """Estimated error of a path with a companion, rounding included (unit: parameter).
 
     Over kinks no method is of an order above 1.
     """
-    order = jnp.asarray([float(m.order if smooth else 1) for m in methods])[path.method]
-    gap = vector_norm(path.theta - path.companion) / distance_by_error(order)
+    gap = vector_norm(path.theta - path.companion) / (path.divisor if smooth else 1.0)
     return gap + noise_floor(path)
 
 
