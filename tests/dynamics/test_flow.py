@@ -300,3 +300,36 @@ def test_bad_tolerances_are_refused(value):
         tw.gradient_flow(value)
     with pytest.raises(tw.InputError, match="error came as"):
         tw.gradient_flow(error=value)
+
+
+def adversarial(n: int) -> Quadratic:
+    """Spectra spread, clustered, indefinite and of two scales, from starts over four decades."""
+    rng = np.random.default_rng(7)
+    sizes = np.empty((n, 6))
+    for i, row in enumerate(sizes):
+        top = 10.0 ** rng.uniform(0, 3)
+        if i % 4 == 1:
+            row[:] = top * (1 + 0.01 * rng.normal(size=6))
+            row[:2] = 10.0 ** rng.uniform(-2, 0, 2)
+        elif i % 4 == 3:
+            row[:] = top, top / 2, 1, 0.5, 0.1, -0.3
+        else:
+            row[:] = 10.0 ** rng.uniform(-2, np.log10(top), 6)
+            row[:2] = -rng.uniform(0.1, 1.5, 2) if i % 4 == 2 else row[:2]
+    start = rng.normal(size=sizes.shape) * 10.0 ** rng.uniform(-3, 1, sizes.shape)
+    return Quadratic(jnp.asarray(sizes), jnp.asarray(start))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("asked", [1e-2, 1e-3, 1e-4, 1e-6])
+def test_errors_that_count_are_covered_on_adversarial_quadratics(asked):
+    """Where more than 5 times the estimate, an error is below a hundredth of what was asked."""
+    problems = adversarial(120)
+    found = paths(problems, tw.gradient_flow(error=asked), jnp.asarray(TIMES))
+    params, reported, _, result = map(np.asarray, found)
+    error = np.linalg.norm(params - exact(problems), axis=-1)
+    floor = 1e-13 * np.linalg.norm(np.asarray(problems.start), axis=-1)[:, None]
+    uncovered = error > 5 * reported + floor
+    assert np.all(result == Result.OK)
+    assert np.mean(uncovered) <= 0.015
+    assert np.all(error[uncovered] <= 0.01 * asked * np.linalg.norm(params, axis=-1)[uncovered])

@@ -435,3 +435,22 @@ def test_bad_arguments_are_told_in_a_sentence(change, sentence):
     arguments = {"problem": problem, "params": jnp.ones(2)} | change
     with pytest.raises(InputError, match=sentence):
         tw.flow_limit(**arguments)
+
+
+@pytest.mark.parametrize("off", [1e-30, 1e-8, -1e-3])
+def test_a_flow_near_the_stable_line_of_a_saddle_goes_on_to_the_minimum(off):
+    """f = x^2 - y^2 + y^4: from (1, y) to (0, +-1/sqrt 2), past the saddle at 0."""
+    problem = Function(lambda z: z[0] ** 2 - z[1] ** 2 + z[1] ** 4, jnp.asarray([1.0, off]))
+    found = tw.flow_limit(problem, jnp.asarray([1.0, off]))
+    gap = np.linalg.norm(np.asarray(found.params) - [0.0, np.sign(off) / np.sqrt(2)])
+    assert found.result == Result.OK
+    assert gap <= 1e-6
+    assert found.evaluations < 10_000
+
+
+def test_the_saddle_itself_is_not_passed_off_as_a_limit():
+    """On its stable line every landing is the saddle: no limit is claimed."""
+    problem = Function(lambda z: z[0] ** 2 - z[1] ** 2 + z[1] ** 4, jnp.asarray([1.0, 0.0]))
+    found = tw.flow_limit(problem, jnp.asarray([1.0, 0.0]), most_evaluations=3000)
+    assert found.result == Result.STEP_LIMIT
+    assert np.isinf(found.error)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import thalweg as tw
+from thalweg.core.result import Result
 from thalweg.theory.nuclear_norm import nuclear_norm_completion
 
 
@@ -63,3 +64,30 @@ def test_bad_input():
         nuclear_norm_completion(np.zeros((2, 2), bool), np.ones((2, 2)))
     with pytest.raises(tw.InputError, match="positive"):
         nuclear_norm_completion(np.ones((2, 2), bool), np.ones((2, 2)), penalty=0)
+
+
+@pytest.mark.parametrize(
+    ("shape", "rank", "seed", "scale"),
+    [((20, 20), 2, 0, 1.0), ((20, 20), 2, 5, 100.0), ((20, 20), 2, 7, 1e-3), ((30, 10), 2, 4, 1.0)],
+)
+def test_the_gap_falls_below_the_tolerance_whatever_the_scale(shape, rank, seed, scale):
+    """Gaussian matrices of small rank, half of them seen."""
+    rng = np.random.default_rng(seed)
+    truth = scale * rng.normal(size=(shape[0], rank)) @ rng.normal(size=(rank, shape[1]))
+    mask = rng.random(shape) < 0.5
+    found = nuclear_norm_completion(mask, truth, 1e-6, most_iterations=3000)
+    assert found.result == Result.OK
+    assert found.error <= 1e-6 * found.norm
+    assert np.array_equal(found.X[mask], truth[mask])
+    assert found.norm == pytest.approx(norm(found.X))
+    assert found.norm - found.error <= norm(truth) * (1 + 1e-12)  # which completes it, too
+
+
+def test_a_completion_given_up_early_says_so_and_nothing_is_its_own_completion():
+    rng = np.random.default_rng(0)
+    truth, mask = rng.normal(size=(6, 4)), rng.random((6, 4)) < 0.5
+    early = nuclear_norm_completion(mask, truth, 1e-12, most_iterations=1)
+    assert early.result == Result.NOT_CONVERGED
+    assert early.error > 1e-12 * early.norm
+    nothing = nuclear_norm_completion(mask, 0 * truth)
+    assert (nothing.norm, nothing.error, nothing.result) == (0, 0, Result.OK)

@@ -8,9 +8,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from thalweg.core.errors import require
+from thalweg.core.result import Result
 
 Values = NDArray[np.float64]
 CERTIFY_EVERY = 50
+RELAXATION = 1.6  # of the splitting, between 1 and 2
+UNBALANCED = 1.3  # residuals this far apart change the penalty
 
 
 class NuclearCompletion(NamedTuple):
@@ -21,12 +24,14 @@ class NuclearCompletion(NamedTuple):
         norm: ||X||_*, the sum of its singular values.
         error: Duality gap: the least nuclear norm lies in [norm - error, norm], up to rounding.
         iterations: Of the splitting.
+        result: OK, or NOT_CONVERGED where the gap is above the tolerance.
     """
 
     X: Values
     norm: float
     error: float
     iterations: int
+    result: Result
 
 
 def nuclear_norm_completion(
@@ -34,7 +39,7 @@ def nuclear_norm_completion(
     values: ArrayLike,
     tolerance: float = 1e-7,
     most_iterations: int = 20_000,
-    penalty: float = 1.0,
+    penalty: float | None = None,
 ) -> NuclearCompletion:
     """Min ||X||_* over all X with the observed entries, by the alternating direction method.
 
@@ -48,7 +53,8 @@ def nuclear_norm_completion(
         values: The matrix; other entries do not matter.
         tolerance: Of the gap relative to the norm, where to stop.
         most_iterations: Where to give up; the `error` then says how near it came.
-        penalty: rho, positive; about the inverse of the singular values is fast.
+        penalty: rho at the start, positive; one over the largest singular value of what is observed
+            by default. Where X - Z and the change of Z differ by a third, it follows.
 
     Raises:
         InputError: If shapes or numbers do not fit.
@@ -62,19 +68,33 @@ def nuclear_norm_completion(
         f"the mask has shape {mask.shape} with {mask.sum()} entries and the values have "
         f"{values.shape}; give one shape (out, in) and at least one entry",
     )
-    require(penalty > 0 and tolerance > 0, "penalty and tolerance must be positive")
+    require(
+        (penalty is None or penalty > 0) and tolerance > 0,
+        f"penalty came as {penalty} and tolerance as {tolerance}; give positive numbers",
+    )
     Z, U = np.zeros(mask.shape), np.zeros(mask.shape)
-    best = NuclearCompletion(np.where(mask, values, 0), np.inf, np.inf, 0)
+    observed = np.where(mask, values, 0)
+    size = float(np.linalg.norm(observed, 2))
+    if size == 0:
+        return NuclearCompletion(observed, 0.0, 0.0, 0, Result.OK)
+    penalty = 1 / size if penalty is None else penalty
+    best = NuclearCompletion(observed, np.inf, np.inf, 0, Result.NOT_CONVERGED)
     for k in range(1, most_iterations + 1):
         X = np.where(mask, values, Z - U)
-        left, s, right = np.linalg.svd(X + U, full_matrices=False)
+        relaxed, before = RELAXATION * X + (1 - RELAXATION) * Z, Z
+        left, s, right = np.linalg.svd(relaxed + U, full_matrices=False)
         Z = (left * np.maximum(s - 1 / penalty, 0)) @ right
-        U = U + X - Z
+        U = U + relaxed - Z
         if k % CERTIFY_EVERY == 0 or k == most_iterations:
             found = _certified(mask, X, U, penalty, k)
             best = min(best, found, key=lambda c: c.error)
             if best.error <= tolerance * best.norm:
-                break
+                return best._replace(result=Result.OK)
+            apart, moved = np.linalg.norm(X - Z), np.linalg.norm(Z - before)
+            change = (
+                2.0 if apart > UNBALANCED * moved else 0.5 if moved > UNBALANCED * apart else 1.0
+            )
+            penalty, U = change * penalty, U / change
     return best
 
 
@@ -84,4 +104,4 @@ def _certified(
     norm = float(np.sum(np.linalg.svd(X, compute_uv=False)))
     dual = np.where(mask, U, 0)
     Y = dual / max(1 / penalty, float(np.linalg.norm(dual, 2)))
-    return NuclearCompletion(X, norm, norm - float(np.sum(Y * X)), k)
+    return NuclearCompletion(X, norm, norm - float(np.sum(Y * X)), k, Result.NOT_CONVERGED)
