@@ -153,7 +153,7 @@ def witnesses(lab: Lab) -> xr.Dataset:
 
 def degenerate(lab: Lab) -> xr.Dataset:
     """All parameters at zero, then perturbed: what the almost sure statement needs of float64."""
-    x, seeds = jnp.asarray(digits().x), 20 if lab.full else 4
+    x, seeds = jnp.asarray(digits().x), 20 if lab.full else 8
     ranks, margins, at_zero = [], [], []
     for hidden in DEGENERATE:
         model = net(hidden)
