@@ -83,8 +83,8 @@ def studies() -> None:
     from thalweg.studies.study import PAPER_SIZE
 
     table = Table(box=None, pad_edge=False)
-    for heading in ("study", "question", "quick", "full, about", "claims"):
-        table.add_column(heading, no_wrap=heading in ("study", "quick"), overflow="fold")
+    for heading in ("study", "question", "quick, about", "full, about", "claims"):
+        table.add_column(heading, no_wrap=heading in ("study", "quick, about"), overflow="fold")
     for slug in STUDIES:
         study = study_named(slug)
         folder = default_folder(slug, "quick")

@@ -29,7 +29,7 @@ STUDY = Study(
         "Of all matrices that agree with a few known entries, which one does gradient descent on a "
         "product of matrices find, and is it the one of least nuclear norm?"
     ),
-    minutes={"quick": 0.5, "full": 60.0},
+    minutes={"quick": 0.6, "full": 60.0},
     paper_size="part",
     full=(
         "Four draws of the 40x40 matrices, and one completion without claims at the paper's "

@@ -21,7 +21,7 @@ STUDY = Study(
         "Why does gradient descent bring the training loss of a wide net to zero although the "
         "loss is not convex, how fast, and what do depth and skip connections change?"
     ),
-    minutes={"quick": 1.4, "full": 100.0},
+    minutes={"quick": 1.5, "full": 100.0},
     paper_size="part",
     full=(
         "Two layers with the precursor's 1000 examples in 1000 dimensions and 100 steps; "

@@ -30,7 +30,7 @@ STUDY = Study(
         "Can any optimiser be given a guarantee to reach the global minimum of the training loss, "
         "without leaving the regime in which features are learned?"
     ),
-    minutes={"quick": 1.5, "full": 8.0},
+    minutes={"quick": 1.6, "full": 8.0},
     paper_size="none",
     full=(
         "More seeds, and a ResNet-18 on all digits instead of whole image data sets; the "

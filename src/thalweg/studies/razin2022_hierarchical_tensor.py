@@ -29,7 +29,7 @@ STUDY = Study(
         "of weights, as shallow and deep convolutional circuits do, and does its preference "
         "explain why convolutional nets look at what is near?"
     ),
-    minutes={"quick": 1.0, "full": 6.0},
+    minutes={"quick": 1.2, "full": 6.0},
     paper_size="none",
     full=(
         "The same sizes with 20 draws and ten seeds; the paper's 16^3 and 8^4 tensors are "

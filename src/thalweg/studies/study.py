@@ -75,7 +75,7 @@ class Study:
         title: The paper's subject in a few words.
         source: Full citation.
         question: What the paper asks, in a sentence or two.
-        minutes: Minutes on two cores: as measured at quick scale, about so at full scale.
+        minutes: Minutes on two idle cores, about, at each scale.
         paper_size: Whether full scale has the paper's own size: "all", "part" or "none" of it.
         full: What full scale is, in a sentence.
         experiments: Name to function; each returns one labelled data set with units in attrs.
