@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO, cast
 
 import typer
 from rich.console import Console
@@ -14,6 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from thalweg.cli.derive import as_options, parameters_of, summary_of
+from thalweg.cli.streams import Output, prepare, settle
 from thalweg.core.errors import InputError
 
 app = typer.Typer(
@@ -37,7 +39,7 @@ _SIGNS = {"reproduced": "[green]✓[/]", "not reproduced": "[red]✗[/]", "not r
 
 
 def _console() -> Console:
-    return Console(highlight=False, soft_wrap=True)
+    return Console(file=cast(TextIO, Output()), highlight=False, soft_wrap=True)
 
 
 def _compare(**options: Any) -> None:
@@ -231,29 +233,45 @@ def _short(value: Any) -> str:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; bad input is one sentence and exit code 2."""
+    prepare()
+    try:
+        code = _exit_code(sys.argv[1:] if arguments is None else arguments)
+    finally:
+        settle()
+    sys.exit(code)
+
+
+def _exit_code(given: list[str]) -> int:
     # Not Typer's own runner, which keeps the sentence of an interruption to itself.
     command = typer.main.get_command(app)
     try:
-        given = sys.argv[1:] if arguments is None else arguments
         with command.make_context("thalweg", list(given)) as context:
             command.invoke(context)
     except typer.Exit as done:
-        sys.exit(done.exit_code)
+        return done.exit_code
     except InputError as error:
         _complain(str(error))
-        sys.exit(2)
+        return 2
     except KeyboardInterrupt as error:
         _complain(str(error) or "stopped; give the same command to go on")
-        sys.exit(130)
+        return 130
     except _USAGE as error:
         if error.format_message():
             _complain(error.format_message())
-        sys.exit(2)
+        return 2
     except BrokenPipeError:
-        sys.exit(1)
-    sys.exit(0)
+        return 1
+    except OSError as error:  # of a help text, for example, or a folder that is gone meanwhile
+        where = f": {error.filename}" if error.filename else ""
+        _complain(f"the operating system refused ({error.strerror or error}){where}")
+        return 2
+    except MemoryError:
+        _complain("the memory did not suffice; lower the seeds, the records or the model's width")
+        return 2
+    return 0
 
 
 def _complain(sentence: str) -> None:
     text = " ".join(sentence.split()).rstrip(".")  # one line, whatever the user's names hold
-    print(f"thalweg: {text}.", file=sys.stderr)
+    with contextlib.suppress(OSError):  # where nobody can be told, the exit code tells
+        print(f"thalweg: {text}.", file=sys.stderr, flush=True)

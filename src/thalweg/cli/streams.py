@@ -1,0 +1,75 @@
+"""Standard output and error as they are found: closed, full, or unable to write a tick."""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import os
+import sys
+from typing import Any, TextIO
+
+from thalweg.core.errors import InputError
+
+_PLAIN = {"•": "*", "✓": "+", "✗": "x", "–": "-", "…": "...", "−": "-", "²": "^2", "±": "+-"}
+
+
+def prepare() -> None:
+    """Let no character stop a command, and give a stream that is closed somewhere to go."""
+    codecs.register_error("plain", _plain)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            # A file opened later must not become number 1 or 2, which libraries write to.
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+        reconfigure = getattr(getattr(sys, name), "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="plain")
+
+
+def _plain(error: UnicodeError) -> tuple[str, int]:
+    """Signs that a stream cannot write, in characters that every stream can."""
+    assert isinstance(error, UnicodeEncodeError)
+    text = error.object[error.start : error.end]
+    return "".join(_PLAIN.get(c, "?") for c in text), error.end
+
+
+class Output:
+    """Standard output, whose refusals are sentences."""
+
+    def __init__(self) -> None:
+        """Standard output as it is now."""
+        self._stream: TextIO = sys.stdout
+
+    def write(self, text: str) -> int:
+        """Write, or say why not."""
+        with _refusals():
+            return self._stream.write(text)
+
+    def flush(self) -> None:
+        """Flush, or say why not."""
+        with _refusals():
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def settle() -> None:
+    """Leave nothing that the interpreter would stumble over when it closes the streams."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+class _refusals:  # noqa: N801  (reads as a statement)
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
+            raise InputError(
+                f"standard output cannot be written ({error.strerror or error}); what a run found "
+                "is in its folder, and the same command prints it again"
+            ) from error
