@@ -240,6 +240,42 @@ def test_a_disk_that_fills_up_at_the_end_is_a_sentence_and_the_command_goes_on(
     assert quick(until=0.5, records=4).page.is_file()
 
 
+def test_a_folder_in_use_is_refused_and_its_holder_undisturbed(
+    table: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, refusals = MODULE.run, []
+
+    def watched(*arguments: Any, **options: Any) -> Any:
+        for changes in ({}, {"fresh": True}, {"step_size": 0.2}):
+            with pytest.raises(StoreError, match=r"mine is in use by process \d+ .* since"):
+                quick(until=0.5, records=4, **changes)
+            refusals.append(changes)
+        return run(*arguments, **options)
+
+    monkeypatch.setattr(MODULE, "run", watched)
+    found = quick(until=0.5, records=4)
+    monkeypatch.undo()
+    assert len(refusals) == 6
+    assert not Path("mine/.lock").exists()
+    alone = quick(until=0.5, records=4, out=Path("alone"))
+    assert alone.comparison.sentence == found.comparison.sentence
+
+
+@pytest.mark.parametrize("lost", ["flow.zarr/loss/c/0/0", "descent.zarr/time/c/0"])
+def test_damage_of_a_folder_is_told_by_the_command(table: dict[str, np.ndarray], lost: str) -> None:
+    quick(until=0.5, records=4)
+    file = Path("mine") / lost
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 8
+    file.write_bytes(content)
+    with pytest.raises(StoreError, match=rf"{lost[lost.index('/') + 1 :]}.*--fresh"):
+        quick(until=0.5, records=4)
+    file.unlink()
+    with pytest.raises(StoreError, match=rf"{lost[lost.index('/') + 1 :]}.*--fresh"):
+        quick(until=0.5, records=4)
+    assert quick(until=0.5, records=4, fresh=True).page is not None
+
+
 def test_every_parameter_is_told() -> None:
     from thalweg.cli.derive import argument_help
 

@@ -281,6 +281,47 @@ def test_a_place_that_is_none(tmp_path: Path) -> None:
         go("descent", tmp_path / ("long" * 100) / "a.zarr")
 
 
+@pytest.mark.usefixtures("eager")
+@pytest.mark.parametrize("lost", ["a.zarr", "a.resume", "a.zarr/loss", "a.zarr/loss/c/0/0"])
+def test_what_is_removed_while_it_runs_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: str
+) -> None:
+    record, taken = driver.Loop.record, []
+
+    def watched(self: driver.Loop, states: Any) -> None:
+        record(self, states)
+        taken.append(self.at.next)
+        if len(taken) == 3:
+            place = tmp_path / lost
+            place.unlink() if place.is_file() else shutil.rmtree(place)
+
+    monkeypatch.setattr(driver.Loop, "record", watched)
+    with pytest.raises(StoreError) as caught:
+        go("descent", tmp_path / "a.zarr")
+    assert "a.zarr" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_store_in_use_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, references: dict[str, xr.Dataset]
+) -> None:
+    record, refusals = driver.Loop.record, []
+
+    def watched(self: driver.Loop, states: Any) -> None:
+        if not refusals:
+            for fresh in (False, True):
+                with pytest.raises(StoreError, match=r"a\.zarr is in use by process"):
+                    go("descent", tmp_path / "a.zarr", fresh=fresh)
+                refusals.append(fresh)
+            tw.load(tmp_path / "a.zarr")  # to read needs no lock
+        record(self, states)
+
+    monkeypatch.setattr(driver.Loop, "record", watched)
+    same(go("descent", tmp_path / "a.zarr").dataset, references["descent"])
+    assert refusals == [False, True]
+    assert not (tmp_path / "a.resume" / "lock").exists()
+
+
 # ---- kill -9 ------------------------------------------------------------------------------------
 
 

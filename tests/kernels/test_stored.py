@@ -132,3 +132,38 @@ def test_what_is_no_kernel_is_left_alone(tmp_path):
     with pytest.raises(InputError, match="damaged"):
         tangent_kernel_to_zarr(problem, params, tmp_path / "bad.zarr")
     assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("harm", ["missing", "flip", "cut", "metadata"])
+@pytest.mark.parametrize("corner", ["0/1", "1/0"])
+def test_damage_of_a_finished_kernel_is_told(tmp_path, harm, corner):
+    problem, params = example()
+    path = tmp_path / "k.zarr"
+    tangent_kernel_to_zarr(problem, params, path, block=4)
+    file = path / "zarr.json" if harm == "metadata" else path / "c" / corner / "0" / "0"
+    content = file.read_bytes()
+    if harm == "missing":
+        file.unlink()
+    elif harm == "cut":
+        file.write_bytes(content[:-1])
+    else:
+        at = content.index(b"NaN") if harm == "metadata" else len(content) // 2
+        file.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+    name = "zarr.json" if harm == "metadata" else f"c/{corner}/0/0"
+    with pytest.raises(InputError, match=f"{name}.*to start again"):
+        tangent_kernel_to_zarr(problem, params, path, block=4)
+
+
+def test_a_kernel_in_use_is_refused(tmp_path, monkeypatch):
+    problem, params = example()
+    path, evaluate = tmp_path / "k.zarr", stored.evaluate
+
+    def meanwhile(*arguments):
+        with pytest.raises(InputError, match=r"k\.zarr is in use by process"):
+            tangent_kernel_to_zarr(problem, params, path, block=4)
+        return evaluate(*arguments)
+
+    monkeypatch.setattr(stored, "evaluate", meanwhile)
+    array = tangent_kernel_to_zarr(problem, params, path, block=4)
+    assert np.array_equal(array[...], tangent_kernel(problem, params, block=4))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["k.blocks.json", "k.zarr"]

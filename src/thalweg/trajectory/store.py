@@ -180,8 +180,9 @@ class ZarrStore(Store):
             if self._group is None:
                 self._group = zarr.open_group(self.path, mode="r+", zarr_format=3)
             for name, values in records.items():
-                array = self._group[name]
-                assert isinstance(array, zarr.Array)
+                array = self._group.get(name)
+                if not isinstance(array, zarr.Array):  # removed while the run was going on
+                    raise StoreError(self._told([f"{name}/zarr.json"]))
                 if first % array.chunks[1]:  # a chunk is completed that has records already
                     self._present({name: array}, first)
                 try:
@@ -314,9 +315,10 @@ class ZarrStore(Store):
 
     def _refuse(self, lost: Sequence[str]) -> None:
         if lost:
-            raise StoreError(
-                f"{self.path} has missing or damaged files ({arrays.told(lost)}); {_REMEDY}"
-            )
+            raise StoreError(self._told(lost))
+
+    def _told(self, lost: Sequence[str]) -> str:
+        return f"{self.path} has missing or damaged files ({arrays.told(lost)}); {_REMEDY}"
 
     def _mark(self, mark: dict[str, Any]) -> None:
         replace(self.mark, sealed({"format": FORMAT} | mark))
