@@ -51,6 +51,13 @@ def test_below_and_above_are_their_inequalities(m, limit):
         assert (check.margin <= 1) == check.ok
 
 
+def test_differences_beyond_the_largest_number_are_judged():
+    assert not below(1.7e308, -1e292).ok
+    assert above(1.7e308, -1e292).ok
+    assert below(-1.7e308, 1e308).ok
+    assert not above(-1.7e308, 1e308).ok
+
+
 @given(NUMBERS, NUMBERS, NUMBERS)
 def test_within_is_its_interval(m, low, high):
     check = within(m, low, high)

@@ -232,7 +232,7 @@ def below(measured: Any, limit: Any, *, what: str = "") -> Check:
     m, top = np.broadcast_arrays(np.asarray(measured, float), np.asarray(limit, float))
     if m.size == 0:
         return _nothing(what)
-    with np.errstate(invalid="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         excess = np.where(np.isnan(m - top), np.inf, m - top)
     at = np.unravel_index(int(np.argmax(excess)), excess.shape)
     ok = bool(excess[at] <= 0)
@@ -252,7 +252,7 @@ def above(measured: Any, limit: Any, *, what: str = "") -> Check:
     m, low = np.broadcast_arrays(np.asarray(measured, float), np.asarray(limit, float))
     if m.size == 0:
         return _nothing(what)
-    with np.errstate(invalid="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         lack = np.where(np.isnan(low - m), np.inf, low - m)
     at = np.unravel_index(int(np.argmax(lack)), lack.shape)
     ok = bool(lack[at] <= 0)
