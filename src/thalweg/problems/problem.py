@@ -230,7 +230,7 @@ def supervised(
     Args:
         model: The network.
         data: A `Data`, or (inputs, targets): targets (n, k) of floats for regression, (n,) of
-            whole numbers 0..k-1 for classification.
+            whole numbers, text or true/false for classification, numbered in sorted order.
         loss: Name or `Loss`; by default cross-entropy for labels, squared error for numbers.
         reduction: "mean" or "sum" over examples.
         precision: "float64" or "float32".
