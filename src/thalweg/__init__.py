@@ -7,6 +7,7 @@ jax.config.update("jax_enable_x64", True)
 
 from thalweg import curvature, dynamics, kernels, models, probes, problems, theory  # noqa: E402
 from thalweg.compare import Comparison, compare, distance  # noqa: E402
+from thalweg.core.arguments import guard  # noqa: E402
 from thalweg.core.errors import InputError  # noqa: E402
 from thalweg.core.result import Reading, Result  # noqa: E402
 from thalweg.diagnose import Diagnosis, diagnose  # noqa: E402
@@ -54,3 +55,5 @@ __all__ = [
     "stabilised_descent",
     "theory",
 ]
+
+guard(globals(), __all__)

@@ -90,6 +90,13 @@ def distance(left: Trajectory, right: Trajectory, mask: np.ndarray | None = None
         "the trajectories share no seed or no recorded time; record both at the same times",
     )
     keep = slice(None) if mask is None else np.asarray(mask, bool)
+    size = first.sizes["parameter"]
+    if mask is not None:
+        shape = np.asarray(mask).shape
+        require(
+            shape == (size,),
+            f"mask came with shape {shape}; give one truth value per parameter, ({size},)",
+        )
     gaps = np.empty((len(seeds), len(pairs)))
     travelled = np.empty_like(gaps)
     for i, seed in enumerate(seeds):

@@ -12,9 +12,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from thalweg import probes as probe_shelf
 from thalweg.core import tree
+from thalweg.core.arguments import misfit, several, told
 from thalweg.core.errors import InputError, require
 from thalweg.core.identity import identity
 from thalweg.core.memory import require_memory, short_of_memory
@@ -28,9 +30,10 @@ from thalweg.driver import (
     start_probes,
     variable_names,
 )
+from thalweg.dynamics import optax_dynamics
 from thalweg.dynamics.dynamics import Continuous, Discrete, Dynamics, State
 from thalweg.footprint import LOWER, require_room
-from thalweg.probes.probe import Every, Moment, Probe
+from thalweg.probes.probe import Every, Moment, ProbeLike, as_probe
 from thalweg.problems.problem import Problem
 from thalweg.progress import watched
 from thalweg.storage.files import StoreError, writing
@@ -53,12 +56,12 @@ DIGESTS = {"digest": "data", "start": "initial parameters", "records": "times of
 
 def run(
     problem: Problem,
-    dynamics: Dynamics,
+    dynamics: Dynamics | optax.GradientTransformation,
     until: float | None = None,
     *,
     records: int = 100,
     times: Sequence[float] | np.ndarray | None = None,
-    probes: Iterable[Probe | Every] = (),
+    probes: ProbeLike | Iterable[ProbeLike | Every] = (),
     seeds: int | Sequence[int] = 1,
     parameters: bool = True,
     out: str | Path | None = None,
@@ -69,12 +72,14 @@ def run(
 
     Args:
         problem: What is trained.
-        dynamics: What moves the parameters.
+        dynamics: What moves the parameters; an Optax optimiser whose learning rate can be read
+            off it (`optax.inject_hyperparams`) as it is, others by `optax_dynamics`.
         until: Training time of the last record (training time = sum of step sizes).
         records: How many records after the one at time zero, evenly spaced.
         times: Instead of `until` and `records`, the training times to record at. Discrete
             dynamics record at the nearest step.
-        probes: What to measure at each record; the loss is always measured.
+        probes: What to measure at each record, one or several: probes, `every(...)`, or names as
+            "sharpness"; the loss is always measured.
         seeds: How many seeds (0, 1, ...), or which. Each draws its own start.
         parameters: Whether to record the flat parameters, needed for distances.
         out: A path ending in `.zarr`, or None to keep the records in memory. If a run with the
@@ -91,7 +96,9 @@ def run(
         OtherRunError: If `out` holds a run of another configuration.
         Interrupted: On Ctrl-C; what was recorded is safe.
     """
-    schedule = [p if isinstance(p, Every) else Every(p, 1) for p in probes]
+    if isinstance(dynamics, optax.GradientTransformation):
+        dynamics = optax_dynamics(dynamics)
+    schedule = [p if isinstance(p, Every) else Every(as_probe(p), 1) for p in several(probes)]
     if not any(s.probe.name == "loss" for s in schedule):
         schedule.insert(0, Every(probe_shelf.loss(), 1))
     names = [s.probe.name for s in schedule]
@@ -171,6 +178,10 @@ def _marks(
         require(records >= 1, f"records came as {records}; give at least 1")
         require_memory(64.0 * records, f"the list of {records} records", "give fewer")
         times = np.linspace(0.0, until, records + 1)
+    require(
+        not misfit(times, np.typing.ArrayLike),
+        f"times came as {told(times)}; give a list of numbers, as [0.0, 1.0]",
+    )
     times = np.asarray(times, np.float64)
     require(
         times.ndim == 1 and times.size > 0 and bool(np.all(np.isfinite(times))),
@@ -191,14 +202,17 @@ def _marks(
 
 
 def _labels(seeds: int | Sequence[int]) -> list[int]:
-    if isinstance(seeds, int | np.integer):
-        require_memory(64.0 * int(seeds), f"the list of {seeds} seeds", "give fewer")
-        labels = list(range(int(seeds)))
+    if not misfit(seeds, int):
+        count = int(seeds)  # type: ignore[arg-type]
+        require_memory(64.0 * count, f"the list of {count} seeds", "give fewer")
+        labels = list(range(count))
     else:
-        labels = [int(s) for s in seeds]
+        several_given = list(seeds)  # type: ignore[arg-type]
+        whole = not any(misfit(seed, int) for seed in several_given)
+        labels = [int(seed) for seed in several_given] if whole else []
     require(
         len(labels) > 0 and len(set(labels)) == len(labels) and min(labels) >= 0,
-        f"seeds came as {seeds}; give how many (at least 1), or different numbers from 0 on",
+        f"seeds came as {told(seeds)}; give how many (at least 1), or different numbers from 0 on",
     )
     return labels
 

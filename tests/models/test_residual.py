@@ -95,7 +95,7 @@ def test_fixed_moments_make_examples_independent(model, x):
     assert np.allclose(fixed.apply(params, x), whole, atol=1e-12)
     assert np.allclose(fixed.apply(params, x[:2]), whole[:2], atol=1e-12)
     assert np.abs(model.apply(params, x[:2]) - whole[:2]).max() > 1e-3
-    with pytest.raises(InputError, match="normalises over the whole batch"):
+    with pytest.raises(InputError, match="depend on the whole batch"):
         supervised(model, (x, np.zeros((len(x), 2))), microbatch=2)
     supervised(fixed, (x, np.zeros((len(x), 2))), microbatch=2)
 

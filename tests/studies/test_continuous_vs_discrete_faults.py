@@ -12,7 +12,7 @@ import xarray as xr
 
 from thalweg.claims import judge
 from thalweg.dynamics import GradientDescent
-from thalweg.problems.losses import loss_named
+from thalweg.problems.losses import as_loss
 from thalweg.studies import continuous_vs_discrete as study
 from thalweg.studies import continuous_vs_discrete_exact as exact
 from thalweg.studies import continuous_vs_discrete_points as points
@@ -47,7 +47,7 @@ def merged(*parts: xr.Dataset) -> xr.Dataset:
 
 
 def nets() -> xr.Dataset:
-    return points._random_nets(LAB, 3, loss_named("cross-entropy"))
+    return points._random_nets(LAB, 3, as_loss("cross-entropy"))
 
 
 # What each claim reads, in the smallest form that can fail.

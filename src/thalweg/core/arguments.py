@@ -1,11 +1,25 @@
-"""Arguments of public functions: what came, in words, and whether it is of the kind asked for."""
+"""Arguments of public functions: what came, in words, and whether it is of the kind asked for.
+
+What a function takes is read off its annotations, once for all of the library: `guard` puts the
+check at the doors of a package, and `Checked` at the making of a module.
+"""
 
 from __future__ import annotations
 
+import collections.abc
+import functools
 import inspect
+import types
+import typing
+from collections.abc import Callable, Iterable
 from typing import Any
 
+import equinox as eqx
+import jax
+import jaxtyping
 import numpy as np
+
+from thalweg.core.errors import InputError
 
 # By the package that a class was defined in, so that nothing need be imported to tell.
 FRAMEWORKS = {
@@ -24,6 +38,22 @@ FRAMEWORKS = {
     "pyarrow": "Arrow",
 }
 ARRAYS_ELSEWHERE = ("torch", "tensorflow", "mlx", "paddle", "pandas", "polars", "pyarrow")
+# How one comes by an instance of a class of ours.
+MADE = {
+    "Problem": "problems.supervised(model, data)",
+    "Supervised": "problems.supervised(model, data)",
+    "Data": "problems.load('digits')",
+    "Model": "models.mlp([16])",
+    "MLP": "models.mlp([16])",
+    "Dynamics": "gradient_descent(0.1), or of an Optax optimiser optax_dynamics(optimiser, 0.1)",
+    "GradientTransformation": "optax.adam(1e-3)",
+    "Probe": "probes.sharpness()",
+    "Trajectory": "the result of run(problem, gradient_descent(0.1), 10.0)",
+    "Operator": "curvature.hessian(problem, params)",
+    "Module": "eqx.nn.MLP(4, 2, 16, 1, key=key)",
+    "ModeTree": "models.perfect_tree(4)",
+}
+NUMBERS = "biuf"  # kinds of arrays that hold real numbers
 
 
 def framework(value: Any) -> str:
@@ -42,16 +72,264 @@ def told(value: Any) -> str:
     if isinstance(value, str | bytes):
         short = f"{value[:37]!r}..." if len(value) > 40 else repr(value)
         return f"the text {short}" if isinstance(value, str) else f"the bytes {short}"
-    whose = FRAMEWORKS.get(framework(value), "")
+    kind = value if isinstance(value, type) else type(value)
+    ours = kind.__module__.startswith("thalweg.")
+    whose = "" if ours else FRAMEWORKS.get(framework(value), "")
     if isinstance(value, type):
         return f"the class {whose + ' ' if whose else ''}{value.__name__}"
     if inspect.isroutine(value) or inspect.isroutine(getattr(value, "__wrapped__", None)):
         return f"the function {getattr(value, '__name__', '')}".rstrip()
     if hasattr(value, "shape") and hasattr(value, "dtype"):
         if value.shape == ():
-            return f"an array of one {value.dtype} number"
+            return f"an array of one number of type {value.dtype}"
         return f"an array of {value.dtype} of shape {tuple(value.shape)}"
-    if isinstance(value, list | tuple | dict) and not value:
-        return f"an empty {type(value).__name__}"
-    name = f"{whose} {type(value).__name__}".strip()
+    if isinstance(value, list | tuple | dict):
+        if not value:
+            return f"an empty {type(value).__name__}"
+        if len(str(value)) <= 40:
+            return str(value)
+    name = f"{whose} {kind.__name__}".strip()
+    if ours:
+        return f"an instance of {name}"
     return f"{'an' if name[0] in 'AEIOUaeiou' else 'a'} {name}"
+
+
+def guard(room: dict[str, Any], names: Iterable[str]) -> None:
+    """Have the functions of a package check the kinds of their arguments; see `checked`.
+
+    Args:
+        room: The package's `globals()`.
+        names: Its public names; classes, which check themselves, and values stay.
+    """
+    for name in names:
+        if callable(room[name]) and not isinstance(room[name], type):
+            room[name] = checked(room[name])
+
+
+def checked(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, with arguments of a wrong kind refused in one sentence.
+
+    Arguments that Python itself refuses (missing, unknown) stay a `TypeError`, as everywhere.
+    """
+    if hasattr(function, "__checked__"):
+        return function
+
+    @functools.wraps(function)
+    def door(*args: Any, **kwargs: Any) -> Any:
+        try:
+            given = _signature(function).bind(*args, **kwargs).arguments
+        except TypeError:
+            return function(*args, **kwargs)
+        for name, value in given.items():
+            check(name, value, _hints(function).get(name, Any))
+        if "problem" in given and "params" in given:
+            check_params(given["problem"], given["params"])
+        return function(*args, **kwargs)
+
+    door.__checked__ = True  # type: ignore[attr-defined]
+    return door
+
+
+class Checked(eqx.Module):
+    """A module whose fields are of the kinds that its annotations ask for.
+
+    Raises:
+        InputError: If one is not, before the class looks at its fields itself.
+    """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        own = cls.__dict__.get("__check_init__")
+
+        def check_init(self: Any) -> None:
+            if type(self) is cls or own is not None:
+                hints = _hints(type(self))  # type: ignore[arg-type]
+                for field in self.__dataclass_fields__:
+                    check(field, getattr(self, field), hints.get(field, Any))
+            if own is not None:
+                own(self)
+
+        cls.__check_init__ = check_init  # type: ignore[attr-defined]
+
+
+def check(name: str, value: Any, hint: Any) -> None:
+    """Refuse a value that is not of the kind that an annotation asks for.
+
+    Raises:
+        InputError: What came, what is allowed.
+    """
+    allowed = misfit(value, hint)
+    if name == "key" and hint is jax.Array and not _is_key(value):
+        allowed = "a random key, as jax.random.key(0)"
+    if allowed:
+        raise InputError(f"{name} came as {told(value)}; give {allowed}")
+
+
+def several(value: Any) -> list[Any]:
+    """One value or several, as a list; text counts as one."""
+    alone = isinstance(value, str) or not isinstance(value, collections.abc.Iterable)
+    return [value] if alone else list(value)
+
+
+def listed(value: Any) -> tuple[Any, ...]:
+    """A list as a tuple, for fields of modules.
+
+    Raises:
+        InputError: If it is no list.
+    """
+    wanted = _misfit_list(value, tuple, ())
+    if wanted:
+        raise InputError(f"sizes came as {told(value)}; give a list, as [64, 64]")
+    return tuple(int(item) if isinstance(item, np.integer) else item for item in value)
+
+
+def check_params(problem: Any, params: Any) -> None:
+    """Refuse parameters that are not shaped as a problem draws them.
+
+    Raises:
+        InputError: What came, and how one comes by parameters.
+    """
+    leaves = jax.tree.leaves(params)
+    fits = bool(leaves) and all(map(_is_array, leaves))
+    if fits and hasattr(problem, "model"):
+        drawn = jax.eval_shape(problem.init, jax.random.key(0))
+        same: Any = jax.tree.structure(drawn)
+        fits = same == jax.tree.structure(params) and all(
+            np.shape(a) == b.shape for a, b in zip(leaves, jax.tree.leaves(drawn), strict=True)
+        )
+    if not fits:
+        raise InputError(
+            f"params came as {told(params)}; give parameters of the problem, as "
+            "problem.init(jax.random.key(0))"
+        )
+
+
+@functools.cache
+def _signature(function: Callable[..., Any]) -> inspect.Signature:
+    return inspect.signature(function)
+
+
+@functools.cache
+def _hints(thing: Any) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(thing)
+    except NameError:  # names that only type checkers import
+        return {}
+
+
+def misfit(value: Any, hint: Any) -> str:
+    """What an annotation allows, in words, if the value is something else; else ""."""
+    if hint is Any:
+        return ""
+    if hint is float:
+        return "" if _is_number(value) else "a number, as in 0.1"
+    if hint is int:
+        return "" if _is_whole(value) else "a whole number, as in 3"
+    if hint is bool:
+        return "" if _is_truth(value) else "True or False"
+    if hint is str:
+        return "" if isinstance(value, str) else "text"
+    if hint is None or hint is type(None):
+        return "" if value is None else "None"
+    if _asks_array(hint):
+        optional = type(None) in typing.get_args(hint) and value is None
+        return "" if optional or _is_array(value) else "an array of real numbers"
+    origin, inside = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        words = [misfit(value, part) for part in inside]
+        return ", or ".join(dict.fromkeys(words)) if all(words) else ""
+    if origin is typing.Literal:
+        return "" if value in inside else " or ".join(map(repr, inside))
+    if origin is collections.abc.Callable:
+        return "" if callable(value) and not isinstance(value, type) else "a function"
+    if origin in (collections.abc.Sequence, collections.abc.Iterable, list, tuple):
+        return _misfit_list(value, origin, inside)
+    if origin in (collections.abc.Mapping, dict):
+        return "" if isinstance(value, collections.abc.Mapping) else "a dictionary"
+    kind = origin or hint
+    if isinstance(kind, type) and not getattr(kind, "_is_protocol", False):
+        return "" if isinstance(value, kind) else _wanted(value, kind)
+    return ""
+
+
+def _misfit_list(value: Any, origin: Any, inside: tuple[Any, ...]) -> str:
+    if isinstance(value, str | bytes) or not isinstance(value, collections.abc.Iterable):
+        shaped = getattr(value, "ndim", 0)
+        return "" if shaped else "a list" + (f" of {_plural(inside[0])}" if inside else "")
+    if inside and isinstance(value, list | tuple):
+        fixed = origin is tuple and Ellipsis not in inside
+        if fixed and len(value) != len(inside):
+            return f"{len(inside)} values"
+        kinds = inside if fixed else [inside[0]] * len(value)
+        for part, kind in zip(value, kinds, strict=True):
+            if wanted := misfit(part, kind):
+                return f"a list of {_plural(kind)}" if not fixed else f"{wanted} at {told(part)}"
+    return ""
+
+
+def _plural(kind: Any) -> str:
+    known = {float: "numbers", int: "whole numbers", str: "texts", bool: "truth values"}
+    if kind in known:
+        return known[kind]
+    parts = [_plural(part) for part in typing.get_args(kind)]
+    return " or ".join(dict.fromkeys(parts)) or f"{getattr(kind, '__name__', 'value')}s"
+
+
+def _wanted(value: Any, kind: type) -> str:
+    """The kind, and how one comes by an instance of it."""
+    article = "an" if kind.__name__[0] in "AEIOU" else "a"
+    made = f", as {MADE[kind.__name__]}" if kind.__name__ in MADE else ""
+    uncalled = isinstance(value, type) or inspect.isfunction(value)
+    return f"{'what it makes when called, ' if uncalled else ''}{article} {kind.__name__}{made}"
+
+
+def _is_scalar(value: Any, kinds: str) -> bool:
+    """Whether a value is one number of some NumPy kinds; values being traced count by type."""
+    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
+    return shape == () and isinstance(dtype, np.dtype) and dtype.kind in kinds
+
+
+def _is_number(value: Any) -> bool:
+    plain = isinstance(value, int | float) and not isinstance(value, bool)
+    return plain or _is_scalar(value, "iuf")
+
+
+def _is_whole(value: Any) -> bool:
+    plain = isinstance(value, int) and not isinstance(value, bool)
+    return plain or _is_scalar(value, "iu")
+
+
+def _is_key(value: Any) -> bool:
+    """Whether a value is a random key of JAX, of the new kind or the old."""
+    dtype = getattr(value, "dtype", np.dtype(float))
+    return bool(jax.numpy.issubdtype(dtype, jax.dtypes.prng_key)) or dtype == np.uint32
+
+
+def _is_truth(value: Any) -> bool:
+    return isinstance(value, bool) or _is_scalar(value, "b")
+
+
+def _is_array(value: Any) -> bool:
+    if isinstance(value, jax.Array):  # keys as well
+        return not jax.numpy.iscomplexobj(value)
+    if value is None or isinstance(value, str | bytes) or callable(value):
+        return False
+    try:
+        return np.asarray(value).dtype.kind in NUMBERS
+    except (TypeError, ValueError, RuntimeError):
+        return False
+
+
+def _asks_array(hint: Any) -> bool:
+    """Whether an annotation asks for an array, however it says so, or None in its place."""
+    if isinstance(hint, type) and issubclass(hint, jaxtyping.AbstractArray | jax.Array):
+        return True
+    if typing.get_origin(hint) is np.ndarray:
+        return True
+    parts = [part for part in typing.get_args(hint) if part is not type(None)]
+    if typing.get_origin(hint) not in (typing.Union, types.UnionType):
+        return False
+    numpys = any(str(getattr(p, "__module__", "")).startswith("numpy._typing") for p in parts)
+    if numpys or (jax.Array in parts and np.ndarray in parts):  # both packages' ArrayLike
+        return True
+    return bool(parts) and all(map(_asks_array, parts))

@@ -37,6 +37,11 @@ def unknown(name: str, allowed: Iterable[str], what: str) -> str:
     return f"unknown {what} {name!r}.{hint} Allowed: {', '.join(allowed)}."
 
 
+def reason(error: Exception) -> str:
+    """The first line of another's error, to be told within a sentence."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 def require(condition: bool, sentence: str) -> None:
     """Raise `InputError(sentence)` unless the condition holds."""
     if not condition:

@@ -12,7 +12,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int
 
-from thalweg.core.errors import InputError, require
+from thalweg.core.errors import InputError, reason, require
 from thalweg.core.tree import Params
 
 Where = Callable[[str], bool] | Any  # predicate on a path, or booleans over (a prefix of) the tree
@@ -114,7 +114,12 @@ def _marks(params: Params, where: Where) -> Any:
     if where is None:
         where = True
     if callable(where):
-        chosen = [where(path) for path, _ in _leaves(params)]
+        try:
+            chosen = [bool(where(path)) for path, _ in _leaves(params)]
+        except Exception as error:  # a user's function may raise anything
+            raise InputError(
+                f"where is no function of a leaf's path, text such as '0.weight': {reason(error)}"
+            ) from error
         where = jax.tree.unflatten(jax.tree.structure(params), chosen)
 
     def mark(leaf: Array, choice: Any) -> np.ndarray:

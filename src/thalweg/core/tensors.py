@@ -11,6 +11,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
+from thalweg.core.arguments import told
 from thalweg.core.errors import require
 
 
@@ -67,7 +68,8 @@ def _tree(nested: Any) -> ModeTree:
         return ModeTree((nested,))
     require(
         isinstance(nested, tuple | list) and len(nested) >= 2,
-        f"a tree with the node {nested!r} came; give nested tuples of numbers, two or more in each",
+        f"a tree with the node {told(nested)} came; give nested tuples of numbers, two or more in "
+        "each",
     )
     children = tuple(_tree(child) for child in nested)
     return ModeTree(tuple(mode for child in children for mode in child.order), children)

@@ -1,5 +1,6 @@
 """Curvature: operators on parameters, and what can be known of their spectra."""
 
+from thalweg.core.arguments import guard
 from thalweg.curvature.density import Density, spectral_density
 from thalweg.curvature.diagonal_ratio import block_ratios, max_over_median
 from thalweg.curvature.eigenvalues import Eigenpairs, above, smallest, top_k
@@ -39,3 +40,5 @@ __all__ = [
     "trace",
     "trace_gradient",
 ]
+
+guard(globals(), __all__)

@@ -1,5 +1,6 @@
 """What moves parameters: gradient descent, gradient flow, any Optax transformation."""
 
+from thalweg.core.arguments import guard
 from thalweg.dynamics.descent import GradientDescent, gradient_descent
 from thalweg.dynamics.dynamics import Continuous, Discrete, Dynamics, Info, State, Statistic
 from thalweg.dynamics.end_to_end import EndToEndDescent, end_to_end_descent
@@ -55,3 +56,5 @@ __all__ = [
     "two_phase_projected_descent",
     "weight_normalised_descent",
 ]
+
+guard(globals(), __all__)

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from thalweg.core.arguments import Checked, misfit, told
 from thalweg.core.errors import InputError
 from thalweg.core.identity import identity
 from thalweg.core.result import Result
@@ -80,7 +81,7 @@ class Statistic(NamedTuple):
     labels: tuple[str, ...] = ()
 
 
-class Dynamics(eqx.Module):
+class Dynamics(Checked):
     """A process that moves parameters; see `Discrete` and `Continuous`."""
 
     @abc.abstractmethod
@@ -165,10 +166,12 @@ class Continuous(Dynamics):
 
 def step_size_array(value: float | Array) -> Float[Array, ""]:
     """A positive, finite step size as an array, so that changing it compiles nothing."""
-    array = jnp.asarray(value, jnp.float64)
-    if isinstance(value, int | float | np.number) and not (np.isfinite(value) and value > 0):
-        raise InputError(f"step size came as {value}; give a positive, finite number, as in 0.1")
-    return array
+    plain = isinstance(value, int | float | np.number)
+    if misfit(value, float) or (plain and not 0 < value < np.inf):
+        raise InputError(
+            f"step size came as {told(value)}; give a positive, finite number, as in 0.1"
+        )
+    return jnp.asarray(value, jnp.float64)
 
 
 def _plain(module: eqx.Module) -> dict[str, Any]:

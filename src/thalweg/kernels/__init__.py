@@ -1,5 +1,6 @@
 """Tangent kernels of nets, at finite and at infinite width, and training as they predict it."""
 
+from thalweg.core.arguments import guard
 from thalweg.kernels.cost import KernelCost, kernel_cost
 from thalweg.kernels.gaussian import Covariance, Expected, expectations, gaussian_mean
 from thalweg.kernels.infinite_width import (
@@ -68,3 +69,5 @@ __all__ = [
     "two_layer_gram",
     "two_layer_relu_gram",
 ]
+
+guard(globals(), __all__)

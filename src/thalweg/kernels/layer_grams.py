@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 from thalweg.core.errors import require
 from thalweg.core.tree import Params
 from thalweg.kernels.tangent import tangent_kernel
+from thalweg.models import Activation
 from thalweg.models import activation as named
 from thalweg.models.wide import WideNet
 from thalweg.problems.problem import Problem
@@ -132,5 +133,5 @@ def pattern_change(
     return jnp.mean(changed, dtype=x.dtype)
 
 
-def _slope(activation: str, z: Array) -> Array:
+def _slope(activation: str | Activation, z: Array) -> Array:
     return jax.jvp(named(activation).function, (z,), (jnp.ones_like(z),))[1]

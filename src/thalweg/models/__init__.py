@@ -1,5 +1,6 @@
 """Networks as pairs of pure functions, with their papers' scalings."""
 
+from thalweg.core.arguments import guard
 from thalweg.core.tensors import ModeTree, mode_tree, perfect_tree
 from thalweg.models.convolutional import ConvNet, Convolution
 from thalweg.models.dense import MLP, layer_weights, linear, mlp
@@ -53,3 +54,5 @@ __all__ = [
     "weight_normalised",
     "zero_last_start",
 ]
+
+guard(globals(), __all__)

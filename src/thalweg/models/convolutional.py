@@ -9,11 +9,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from thalweg.core.arguments import listed
 from thalweg.core.errors import choose, require
 from thalweg.core.tree import Params
 from thalweg.models.dense import affine
 from thalweg.models.initialisers import INITIALISERS
-from thalweg.models.model import Model, Shape, activation
+from thalweg.models.model import Activation, Model, Shape, activation, activation_given
 
 
 class Convolution(NamedTuple):
@@ -40,9 +41,11 @@ class ConvNet(Model):
         initialiser: For the dense layers; kernels are uniform in +-1/sqrt(fan_in).
     """
 
-    convolutions: tuple[Convolution, ...] = eqx.field(static=True, converter=tuple)
-    hidden: tuple[int, ...] = eqx.field(static=True, converter=tuple)
-    activation: str = eqx.field(static=True, default="relu")
+    convolutions: tuple[Convolution, ...] = eqx.field(static=True, converter=listed)
+    hidden: tuple[int, ...] = eqx.field(static=True, converter=listed)
+    activation: str | Activation = eqx.field(
+        static=True, converter=activation_given, default="relu"
+    )
     bias: bool = eqx.field(static=True, default=False)
     initialiser: str = eqx.field(static=True, default="xavier-uniform")
 

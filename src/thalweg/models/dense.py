@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -11,10 +11,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from thalweg.core.arguments import listed, told
 from thalweg.core.errors import choose, require
 from thalweg.core.tree import Params
 from thalweg.models.initialisers import INITIALISERS
-from thalweg.models.model import Model, Shape, activation
+from thalweg.models.model import Activation, Model, Shape, activation, activation_given
 
 
 class MLP(Model):
@@ -28,8 +29,10 @@ class MLP(Model):
         gain: Every initial weight is multiplied by it.
     """
 
-    hidden: tuple[int, ...] = eqx.field(static=True, converter=tuple)
-    activation: str = eqx.field(static=True, default="tanh")
+    hidden: tuple[int, ...] = eqx.field(static=True, converter=listed)
+    activation: str | Activation = eqx.field(
+        static=True, converter=activation_given, default="tanh"
+    )
     bias: bool = eqx.field(static=True, default=True)
     initialiser: str = eqx.field(static=True, default="xavier-uniform")
     gain: float = eqx.field(static=True, default=1.0)
@@ -76,14 +79,14 @@ class MLP(Model):
 
 def mlp(
     hidden: Sequence[int],
-    activation: str = "tanh",
+    activation: str | Activation | Callable[..., Any] = "tanh",
     *,
     bias: bool = True,
     initialiser: str = "xavier-uniform",
     gain: float = 1.0,
 ) -> MLP:
     """A fully connected network; see `MLP`."""
-    return MLP(tuple(hidden), activation, bias, initialiser, gain)
+    return MLP(tuple(hidden), activation_given(activation), bias, initialiser, gain)
 
 
 def linear(hidden: Sequence[int], *, initialiser: str = "xavier-uniform", gain: float = 1.0) -> MLP:
@@ -92,7 +95,16 @@ def linear(hidden: Sequence[int], *, initialiser: str = "xavier-uniform", gain: 
 
 
 def layer_weights(params: Params) -> list[Float[Array, "out in"]]:
-    """The matrices [W_1, ..., W_n] of a dense net, first layer first."""
+    """The matrices [W_1, ..., W_n] of a dense net, first layer first.
+
+    Raises:
+        InputError: If the parameters are not a list of layers with a "weight".
+    """
+    layers = isinstance(params, list | tuple) and all(isinstance(p, Mapping) for p in params)
+    require(
+        layers and all("weight" in layer for layer in params),
+        f"params came as {told(params)}; give the parameters of a dense net, a list of layers",
+    )
     return [layer["weight"] for layer in params]
 
 

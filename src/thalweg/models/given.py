@@ -12,6 +12,7 @@ from thalweg.core.errors import InputError
 from thalweg.models.model import Model, from_equinox
 from thalweg.models.parse import parse_model
 
+ModelLike = Any  # what `as_model` takes
 APPLIED = "models.Applied(apply_function, start=parameters)"
 # How a network of another framework is wrapped, where it is made of JAX; by package.
 WRAPPED = {

@@ -11,10 +11,11 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
-from thalweg.core.arguments import told
-from thalweg.core.errors import InputError, choose, require
+from thalweg.core.arguments import Checked, told
+from thalweg.core.errors import InputError, choose, reason, require
 from thalweg.core.identity import identity
 from thalweg.core.trained import divide, held_names, is_real, join
 from thalweg.core.tree import Params
@@ -22,7 +23,7 @@ from thalweg.core.tree import Params
 Shape = tuple[int, ...]
 
 
-class Model(eqx.Module):
+class Model(Checked):
     """A network as a pair of pure functions; hyper-parameters are static fields."""
 
     @abc.abstractmethod
@@ -146,8 +147,9 @@ def _drawn(init_function: Callable[[Array], Params]) -> Params:
     except InputError:
         raise
     except Exception as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise InputError(f"init_function does not map a key to parameters: {reason}") from error
+        raise InputError(
+            f"init_function does not map a key to parameters: {reason(error)}"
+        ) from error
     shapes = divide(result, what)[1]
     if not held_names(shapes):
         return shapes
@@ -264,19 +266,46 @@ ACTIVATIONS: dict[str, Activation] = {
     "sin": Activation(jnp.sin),
     "linear": Activation(_identity, slopes=(1.0, 1.0)),
 }
+# Other functions that compute the same.
+ALSO = [("leaky-relu", jax.nn.leaky_relu), ("tanh", np.tanh), ("tanh", jax.lax.tanh)]
 # Those that take a number, as "leaky-relu:0.1" (slope below zero) or "softplus:100", which is
 # ln(1 + exp(100 z)) / 100 and within ln(2) / 100 of ReLU.
 FAMILIES: dict[str, Callable[[float], Activation]] = {"leaky-relu": _leaky, "softplus": _softplus}
 
 
+def activation_given(value: Any) -> str | Activation:
+    """What a net keeps of an activation: its name, or an `Activation` of the user's own.
+
+    Args:
+        value: Either of them, or one of the functions behind the names, as `jax.nn.silu`.
+
+    Raises:
+        InputError: If it is another function, of which nothing is known, or no activation at all.
+    """
+    if isinstance(value, str | Activation):
+        return value
+    functions = {name: known.function for name, known in ACTIVATIONS.items()}
+    for name, function in [*functions.items(), *ALSO]:
+        if value is function:
+            return name
+    raise InputError(
+        f"activation came as {told(value)}; give a name, as 'tanh', or of an elementwise function "
+        "of JAX models.Activation(function, smooth=...), which says whether it is free of kinks"
+    )
+
+
 @cache  # one function object per name, so that what was compiled with it is found again
-def activation(name: str) -> Activation:
+def activation(name: str | Activation) -> Activation:
     """An activation by name, "softplus", or by name and number, "softplus:100".
+
+    An `Activation` is returned as it is.
 
     Raises:
         InputError: If the name is unknown, or what follows the colon is no number it takes; the
             sentence says what is allowed.
     """
+    if isinstance(name, Activation):
+        return name
     family, colon, number = name.partition(":")
     if not colon:
         return choose(name, ACTIVATIONS, "activation")

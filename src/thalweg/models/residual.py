@@ -10,11 +10,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from thalweg.core.arguments import listed
 from thalweg.core.errors import choose, require, unknown
 from thalweg.core.tree import Params
 from thalweg.models.dense import affine, flat_size
 from thalweg.models.initialisers import INITIALISERS
-from thalweg.models.model import Model, Shape, activation
+from thalweg.models.model import Activation, Model, Shape, activation, activation_given
 from thalweg.models.normalisation import Moments, moments, normalised, scale_and_shift
 
 JOINS = ("add", "concatenate")
@@ -43,8 +44,10 @@ class ResidualMLP(Model):
     Source: He et al. (2016); Huang et al. (2017); skip strengths as in Riedi et al. (2023), E1.
     """
 
-    hidden: tuple[int, ...] = eqx.field(static=True, converter=tuple)
-    activation: str = eqx.field(static=True, default="relu")
+    hidden: tuple[int, ...] = eqx.field(static=True, converter=listed)
+    activation: str | Activation = eqx.field(
+        static=True, converter=activation_given, default="relu"
+    )
     skip: float = eqx.field(static=True, default=1.0)
     branch: float = eqx.field(static=True, default=1.0)
     join: str = eqx.field(static=True, default="add")

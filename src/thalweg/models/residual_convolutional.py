@@ -10,11 +10,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from thalweg.core.arguments import listed
 from thalweg.core.errors import choose, require
 from thalweg.core.tree import Params
 from thalweg.models.dense import affine
 from thalweg.models.initialisers import INITIALISERS
-from thalweg.models.model import Model, Shape, activation
+from thalweg.models.model import Activation, Model, Shape, activation, activation_given
 from thalweg.models.normalisation import Moments, moments, normalised, scale_and_shift
 
 
@@ -48,8 +49,10 @@ class ConvResNet(Model):
     stages: tuple[Stage, ...] = eqx.field(
         static=True, converter=lambda stages: tuple(Stage(*s) for s in stages)
     )
-    hidden: tuple[int, ...] = eqx.field(static=True, converter=tuple, default=())
-    activation: str = eqx.field(static=True, default="relu")
+    hidden: tuple[int, ...] = eqx.field(static=True, converter=listed, default=())
+    activation: str | Activation = eqx.field(
+        static=True, converter=activation_given, default="relu"
+    )
     skip: float = eqx.field(static=True, default=1.0)
     normalised: bool = eqx.field(static=True, default=True)
     initialiser: str = eqx.field(static=True, default="he-normal")

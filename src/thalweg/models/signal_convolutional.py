@@ -10,10 +10,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from thalweg.core.arguments import listed
 from thalweg.core.errors import require
 from thalweg.core.tree import Params
 from thalweg.models.initialisers import INITIALISERS
-from thalweg.models.model import Model, Shape, activation
+from thalweg.models.model import Activation, Model, Shape, activation, activation_given
 
 
 class SignalConvNet(Model):
@@ -31,8 +32,10 @@ class SignalConvNet(Model):
         activation: A name in `thalweg.models.ACTIVATIONS`.
     """
 
-    filters: tuple[int, ...] = eqx.field(static=True, converter=tuple)
-    activation: str = eqx.field(static=True, default="relu")
+    filters: tuple[int, ...] = eqx.field(static=True, converter=listed)
+    activation: str | Activation = eqx.field(
+        static=True, converter=activation_given, default="relu"
+    )
 
     def __check_init__(self) -> None:
         activation(self.activation)

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from thalweg.core.arguments import Checked, listed
 from thalweg.core.errors import InputError, require
 from thalweg.core.tensors import ModeTree
 from thalweg.core.tree import Params
@@ -65,7 +66,7 @@ def _below(weights: Weights, node: ModeTree) -> Float[Array, "entries r"]:
     return joined.reshape(-1, W.shape[0]) @ W
 
 
-class TensorFactorisation(eqx.Module):
+class TensorFactorisation(Checked):
     """A tensor as a function of weight matrices, a sum over components at every node.
 
     Parameters are {name of a node: matrix}. A component is a set of weight vectors that enter the
@@ -114,7 +115,7 @@ class CPFactorisation(TensorFactorisation):
         components: R.
     """
 
-    dims: tuple[int, ...] = eqx.field(static=True, converter=tuple)
+    dims: tuple[int, ...] = eqx.field(static=True, converter=listed)
     components: int = eqx.field(static=True)
 
     def __check_init__(self) -> None:
@@ -160,9 +161,9 @@ class HierarchicalFactorisation(TensorFactorisation):
         widths: R_v of the interior nodes by their depth, the root's first.
     """
 
-    dims: tuple[int, ...] = eqx.field(static=True, converter=tuple)
+    dims: tuple[int, ...] = eqx.field(static=True, converter=listed)
     tree: ModeTree = eqx.field(static=True)
-    widths: tuple[int, ...] = eqx.field(static=True, converter=tuple)
+    widths: tuple[int, ...] = eqx.field(static=True, converter=listed)
 
     def __check_init__(self) -> None:
         _check_sizes((*self.dims, *self.widths))

@@ -18,7 +18,7 @@ from thalweg.core.errors import require, unknown
 from thalweg.core.gaussian import normal_rule
 from thalweg.core.tree import Params
 from thalweg.models.dense import affine, flat_size
-from thalweg.models.model import Model, Shape, activation
+from thalweg.models.model import Activation, Model, Shape, activation, activation_given
 
 ARCHITECTURES = ("fully-connected", "resnet", "convolutional-resnet")
 
@@ -49,7 +49,9 @@ class WideNet(Model):
     architecture: str = eqx.field(static=True)
     width: int = eqx.field(static=True)
     depth: int = eqx.field(static=True)
-    activation: str = eqx.field(static=True, default="softplus")
+    activation: str | Activation = eqx.field(
+        static=True, converter=activation_given, default="softplus"
+    )
     c_res: float = eqx.field(static=True, default=0.5)
     window: int = eqx.field(static=True, default=3)
 
@@ -149,7 +151,9 @@ class TwoLayerNet(Model):
     """
 
     width: int = eqx.field(static=True)
-    activation: str = eqx.field(static=True, default="relu")
+    activation: str | Activation = eqx.field(
+        static=True, converter=activation_given, default="relu"
+    )
 
     def __check_init__(self) -> None:
         require(self.width >= 1, f"width came as {self.width}; give at least 1")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from thalweg.core.arguments import guard
 from thalweg.core.tensors import hierarchical_rank
 from thalweg.probes.basic import accuracy, distance_from_start, gradient_norm, loss
 from thalweg.probes.curvature import sharpness, smallest_eigenvalue, top_eigenvalues
@@ -24,7 +25,7 @@ from thalweg.probes.margin import (
     validation_loss,
 )
 from thalweg.probes.preconditioned import preconditioned_sharpness, second_moment
-from thalweg.probes.probe import Every, Moment, Probe, every, measure
+from thalweg.probes.probe import SHELF, Every, Moment, Probe, every, measure
 from thalweg.probes.rank import (
     effective_rank,
     end_to_end_singular_values,
@@ -121,3 +122,6 @@ __all__ = [
     "validation_error",
     "validation_loss",
 ]
+
+SHELF.update(PROBES)
+guard(globals(), __all__)

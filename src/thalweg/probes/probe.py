@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import abc
+import inspect
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 from jaxtyping import Array, Int
 
-from thalweg.core.errors import InputError, require
+from thalweg.core.arguments import Checked, told
+from thalweg.core.errors import InputError, choose, require
 from thalweg.core.result import Reading
 from thalweg.core.tree import Params
 from thalweg.problems.problem import Problem, Supervised
@@ -30,7 +33,7 @@ class Moment(NamedTuple):
     process: Any = ()
 
 
-class Probe(eqx.Module):
+class Probe(Checked):
     """A measurement of parameters. Measuring never changes a path.
 
     Class attributes that every probe states:
@@ -65,18 +68,42 @@ class Every(eqx.Module):
     period: int = eqx.field(static=True)
 
 
-def every(period: int, probe: Probe) -> Every:
-    """Measure a costly probe at every `period`-th record only.
+SHELF: dict[str, Callable[[], Probe]] = {}  # makers by name; the package fills it
+ProbeLike = Any  # a probe, its name, or the function that makes it
+
+
+def as_probe(given: ProbeLike) -> Probe:
+    """A probe, from itself, its name ("sharpness"), or the function that makes it (sharpness).
+
+    Raises:
+        InputError: If it is none of these.
+    """
+    if isinstance(given, Probe):
+        return given
+    if isinstance(given, str):
+        return choose(given.replace("_", "-"), SHELF, "probe")()
+    makers = {getattr(maker, "__wrapped__", maker): maker for maker in SHELF.values()}
+    if inspect.isfunction(given) and getattr(given, "__wrapped__", given) in makers:
+        return makers[getattr(given, "__wrapped__", given)]()
+    raise InputError(
+        f"a probe came as {told(given)}; give a probe, as probes.sharpness(), or its name, as "
+        "'sharpness'"
+    )
+
+
+def every(period: int, probe: ProbeLike) -> Every:
+    """Measure a costly probe, or the one of a name, at every `period`-th record only.
 
     The other records hold NaN with the result code NOT_MEASURED.
     """
     if period < 1:
         raise InputError(f"period came as {period}; give a whole number of at least 1")
-    return Every(probe, period)
+    return Every(as_probe(probe), period)
 
 
-def measure(problem: Problem, params: Params, probe: Probe, key: Array | int = 0) -> Reading:
-    """Measure one probe once, outside any run."""
+def measure(problem: Problem, params: Params, probe: ProbeLike, key: Array | int = 0) -> Reading:
+    """Measure one probe, or the one of a name ("sharpness"), once, outside any run."""
+    probe = as_probe(probe)
     if isinstance(key, int):
         key = jax.random.key(key)
     moment = Moment(jax.numpy.zeros((), int), key)

@@ -10,13 +10,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from thalweg.core.arguments import told
+from thalweg.core.arguments import check, several, told
 from thalweg.core.behaviour import traced, varies
-from thalweg.core.errors import InputError, require
+from thalweg.core.errors import InputError, reason, require
 from thalweg.core.result import Reading
 from thalweg.core.trained import divide, join
 from thalweg.core.tree import Params
-from thalweg.probes.probe import Moment, Probe
+from thalweg.probes.probe import Moment, Probe, ProbeLike, as_probe
 from thalweg.problems.problem import Problem
 
 Memory = tuple[Any, ...]
@@ -66,8 +66,8 @@ class Tracker(eqx.Module):
     Args:
         function: Maps (params, batch) to a scalar loss, the same for the same arguments; params
             is any pytree with floating-point arrays, batch any pytree of arrays.
-        probes: Probes that need an objective alone: sharpness, top_eigenvalues,
-            smallest_eigenvalue, loss, gradient_norm, distance_from_start. Others raise.
+        probes: One or several, or their names: sharpness, top_eigenvalues, smallest_eigenvalue,
+            loss, gradient_norm, distance_from_start; those that need more than an objective raise.
         seed: Of the random directions that probes draw.
 
     Cost of a record: that of its probes, two products for the sharpness when training is slow.
@@ -80,10 +80,16 @@ class Tracker(eqx.Module):
     def __init__(
         self,
         function: Callable[[Params, Any], Array],
-        probes: Sequence[Probe],
+        probes: ProbeLike | Sequence[ProbeLike],
         seed: int = 0,
     ) -> None:
-        self.function, self.probes, self.seed = function, tuple(probes), seed
+        require(
+            callable(function) and not isinstance(function, type),
+            f"function came as {told(function)}; give a function of params and batch, the loss",
+        )
+        check("seed", seed, int)
+        self.function, self.seed = function, int(seed)
+        self.probes = tuple(as_probe(probe) for probe in several(probes))
         names = [probe.name for probe in self.probes]
         require(
             len(set(names)) == len(names) > 0,
@@ -107,9 +113,8 @@ class Tracker(eqx.Module):
         except InputError:
             raise
         except Exception as error:  # a user's function may raise anything
-            reason = (str(error) or type(error).__name__).splitlines()[0]
             raise InputError(
-                f"the function does not accept these params and batch: {reason}"
+                f"the function does not accept these params and batch: {reason(error)}"
             ) from error
         shape = getattr(out, "shape", None)
         require(shape is not None, f"the function's value is {told(out)}; {alone}")

@@ -1,5 +1,6 @@
 """What is trained: models on data, and bare functions."""
 
+from thalweg.core.arguments import guard
 from thalweg.problems.classic import digits
 from thalweg.problems.data import Data
 from thalweg.problems.files import load
@@ -48,3 +49,5 @@ __all__ = [
     "tensor_sensing",
     "trained_part",
 ]
+
+guard(globals(), __all__)

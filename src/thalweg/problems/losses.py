@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from thalweg.core.errors import choose
+from thalweg.core.arguments import framework, told
+from thalweg.core.errors import choose, require
 
 
 class Loss(eqx.Module):
@@ -42,6 +44,20 @@ LOSSES: dict[str, Loss] = {
 }
 
 
-def loss_named(name: str) -> Loss:
-    """A loss by name, with the nearest right name in the error."""
-    return choose(name, LOSSES, "loss")
+def as_loss(given: str | Loss | Callable[..., Any]) -> Loss:
+    """A loss, from itself, its name, or a function of one example's outputs and target.
+
+    Raises:
+        InputError: If it is none of these.
+    """
+    if isinstance(given, Loss):
+        return given
+    if isinstance(given, str):
+        return choose(given, LOSSES, "loss")
+    functions = {known.one: known for known in LOSSES.values()}
+    require(
+        callable(given) and not isinstance(given, type) and not framework(given),
+        f"loss came as {told(given)}; give a name ({', '.join(LOSSES)}), or a function of JAX "
+        "that maps the outputs and the target of one example to one number",
+    )
+    return functions.get(given) or Loss(getattr(given, "__name__", "loss"), given, "either")

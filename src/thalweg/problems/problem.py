@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -18,20 +19,22 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int
 
+from thalweg.core.arguments import Checked, framework, told
 from thalweg.core.behaviour import mixes, traced, varies
-from thalweg.core.errors import InputError, choose, require, unknown
+from thalweg.core.errors import InputError, choose, reason, require, unknown
 from thalweg.core.identity import identity
 from thalweg.core.tree import Params
 from thalweg.models import Applied, Model
-from thalweg.models.given import as_model
+from thalweg.models.given import ModelLike, as_model
 from thalweg.problems.data import Data
-from thalweg.problems.losses import Loss, loss_named
+from thalweg.problems.files import load
+from thalweg.problems.losses import Loss, as_loss
 
 REDUCTIONS = ("mean", "sum")
 PRECISIONS = {"float64": jnp.float64, "float32": jnp.float32}
 
 
-class Problem(eqx.Module):
+class Problem(Checked):
     """An objective to descend, and how to draw a start."""
 
     @abc.abstractmethod
@@ -217,9 +220,9 @@ class Function(Problem):
 
 
 def supervised(
-    model: Model,
-    data: Data | tuple[Any, Any],
-    loss: str | Loss | None = None,
+    model: ModelLike,
+    data: Any,
+    loss: str | Loss | Callable[..., Any] | None = None,
     *,
     reduction: str = "mean",
     precision: str = "float64",
@@ -228,10 +231,13 @@ def supervised(
     """A problem from a model and examples.
 
     Args:
-        model: The network.
-        data: A `Data`, or (inputs, targets): targets (n, k) of floats for regression, (n,) of
-            whole numbers, text or true/false for classification, numbered in sorted order.
-        loss: Name or `Loss`; by default cross-entropy for labels, squared error for numbers.
+        model: The network: a `Model`, an Equinox module, or text as "mlp:64-64".
+        data: A `Data`, what `problems.load` makes one of, or (inputs, targets): targets (n, k) of
+            floats for regression, (n,) of whole numbers, text or true/false for classification,
+            numbered in sorted order.
+        loss: Name, `Loss`, or a function of one example's outputs (k,) and target (k,), labels
+            one-hot, that gives one number; by default cross-entropy for labels, squared error for
+            numbers.
         reduction: "mean" or "sum" over examples.
         precision: "float64" or "float32".
         microbatch: How many examples to work on at a time, where memory is short: see
@@ -241,9 +247,7 @@ def supervised(
         InputError: If shapes, types, names or the pair (loss, task) do not fit.
     """
     model = as_model(model)
-    if not isinstance(data, Data):
-        inputs, targets = data
-        data = Data.of(np.asarray(inputs), np.asarray(targets))
+    data = _as_data(data)
     require(reduction in REDUCTIONS, unknown(reduction, REDUCTIONS, "reduction"))
     kind = choose(precision, PRECISIONS, "precision")
     require(
@@ -253,8 +257,7 @@ def supervised(
     labels = data.task == "classification"
     if loss is None:
         loss = "cross-entropy" if labels else "squared-error"
-    if isinstance(loss, str):
-        loss = loss_named(loss)
+    loss = as_loss(loss)
     require(
         labels or loss.task != "classification",
         f"loss {loss.name!r} needs labels, and the target is numeric; "
@@ -272,6 +275,7 @@ def supervised(
         microbatch,
     )
     _check_outputs(problem)
+    _check_loss(problem)
     problem = _observed(problem)
     require(
         microbatch is None or problem.model.separable,
@@ -279,6 +283,25 @@ def supervised(
         f"its examples cannot be worked on {microbatch} at a time; leave microbatch out",
     )
     return problem
+
+
+def _as_data(given: Any) -> Data:
+    """Examples from what a user has: `Data`, two arrays, or anything that `load` takes alone."""
+    if isinstance(given, Data):
+        return given
+    if isinstance(given, tuple | list) and len(given) == 2:
+        try:
+            inputs, targets = (np.asarray(part) for part in given)
+        except Exception as error:  # arrays of other frameworks raise what they like
+            raise InputError(f"data cannot be read as two arrays: {reason(error)}") from error
+        return Data.of(inputs, targets)
+    table = framework(given) in ("pandas", "polars", "pyarrow", "sklearn")
+    require(
+        table or isinstance(given, str | os.PathLike | Mapping),
+        f"data came as {told(given)}; give (inputs, targets), or what problems.load takes: a name, "
+        "a file, a table",
+    )
+    return load(given)
 
 
 def _check_outputs(problem: Supervised) -> None:
@@ -289,9 +312,8 @@ def _check_outputs(problem: Supervised) -> None:
     except InputError:
         raise
     except Exception as error:  # a user's function may raise anything
-        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise InputError(
-            f"the model does not accept inputs of shape {problem.inputs.shape}: {reason}"
+            f"the model does not accept inputs of shape {problem.inputs.shape}: {reason(error)}"
         ) from error
     require(
         out.shape == problem.targets.shape,
@@ -302,6 +324,21 @@ def _check_outputs(problem: Supervised) -> None:
         jnp.issubdtype(out.dtype, jnp.floating) and out.dtype.itemsize >= 4,
         f"the model's outputs came as {out.dtype}; give real floating-point numbers in the "
         f"precision of its parameters, {problem.inputs.dtype}",
+    )
+
+
+def _check_loss(problem: Supervised) -> None:
+    target = jax.ShapeDtypeStruct(problem.targets.shape[1:], problem.targets.dtype)
+    asked = f"the loss {problem.loss.name!r} of one example, outputs and target of shape " + str(
+        target.shape
+    )
+    try:
+        value = jax.eval_shape(problem.loss.one, target, target)
+    except Exception as error:  # a user's function may raise anything
+        raise InputError(f"{asked}, fails: {reason(error)}") from error
+    require(
+        value.shape == () and jnp.issubdtype(value.dtype, jnp.floating),
+        f"{asked}, has shape {value.shape} and type {value.dtype}; let it give one real number",
     )
 
 

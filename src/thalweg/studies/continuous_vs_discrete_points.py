@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 from thalweg.core.curvature import dense_hessian
 from thalweg.models.homogeneous import homogeneous_outputs
 from thalweg.problems.closed_form import Factorisation
-from thalweg.problems.losses import Loss, loss_named
+from thalweg.problems.losses import Loss, as_loss
 from thalweg.studies.study import Lab, variable
 from thalweg.theory import homogeneous, scalar_linear
 
@@ -34,7 +34,7 @@ def points(lab: Lab) -> xr.Dataset:
     """X5: smallest Hessian eigenvalues at random and at near-tight points."""
     depths = (2, 3, 4)
     nets = [
-        xr.concat([_random_nets(lab, n, loss_named(loss)) for loss in LOSSES], "loss_kind")
+        xr.concat([_random_nets(lab, n, as_loss(loss)) for loss in LOSSES], "loss_kind")
         for n in depths
     ]
     random = xr.concat(nets, "depth").assign_coords(depth=list(depths), loss_kind=list(LOSSES))

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 from thalweg.core.tree import Params
 from thalweg.models.residual import ResidualMLP
 from thalweg.problems import Supervised
-from thalweg.problems.losses import loss_named
+from thalweg.problems.losses import as_loss
 from thalweg.studies.study import Lab, variable
 from thalweg.theory import piecewise_affine as pieces
 from thalweg.theory import regions
@@ -91,7 +91,7 @@ def _drawn(net: ResidualMLP, n: int, batch: int, seed: int) -> tuple[Params, Arr
 @eqx.filter_jit
 def _gaps(net: ResidualMLP, params: Params, x: Array, y: Array) -> Float[Array, "4 layers"]:
     """Gaps in weights, in biases and of Q, and the scale of the Hessian, for every layer."""
-    problem = Supervised(net, loss_named("squared-error"), x, y, "sum")
+    problem = Supervised(net, as_loss("squared-error"), x, y, "sum")
     hessian = jax.hessian(problem.objective)(params)
     jacobian = jax.jacobian(lambda p: net.apply(p, x[:1])[0])(params)
     found = []

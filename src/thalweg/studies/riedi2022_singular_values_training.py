@@ -19,7 +19,7 @@ from thalweg.dynamics import gradient_descent, optax_dynamics
 from thalweg.dynamics.dynamics import State
 from thalweg.models.residual import ResidualMLP
 from thalweg.problems import Problem, Supervised, digits, trained_part
-from thalweg.problems.losses import loss_named
+from thalweg.problems.losses import as_loss
 from thalweg.studies.riedi2022_singular_values_exact import square_net
 from thalweg.studies.study import Lab, variable
 from thalweg.theory import piecewise_affine as pieces
@@ -118,7 +118,7 @@ def _descents(net: ResidualMLP, tasks: Task, cap: int) -> tuple[Array, Array, Ar
     """Loss at every step, whether the first region still holds, and the spectrum of the first Q."""
 
     def one(task: Task) -> tuple[Array, Array, Array]:
-        whole = Supervised(net, loss_named("squared-error"), task.x, task.y, "sum")
+        whole = Supervised(net, as_loss("squared-error"), task.x, task.y, "sum")
         problem = trained_part(whole, task.params, first_weights)
         part, key = part_of(task.params, first_weights), jax.random.key(0)
         dynamics = gradient_descent(task.step_size)

@@ -20,7 +20,7 @@ from thalweg.dynamics.reparametrised_projected import ReparametrisedDescent, Two
 from thalweg.models import Model, linear
 from thalweg.models.weight_normalised import ScaledDirection, weight_normalised
 from thalweg.problems import Supervised
-from thalweg.problems.losses import loss_named
+from thalweg.problems.losses import as_loss
 from thalweg.studies.study import Lab, variable
 from thalweg.studies.wu2020_weight_normalization_flow import Draw, draw, system
 from thalweg.theory import weight_normalisation as theory
@@ -82,7 +82,7 @@ def lanes_of(draws: Sequence[Draw], scales: np.ndarray) -> Lanes:
 
 def least_squares(model: Model, lane: Lanes) -> Supervised:
     """1/2 ||A x - y||^2 of one lane, x the one row of weights of a linear model."""
-    loss = loss_named("squared-error")
+    loss = as_loss("squared-error")
     return Supervised(model, loss, lane.A, lane.y[:, None], reduction="sum")
 
 

@@ -261,7 +261,7 @@ def constructed_witness(
     more = jax.random.uniform(spare, (wide - n,), x.dtype, t[0], t[-1])
     kinks = jnp.concatenate([first, (t[1:] + t[:-1]) / 2, more])
     if scale is None:
-        sharpness = float(model.activation.partition(":")[2] or 1)
+        sharpness = float(str(model.activation).partition(":")[2] or 1)
         scale = 100 / (sharpness * float(jnp.min(gaps)))
     layer = params[-2]
     layer["weight"] = layer["weight"].at[:, : len(line)].set(scale * line)
@@ -270,5 +270,5 @@ def constructed_witness(
 
 
 def _has_witness(model: MLP, n: int) -> bool:
-    softplus = model.activation.partition(":")[0] == "softplus"
+    softplus = str(model.activation).partition(":")[0] == "softplus"
     return softplus and model.bias and len(model.hidden) > 0 and model.hidden[-1] >= n

@@ -1,0 +1,301 @@
+"""Calls of all public functions that are right, and what users put in place of an argument."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+import thalweg as tw
+from thalweg.core.errors import InputError
+from thalweg.problems.margin_losses import MARGIN_LOSSES
+
+KEY = jax.random.key(0)
+X = np.random.default_rng(0).normal(size=(6, 3))
+Y = np.sin(X[:, :2])
+TREE = tw.models.perfect_tree(4)
+CP = tw.models.CPFactorisation((3, 3), 2)
+
+
+class Foreign:
+    """A stranger, as a module of another framework."""
+
+
+Foreign.__module__ = "torch.nn.modules.linear"
+
+HOSTILE: dict[str, Any] = {
+    "None": None,
+    "text": "0.1",
+    "empty text": "",
+    "negative": -1,
+    "fraction": 2.5,
+    "zero": 0,
+    "nan": float("nan"),
+    "infinity": float("inf"),
+    "True": True,
+    "complex": 1j,
+    "empty list": [],
+    "texts": ["a", "b"],
+    "dictionary": {"a": 1},
+    "object": object(),
+    "class": Foreign,
+    "foreign": Foreign(),
+    "function": jnp.tanh,
+    "jitted": jax.jit(lambda x: x),
+    "optimiser": optax.adam(1e-3),
+    "ragged": [[1.0], [1.0, 2.0]],
+    "array": np.ones((2, 2, 2)),
+    "factory": tw.probes.sharpness,
+    "dynamics": tw.gradient_descent(0.1),
+}
+
+
+def problem() -> tw.problems.Supervised:
+    return tw.problems.supervised(tw.models.mlp([3]), (X, Y))
+
+
+def calls() -> dict[str, dict[str, Any]]:
+    """Arguments of a right call of every public function, by "room.function"."""
+    one = problem()
+    params = one.init(KEY)
+    hessian = tw.curvature.hessian(one, params)
+    wide = tw.models.WideNet("fully-connected", 4, 2)
+    descent = tw.run(one, tw.gradient_descent(0.1), 0.2, records=2)
+    at = {"problem": one, "params": params}
+    spectrum = {"operator": hessian, "key": KEY}
+    kernel = tw.kernels.tangent_kernel(one, params, outputs="trace")
+    return {
+        "run": {
+            "problem": one, "dynamics": tw.gradient_descent(0.1), "until": 0.2, "records": 2,
+            "probes": ["loss"], "seeds": 1, "parameters": True, "out": None, "fresh": False,
+            "progress": False,
+        },
+        "measure": {**at, "probe": tw.probes.loss(), "key": 0},
+        "every": {"period": 2, "probe": tw.probes.loss()},
+        "compare": {"descent": descent, "flow": descent, "eps": 0.1},
+        "distance": {"left": descent, "right": descent, "mask": None},
+        "flow_limit": {**at, "error": 1e-3, "gradient_norm": None, "most_evaluations": 100},
+        "gradient_descent": {"step_size": 0.1},
+        "gradient_flow": {"rtol": 1e-3, "solver": "auto", "error": None},
+        "optax_dynamics": {"transform": optax.sgd(0.1), "step_size": 0.1, "name": "x", "batch": 2},
+        "stabilised_descent": {"most_stages": 10},
+        "problems.supervised": {
+            "model": tw.models.mlp([3]), "data": (X, Y), "loss": "squared-error",
+            "reduction": "mean", "precision": "float64", "microbatch": 2,
+        },
+        "problems.Function": {"function": jnp.sum, "start": np.ones(3), "is_smooth": True},
+        "problems.Data.of": {"inputs": X, "targets": Y, "name": "mine"},
+        "problems.linear_classifier": {"X": X, "loss": "logistic", "start": np.ones(3)},
+        "problems.low_rank_matrix": {"key": KEY, "out": 3, "inputs": 4, "rank": 2},
+        "problems.observed_entries": {"key": KEY, "truth": X, "count": 4},
+        "problems.gaussian_measurements": {"key": KEY, "truth": X, "count": 4},
+        "problems.lp_optimum": {"X": X, "y": Y[:, 0], "p": 2.0, "tolerance": 1e-10},
+        "problems.lp_regression": {"X": X, "y": Y[:, 0], "p": 2.0, "hidden": [3]},
+        "problems.random_data": {"n": 5, "inputs": 3, "labels": 2, "norm": 1.0, "seed": 0},
+        "problems.random_tensor": {"factorisation": CP, "key": KEY, "norm": 1.0},
+        "problems.tensor_completion": {
+            "factorisation": CP, "target": np.ones((3, 3)), "observed": 4, "key": KEY, "std": 0.1,
+        },
+        "problems.tensor_sensing": {
+            "factorisation": CP, "target": np.ones((3, 3)), "measurements": 4, "key": KEY,
+            "std": 0.1,
+        },
+        "problems.trained_part": {**at, "where": None},
+        "problems.noisy_prototypes": {"classes": 2, "size": 4, "each": 2, "noise": 0.1, "seed": 0},
+        "problems.load": {"source": "digits"},
+        "problems.digits": {"model": tw.models.mlp([3]), "loss": None, "samples": 20},
+        "models.mlp": {
+            "hidden": [3], "activation": "tanh", "bias": True, "initialiser": "xavier-uniform",
+            "gain": 1.0,
+        },
+        "models.MLP": {"hidden": [3], "activation": "tanh", "bias": True, "gain": 1.0},
+        "models.linear": {"hidden": [3], "initialiser": "xavier-uniform", "gain": 1.0},
+        "models.Applied": {
+            "apply_function": lambda p, x: x @ p, "start": np.ones((3, 2)), "is_smooth": True,
+        },
+        "models.from_equinox": {"module": eqx.nn.Linear(3, 2, key=KEY), "smooth": True},
+        "models.activation": {"name": "tanh"},
+        "models.gaussian_start": {"model": tw.models.mlp([3]), "std": 0.1},
+        "models.zero_last_start": {"model": tw.models.mlp([3]), "std": 0.1},
+        "models.given_start": {"model": tw.models.mlp([3]), "start": params},
+        "models.parse_model": {"text": "mlp:3", "activation": "tanh", "bias": True},
+        "models.mode_tree": {"nested": ((0, 1), 2)},
+        "models.layer_weights": {"params": tw.models.linear([2]).init(KEY, (3,), 2)},
+        "models.perfect_tree": {"order": 4, "pool": 2},
+        "models.weight_normalised": {"model": tw.models.mlp([3]), "sphere": False},
+        "models.ResidualMLP": {"hidden": [3], "activation": "relu", "skip": 1.0, "join": "add"},
+        "models.TwoLayerNet": {"width": 3, "activation": "relu"},
+        "models.WideNet": {"architecture": "fully-connected", "width": 3, "depth": 2},
+        "models.CPFactorisation": {"dims": [3, 3], "components": 2},
+        "models.HierarchicalFactorisation": {"dims": [2] * 4, "tree": TREE, "widths": [2, 2]},
+        "models.SignalConvNet": {"filters": [2], "activation": "relu"},
+        "models.Overparametrised": {"model": tw.models.mlp([3]), "factors": 2},
+        "models.ConvNet": {"convolutions": [tw.models.Convolution(2, 3)], "hidden": [3]},
+        "dynamics.end_to_end_descent": {"step_size": 0.1, "depth": 2, "weight_decay": 0.0},
+        "dynamics.group_rmsprop": {"learning_rate": 0.1, "decay": 0.9, "epsilon": 1e-6},
+        "dynamics.levenberg_marquardt": {"tries": 3},
+        "dynamics.normalised_descent": {"step_size": 0.1, "by": "gradient", "name": "x"},
+        "dynamics.projected_descent": {"step_size": 0.1, "scale_step_size": 0.1},
+        "dynamics.weight_normalised_descent": {"step_size": 0.1, "scale_step_size": 0.1},
+        "dynamics.two_phase_projected_descent": {
+            "first_step_size": 0.1, "switch": 3, "step_size": 0.1, "scale_step_size": 0.1,
+        },
+        "dynamics.two_phase": {
+            "transform": optax.sgd(0.1), "step_size": 0.1, "tau": 3, "noise": 0.1, "batch": None,
+        },
+        "probes.sharpness": {"tolerance": 0.01, "recheck": 5, "most_products": 50},
+        "probes.top_eigenvalues": {"count": 2, "tolerance": 0.01, "recheck": 5},
+        "probes.smallest_eigenvalue": {"products": 20, "failure": 0.01},
+        "probes.diagonal_ratio": {"count": 5, "draw": 0},
+        "probes.kernel_drift": {"examples": 5},
+        "probes.kernel_alignment": {"examples": 5},
+        "probes.kernel_effective_rank": {"examples": 5},
+        "probes.kernel_smallest_eigenvalue": {"examples": 5},
+        "probes.angle_gap": {"direction": np.ones(3)},
+        "probes.direction_distance": {"direction": np.ones(3)},
+        "probes.validation_error": {"X": X},
+        "probes.validation_loss": {"X": X, "loss": next(iter(MARGIN_LOSSES.values()))},
+        "probes.reconstruction_error": {"target": X},
+        "probes.second_moment": {"b2": 0.9, "epsilon": 1e-8, "corrected": True},
+        "probes.preconditioned_sharpness": {"diagonal": None, "tolerance": 0.1, "recheck": 2},
+        "probes.normal_derivative_probe": {"tolerance": 1e-5},
+        "probes.component_norms": {"node": ""},
+        "probes.hierarchical_effective_rank": {"tree": TREE},
+        "probes.hierarchical_rank": {"T": np.ones((2,) * 4), "tree": TREE, "tolerance": 1e-10},
+        "probes.Tracker": {
+            "function": lambda p, b: jnp.sum(p * b), "probes": [tw.probes.loss()], "seed": 0,
+        },
+        "curvature.hessian": {**at, "where": None},
+        "curvature.gauss_newton": {**at, "where": None},
+        "curvature.fisher": {**at, "where": None},
+        "curvature.empirical_fisher": {**at, "where": None},
+        "curvature.jacobian": {**at, "where": None},
+        "curvature.fisher_sampled": {**at, "key": KEY, "samples": 1, "where": None},
+        "curvature.max_over_median": {"values": np.ones(3)},
+        "curvature.preconditioned": {
+            "operator": hessian, "diagonal": jax.tree.map(jnp.ones_like, params),
+        },
+        "curvature.trace": {**spectrum, "method": "xtrace", "products": 12},
+        "curvature.diagonal": {**spectrum, "method": "xdiag", "products": 12},
+        "curvature.top_k": {**spectrum, "k": 2, "tolerance": 1e-3, "width": None, "check": True},
+        "curvature.smallest": {**spectrum, "k": 2, "tolerance": 1e-3, "most_products": 100},
+        "curvature.above": {**spectrum, "threshold": 0.1, "capacity": 4},
+        "curvature.spectral_density": {**spectrum, "probes": 2, "depth": 5, "grid": 10},
+        "curvature.block_ratios": {**at, "method": "exact", "key": KEY, "products": 12},
+        "curvature.trace_gradient": {**at, "key": KEY, "method": "hutchinson", "samples": 10},
+        "curvature.sharpness_gradient": {**at, "key": KEY, "most_products": 100},
+        "kernels.alignment": {"left": kernel, "right": kernel, "centred": False},
+        "kernels.arc_cosine_kernel": {"x1": X, "x2": X, "order": 1},
+        "kernels.as_matrix": {"kernel": kernel},
+        "kernels.effective_rank": {"kernel": kernel, "form": "entropy"},
+        "kernels.infinite_width_kernels": {
+            "x1": X, "depth": 2, "activation": "relu", "weight_variance": 1.0,
+            "bias_variance": 0.0, "nodes": 20,
+        },
+        "kernels.kernel_cost": {**at, "n1": 2, "n2": 2, "outputs": "full", "memory": 1e6},
+        "kernels.kernel_drift": {"kernel": kernel, "start": kernel},
+        "kernels.layer_grams": at,
+        "kernels.linearised_flow": {**at, "times": [0.0, 1.0], "rtol": 1e-3},
+        "kernels.normalisation": {"activation": "relu", "nodes": 20},
+        "kernels.two_layer_relu_gram": {"x": X / np.linalg.norm(X, axis=1, keepdims=True)},
+        "kernels.gaussian_mean": {"activation": "tanh", "variances": np.ones(2), "nodes": 20},
+        "kernels.pattern_change": {"weights": X, "start": X, "x": X},
+        "kernels.population_gram": {
+            "architecture": "fully-connected", "depth": 2,
+            "x": X / np.linalg.norm(X, axis=1, keepdims=True), "activation": "softplus",
+            "nodes": 20,
+        },
+        "kernels.smallest_eigenvalue": {"kernel": kernel, "entry_error": 0.0},
+        "kernels.tangent_kernel": {
+            **at, "x1": X, "outputs": "trace", "layers": False, "where": "*", "method": "auto",
+            "block": 2, "memory": 1e6,
+        },
+        "kernels.target_alignment": {"kernel": kernel, "targets": Y, "centred": False},
+        "kernels.two_layer_gram": {"weights": X, "x": X, "activation": "relu"},
+        "kernels.last_layer_gram": {
+            "model": wide, "params": wide.init(KEY, (3,), 1, jnp.float64), "x": X,
+        },
+    }  # fmt: skip
+
+
+# Doors that other tests walk (the first two), or whose right calls take a long preparation.
+UNLISTED = {
+    "diagnose", "load", "problems.interaction_regulariser", "problems.is_same_class",
+    "problems.long_range", "problems.near_plane", "probes.column_change",
+    "probes.error_off_plane", "probes.first_layer_gradient", "probes.normal_derivative",
+    "kernels.expectations", "kernels.linearised_outputs", "kernels.linearised_parameters",
+    "kernels.tangent_kernel_to_zarr",
+}  # fmt: skip
+
+
+def function_of(name: str) -> Callable[..., Any]:
+    found: Any = tw
+    for part in name.split("."):
+        found = getattr(found, part)
+    return found
+
+
+def attempts(right: dict[str, dict[str, Any]]) -> Iterator[tuple[str, Callable[[], Any]]]:
+    """Every right call with every argument replaced in turn by everything hostile."""
+    for name, arguments in right.items():
+        function = function_of(name)
+        for argument in arguments:
+            for what, value in HOSTILE.items():
+                wrong = {**arguments, argument: value}
+                yield f"{name}({argument}={what})", lambda f=function, a=wrong: f(**a)
+
+
+def failures(right: dict[str, dict[str, Any]]) -> tuple[int, list[str]]:
+    """How many hostile calls were made, and those that ended in anything but a sentence."""
+    count, wrong = 0, []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for label, attempt in attempts(right):
+            count += 1
+            try:
+                attempt()
+            except InputError as error:
+                if len(str(error).splitlines()) != 1:
+                    wrong.append(f"{label}: not one line: {error}")
+            except Exception as error:  # whatever else there is, is what is looked for
+                first = (str(error) or "-").splitlines()[0][:100]
+                wrong.append(f"{label}: {type(error).__name__}: {first}")
+    return count, wrong
+
+
+def missing() -> list[str]:
+    """Public functions that no right call is listed of, under this name or another."""
+    listed = {function_of(name) for name in calls()} | {function_of(name) for name in UNLISTED}
+    listed = {getattr(function, "__wrapped__", function) for function in listed}
+    rooms = ("", "problems.", "models.", "dynamics.", "probes.", "curvature.", "kernels.")
+    return [
+        room + name
+        for room in rooms
+        for name in (function_of(room[:-1]) if room else tw).__all__
+        if inspect.isfunction(function_of(room + name))
+        and inspect.signature(function_of(room + name)).parameters
+        and getattr(f := function_of(room + name), "__wrapped__", f) not in listed
+    ]
+
+
+if __name__ == "__main__":
+    import sys
+
+    chosen = calls()
+    if sys.argv[1:]:
+        chosen = {n: a for n, a in chosen.items() if any(n.startswith(p) for p in sys.argv[1:])}
+    for name, arguments in chosen.items():
+        try:
+            function_of(name)(**arguments)
+        except Exception as error:
+            print("NOT RIGHT:", name, type(error).__name__, error)
+    number, found = failures(chosen)
+    print(*found, sep="\n")
+    print(number, "hostile calls,", len(found), "failures")

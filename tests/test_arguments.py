@@ -1,0 +1,229 @@
+"""Whatever is put in place of an argument of a public function ends in one sentence, or works."""
+
+from __future__ import annotations
+
+import time
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import hostile
+import thalweg as tw
+from thalweg.core.arguments import misfit, told
+from thalweg.problems import supervised
+
+X, Y = hostile.X, hostile.Y
+NET = tw.models.mlp([3])
+CHEAP = ("models.", "dynamics.", "probes.", "gradient", "optax", "stabilised", "every", "distance")
+
+
+def test_hostile_arguments_of_what_costs_nothing():
+    cheap = {n: a for n, a in hostile.calls().items() if n.startswith(CHEAP)}
+    count, failures = hostile.failures(cheap)
+    assert count > 2500
+    assert failures == []
+
+
+# Arguments whose arrays are not looked at beyond their kind, so that a wrong rank is told by NumPy.
+RAW = {
+    "curvature.max_over_median(values",
+    "curvature.spectral_density(grid",
+    "kernels.as_matrix(kernel",
+    "kernels.gaussian_mean(variances",
+    "kernels.kernel_cost(memory",
+    "kernels.last_layer_gram(params",
+    "kernels.last_layer_gram(x",
+    "kernels.pattern_change(start",
+    "kernels.pattern_change(weights",
+    "kernels.pattern_change(x",
+    "kernels.target_alignment(kernel",
+    "kernels.target_alignment(targets",
+    "kernels.two_layer_gram(weights",
+    "kernels.two_layer_gram(x",
+    "problems.Data.of(inputs",
+    "problems.Data.of(targets",
+    "problems.gaussian_measurements(truth",
+    "problems.noisy_prototypes(seed",
+    "problems.random_data(inputs",
+    "problems.random_data(seed",
+}
+
+
+@pytest.mark.slow
+def test_hostile_arguments_of_everything():
+    begun = time.perf_counter()
+    count, failures = hostile.failures(hostile.calls())
+    assert count > 6000
+    assert {failure.partition("=")[0] for failure in failures} <= RAW
+    assert time.perf_counter() - begun < 3600
+
+
+def test_every_public_function_has_a_right_call_listed():
+    assert hostile.missing() == []
+
+
+def framework_object(package, kind):
+    return type(kind, (), {"__module__": package, "__call__": lambda self, x: x})()
+
+
+PLAIN = {
+    "a model by its name": lambda: supervised("mlp:3", (X, Y)),
+    "an Equinox module": lambda: supervised(
+        eqx.nn.MLP(3, 2, 4, 1, key=hostile.KEY, dtype=float), (X, Y)
+    ),
+    "lists": lambda: supervised(NET, [X.tolist(), Y.tolist()]),
+    "data by their name": lambda: supervised(NET, "digits"),
+    "a function as loss": lambda: supervised(NET, (X, Y), lambda o, t: jnp.sum((o - t) ** 4)),
+    "a loss of ours": lambda: supervised(NET, (X, Y), tw.problems.LOSSES["squared-error"].one),
+    "a function of JAX as activation": lambda: tw.models.mlp([3], jax.nn.silu),
+    "an activation of one's own": lambda: supervised(
+        tw.models.mlp([3], tw.models.Activation(jnp.cos)), (X, Y)
+    ),
+    "numbers of NumPy": lambda: tw.models.mlp([np.int64(3)]),
+    "a step size as an array": lambda: tw.gradient_descent(jnp.asarray(0.1)),
+}
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_what_is_plain_works(name):
+    PLAIN[name]()
+
+
+def test_what_is_plain_is_taken_at_its_word():
+    net = supervised(tw.models.mlp([3], jax.nn.silu), (X, Y))
+    params = net.init(hostile.KEY)
+    assert net.model == tw.models.mlp([3], "silu")
+    cosine = supervised(tw.models.mlp([3], tw.models.Activation(jnp.cos, smooth=False)), (X, Y))
+    w, v = params
+    hidden = np.cos(X @ np.asarray(w["weight"]).T + w["bias"])
+    np.testing.assert_allclose(cosine.outputs(params), hidden @ v["weight"].T + v["bias"])
+    assert not cosine.smooth
+    fourth = supervised(NET, (X, Y), lambda o, t: jnp.sum((o - t) ** 4))
+    gap = np.asarray(fourth.outputs(params)) - Y
+    assert float(fourth.objective(params)) == pytest.approx(np.mean(np.sum(gap**4, 1)))
+    assert supervised(NET, (X, Y), PLAIN_SQUARE).loss is tw.problems.LOSSES["squared-error"]
+
+
+PLAIN_SQUARE = tw.problems.LOSSES["squared-error"].one
+
+
+def test_probes_by_name_and_by_maker_are_the_probes():
+    problem = supervised(NET, (X, Y))
+    how = {"until": 0.2, "records": 1}
+    one = tw.run(problem, tw.gradient_descent(0.1), **how, probes="gradient_norm").dataset
+    makers = [tw.probes.gradient_norm, "loss"]
+    other = tw.run(problem, tw.gradient_descent(0.1), **how, probes=makers).dataset
+    assert "gradient_norm" in one
+    assert np.array_equal(one["gradient_norm"], other["gradient_norm"])
+    reading = tw.measure(problem, problem.init(hostile.KEY), "gradient-norm")
+    assert float(reading.value) > 0
+    assert tw.every(2, "loss").probe == tw.probes.loss()
+
+
+def test_an_optimiser_as_it_is():
+    problem = supervised(NET, (X, Y))
+    known = optax.inject_hyperparams(optax.sgd)(0.1)
+    run = tw.run(problem, known, 0.2, records=1)
+    same = tw.run(problem, tw.gradient_descent(0.1), 0.2, records=1)
+    np.testing.assert_allclose(run.parameters, same.parameters, rtol=1e-12)
+    with pytest.raises(tw.InputError, match=r"optax_dynamics\(optax.adam\(1e-3\), 1e-3\)"):
+        tw.run(problem, optax.adam(1e-3), 1.0)
+
+
+DESCENT = tw.gradient_descent(0.1)
+MISTAKES = {
+    "a number as dynamics": (lambda p: tw.run(p, 0.1, 1.0), r"gradient_descent\(0.1\)"),
+    "a class as dynamics": (lambda p: tw.run(p, tw.dynamics.GradientDescent, 1.0), "the class"),
+    "a maker as dynamics": (lambda p: tw.run(p, tw.gradient_descent, 1.0), "what it makes"),
+    "swapped": (lambda p: tw.run(DESCENT, p, 1.0), "came as an instance of GradientDescent"),
+    "text as time": (lambda p: tw.run(p, DESCENT, "5"), "until came as the text '5'"),
+    "half a record": (lambda p: tw.run(p, DESCENT, 1.0, records=10.5), "records came as 10.5"),
+    "text as seeds": (lambda p: tw.run(p, DESCENT, 1.0, seeds="3"), "seeds came as the text '3'"),
+    "true as seeds": (lambda p: tw.run(p, DESCENT, 1.0, seeds=True), "seeds came as True"),
+    "no times": (lambda p: tw.run(p, DESCENT, times=["a"]), "times came as"),
+    "a probe misspelt": (lambda p: tw.run(p, DESCENT, 1.0, probes=["sharpnes"]), "Did you mean"),
+    "a number as probe": (lambda p: tw.run(p, DESCENT, 1.0, probes=[3]), "a probe came as 3"),
+    "text as step size": (lambda p: tw.gradient_descent("0.1"), "step_size came as the text '0.1'"),
+    "a class as model": (lambda p: supervised(tw.models.MLP, (X, Y)), "the class MLP"),
+    "a maker as model": (lambda p: supervised(tw.models.mlp, (X, Y)), "models.Applied"),
+    "a number as model": (lambda p: supervised(3, (X, Y)), "model came as 3"),
+    "PyTorch": (
+        lambda p: supervised(framework_object("torch.nn", "Linear"), (X, Y)),
+        "model came as a PyTorch Linear, which JAX cannot differentiate",
+    ),
+    "Flax": (
+        lambda p: supervised(framework_object("flax.linen", "Dense"), (X, Y)),
+        r"a Flax Dense; wrap it: models.Applied\(lambda v, x: net.apply\(v, x\)",
+    ),
+    "Haiku": (
+        lambda p: supervised(framework_object("haiku._src", "Transformed"), (X, Y)),
+        "a Haiku Transformed; wrap it",
+    ),
+    "Keras": (
+        lambda p: supervised(framework_object("keras.src", "Sequential"), (X, Y)),
+        "a Keras Sequential; wrap it",
+    ),
+    "an estimator as data": (lambda p: supervised(NET, 3), "data came as 3; give"),
+    "an unknown activation": (lambda p: tw.models.mlp([3], lambda z: z), "models.Activation"),
+    "PyTorch's activation": (
+        lambda p: tw.models.mlp([3], framework_object("torch.nn", "Tanh")),
+        "activation came as a PyTorch Tanh",
+    ),
+    "a vector as loss": (lambda p: supervised(NET, (X, Y), optax.l2_loss), r"has shape \(2,\)"),
+    "a loss of one": (lambda p: supervised(NET, (X, Y), lambda o: o), "takes 1 positional"),
+    "a width alone": (lambda p: tw.models.mlp(16), "hidden came as 16"),
+    "None as data": (lambda p: supervised(NET, None), "data came as None"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_natural_mistakes_are_one_sentence(name):
+    mistake, sentence = MISTAKES[name]
+    problem = supervised(NET, (X, Y))
+    with pytest.raises(tw.InputError, match=sentence) as caught:
+        mistake(problem)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (None, "None"),
+        ("0.1", "the text '0.1'"),
+        ("x" * 60, f"the text '{'x' * 37}'..."),
+        (NET, "an instance of MLP"),
+        (tw.models.MLP, "the class MLP"),
+        (np.ones((2, 3)), r"an array of float64 of shape (2, 3)"),
+        ([], "an empty list"),
+        (framework_object("torch.nn", "Linear"), "a PyTorch Linear"),
+    ],
+)
+def test_what_came_in_words(value, words):
+    assert told(value) == words
+
+
+def test_kinds_that_annotations_ask_for():
+    good = [
+        (1, float), (np.float32(1), float), (jnp.asarray(2), int), (np.int8(2), int), (True, bool),
+        (None, int | None), ([1, 2], "Sequence[int]"), (np.ones(2), "Sequence[float]"),
+        ((1, "a"), tuple[int, str]), (jnp.sum, "Callable[..., float]"), ([[1.0]], "ArrayLike"),
+        (hostile.KEY, jax.Array), (X, "ArrayLike | None"), (None, "ArrayLike | None"),
+    ]  # fmt: skip
+    bad = [
+        ("1", float), (True, float), (1j, float), (1.0, int), (True, int), (1, bool), (None, int),
+        ("ab", "Sequence[str]"), ([1.5], "Sequence[int]"), ((1, 2), tuple[int, str]),
+        (3, "Callable[..., float]"), ("a", "ArrayLike"), ([[1.0], [1.0, 2.0]], "ArrayLike"),
+        (1j * X, "ArrayLike | None"), (None, "ArrayLike"),
+    ]  # fmt: skip
+    names = {name: getattr(np.typing, name) for name in ("ArrayLike",)}
+    import collections.abc as abc
+
+    names |= {"Sequence": abc.Sequence, "Callable": abc.Callable}
+    for pairs, fits in ((good, True), (bad, False)):
+        for value, hint in pairs:
+            kind = eval(hint, names) if isinstance(hint, str) else hint
+            assert (misfit(value, kind) == "") is fits, (value, hint)
