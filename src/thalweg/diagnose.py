@@ -16,6 +16,7 @@ from thalweg.compare import Comparison, compare
 from thalweg.core.errors import require
 from thalweg.core.memory import require_memory
 from thalweg.diagnosis_page import diagnosis_page
+from thalweg.dynamics.flow import MOST_GRADIENTS
 from thalweg.models import MLP, parse_model
 from thalweg.probes.probe import Every
 from thalweg.problems import Data, Supervised, load, supervised
@@ -85,6 +86,7 @@ def diagnose(
     eps: float = 0.05,
     flow_error: float | None = None,
     flow_solver: str = "auto",
+    most_gradients: int = MOST_GRADIENTS,
     smallest_every: int = 1,
     precision: str = "float64",
     microbatch: int | None = None,
@@ -126,6 +128,8 @@ def diagnose(
         flow_error: Wanted error of the flow's path, relative to the norm of the parameters; by
             default 1e-4, and 1e-3 for nets with kinks. The report says what came of it.
         flow_solver: auto (the cheapest at each step), rkc2, rkl2x, tsit5, bosh3, dopri5 or dopri8.
+        most_gradients: Gradients of a seed after which the flow ends where it is; the comparison
+            then stops there, and says so.
         smallest_every: Measure the smallest eigenvalue at every so many records.
         precision: float64 or float32.
         microbatch: How many examples to work on at a time, where memory is short; the results are
@@ -155,7 +159,9 @@ def diagnose(
     )  # fmt: skip
     reading = what_was_read(examples, problem.loss.name)
     flow_error = FLOW_ERROR[problem.smooth] if flow_error is None else flow_error
-    follow = dynamics.gradient_flow(error=flow_error, solver=flow_solver)
+    follow = dynamics.gradient_flow(
+        error=flow_error, solver=flow_solver, most_gradients=most_gradients
+    )
     until = STEPS * step_size if until is None else until
     require(np.isfinite(until) and until > 0, f"until came as {until}; give a positive number")
     require(records >= 4, f"records came as {records}; give at least 4")

@@ -66,7 +66,7 @@ def wants_scaling(problem: Problem) -> str:
     return (
         f"the target has mean {mean[worst]:.4g} and standard deviation {deviation[worst]:.4g}, far "
         "from 0 and 1; under squared error gradients and curvature grow with it, so no usual step "
-        "size fits: scale it (scale_target=True, --scale-target on the command line)"
+        "size fits: scale it (scale_target=True)"
     )
 
 

@@ -57,6 +57,14 @@ def test_processes_in_continuous_time(dynamics):
     assert not bool(few.reached)
 
 
+def test_a_flow_that_has_spent_its_gradients_ends_the_search():
+    problem = Function(lambda x: bowl(x) + 1, START)
+    flow = tw.gradient_flow(error=1e-3, most_gradients=50)
+    found = advance_until(flow, problem, START, 0.5, 5000)
+    assert not bool(found.reached)
+    assert int(found.evaluations) < 200
+
+
 def test_a_level_out_of_reach_does_not_hang():
     problem = Function(lambda x: bowl(x) + 1, START)
     found = advance_until(tw.stabilised_descent(), problem, START, 0.5, 5000)

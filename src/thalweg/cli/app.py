@@ -53,9 +53,9 @@ def _compare(**options: Any) -> None:
     console.print(escape(found.reading))
     console.print(f"[bold {_COLOURS[verdict.regime]}]{escape(verdict.sentence)}[/]")
     for reason in verdict.reasons:
-        console.print(f"  • {escape(reason)}")
+        console.print(f"  • {escape(as_options(reason, options))}")
     for warning in verdict.warnings:
-        console.print(f"  [yellow]Note:[/] {escape(warning)}.")
+        console.print(f"  [yellow]Note:[/] {escape(as_options(warning, options))}.")
     console.print(f"Run folder: {escape(str(found.folder))}")
     console.print(f"Report:     {escape(_where(found.page))}")
 

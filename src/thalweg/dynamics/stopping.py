@@ -124,7 +124,7 @@ def _advance(
 
     def going(carry: tuple[State, Array]) -> Array:
         state, value = carry
-        able = (state.result == int(Result.OK)) | (state.result == int(Result.STEP_LIMIT))
+        able = state.result == int(Result.OK)
         return (value > loss) & able & (state.evaluations < most_evaluations) & (state.time < until)
 
     def advance(carry: tuple[State, Array]) -> tuple[State, Array]:
