@@ -261,6 +261,28 @@ def test_a_folder_in_use_is_refused_and_its_holder_undisturbed(
     assert alone.comparison.sentence == found.comparison.sentence
 
 
+def test_a_finished_run_on_a_read_only_disk_gives_its_verdict(
+    table: dict[str, np.ndarray], tmp_path: Path
+) -> None:
+    import subprocess
+
+    found = quick(until=0.5, records=4)
+    before = Path("mine/index.html").read_bytes()
+    place = str(tmp_path / "mine")
+    if subprocess.run(["mount", "--bind", place, place], check=False).returncode:
+        pytest.skip("may not mount")
+    try:
+        subprocess.run(["mount", "-o", "remount,ro,bind", place], check=True)
+        again = quick(until=0.5, records=4)
+        with pytest.raises(StoreError, match="read-only"):
+            quick(until=0.5, records=4, fresh=True)
+    finally:
+        subprocess.run(["umount", "-l", place], check=True)
+    assert again.page is None
+    assert again.comparison.sentence == found.comparison.sentence
+    assert Path("mine/index.html").read_bytes() == before
+
+
 @pytest.mark.parametrize("lost", ["flow.zarr/loss/c/0/0", "descent.zarr/time/c/0"])
 def test_damage_of_a_folder_is_told_by_the_command(table: dict[str, np.ndarray], lost: str) -> None:
     quick(until=0.5, records=4)
