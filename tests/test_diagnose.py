@@ -261,6 +261,7 @@ def test_a_folder_in_use_is_refused_and_its_holder_undisturbed(
     assert alone.comparison.sentence == found.comparison.sentence
 
 
+@pytest.mark.slow
 def test_a_finished_run_on_a_read_only_disk_gives_its_verdict(
     table: dict[str, np.ndarray], tmp_path: Path
 ) -> None:
