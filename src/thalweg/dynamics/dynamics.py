@@ -167,7 +167,7 @@ class Continuous(Dynamics):
 def step_size_array(value: float | Array) -> Float[Array, ""]:
     """A positive, finite step size as an array, so that changing it compiles nothing."""
     plain = isinstance(value, int | float | np.number)
-    if misfit(value, float) or (plain and not 0 < value < np.inf):
+    if misfit(value, float | Array) or (plain and not 0 < value < np.inf):
         raise InputError(
             f"step size came as {told(value)}; give a positive, finite number, as in 0.1"
         )
