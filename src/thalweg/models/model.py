@@ -71,7 +71,8 @@ class Applied(Model):
             give the same for the same arguments: dropout in training is refused.
         init_function: Maps a key to parameters, or None if `start` is given.
         start: Parameters that every seed starts from; a whole Equinox module, too.
-        is_smooth: Declare False for nets with kinks (ReLU, max-pooling).
+        is_smooth: Whether the outputs are free of kinks (of ReLU, max-pooling). None has
+            `problems.supervised` find out, along random lines through the start.
         is_separable: Whether the output of an example depends on no other example of its batch.
             None has `problems.supervised` find out, on a few examples.
 
@@ -82,7 +83,7 @@ class Applied(Model):
     apply_function: Callable[[Params, Array], Array] = eqx.field(static=True)
     init_function: Callable[[Array], Params] | None = eqx.field(static=True, default=None)
     start: Params = None
-    is_smooth: bool = eqx.field(static=True, default=True)
+    is_smooth: bool | None = eqx.field(static=True, default=None)
     is_separable: bool | None = eqx.field(static=True, default=None)
 
     def __check_init__(self) -> None:
@@ -127,7 +128,7 @@ class Applied(Model):
 
     @property
     def smooth(self) -> bool:
-        return self.is_smooth
+        return self.is_smooth is not False
 
     @property
     def separable(self) -> bool:
@@ -167,7 +168,7 @@ def _drawn(init_function: Callable[[Array], Params]) -> Params:
     return one
 
 
-def from_equinox(module: eqx.Module, smooth: bool = True, state: Any = None) -> Applied:
+def from_equinox(module: eqx.Module, smooth: bool | None = None, state: Any = None) -> Applied:
     """A model from an Equinox module, which acts on one example; batching is by `vmap`.
 
     Its floating-point arrays are the parameters (complex ones as pairs of real arrays, half
@@ -175,7 +176,7 @@ def from_equinox(module: eqx.Module, smooth: bool = True, state: Any = None) -> 
 
     Args:
         module: An Equinox module, called as `module(x)`, or with a state as `module(x, state)`.
-        smooth: Declare False for nets with kinks (ReLU, max-pooling).
+        smooth: Whether it is free of kinks (of ReLU, max-pooling); None: see `Applied`.
         state: Of `eqx.nn.make_with_state`, for modules with running averages (BatchNorm); held
             fixed. In training mode the batch's own averages are used, as the layer does it.
 

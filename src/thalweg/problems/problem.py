@@ -20,15 +20,15 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int
 
 from thalweg.core.arguments import Checked, framework, told
-from thalweg.core.behaviour import mixes, traced, varies
 from thalweg.core.errors import InputError, choose, reason, require, unknown
 from thalweg.core.identity import identity
 from thalweg.core.tree import Params
-from thalweg.models import Applied, Model
+from thalweg.models import Model
 from thalweg.models.given import ModelLike, as_model
 from thalweg.problems.data import Data
 from thalweg.problems.files import load
 from thalweg.problems.losses import Loss, as_loss
+from thalweg.problems.observed import observed
 
 REDUCTIONS = ("mean", "sum")
 PRECISIONS = {"float64": jnp.float64, "float32": jnp.float32}
@@ -276,7 +276,7 @@ def supervised(
     )
     _check_outputs(problem)
     _check_loss(problem)
-    problem = _observed(problem)
+    problem = observed(problem)
     require(
         microbatch is None or problem.model.separable,
         "this net's outputs for an example depend on the whole batch (batch normalisation?), so "
@@ -339,53 +339,6 @@ def _check_loss(problem: Supervised) -> None:
     require(
         value.shape == () and jnp.issubdtype(value.dtype, jnp.floating),
         f"{asked}, has shape {value.shape} and type {value.dtype}; let it give one real number",
-    )
-
-
-def _observed(problem: Supervised) -> Supervised:
-    """The problem with its model's dependence on the batch found out, where it is a user's.
-
-    Raises:
-        InputError: If the model's outputs are random, or it depends on the batch and says no.
-    """
-    model, inputs = problem.model, problem.inputs
-    users = [part for part in jax.tree.leaves(model, is_leaf=_users) if _users(part)]
-    if not users or traced(problem):
-        return problem
-    params = problem.init(jax.random.key(0))
-
-    def outputs(x: Array) -> Array:
-        return model.apply(params, x)
-
-    require(
-        not varies(outputs, inputs[:2]),
-        "the model's outputs differ between two calls with the same parameters and inputs (dropout "
-        "in training?); give it as for evaluation, or with one fixed key",
-    )
-    sworn = all(isinstance(part, Applied) and part.is_separable for part in users)
-    if not model.separable or not mixes(outputs, inputs, poison=not sworn):
-        return problem
-    found = jax.tree.map(
-        lambda part: (
-            dataclasses.replace(part, is_separable=False)
-            if isinstance(part, Applied) and part.is_separable is None
-            else part
-        ),
-        model,
-        is_leaf=lambda part: isinstance(part, Applied),
-    )
-    require(
-        not found.separable,
-        f"{type(users[0]).__name__} says that it is separable, and its outputs for an example "
-        "change with the others of the batch (batch normalisation?); let it say False",
-    )
-    return dataclasses.replace(problem, model=found)
-
-
-def _users(part: Any) -> bool:
-    """Whether a model was written by a user, so that what it says of itself is checked."""
-    return isinstance(part, Applied) or (
-        isinstance(part, Model) and not type(part).__module__.startswith("thalweg.")
     )
 
 
