@@ -13,6 +13,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
+from thalweg.core.arguments import told
 from thalweg.core.errors import InputError, require
 from thalweg.core.result import finite, tree_finite
 from thalweg.core.tree import Params
@@ -257,7 +258,7 @@ def _with_examples(problem: Problem) -> Supervised:
 
 
 def optax_dynamics(
-    transform: optax.GradientTransformation,
+    transform: Any,  # an optax.GradientTransformation, or what acts like one
     step_size: float | Callable[[Any], Any] | None = None,
     name: str = "optax",
     batch: int | None = None,
@@ -283,9 +284,8 @@ def optax_dynamics(
     if hasattr(transform, "gradient_transformation"):  # optax.MultiSteps
         transform = transform.gradient_transformation()
     if not all(callable(getattr(transform, part, None)) for part in ("init", "update")):
-        came = getattr(transform, "__qualname__", type(transform).__name__)
         raise InputError(
-            f"the transformation came as {came}; give an Optax transformation with its learning "
+            f"transform came as {told(transform)}; give an Optax transformation with its learning "
             "rate, as optax.adam(1e-3)"
         )
     if not isinstance(transform, optax.GradientTransformation):

@@ -9,7 +9,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax.custom_batching import custom_vmap
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int
@@ -195,7 +194,7 @@ class TwoPhase(Discrete):
 
 
 def two_phase(
-    transform: optax.GradientTransformation,
+    transform: Any,  # as `optax_dynamics` takes it
     step_size: float | Callable[[Any], Any],
     tau: int,
     noise: float,
