@@ -55,9 +55,10 @@ def observed(problem: P) -> P:
 
 def _said(model: Any, name: str) -> Any:
     """The model whose parts that left a property open say that they lack it."""
+    lacking: dict[str, Any] = {name: False}
     return jax.tree.map(
         lambda part: (
-            dataclasses.replace(part, **{name: False})
+            dataclasses.replace(part, **lacking)
             if isinstance(part, Applied) and getattr(part, name) is None
             else part
         ),
