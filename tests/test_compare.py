@@ -115,7 +115,7 @@ def test_the_edge_of_stability() -> None:
 
 def test_misfits_are_sentences() -> None:
     descent, flow = pair(bowl(), 0.1, 2.0)
-    with pytest.raises(tw.InputError, match="takes no steps of its own"):
+    with pytest.raises(tw.InputError, match="has no step size of its own"):
         tw.compare(flow, descent)
     with pytest.raises(tw.InputError, match="eps came as"):
         tw.compare(descent, flow, eps=-1.0)

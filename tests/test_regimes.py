@@ -141,7 +141,7 @@ def test_what_is_no_flow_is_refused_as_the_second(flow, run_folder):
         words = rf"second trajectory \({second.name}\) is not gradient flow.*tw.distance"
         with pytest.raises(tw.InputError, match=words):
             tw.compare(descent, second)
-    with pytest.raises(tw.InputError, match="takes no steps of its own"):
+    with pytest.raises(tw.InputError, match="has no step size of its own"):
         tw.compare(flow, flow)
 
 

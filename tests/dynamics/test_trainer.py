@@ -344,7 +344,7 @@ def test_its_distance_from_the_flow_is_not_vouched_for():
     assert np.all(np.isinf(table["distance_error"]))
     assert np.all(table["relative_distance"] < 0.5)
     assert any("not estimated" in doubt for doubt in path.doubts)
-    with pytest.raises(tw.InputError, match="no constant step size"):
+    with pytest.raises(tw.InputError, match="no step size of its own"):
         tw.compare(path, flow)
 
 
