@@ -223,14 +223,6 @@ def study_page(
     )
 
 
-def rebuild(folder: Path | str) -> Path:
-    """The page of a run folder again, from what is stored in it."""
-    folder = Path(folder)
-    built = build(folder)
-    build_index(folder.resolve().parent)
-    return built
-
-
 def _row(verdict: Verdict) -> ClaimRow:
     claim, check = verdict.claim, verdict.check
     return ClaimRow(
