@@ -17,8 +17,8 @@ def check_kinds(descent: Trajectory, flow: Trajectory) -> None:
     """Only a discrete dynamics and gradient flow make a verdict."""
     require(
         "path_error" not in descent.dataset,
-        f"the first trajectory ({descent.name}) has no step size of its own to diagnose; give a run "
-        "of gradient_descent or optax_dynamics first, gradient flow second",
+        f"the first trajectory ({descent.name}) has no step size of its own to diagnose; give a "
+        "run of gradient_descent or optax_dynamics first, gradient flow second",
     )
     other = "tw.distance compares any two runs at equal time, thalweg.matched_loss at equal loss"
     require(
