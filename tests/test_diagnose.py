@@ -246,7 +246,7 @@ def test_a_folder_in_use_is_refused_and_its_holder_undisturbed(
     run, refusals = MODULE.run, []
 
     def watched(*arguments: Any, **options: Any) -> Any:
-        for changes in ({}, {"fresh": True}, {"step_size": 0.2}):
+        for changes in ({}, {"fresh": True}, {"step_size": 0.05}):
             with pytest.raises(StoreError, match=r"mine is in use by process \d+ .* since"):
                 quick(until=0.5, records=4, **changes)
             refusals.append(changes)
@@ -254,7 +254,7 @@ def test_a_folder_in_use_is_refused_and_its_holder_undisturbed(
 
     monkeypatch.setattr(MODULE, "run", watched)
     found = quick(until=0.5, records=4)
-    monkeypatch.undo()
+    monkeypatch.setattr(MODULE, "run", run)
     assert len(refusals) == 6
     assert not Path("mine/.lock").exists()
     alone = quick(until=0.5, records=4, out=Path("alone"))

@@ -176,7 +176,7 @@ def missed(
         jnp.any(safe), allowed * jnp.asarray(STEPS, dtype)[jnp.argmax(safe)], jnp.inf
     )
     # Rows that are not filled sink below the spectrum, out of the way.
-    empty_rows = jnp.arange(room) >= s.step
+    empty_rows = jnp.arange(room, dtype=s.step.dtype) >= s.step
     floor = -jnp.where(s.scale > 0, 4 * s.scale, jnp.ones_like(s.scale))
     sunk = jnp.diag(jnp.where(empty_rows, floor, jnp.zeros_like(floor)))
     rotation = jnp.linalg.eigh(s.projected + sunk)[1][:, -1]

@@ -135,7 +135,7 @@ def tracked(
             allowed,
             jax.random.fold_in(moment.key, s.rounds + 1),
             jnp.where(again, most_products - spent, 0),
-            FAILURE / 2.0 ** (s.rounds + 1),
+            FAILURE / 2.0 ** (s.rounds + 1).astype(memory.dtype),
             len(s.block) * 6,
         )
         spent = spent + other.products
