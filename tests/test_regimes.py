@@ -273,7 +273,7 @@ def test_training_that_stopped_at_a_constant_is_told():
 
 
 def test_a_target_that_wants_scaling_is_told():
-    assert "--scale-target" in wants_scaling(net(PRICES))
+    assert "scale_target=True" in wants_scaling(net(PRICES))
     assert "standard deviation" in wants_scaling(net(1e-4 * RNG.normal(size=40)))
     assert "mean 1000 and" in wants_scaling(net(1000.0 + np.resize([1.5, -1.5], 40)))
     many = np.stack([RNG.normal(size=40), PRICES], 1)
@@ -313,7 +313,7 @@ def test_dollars_throw_a_net_into_saturation():
     assert verdict.regime == "catapult"
     assert "stable" not in verdict.sentence
     assert any("stopped at the loss of a constant prediction" in r for r in verdict.reasons)
-    assert any("--scale-target" in note for note in verdict.warnings)
+    assert any("scale_target=True" in note for note in verdict.warnings)
     assert any("root mean squared error" in reason for reason in verdict.reasons)
 
 
