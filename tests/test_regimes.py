@@ -353,6 +353,7 @@ def test_a_small_step_is_kept_and_the_guarantee_is_put_in_its_place():
     assert 0.02 < share < 0.08
 
 
+@pytest.mark.slow
 def test_a_step_off_the_flow_is_told_which_one_follows_it():
     verdict = compared(bowl(), 0.3, 6.0, records=20)
     assert verdict.regime == "off the flow"
@@ -362,6 +363,7 @@ def test_a_step_off_the_flow_is_told_which_one_follows_it():
     assert compared(bowl(), smaller, 6.0, records=20).regime == "gradient flow"
 
 
+@pytest.mark.slow
 def test_divergence_is_told_a_step_that_does_not_diverge():
     verdict = compared(bowl(), 1.0, 40.0)
     assert verdict.regime == "divergent"
@@ -371,6 +373,7 @@ def test_divergence_is_told_a_step_that_does_not_diverge():
     assert compared(bowl(), lower, 40.0).regime != "divergent"
 
 
+@pytest.mark.slow
 def test_at_the_edge_a_step_below_it_is_told():
     verdict = compared(product([4.0, 0.3]), 0.128, 100.0)
     assert verdict.regime == "edge of stability"

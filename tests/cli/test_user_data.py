@@ -49,6 +49,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.slow
 def test_a_table_from_the_first_command_to_the_changed_one(
     desk: Path, thalweg_says: Says, monkeypatch: pytest.MonkeyPatch
 ) -> None:
