@@ -58,12 +58,12 @@ def hard_margin_svm(X: ArrayLike) -> MaxMargin:
     QR factorisation with rows sorted and columns pivoted, whose rounding is relative to each row,
     whatever the units of the features.
 
+    Units of features may lie eight decades apart; w is then right to about 1e-8 of its length, as
+    exact fractions say on small tables. At eighteen decades one table in 200 is refused, and in one
+    of 300 digits of w are lost beyond what `error` says.
+
     Args:
         X: Inputs with labels absorbed, shape (n, d).
-
-    Units of features may lie eight decades apart; w is then right to about 1e-8 of its length (found
-    against exact fractions on small tables). At eighteen decades one table in 200 is refused, and
-    in one of 300 digits of w are lost beyond what `error` says.
 
     Raises:
         InputError: If X is no matrix, no plane through the origin separates the data, or rounding
