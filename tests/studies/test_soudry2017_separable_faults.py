@@ -14,7 +14,7 @@ from thalweg.studies import soudry2017_separable_descent as descent
 from thalweg.studies import soudry2017_separable_exact as exact
 from thalweg.studies.soudry2017_separable import STUDY
 from thalweg.studies.study import Lab
-from thalweg.theory import log_time_flow, max_margin, separable
+from thalweg.theory import log_time_flow, separable
 
 LAB = Lab(progress=False)
 
@@ -55,9 +55,10 @@ def scaled_svm(**factors):
     return wrong
 
 
-def all_points(right, X, alpha):
+def all_points(right, X):
     """The w of least norm that has every example on the margin, as nearly as it can."""
-    return np.linalg.lstsq(X, np.ones(len(X)), rcond=None)[0], np.ones(len(X))
+    w = np.linalg.lstsq(X, np.ones(len(X)), rcond=None)[0]
+    return right(X)._replace(w=w, margin=1 / np.linalg.norm(w))
 
 
 def perceptron(right, X):
@@ -102,7 +103,7 @@ def other_power(right, X, power, *a):
 EXACT = {
     "C1: w twice too long": ("C1", exact, "hard_margin_svm", scaled_svm(w=2)),
     "C1: alpha without its factor": ("C1", exact, "hard_margin_svm", scaled_svm(alpha=0.5)),
-    "C1: all examples on the margin": ("C1", max_margin, "_mended", all_points),
+    "C1: all examples on the margin": ("C1", exact, "hard_margin_svm", all_points),
     "C1: not the largest margin": ("C1", exact, "hard_margin_svm", perceptron),
     "C2: eta twice as large": ("C2", exact, "residual_limit", other_step(2)),
     "C2: loss constant": ("C2", separable, "loss_constant", lambda r, *a, **k: 2 * r(*a, **k)),
