@@ -18,7 +18,7 @@ from timing import clock_for, interleaved, limit_threads, machine, options, show
 from timing.torch_twin import Twin, twin
 
 import thalweg as tw
-from thalweg.core.curvature import hessian_product
+from thalweg.core.hessian_product import hessian_product
 from thalweg.core.lanczos import tridiagonalise
 
 REPEAT = 20  # products and gradients in one timed call

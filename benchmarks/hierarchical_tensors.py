@@ -17,7 +17,7 @@ from timing import clock_for, interleaved, limit_threads, machine, options, show
 
 from thalweg.core.tensors import ModeTree, mode_tree, perfect_tree
 from thalweg.models import HierarchicalFactorisation
-from thalweg.problems.tensor_completion import TensorCompletion, random_tensor, tensor_completion
+from thalweg.problems.tensor_entries import TensorCompletion, random_tensor, tensor_completion
 
 WIDTH = 10
 TREES = {

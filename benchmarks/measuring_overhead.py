@@ -19,7 +19,7 @@ from jax.flatten_util import ravel_pytree
 from timing import clock_for, interleaved, limit_threads, machine, noise, options, show
 
 import thalweg as tw
-from thalweg.core.curvature import hessian_product
+from thalweg.core.hessian_product import hessian_product
 from thalweg.probes.probe import Moment
 
 

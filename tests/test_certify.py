@@ -10,7 +10,7 @@ import xarray as xr
 
 import thalweg as tw
 from thalweg.certify import along_flow, homogeneous_bound
-from thalweg.core.curvature import dense_hessian
+from thalweg.core.hessian_product import dense_hessian
 from thalweg.problems import Function
 from thalweg.theory.euler import euler_certificate
 from thalweg.trajectory import Trajectory

@@ -61,6 +61,18 @@ def test_public_names_exist(module):
     assert [name for name in names if not hasattr(loaded, name)] == []
 
 
+@pytest.mark.parametrize("module", [name for name in MODULES if f"{name}." in " ".join(MODULES)])
+def test_no_exported_name_hides_a_module(module):
+    """A function called as the module that it comes from takes that module out of reach."""
+    loaded = importlib.import_module(module)
+    hidden = [
+        name
+        for name in getattr(loaded, "__all__", [])
+        if f"{module}.{name}" in MODULES and not inspect.ismodule(getattr(loaded, name))
+    ]
+    assert hidden == []
+
+
 @pytest.mark.parametrize("module", [name for name in MODULES if not name.endswith("__main__")])
 def test_public_methods_are_described(module):
     """By themselves, or where a base class declares them."""

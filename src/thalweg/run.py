@@ -17,8 +17,8 @@ import optax
 from thalweg import probes as probe_shelf
 from thalweg.core import tree
 from thalweg.core.arguments import misfit, several, told
+from thalweg.core.digest import identity
 from thalweg.core.errors import InputError, require
-from thalweg.core.identity import identity
 from thalweg.core.memory import require_memory, short_of_memory
 from thalweg.core.result import Result
 from thalweg.driver import (

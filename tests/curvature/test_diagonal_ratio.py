@@ -9,7 +9,7 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 import thalweg as tw
-from thalweg.core.curvature import dense_hessian
+from thalweg.core.hessian_product import dense_hessian
 from thalweg.core.result import Reading, Result
 from thalweg.curvature.diagonal_ratio import (
     block_ratios,

@@ -9,7 +9,7 @@ import thalweg as tw
 from thalweg.core.errors import InputError
 from thalweg.dynamics.normalised import inverse_root_steps, normalised_descent
 from thalweg.problems import Function
-from thalweg.problems.linear_classifier import linear_classifier
+from thalweg.problems.linear_classification import linear_classifier
 
 X = np.array([(0.5, 1.5), (2, 0.25), (2.5, 1)])
 KEY = jax.random.key(0)

@@ -14,7 +14,7 @@ from thalweg.dynamics.reparametrised_projected import (
     weight_normalised_descent,
 )
 from thalweg.models import mlp
-from thalweg.models.weight_normalised import (
+from thalweg.models.scale_and_direction import (
     ScaledDirection,
     on_sphere,
     scaled_direction,

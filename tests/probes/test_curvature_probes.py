@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import thalweg as tw
-from thalweg.core.curvature import dense_hessian
+from thalweg.core.hessian_product import dense_hessian
 from thalweg.core.result import Result
 from thalweg.probes import Moment, sharpness, smallest_eigenvalue
 from thalweg.problems import Function

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import thalweg as tw
-from thalweg.core.curvature import dense_hessian
+from thalweg.core.hessian_product import dense_hessian
 from thalweg.curvature.diagonal_ratio import sampled_coordinates
 from thalweg.probes import diagonal_ratio
 from thalweg.problems import Function

@@ -18,7 +18,7 @@ from thalweg.probes import (
     validation_loss,
 )
 from thalweg.problems import Function, supervised
-from thalweg.problems.linear_classifier import linear_classifier
+from thalweg.problems.linear_classification import linear_classifier
 from thalweg.problems.margin_losses import MARGIN_LOSSES
 
 X = np.array([(0.5, 1.5), (2, 0.25), (-2.5, 1)])

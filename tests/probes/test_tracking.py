@@ -10,8 +10,8 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 import thalweg as tw
-from thalweg.core.curvature import dense_hessian
 from thalweg.core.errors import InputError
+from thalweg.core.hessian_product import dense_hessian
 from thalweg.core.result import Result
 from thalweg.probes import (
     Tracker,

@@ -7,7 +7,7 @@ import pytest
 
 import thalweg as tw
 from thalweg.core.errors import InputError
-from thalweg.core.part import part_of
+from thalweg.core.selection import part_of
 from thalweg.models import mlp
 from thalweg.problems import Function, Supervised, supervised, trained_part
 

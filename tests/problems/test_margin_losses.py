@@ -7,7 +7,7 @@ import pytest
 
 from thalweg.core.errors import InputError
 from thalweg.problems import supervised
-from thalweg.problems.linear_classifier import linear_classifier, log_objective
+from thalweg.problems.linear_classification import linear_classifier, log_objective
 from thalweg.problems.margin_losses import MARGIN_LOSSES, power_tail, stretched_exponential
 
 ALL = [*MARGIN_LOSSES.values(), power_tail(2.0), stretched_exponential(0.5)]

@@ -10,7 +10,7 @@ from scipy.special import log_softmax
 
 import thalweg as tw
 from thalweg.core import tree
-from thalweg.core.curvature import hessian_product
+from thalweg.core.hessian_product import hessian_product
 from thalweg.models import Applied, linear, mlp
 from thalweg.problems import LOSSES, Data, Function, Loss, supervised
 

@@ -6,7 +6,7 @@ import pytest
 
 from thalweg.claims import judge
 from thalweg.problems import Function
-from thalweg.report.draw import draw
+from thalweg.report.drawing import draw
 from thalweg.studies import arora2018_implicit_acceleration_exact as exact
 from thalweg.studies import arora2018_implicit_acceleration_regression as regression
 from thalweg.studies.arora2018_implicit_acceleration import STUDY

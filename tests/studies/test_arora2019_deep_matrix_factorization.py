@@ -3,7 +3,7 @@
 import pytest
 
 from thalweg.claims import judge
-from thalweg.report.draw import draw
+from thalweg.report.drawing import draw
 from thalweg.studies import arora2019_deep_matrix_factorization_completion as completion
 from thalweg.studies import arora2019_deep_matrix_factorization_dynamics as growth
 from thalweg.studies.arora2019_deep_matrix_factorization import STUDY

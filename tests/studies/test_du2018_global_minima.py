@@ -10,7 +10,7 @@ from thalweg.claims import judge
 from thalweg.dynamics import gradient_descent
 from thalweg.models import TwoLayerNet
 from thalweg.problems import supervised
-from thalweg.report.draw import draw
+from thalweg.report.drawing import draw
 from thalweg.run import run
 from thalweg.studies import du2018_global_minima_gram as grams
 from thalweg.studies import du2018_global_minima_training as training

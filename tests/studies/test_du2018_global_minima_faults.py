@@ -19,7 +19,7 @@ from thalweg.theory import geometric_rate
 
 LAB = Lab(progress=False)
 # The package has functions of these names; the modules are behind them.
-population = sys.modules["thalweg.kernels.population_gram"]
+population = sys.modules["thalweg.kernels.population"]
 COMPILED = (WideNet, TwoLayerNet, GradientDescent)
 
 

@@ -7,7 +7,7 @@ import pytest
 from thalweg.claims import judge
 from thalweg.models import linear, mlp
 from thalweg.problems.linear_targets import random_modes
-from thalweg.report.draw import draw
+from thalweg.report.drawing import draw
 from thalweg.studies import exact_linear_dynamics_depth as deep
 from thalweg.studies import exact_linear_dynamics_modes as modes
 from thalweg.studies.exact_linear_dynamics import STUDY

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from thalweg.claims import judge
-from thalweg.report.draw import draw
+from thalweg.report.drawing import draw
 from thalweg.studies import he2022_low_dimensional_data_flow as flow
 from thalweg.studies import he2022_low_dimensional_data_linear as linear
 from thalweg.studies import he2022_low_dimensional_data_relu as relu

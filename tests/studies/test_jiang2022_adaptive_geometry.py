@@ -8,7 +8,7 @@ import pytest
 
 from thalweg.claims import judge
 from thalweg.problems import Function
-from thalweg.report.draw import draw
+from thalweg.report.drawing import draw
 from thalweg.studies import jiang2022_adaptive_geometry_linear as linear
 from thalweg.studies import jiang2022_adaptive_geometry_network as network
 from thalweg.studies.jiang2022_adaptive_geometry import STUDY

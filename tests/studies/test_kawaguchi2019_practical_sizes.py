@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 
 from thalweg.claims import judge
-from thalweg.report.draw import draw
+from thalweg.report.drawing import draw
 from thalweg.studies import kawaguchi2019_practical_sizes_descent as descent
 from thalweg.studies import kawaguchi2019_practical_sizes_exact as exact
 from thalweg.studies import kawaguchi2019_practical_sizes_threshold as threshold

@@ -3,7 +3,7 @@
 import pytest
 
 from thalweg.claims import judge
-from thalweg.report.draw import draw
+from thalweg.report.drawing import draw
 from thalweg.studies import kawaguchi2021_expressivity_condition as condition
 from thalweg.studies import kawaguchi2021_expressivity_phase_two as last
 from thalweg.studies import kawaguchi2021_expressivity_training as training

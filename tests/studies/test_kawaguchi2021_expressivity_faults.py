@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from thalweg.claims import judge
-from thalweg.dynamics.two_phase import TwoPhase
+from thalweg.dynamics.two_phase_training import TwoPhase
 from thalweg.studies import kawaguchi2021_expressivity_condition as condition
 from thalweg.studies import kawaguchi2021_expressivity_phase_two as last
 from thalweg.studies import kawaguchi2021_expressivity_training as training
@@ -17,7 +17,7 @@ from thalweg.theory import expressivity, last_layer
 
 LAB = Lab(progress=False)
 # The package gives the function of this name; faults go into its module.
-two_phase = importlib.import_module("thalweg.dynamics.two_phase")
+two_phase = importlib.import_module("thalweg.dynamics.two_phase_training")
 COMPILED = (TwoPhase, two_phase)
 
 

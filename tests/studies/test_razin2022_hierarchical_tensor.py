@@ -4,7 +4,7 @@ import pytest
 
 from thalweg.claims import judge
 from thalweg.models.signal_convolutional import SignalConvNet
-from thalweg.report.draw import draw
+from thalweg.report.drawing import draw
 from thalweg.studies import razin2022_hierarchical_tensor_exact as exact
 from thalweg.studies import razin2022_hierarchical_tensor_locality as locality
 from thalweg.studies import razin2022_hierarchical_tensor_training as training

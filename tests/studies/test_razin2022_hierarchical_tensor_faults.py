@@ -9,7 +9,7 @@ from thalweg.claims import judge
 from thalweg.core.tensors import perfect_tree
 from thalweg.models import tensor_factorisation as models
 from thalweg.models.tensor_factorisation import CPFactorisation, HierarchicalFactorisation
-from thalweg.problems.tensor_completion import TensorCompletion, TensorRecovery
+from thalweg.problems.tensor_entries import TensorCompletion, TensorRecovery
 from thalweg.studies import razin2022_hierarchical_tensor_exact as exact
 from thalweg.studies import razin2022_hierarchical_tensor_locality as locality
 from thalweg.studies import razin2022_hierarchical_tensor_training as training

@@ -3,7 +3,7 @@
 import pytest
 
 from thalweg.claims import judge
-from thalweg.report.draw import draw
+from thalweg.report.drawing import draw
 from thalweg.studies import riedi2022_singular_values_exact as exact
 from thalweg.studies import riedi2022_singular_values_random as random
 from thalweg.studies import riedi2022_singular_values_training as training

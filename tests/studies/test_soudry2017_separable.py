@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from thalweg.claims import judge
-from thalweg.report.draw import draw
+from thalweg.report.drawing import draw
 from thalweg.studies import soudry2017_separable_data as data
 from thalweg.studies import soudry2017_separable_descent as descent
 from thalweg.studies.soudry2017_separable import STUDY

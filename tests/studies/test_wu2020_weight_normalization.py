@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from thalweg.claims import judge
-from thalweg.report.draw import draw as figure_of
+from thalweg.report.drawing import draw as figure_of
 from thalweg.studies import wu2020_weight_normalization_descent as descent
 from thalweg.studies import wu2020_weight_normalization_flow as flow
 from thalweg.studies.study import Lab

@@ -1,5 +1,5 @@
 """The command line: each command is one public function of the library."""
 
-from thalweg.cli.app import app, main
+from thalweg.cli.commands import app, main
 
 __all__ = ["app", "main"]

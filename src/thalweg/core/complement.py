@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from thalweg.core.curvature import Product
+from thalweg.core.hessian_product import Product
 from thalweg.core.tree import length
 
 # Where the polynomials are followed, in units of what may be missed.

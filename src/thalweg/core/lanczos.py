@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from thalweg.core.curvature import Product
+from thalweg.core.hessian_product import Product
 from thalweg.core.tree import length as length_of
 
 

@@ -13,8 +13,8 @@ from thalweg.curvature.operators import (
     hessian,
     jacobian,
 )
+from thalweg.curvature.stochastic import diagonal, trace
 from thalweg.curvature.third_order import SharpnessGradient, sharpness_gradient, trace_gradient
-from thalweg.curvature.trace import diagonal, trace
 
 __all__ = [
     "Density",

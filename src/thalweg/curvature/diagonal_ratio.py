@@ -14,7 +14,7 @@ from thalweg.core.errors import require, unknown
 from thalweg.core.result import Reading, finite
 from thalweg.core.tree import Params
 from thalweg.curvature.operators import hessian
-from thalweg.curvature.trace import diagonal
+from thalweg.curvature.stochastic import diagonal
 from thalweg.problems.problem import Problem
 
 # Path of a leaf to increasing positions in the ravelled leaf.

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from thalweg.core.curvature import Product
 from thalweg.core.errors import InputError, require
+from thalweg.core.hessian_product import Product
 from thalweg.core.tree import Params
 
 ABREAST = 8  # columns of a block that are worked on at once, where no microbatch bounds the memory

@@ -16,9 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from thalweg.core.curvature import Product, hessian_product
 from thalweg.core.errors import InputError, require
-from thalweg.core.part import Part, Where, part_of
+from thalweg.core.hessian_product import Product, hessian_product
+from thalweg.core.selection import Part, Where, part_of
 from thalweg.core.tree import Params
 from thalweg.curvature.metrics import LossHessian, Metric, OwnGradient, SampledGradients
 from thalweg.curvature.operator import ABREAST, Operator

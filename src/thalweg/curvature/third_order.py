@@ -12,9 +12,9 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int
 
 from thalweg.core.errors import choose, require
-from thalweg.core.part import Where
 from thalweg.core.result import Reading, Result, exact, finite
 from thalweg.core.sampling import student_factor
+from thalweg.core.selection import Where
 from thalweg.core.tree import Params
 from thalweg.curvature.eigenvalues import top_k
 from thalweg.curvature.operators import Hessian, hessian

@@ -1,12 +1,12 @@
 """What moves parameters: gradient descent, gradient flow, any Optax transformation."""
 
 from thalweg.core.arguments import guard
+from thalweg.dynamics.damped_gauss_newton import levenberg_marquardt
 from thalweg.dynamics.descent import GradientDescent, gradient_descent
 from thalweg.dynamics.dynamics import Continuous, Discrete, Dynamics, Info, State, Statistic
 from thalweg.dynamics.end_to_end import EndToEndDescent, end_to_end_descent
 from thalweg.dynamics.flow import KINKED_ERROR, GradientFlow, gradient_flow
-from thalweg.dynamics.group_rmsprop import group_rmsprop
-from thalweg.dynamics.levenberg_marquardt import levenberg_marquardt
+from thalweg.dynamics.grouped_rmsprop import group_rmsprop
 from thalweg.dynamics.limit import Limit, flow_limit
 from thalweg.dynamics.normalised import NormalisedDescent, normalised_descent
 from thalweg.dynamics.optax_descent import OptaxDescent, optax_dynamics
@@ -19,7 +19,7 @@ from thalweg.dynamics.solvers import FLOW_SOLVERS, FlowSolver
 from thalweg.dynamics.stabilised import RKC2, RKL2x
 from thalweg.dynamics.stability import StabilityRule
 from thalweg.dynamics.trainer import StabilisedDescent, stabilised_descent
-from thalweg.dynamics.two_phase import TwoPhase, two_phase
+from thalweg.dynamics.two_phase_training import TwoPhase, two_phase
 
 __all__ = [
     "FLOW_SOLVERS",

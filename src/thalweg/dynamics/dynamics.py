@@ -17,8 +17,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from thalweg.core.arguments import Checked, misfit, told
+from thalweg.core.digest import identity
 from thalweg.core.errors import InputError
-from thalweg.core.identity import identity
 from thalweg.core.result import Result
 from thalweg.core.tree import Params
 from thalweg.dynamics.stability import StabilityRule, no_rule

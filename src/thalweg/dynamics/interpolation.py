@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from thalweg.core.errors import require
-from thalweg.dynamics.levenberg_marquardt import least_squares
+from thalweg.dynamics.damped_gauss_newton import least_squares
 
 SCALE = 1.5  # standard deviation of every parameter at the start
 

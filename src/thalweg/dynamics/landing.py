@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int
 
-from thalweg.core.curvature import Product
+from thalweg.core.hessian_product import Product
 from thalweg.core.tree import Params
 from thalweg.dynamics.methods import vector_norm
 from thalweg.problems.losses import squared_error

@@ -25,8 +25,8 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int
 
-from thalweg.core.curvature import hessian_product
 from thalweg.core.errors import require
+from thalweg.core.hessian_product import hessian_product
 from thalweg.core.lanczos import smallest_eigenvalue
 from thalweg.core.result import Result
 from thalweg.core.tree import Params

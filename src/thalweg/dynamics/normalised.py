@@ -17,7 +17,7 @@ from thalweg.core.tree import Params
 from thalweg.dynamics.dynamics import Info, State, step_size_array
 from thalweg.dynamics.optax_descent import OptaxDescent
 from thalweg.dynamics.stability import StabilityRule, no_rule
-from thalweg.problems.linear_classifier import LinearClassifier, log_objective
+from thalweg.problems.linear_classification import LinearClassifier, log_objective
 from thalweg.problems.problem import Problem
 
 NORMALISED_BY = ("gradient", "loss")

@@ -17,7 +17,7 @@ from thalweg.core.tree import Params
 from thalweg.dynamics.descent import nearest_count
 from thalweg.dynamics.dynamics import Discrete, Info, State, fresh, step_size_array
 from thalweg.dynamics.stability import StabilityRule, descent_rule, no_rule
-from thalweg.models.weight_normalised import (
+from thalweg.models.scale_and_direction import (
     ScaledDirection,
     is_scaled_direction,
     unit_directions,

@@ -3,17 +3,17 @@
 from thalweg.core.arguments import guard
 from thalweg.kernels.cost import KernelCost, kernel_cost
 from thalweg.kernels.gaussian import Covariance, Expected, expectations, gaussian_mean
-from thalweg.kernels.infinite_width import (
-    InfiniteWidthKernels,
-    arc_cosine_kernel,
-    infinite_width_kernels,
-)
-from thalweg.kernels.layer_grams import (
+from thalweg.kernels.gram_matrices import (
     LayerGrams,
     last_layer_gram,
     layer_grams,
     pattern_change,
     two_layer_gram,
+)
+from thalweg.kernels.infinite_width import (
+    InfiniteWidthKernels,
+    arc_cosine_kernel,
+    infinite_width_kernels,
 )
 from thalweg.kernels.linearised import (
     LinearisedPath,
@@ -28,7 +28,7 @@ from thalweg.kernels.measures import (
     smallest_eigenvalue,
     target_alignment,
 )
-from thalweg.kernels.population_gram import (
+from thalweg.kernels.population import (
     PopulationGram,
     normalisation,
     population_gram,

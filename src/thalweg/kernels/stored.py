@@ -18,8 +18,8 @@ import numpy as np
 import zarr
 from jaxtyping import Array
 
+from thalweg.core.digest import identity
 from thalweg.core.errors import require
-from thalweg.core.identity import identity
 from thalweg.core.tree import Params
 from thalweg.kernels.cost import MEMORY
 from thalweg.kernels.tangent import Blocks, evaluate, mirrored, plan_blocks

@@ -10,6 +10,7 @@ from thalweg.models.overparametrised import Overparametrised
 from thalweg.models.parse import parse_model
 from thalweg.models.residual import ResidualMLP
 from thalweg.models.residual_convolutional import ConvResNet, Stage
+from thalweg.models.scale_and_direction import WeightNormalised, weight_normalised
 from thalweg.models.signal_convolutional import SignalConvNet
 from thalweg.models.starts import gaussian_start, given_start, zero_last_start
 from thalweg.models.tensor_factorisation import (
@@ -17,7 +18,6 @@ from thalweg.models.tensor_factorisation import (
     CPFactorisation,
     HierarchicalFactorisation,
 )
-from thalweg.models.weight_normalised import WeightNormalised, weight_normalised
 from thalweg.models.wide import TwoLayerNet, WideNet
 
 __all__ = [

@@ -15,8 +15,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from thalweg.core.arguments import Checked, told
+from thalweg.core.digest import identity
 from thalweg.core.errors import InputError, choose, reason, require
-from thalweg.core.identity import identity
 from thalweg.core.trained import divide, held_names, is_real, join
 from thalweg.core.tree import Params
 

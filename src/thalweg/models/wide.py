@@ -1,6 +1,6 @@
 """Wide nets whose scalings are in the forward map and whose weights all start standard normal.
 
-The nets of Du, Lee, Li, Wang and Zhai (2019), of which `thalweg.kernels.population_gram` gives the
+The nets of Du, Lee, Li, Wang and Zhai (2019), of which `thalweg.kernels.population` gives the
 infinitely wide limits, and the two-layer net of Du, Zhai, Poczos and Singh (2019). No biases.
 """
 

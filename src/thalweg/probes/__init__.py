@@ -15,7 +15,7 @@ from thalweg.probes.kernels import (
     kernel_smallest_eigenvalue,
 )
 from thalweg.probes.layers import balancedness, singular_values
-from thalweg.probes.margin import (
+from thalweg.probes.margins import (
     angle_gap,
     direction_distance,
     margin,

@@ -11,8 +11,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from thalweg.core import tree
 from thalweg.core.complement import missed
-from thalweg.core.curvature import Product, hessian_product
 from thalweg.core.errors import require
+from thalweg.core.hessian_product import Product, hessian_product
 from thalweg.core.lanczos import Tracked, track_largest
 from thalweg.core.lanczos import smallest_eigenvalue as smallest_of
 from thalweg.core.result import Reading, Result, finite

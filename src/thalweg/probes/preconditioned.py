@@ -13,8 +13,8 @@ import optax
 from jaxtyping import Array, Float
 
 from thalweg.core import tree
-from thalweg.core.curvature import hessian_product
 from thalweg.core.errors import InputError
+from thalweg.core.hessian_product import hessian_product
 from thalweg.core.result import Reading, Result
 from thalweg.core.tree import Params
 from thalweg.probes.curvature import tracked

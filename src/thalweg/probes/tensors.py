@@ -16,7 +16,7 @@ from thalweg.core.tree import Params
 from thalweg.models.tensor_factorisation import TensorFactorisation, unbalancedness
 from thalweg.probes.probe import Moment, Probe
 from thalweg.problems.problem import Problem
-from thalweg.problems.tensor_completion import TensorRecovery
+from thalweg.problems.tensor_entries import TensorRecovery
 
 
 def _recovery(problem: Problem, what: str) -> TensorRecovery:

@@ -5,11 +5,11 @@ from thalweg.problems.classic import digits
 from thalweg.problems.data import Data
 from thalweg.problems.files import load
 from thalweg.problems.frozen import trained_part
-from thalweg.problems.linear_classifier import linear_classifier
+from thalweg.problems.linear_classification import linear_classifier
 from thalweg.problems.locality import interaction_regulariser, long_range
 from thalweg.problems.long_range_data import is_same_class, noisy_prototypes
 from thalweg.problems.losses import LOSSES, Loss
-from thalweg.problems.lp_regression import lp_optimum, lp_regression
+from thalweg.problems.lp_norm import lp_optimum, lp_regression
 from thalweg.problems.matrix_factorisation import (
     MatrixFactorisation,
     gaussian_measurements,
@@ -19,7 +19,7 @@ from thalweg.problems.matrix_factorisation import (
 from thalweg.problems.planes import near_plane
 from thalweg.problems.problem import Function, Problem, Supervised, supervised
 from thalweg.problems.random_labels import random_data
-from thalweg.problems.tensor_completion import random_tensor, tensor_completion, tensor_sensing
+from thalweg.problems.tensor_entries import random_tensor, tensor_completion, tensor_sensing
 
 __all__ = [
     "LOSSES",

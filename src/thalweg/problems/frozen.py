@@ -8,7 +8,7 @@ from typing import Any
 from jaxtyping import Array, Float
 
 from thalweg.core.errors import require
-from thalweg.core.part import Part, Where, part_of
+from thalweg.core.selection import Part, Where, part_of
 from thalweg.core.tree import Params
 from thalweg.models import Model
 from thalweg.problems.problem import Problem, Supervised

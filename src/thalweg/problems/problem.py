@@ -20,8 +20,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int
 
 from thalweg.core.arguments import Checked, framework, told
+from thalweg.core.digest import identity
 from thalweg.core.errors import InputError, choose, reason, require, unknown
-from thalweg.core.identity import identity
 from thalweg.core.tree import Params
 from thalweg.models import Model
 from thalweg.models.given import ModelLike, as_model

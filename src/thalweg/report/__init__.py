@@ -1,6 +1,6 @@
 """Pages from stored results alone: verdict, numbers, figures, claims, data. Imports no JAX."""
 
-from thalweg.report.draw import draw
+from thalweg.report.drawing import draw
 from thalweg.report.export import export_data, export_figures
 from thalweg.report.page import build, build_index
 from thalweg.report.spec import ClaimPart, ClaimRow, Figure, Level, Number, Page, Panel, Series

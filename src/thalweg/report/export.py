@@ -13,7 +13,7 @@ import pandas as pd
 import xarray as xr
 
 from thalweg.core.errors import InputError, require, unknown
-from thalweg.report.draw import draw_stored
+from thalweg.report.drawing import draw_stored
 from thalweg.report.store import PathLike, open_data, read_page
 
 FORMATS = ("svg", "png", "pdf")

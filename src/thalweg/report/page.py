@@ -16,7 +16,7 @@ import jinja2
 from markupsafe import Markup
 
 from thalweg.core.errors import InputError
-from thalweg.report.draw import draw_stored
+from thalweg.report.drawing import draw_stored
 from thalweg.report.export import export_data
 from thalweg.report.formula import typeset
 from thalweg.report.number import show

@@ -22,7 +22,7 @@ from thalweg.models import layer_weights
 from thalweg.models.overparametrised import balanced_factors
 from thalweg.problems import Problem
 from thalweg.problems.linear_targets import DeepLinear, deep_linear_params
-from thalweg.problems.lp_regression import lp_regression
+from thalweg.problems.lp_norm import lp_regression
 from thalweg.problems.weight_decay import Decayed
 from thalweg.studies.study import Lab, variable
 from thalweg.theory import end_to_end

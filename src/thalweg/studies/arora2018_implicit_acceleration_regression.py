@@ -21,7 +21,7 @@ from thalweg.models.initialisers import orthogonal
 from thalweg.models.overparametrised import Overparametrised
 from thalweg.problems import Problem, digits
 from thalweg.problems.linear_targets import deep_linear_params
-from thalweg.problems.lp_regression import lp_optimum, lp_regression
+from thalweg.problems.lp_norm import lp_optimum, lp_regression
 from thalweg.studies.arora2018_implicit_acceleration_exact import whole
 from thalweg.studies.study import Lab, variable
 

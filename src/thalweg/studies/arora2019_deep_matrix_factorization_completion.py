@@ -21,7 +21,7 @@ from thalweg.dynamics import (
     stabilised_descent,
 )
 from thalweg.dynamics.dynamics import Discrete
-from thalweg.dynamics.group_rmsprop import group_rmsprop
+from thalweg.dynamics.grouped_rmsprop import group_rmsprop
 from thalweg.dynamics.stopping import advance_until, descend_until
 from thalweg.models import layer_weights
 from thalweg.problems.matrix_factorisation import (

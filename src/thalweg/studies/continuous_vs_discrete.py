@@ -15,8 +15,8 @@ from jaxtyping import Array
 
 from thalweg.compare import distance
 from thalweg.core import tree
-from thalweg.core.curvature import dense_hessian
 from thalweg.core.errors import InputError
+from thalweg.core.hessian_product import dense_hessian
 from thalweg.core.tree import Params
 from thalweg.dynamics import gradient_descent, gradient_flow
 from thalweg.models import MLP, ConvNet, Convolution, Model, layer_weights, linear, mlp

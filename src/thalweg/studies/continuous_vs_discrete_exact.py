@@ -12,7 +12,7 @@ import xarray as xr
 from jaxtyping import Float
 from scipy.integrate import simpson
 
-from thalweg.core.curvature import dense_hessian
+from thalweg.core.hessian_product import dense_hessian
 from thalweg.dynamics import gradient_descent, gradient_flow
 from thalweg.problems.closed_form import Factorisation, Quadratic
 from thalweg.studies.continuous_vs_discrete_points import deep_linear

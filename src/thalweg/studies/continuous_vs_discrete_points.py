@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Array, Float
 
-from thalweg.core.curvature import dense_hessian
+from thalweg.core.hessian_product import dense_hessian
 from thalweg.models.homogeneous import homogeneous_outputs
 from thalweg.problems.closed_form import Factorisation
 from thalweg.problems.losses import Loss, as_loss

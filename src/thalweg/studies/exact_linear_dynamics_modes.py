@@ -13,7 +13,7 @@ import xarray as xr
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array
 
-from thalweg.core import curvature
+from thalweg.core import hessian_product as curvature
 from thalweg.core.crossing import first_crossing
 from thalweg.core.spectra import end_to_end
 from thalweg.dynamics import gradient_descent, gradient_flow

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from thalweg import curvature
 from thalweg.core.tree import Params
 from thalweg.dynamics import gradient_descent
-from thalweg.dynamics.two_phase import CERTIFIED, two_phase
+from thalweg.dynamics.two_phase_training import CERTIFIED, two_phase
 from thalweg.problems import Supervised, supervised
 from thalweg.problems.last_layer import last_layer_problem, loss_smoothness
 from thalweg.problems.losses import cross_entropy

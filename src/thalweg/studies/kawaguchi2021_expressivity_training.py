@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from thalweg.core import tree
 from thalweg.core.tree import Params
 from thalweg.dynamics import OptaxDescent, State, optax_dynamics
-from thalweg.dynamics.two_phase import two_phase
+from thalweg.dynamics.two_phase_training import two_phase
 from thalweg.problems import Supervised, supervised
 from thalweg.studies.kawaguchi2021_expressivity_condition import (
     WIDE,

@@ -18,13 +18,13 @@ from thalweg.core.tensors import matricise, perfect_tree
 from thalweg.core.tree import Params
 from thalweg.dynamics import optax_dynamics
 from thalweg.dynamics.dynamics import Discrete
-from thalweg.dynamics.group_rmsprop import group_rmsprop
+from thalweg.dynamics.grouped_rmsprop import group_rmsprop
 from thalweg.models.tensor_factorisation import (
     CPFactorisation,
     HierarchicalFactorisation,
     TensorFactorisation,
 )
-from thalweg.problems.tensor_completion import TensorCompletion, random_tensor, tensor_completion
+from thalweg.problems.tensor_entries import TensorCompletion, random_tensor, tensor_completion
 from thalweg.studies.study import Lab, variable
 
 TREE = perfect_tree(4)

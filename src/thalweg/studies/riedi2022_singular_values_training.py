@@ -13,7 +13,7 @@ import xarray as xr
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
-from thalweg.core.part import part_of
+from thalweg.core.selection import part_of
 from thalweg.core.tree import Params
 from thalweg.dynamics import gradient_descent, optax_dynamics
 from thalweg.dynamics.dynamics import State

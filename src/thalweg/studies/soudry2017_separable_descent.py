@@ -16,7 +16,7 @@ from thalweg.dynamics.normalised import inverse_root_steps, normalised_descent
 from thalweg.models import Applied
 from thalweg.probes import margin, validation_error, validation_loss
 from thalweg.problems import supervised
-from thalweg.problems.linear_classifier import linear_classifier
+from thalweg.problems.linear_classification import linear_classifier
 from thalweg.problems.margin_losses import MARGIN_LOSSES
 from thalweg.studies.soudry2017_separable_data import (
     ASYMMETRIC,

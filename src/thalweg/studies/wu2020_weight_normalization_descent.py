@@ -18,7 +18,7 @@ from thalweg.dynamics import gradient_descent
 from thalweg.dynamics.dynamics import Discrete, State
 from thalweg.dynamics.reparametrised_projected import ReparametrisedDescent, TwoPhaseProjected
 from thalweg.models import Model, linear
-from thalweg.models.weight_normalised import ScaledDirection, weight_normalised
+from thalweg.models.scale_and_direction import ScaledDirection, weight_normalised
 from thalweg.problems import Supervised
 from thalweg.problems.losses import as_loss
 from thalweg.studies.study import Lab, variable

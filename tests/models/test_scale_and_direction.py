@@ -7,7 +7,7 @@ import pytest
 
 from thalweg.core.errors import InputError
 from thalweg.models import ConvNet, Convolution, linear, mlp
-from thalweg.models.weight_normalised import (
+from thalweg.models.scale_and_direction import (
     ScaledDirection,
     on_sphere,
     scaled_direction,

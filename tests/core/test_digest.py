@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from thalweg.core.identity import identity
+from thalweg.core.digest import identity
 
 SLOPE = 2.0
 
@@ -74,7 +74,7 @@ def test_transformations_and_modules():
 
 def test_another_process_agrees():
     program = (
-        "import optax; from thalweg.core.identity import identity;"
+        "import optax; from thalweg.core.digest import identity;"
         "print(identity((optax.adam(0.1), lambda x: {'b', 'a', 'c'} and x + 1)))"
     )
     told = {

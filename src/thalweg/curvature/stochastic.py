@@ -19,8 +19,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from thalweg.core.curvature import Product
 from thalweg.core.errors import choose, require
+from thalweg.core.hessian_product import Product
 from thalweg.core.result import Reading, exact, finite
 from thalweg.core.sampling import form_mean, sample_mean
 from thalweg.core.tree import binade, length

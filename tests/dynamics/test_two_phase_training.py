@@ -10,7 +10,7 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 import thalweg as tw
-from thalweg.dynamics.two_phase import CERTIFIED, two_phase
+from thalweg.dynamics.two_phase_training import CERTIFIED, two_phase
 from thalweg.models import ResidualMLP, mlp
 from thalweg.problems import Function, supervised
 from thalweg.problems.last_layer import last_layer_problem

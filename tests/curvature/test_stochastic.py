@@ -12,7 +12,7 @@ import thalweg as tw
 from thalweg.core.result import Result
 from thalweg.core.sampling import form_factor
 from thalweg.curvature import Matrix, diagonal, gauss_newton, hessian, jacobian, trace
-from thalweg.curvature.trace import DIAGONALS, SHARED, TRACES, _left_out, _xdiagonals, _xtraces
+from thalweg.curvature.stochastic import DIAGONALS, SHARED, TRACES, _left_out, _xdiagonals, _xtraces
 from thalweg.problems import supervised
 
 KEY = jax.random.key(4)

@@ -13,7 +13,7 @@ from thalweg.core.errors import require
 from thalweg.core.result import Reading, exact
 from thalweg.core.tree import Params
 from thalweg.probes.probe import Moment, Probe, with_data
-from thalweg.problems.linear_classifier import LinearClassifier
+from thalweg.problems.linear_classification import LinearClassifier
 from thalweg.problems.margin_losses import MarginLoss
 from thalweg.problems.problem import Problem
 

@@ -11,7 +11,7 @@ from thalweg.core.tensors import hierarchical_rank, perfect_tree
 from thalweg.models.tensor_factorisation import CPFactorisation, HierarchicalFactorisation
 from thalweg.probes import measure
 from thalweg.probes import tensors as probes
-from thalweg.problems.tensor_completion import random_tensor, tensor_completion, tensor_sensing
+from thalweg.problems.tensor_entries import random_tensor, tensor_completion, tensor_sensing
 
 CP = CPFactorisation((3, 4, 5), 6)
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from thalweg.dynamics import optax_dynamics
-from thalweg.dynamics.group_rmsprop import group_rmsprop
+from thalweg.dynamics.grouped_rmsprop import group_rmsprop
 from thalweg.problems import Function
 
 

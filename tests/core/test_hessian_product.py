@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import thalweg as tw
-from thalweg.core.curvature import dense_hessian, hessian_product
+from thalweg.core.hessian_product import dense_hessian, hessian_product
 
 KEY = jax.random.key(3)
 

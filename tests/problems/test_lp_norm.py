@@ -8,7 +8,7 @@ from scipy import optimize
 
 import thalweg as tw
 from thalweg.problems.linear_targets import deep_linear_params
-from thalweg.problems.lp_regression import lp_optimum, lp_regression
+from thalweg.problems.lp_norm import lp_optimum, lp_regression
 
 
 def sample(seed=0, n=30, d=4, noise=0.3):
