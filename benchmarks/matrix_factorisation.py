@@ -17,7 +17,7 @@ from timing import limit_threads, machine, options, show
 
 import thalweg as tw
 from thalweg.core.spectra import end_to_end
-from thalweg.dynamics.stopping import Stopped, advance_until, descend_until
+from thalweg.driver.until import Stopped, advance_until, descend_until
 from thalweg.models import layer_weights
 from thalweg.problems.matrix_factorisation import (
     MatrixFactorisation,

@@ -6,11 +6,12 @@ import jax
 jax.config.update("jax_enable_x64", True)
 
 from thalweg import curvature, dynamics, kernels, models, probes, problems, theory  # noqa: E402
-from thalweg.compare import Comparison, compare, distance  # noqa: E402
+from thalweg.comparison.comparison import Comparison, compare, distance  # noqa: E402
 from thalweg.core.arguments import guard  # noqa: E402
 from thalweg.core.errors import InputError  # noqa: E402
 from thalweg.core.result import Reading, Result  # noqa: E402
-from thalweg.diagnose import Diagnosis, diagnose  # noqa: E402
+from thalweg.diagnosis.diagnosis import Diagnosis, diagnose  # noqa: E402
+from thalweg.driver.recorded import Interrupted, run  # noqa: E402
 from thalweg.dynamics import (  # noqa: E402
     Limit,
     flow_limit,
@@ -20,7 +21,6 @@ from thalweg.dynamics import (  # noqa: E402
     stabilised_descent,
 )
 from thalweg.probes import Tracker, every, measure  # noqa: E402
-from thalweg.run import Interrupted, run  # noqa: E402
 from thalweg.trajectory import Trajectory, load  # noqa: E402
 
 __version__ = "0.1.0.dev0"

@@ -37,7 +37,7 @@ def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
     def reached(*_: Any, **__: Any) -> None:
         raise Reached
 
-    monkeypatch.setattr(sys.modules["thalweg.diagnose"], "run", reached)
+    monkeypatch.setattr(sys.modules["thalweg.diagnosis.diagnosis"], "run", reached)
 
 
 @pytest.fixture

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 from command_line import Said
 
-from thalweg import Interrupted, driver
+from thalweg import Interrupted
+from thalweg.driver import chunks as driver
 
 Says = Callable[..., Said]
 COMMAND = [sys.executable, "-c", "from thalweg.cli import main; main()"]
@@ -52,7 +53,7 @@ def test_ctrl_c_anywhere_else(
     def stop(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(sys.modules["thalweg.diagnose"], "run", stop)
+    monkeypatch.setattr(sys.modules["thalweg.diagnosis.diagnosis"], "run", stop)
     said = thalweg_says("compare", "good.npz")
     assert said.code == 130
     expected = str(error) or "stopped; give the same command to go on"
@@ -103,7 +104,7 @@ def test_sigint_to_a_process(desk: Path) -> None:
         ("compare nothing.npz", "no such file"),
         ("compare objects.npz", "cannot be read"),
         ("report plain", "page.json does not exist"),
-        ("verify exact-linear-dynamics --json nowhere/x.json", "cannot be written"),
+        ("verify saxe2013-exact-solutions --json nowhere/x.json", "cannot be written"),
     ],
 )
 def test_bad_input_to_a_process(desk: Path, line: str, words: str) -> None:

@@ -78,7 +78,7 @@ def test_options_reach_the_function(thalweg_says: Says, monkeypatch: pytest.Monk
 
     import sys
 
-    monkeypatch.setattr(sys.modules["thalweg.diagnose"], "diagnose", note)
+    monkeypatch.setattr(sys.modules["thalweg.diagnosis.diagnosis"], "diagnose", note)
     with pytest.raises(Reached):
         thalweg_says("compare")
     defaults = {k: p.default for k, p in inspect.signature(tw.diagnose).parameters.items()}

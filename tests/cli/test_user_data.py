@@ -14,7 +14,7 @@ import pytest
 import xarray as xr
 from command_line import Said
 
-from thalweg import driver
+from thalweg.driver import chunks as driver
 
 Says = Callable[..., Said]
 SMALL = "--until 2 --step-size 0.05 --records 5"

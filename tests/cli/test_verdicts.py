@@ -14,11 +14,10 @@ import pytest
 import xarray as xr
 from command_line import Said
 
-from thalweg.claims import Check, Claim, Failure, all_of, below
 from thalweg.core.errors import InputError
-from thalweg.studies import STUDIES
-from thalweg.studies.runner import study_named
-from thalweg.studies.study import Study
+from thalweg.lab.claims import Check, Claim, Failure, all_of, below
+from thalweg.lab.study import Study
+from thalweg.studies import STUDIES, study_named
 
 Says = Callable[..., Said]
 

@@ -8,12 +8,12 @@ from scipy import optimize
 
 import thalweg as tw
 from thalweg.core.errors import InputError
-from thalweg.dynamics.damped_gauss_newton import damped_step, least_squares, levenberg_marquardt
-from thalweg.dynamics.interpolation import (
+from thalweg.driver.interpolation import (
     _net,
     interpolation_residuals,
     interpolation_threshold,
 )
+from thalweg.dynamics.damped_gauss_newton import damped_step, least_squares, levenberg_marquardt
 from thalweg.models import mlp
 from thalweg.problems import supervised
 from thalweg.problems.random_labels import random_data

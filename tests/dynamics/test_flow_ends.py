@@ -9,8 +9,8 @@ import pytest
 
 import thalweg as tw
 from thalweg.core.result import Result
+from thalweg.driver.progress import Expense
 from thalweg.problems import Function, Problem
-from thalweg.progress import Expense
 
 
 def taxi(x):

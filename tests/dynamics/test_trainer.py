@@ -10,8 +10,8 @@ import pytest
 from numpy.polynomial import chebyshev as poly
 
 import thalweg as tw
-from thalweg import driver
 from thalweg.core.result import Result
+from thalweg.driver import chunks as driver
 from thalweg.dynamics.trainer import (
     DAMPING,
     FIRST_LOOKS,

@@ -214,8 +214,8 @@ def page() -> Page:
             "'norm': 'all parameters', 'companion': 'two steps as one'}",
             "key": NASTY,
         },
-        command="thalweg run continuous-vs-discrete --scale quick --seed 0 "
-        "--out runs/continuous-vs-discrete",
+        command="thalweg run elkabetz2021-continuous-discrete --scale quick --seed 0 "
+        "--out runs/elkabetz2021-continuous-discrete",
         source="Saxe, McClelland & Ganguli, Exact solutions to the nonlinear dynamics of learning "
         "in deep linear neural networks, ICLR 2014",
         minutes=3.25,

@@ -43,7 +43,7 @@ def _console() -> Console:
 
 
 def _compare(**options: Any) -> None:
-    from thalweg.diagnose import diagnose
+    from thalweg.diagnosis.diagnosis import diagnose
 
     try:
         found = diagnose(**options)
@@ -66,7 +66,7 @@ def _where(page: Path | None) -> str:
 
 def _derive_compare() -> None:
     """`compare` takes exactly the parameters of `thalweg.diagnose`."""
-    from thalweg.diagnose import diagnose
+    from thalweg.diagnosis.diagnosis import diagnose
 
     _compare.__signature__ = inspect.Signature(parameters_of(diagnose, "data"))  # type: ignore[attr-defined]
     _compare.__annotations__ = {p.name: p.annotation for p in parameters_of(diagnose, "data")}
@@ -79,10 +79,10 @@ _derive_compare()
 @app.command("studies")
 def studies() -> None:
     """List the papers: what each asks, minutes and size at both scales, claims reproduced here."""
+    from thalweg.lab.runner import default_folder
+    from thalweg.lab.study import PAPER_SIZE
     from thalweg.report.store import PAGE_FILE, read_page
-    from thalweg.studies import STUDIES
-    from thalweg.studies.runner import default_folder, study_named
-    from thalweg.studies.study import PAPER_SIZE
+    from thalweg.studies import STUDIES, study_named
 
     table = Table(box=None, pad_edge=False)
     for heading in ("study", "question", "quick, about", "full, about", "claims"):
@@ -122,11 +122,12 @@ def run(
 
     Exits with 1 if any part of a claim comes out otherwise than expected.
     """
-    from thalweg.studies.runner import run_study
+    from thalweg.lab.runner import run_study
+    from thalweg.studies import study_named
 
     console = _console()
     outcome = run_study(
-        study, scale, out, tell=lambda text: console.print(f"[dim]{escape(text)}[/]")
+        study_named(study), scale, out, tell=lambda text: console.print(f"[dim]{escape(text)}[/]")
     )
     _show(outcome, console)
     console.print(f"Report: {escape(_where(outcome.page))}")
@@ -151,18 +152,21 @@ def verify(
     Exits with 1 if any part of a claim comes out otherwise than expected: one that should hold
     fails, or one that is known to fail holds.
     """
-    from thalweg.studies import STUDIES
-    from thalweg.studies.runner import claims_json, default_folder, run_study, study_named
+    from thalweg.lab.runner import claims_json, default_folder, run_study
+    from thalweg.studies import STUDIES, slug_of, study_named
 
     console, rows, surprises = _console(), [], 0
-    chosen = [study_named(name).slug for name in (names or list(STUDIES))]
+    chosen = [slug_of(name) for name in (names or list(STUDIES))]
     if table is not None and (table.is_dir() or not table.resolve().parent.is_dir()):
         raise InputError(f"{table} cannot be written; give a file in a folder that exists")
     for slug in chosen:
         console.print(f"[bold]{slug}[/]")
         folder = out / default_folder(slug, scale).name
         outcome = run_study(
-            slug, scale, folder, tell=lambda text: console.print(f"[dim]{escape(text)}[/]")
+            study_named(slug),
+            scale,
+            folder,
+            tell=lambda text: console.print(f"[dim]{escape(text)}[/]"),
         )
         _show(outcome, console)
         rows += claims_json(outcome.study, outcome.verdicts)
@@ -204,7 +208,7 @@ def report(
 
 
 def _show(outcome: Any, console: Console) -> None:
-    from thalweg.studies.runner import reason_of
+    from thalweg.lab.runner import reason_of
 
     table = Table(box=None, pad_edge=False)
     for heading in ("", "claim", "measured", "expected", "tolerance", "statement"):

@@ -1,19 +1,42 @@
-"""The papers: a registry from name to module that imports nothing heavy."""
+"""The papers, a folder each: found by their folders, and named without importing any of them."""
 
 from __future__ import annotations
 
+import importlib
+from pathlib import Path
+from typing import Any
+
+from thalweg.core.errors import InputError, choose
+
 STUDIES: dict[str, str] = {
-    "continuous-vs-discrete": "thalweg.studies.continuous_vs_discrete",
-    "exact-linear-dynamics": "thalweg.studies.exact_linear_dynamics",
-    "arora2018-implicit-acceleration": "thalweg.studies.arora2018_implicit_acceleration",
-    "arora2019-deep-matrix-factorization": ("thalweg.studies.arora2019_deep_matrix_factorization"),
-    "du2018-global-minima": "thalweg.studies.du2018_global_minima",
-    "he2022-low-dimensional-data": "thalweg.studies.he2022_low_dimensional_data",
-    "jiang2022-adaptive-geometry": "thalweg.studies.jiang2022_adaptive_geometry",
-    "kawaguchi2019-practical-sizes": "thalweg.studies.kawaguchi2019_practical_sizes",
-    "kawaguchi2021-expressivity": "thalweg.studies.kawaguchi2021_expressivity",
-    "razin2022-hierarchical-tensor": "thalweg.studies.razin2022_hierarchical_tensor",
-    "riedi2022-singular-values": "thalweg.studies.riedi2022_singular_values",
-    "soudry2017-separable": "thalweg.studies.soudry2017_separable",
-    "wu2020-weight-normalization": "thalweg.studies.wu2020_weight_normalization",
+    place.name.replace("_", "-"): f"{__name__}.{place.name}"
+    for place in sorted(Path(__file__).parent.iterdir())
+    if (place / "__init__.py").exists()
 }
+
+FORMER = {
+    "continuous-vs-discrete": "elkabetz2021-continuous-discrete",
+    "exact-linear-dynamics": "saxe2013-exact-solutions",
+}
+
+
+def slug_of(name: str) -> str:
+    """The slug that a name means: itself, a unique beginning of it, or what it was called before.
+
+    Raises:
+        InputError: If it means none or several; with the nearest right name.
+    """
+    if name in STUDIES or name in FORMER:
+        return FORMER.get(name, name)
+    meant = [slug for slug in STUDIES if name and slug.startswith(name)]
+    if len(meant) > 1:
+        raise InputError(f"study {name!r} may be {' or '.join(meant)}; give more of its name")
+    if meant:
+        return meant[0]
+    choose(name, STUDIES, "study")
+    raise AssertionError
+
+
+def study_named(name: str) -> Any:
+    """The study that a name means: see `slug_of`."""
+    return importlib.import_module(STUDIES[slug_of(name)]).STUDY

@@ -1,0 +1,364 @@
+"""Two trajectories at equal training time, and what their distance says of a step size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+
+from thalweg.comparison import targets
+from thalweg.comparison.certificates import SeedCertificate, along_flow
+from thalweg.comparison.comparable import check_kinds, check_problems, check_starts, configuration
+from thalweg.comparison.regime import REGIMES, Course, course, headline, regime_of
+from thalweg.comparison.sentences import CLOCK, Facts, reasons
+from thalweg.core.errors import require
+from thalweg.dynamics.stability import StabilityRule, descent_rule, no_rule
+from thalweg.problems.problem import Problem
+from thalweg.trajectory import Trajectory
+
+FAITHFUL = 0.01  # the flow's own error may be this part of the distance
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A discrete dynamics beside gradient flow: the regime of its step size, and why.
+
+    Attributes:
+        regime: A key of `REGIMES`; the worst over the seeds.
+        sentence: The diagnosis in one sentence.
+        reasons: The numbers behind it, one sentence each; the last says what to do.
+        warnings: What the reader must know before trusting it.
+        regimes: The regime of each seed.
+        dataset: Dims (seed, time): distance, relative_distance, losses, `descent_stability` and
+            `flow_stability`, the eigenvalue of the rule over its threshold, and the distance that
+            the theorem allows.
+        certificates: The approximation theorem along the flow of each seed; none unless the
+            dynamics is gradient descent, which it is about.
+        step_size: The step size that was diagnosed, None for a schedule.
+        eps: The relative distance that still counts as following the flow.
+        rule: The stability rule that was judged by.
+        name: The name of the dynamics.
+    """
+
+    regime: str
+    sentence: str
+    reasons: tuple[str, ...]
+    warnings: tuple[str, ...]
+    regimes: dict[int, str]
+    dataset: xr.Dataset
+    certificates: tuple[SeedCertificate, ...]
+    step_size: float | None
+    eps: float
+    rule: StabilityRule
+    name: str
+
+    def __str__(self) -> str:
+        """The diagnosis as a few lines of text."""
+        notes = [f"Note: {warning}" for warning in self.warnings]
+        return "\n".join([self.sentence, *(f"- {reason}" for reason in self.reasons), *notes])
+
+
+def distance(left: Trajectory, right: Trajectory, mask: np.ndarray | None = None) -> xr.Dataset:
+    """||theta_left - theta_right|| at the training times that both have recorded.
+
+    Args:
+        left: A trajectory with recorded parameters.
+        right: Another from the same starts; its displacement scales the relative distance.
+        mask: Which flat parameters count, shape (p,); all by default.
+
+    Returns:
+        Dims (seed, time), seeds and times in both: `distance` (unit: parameter), its error
+        `distance_error` (the sum of the paths' own error estimates, 0 for exact iterates),
+        `displacement` of the right one from its start, and `relative_distance`, their quotient
+        (0 at time zero).
+
+    Raises:
+        InputError: If the two have no times or seeds in common, or other numbers of parameters.
+    """
+    a, b = left.dataset, right.dataset
+    first, second = left.parameters, right.parameters
+    require(
+        first.sizes["parameter"] == second.sizes["parameter"],
+        f"the trajectories have {first.sizes['parameter']} and {second.sizes['parameter']} "
+        "parameters; compare runs of one model",
+    )
+    seeds = [s for s in a["seed"].values if s in b["seed"].values]
+    pairs = _common_times(a["time"].values, b["time"].values)
+    require(
+        len(seeds) > 0 and len(pairs) > 0,
+        "the trajectories share no seed or no recorded time; record both at the same times",
+    )
+    keep = slice(None) if mask is None else np.asarray(mask, bool)
+    size = first.sizes["parameter"]
+    if mask is not None:
+        shape = np.asarray(mask).shape
+        require(
+            shape == (size,),
+            f"mask came with shape {shape}; give one truth value per parameter, ({size},)",
+        )
+    gaps = np.empty((len(seeds), len(pairs)))
+    travelled = np.empty_like(gaps)
+    for i, seed in enumerate(seeds):
+        one, two = (p.isel(seed=int(np.argmax(p["seed"].values == seed))) for p in (first, second))
+        start = two[0].values[keep]
+        for j, (k, m) in enumerate(pairs):  # one record at a time: memory is bounded
+            reference = two[m].values[keep]
+            with np.errstate(over="ignore", invalid="ignore"):  # a diverged path is data
+                gaps[i, j] = np.linalg.norm(one[k].values[keep] - reference)
+                travelled[i, j] = np.linalg.norm(reference - start)
+    error = np.zeros_like(gaps)
+    for dataset, column in ((a, 0), (b, 1)):
+        if "path_error" in dataset:
+            chosen = dataset["path_error"].sel(seed=seeds).values
+            error += chosen[:, [pair[column] for pair in pairs]]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        relative = np.where(travelled > 0, gaps / travelled, np.where(gaps == 0, 0.0, np.nan))
+    dims = ("seed", "time")
+    long = {"units": "parameter", "long_name": "distance at equal training time"}
+    return xr.Dataset(
+        {
+            "distance": (dims, gaps, long),
+            "distance_error": (dims, error, long | {"long_name": "error of distance"}),
+            "displacement": (dims, travelled, long | {"long_name": "distance from the start"}),
+            "relative_distance": (
+                dims,
+                relative,
+                {"units": "1", "long_name": "distance over displacement"},
+            ),
+        },
+        coords={"seed": seeds, "time": a["time"].values[[k for k, _ in pairs]]},
+    )
+
+
+def compare(
+    descent: Trajectory,
+    flow: Trajectory,
+    eps: float = 0.05,
+    *,
+    rule: StabilityRule | None = None,
+    problem: Problem | None = None,
+) -> Comparison:
+    """Say in which regime a step size is, from a discrete dynamics beside gradient flow.
+
+    The dynamics is judged by its own stability rule, r = eigenvalue / threshold: for gradient
+    descent sharpness/(2/eta). A seed is *divergent* if its loss left the finite numbers, or ended
+    above twice its start without being on its way down; at the *edge of stability* if r is at least
+    0.95 in a fifth of the records of the second half; on the *gradient flow* if its distance from
+    the flow at equal time never exceeds `eps` times the farthest that the flow travels; a
+    *catapult* if it was beyond its threshold, was thrown and came back below; otherwise *off the
+    flow*. The verdict is that of the worst seed.
+
+    Args:
+        descent: A discrete dynamics with parameters recorded, and the eigenvalue of its rule
+            measured (the sharpness of gradient descent).
+        flow: Gradient flow from the same starts at the same times.
+        eps: Relative distance that still counts as following the flow.
+        rule: A stability rule of your own, for a dynamics that states none.
+        problem: What was trained; the verdict then tells the loss in the target's units, a target
+            that wants scaling, and training that stopped at a constant prediction.
+
+    Raises:
+        InputError: If the runs do not fit together, the first is no discrete dynamics or the
+            second no gradient flow, or `eps` is not positive.
+    """
+    require(np.isfinite(eps) and eps > 0, f"eps came as {eps}; give a positive number, as in 0.05")
+    check_kinds(descent, flow)
+    check_problems(descent, flow)
+    step_size = _step_size(descent)
+    rule = _rule(descent, step_size) if rule is None else rule
+    table = distance(descent, flow)
+    check_starts(descent, flow, table["seed"].values)
+    table = table.merge(_side_by_side(descent, flow, table, rule), join="exact")
+    farthest = table["displacement"].max("time").values
+    allowed = {
+        int(s): max(eps * float(f), 1e-300) for s, f in zip(table["seed"], farthest, strict=True)
+    }
+    whole = table["distance"] / np.maximum(table["displacement"].max("time"), 1e-300)
+    meta = {"units": "1", "long_name": "distance over the whole way of the flow"}
+    table = table.assign(share_of_way=whole.assign_attrs(meta))
+    near = {s: _near(table.isel(seed=i), r) for i, (s, r) in enumerate(allowed.items())}
+    plain = rule.formula == "2/eta" and rule.kind == "exact" and rule.eigenvalue == "sharpness"
+    certificates: tuple[SeedCertificate, ...] = ()
+    for seed, radius in allowed.items() if plain else ():
+        certificates += tuple(along_flow(flow, {seed: radius}, (descent,) if near[seed] else ()))
+    table = _with_bound(table, certificates, step_size)
+    courses = {seed: course(descent, rule, seed) for seed in allowed}
+    regimes = {seed: regime_of(seen, near[seed]) for seed, seen in courses.items()}
+    regime = max(regimes.values(), key=list(REGIMES).index)
+    name = "the Optax transformation" if descent.name == "optax" else descent.name
+    facts = Facts(
+        name, rule, step_size, eps, regime, courses, table, certificates, plain,
+        _diagonal_given(descent, rule),
+    )  # fmt: skip
+    shown = next(courses[seed] for seed, found in regimes.items() if found == regime)
+    sentence = headline(name, regime, shown, facts.at, facts.moved)
+    if len(set(regimes.values())) > 1:
+        counts = {r: list(regimes.values()).count(r) for r in REGIMES if r in regimes.values()}
+        told = ", ".join(f"{count} {name}" for name, count in counts.items())
+        sentence = sentence[:-1] + f" for the worst of {len(regimes)} seeds ({told})."
+    return Comparison(
+        regime,
+        sentence,
+        tuple(reasons(facts, _of_problem(problem, courses))),
+        tuple(_warnings(facts, descent, flow, problem)),
+        regimes,
+        table,
+        certificates,
+        step_size,
+        eps,
+        rule,
+        name,
+    )
+
+
+def _near(records: xr.Dataset, allowed: float) -> bool:
+    return bool(float(records["distance"].max()) <= allowed)
+
+
+def _of_problem(problem: Problem | None, courses: dict[int, Course]) -> tuple[str, ...]:
+    """What the targets say of the losses."""
+    if problem is None:
+        return ()
+    stopped = {targets.stopped_at_constant(problem, c.loss): seed for seed, c in courses.items()}
+    told = [sentence for sentence in stopped if sentence]
+    if told and len(courses) > 1:
+        told = [f"{told[0]} (Seed {stopped[told[0]]}.)"]
+    ends = [float(c.loss[-1]) for c in courses.values()]
+    return (*told, targets.own_units(problem, max(ends)))
+
+
+def _diagonal_given(descent: Trajectory, rule: StabilityRule) -> bool:
+    """Whether the preconditioned sharpness was measured with a diagonal of the user's."""
+    probes = configuration(descent).get("probes", [])
+    own = "PreconditionedSharpness(diagonal=None"
+    return rule.eigenvalue == "preconditioned_sharpness" and any(
+        str(probe).startswith("PreconditionedSharpness(") and not str(probe).startswith(own)
+        for probe in probes
+    )
+
+
+def _rule(descent: Trajectory, step_size: float | None) -> StabilityRule:
+    """The rule that the run carries; stores older than rules keep that of gradient descent."""
+    told = descent.stability
+    if told is not None:
+        return told
+    fields = set(configuration(descent).get("dynamics", {}))
+    if descent.name == "gradient descent" and fields <= {"name", "step_size"} and step_size:
+        return descent_rule(step_size)
+    return no_rule("its record says none; run it again, or give rule=")
+
+
+def _common_times(a: np.ndarray, b: np.ndarray) -> list[tuple[int, int]]:
+    """Pairs of positions whose times agree to rounding."""
+    nearest = np.clip(np.searchsorted(b, a), 1, max(len(b) - 1, 1)) if len(b) > 1 else None
+    pairs = []
+    for i, time in enumerate(a):
+        candidates = [0] if nearest is None else [int(nearest[i]) - 1, int(nearest[i])]
+        j = min(candidates, key=lambda c: abs(b[c] - time))
+        if abs(b[j] - time) <= 1e-9 * max(abs(time), 1e-300):
+            pairs.append((i, j))
+    return pairs
+
+
+def _step_size(descent: Trajectory) -> float | None:
+    """The constant step size; None for a schedule, or where there is none."""
+    step_size = configuration(descent).get("dynamics", {}).get("step_size")
+    return float(step_size) if isinstance(step_size, int | float) else None
+
+
+def _side_by_side(
+    descent: Trajectory, flow: Trajectory, table: xr.Dataset, rule: StabilityRule
+) -> xr.Dataset:
+    """The readings of both at the common times, and the rule's eigenvalue over its threshold."""
+    columns = {}
+    wanted = [str(v)[: -len("_result")] for v in flow.dataset if str(v).endswith("_result")]
+    wanted += ["evaluations", *({rule.eigenvalue} - {"", *wanted})]
+    for trajectory, prefix in ((descent, "descent"), (flow, "flow")):
+        records = trajectory.dataset.sel(seed=table["seed"].values)
+        records = records.sel(time=table["time"].values, method="nearest")
+        records = records.assign_coords(time=table["time"].values)
+        for name in wanted:
+            for suffix in ("", "_error"):
+                if name + suffix in records:
+                    columns[f"{prefix}_{name}{suffix}"] = records[name + suffix].load()
+    for prefix in ("descent", "flow"):
+        smallest = f"{prefix}_smallest_eigenvalue"
+        if smallest in columns:
+            least = columns[smallest] - columns[f"{smallest}_error"]
+            meta = {"units": "loss/parameter^2", "long_name": "least it can be, 99 %"}
+            columns[f"{smallest}_least"] = least.assign_attrs(meta)
+        if rule.known and f"{prefix}_{rule.eigenvalue}" in columns:
+            for suffix in ("", "_error"):
+                value = columns[f"{prefix}_{rule.eigenvalue}{suffix}"] / rule.threshold
+                about = f"{rule.eigenvalue.replace('_', ' ')} over its threshold"
+                value = value.assign_attrs(units="1", long_name=about)
+                columns[f"{prefix}_stability{suffix}"] = value
+    return xr.Dataset(columns)
+
+
+def _with_bound(
+    table: xr.Dataset, certificates: tuple[SeedCertificate, ...], step_size: float | None
+) -> xr.Dataset:
+    """The distance that the theorem allows at this step size; NaN where it is silent."""
+    bound = np.full(table["distance"].shape, np.nan)
+    for seed, certificate in certificates if step_size is not None else ():
+        assert step_size is not None
+        row = int(np.argmax(table["seed"].values == seed))
+        values = certificate.error_bound(step_size)
+        for time, value in zip(certificate.time, values, strict=True):
+            column = int(np.argmin(np.abs(table["time"].values - time)))
+            bound[row, column] = value if np.isfinite(value) else np.nan
+    meta = {"units": "parameter", "long_name": "distance bound of the theorem, indicative"}
+    return table.assign(distance_bound=(("seed", "time"), bound, meta))
+
+
+def _warnings(
+    facts: Facts, descent: Trajectory, flow: Trajectory, problem: Problem | None
+) -> list[str]:
+    table, told = facts.table, []
+    gap, error = float(table["distance"].max()), float(table["distance_error"].max())
+    if gap > 0 and error > FAITHFUL * gap:
+        told.append(
+            f"the flow's own error ({error:.1g}) is {error / gap:.0%} of the distance; ask for a "
+            "smaller error of the flow to trust the distance to more digits"
+        )
+    scaling = "" if problem is None else targets.wants_scaling(problem)
+    told += [scaling] if scaling else []
+    first = float(table["time"][0])
+    if first > 0:
+        told.append(
+            f"the records begin at training time {first:g}; what happened before it is not seen, a "
+            "start beyond the threshold of stability included"
+        )
+    kinds = {str(configuration(t).get("precision", "")) for t in (descent, flow)} - {""}
+    if len(kinds) > 1:
+        told.append(f"the runs are in {' and '.join(sorted(kinds))}; rounding adds to the distance")
+    reach = facts.rule.reach
+    if abs(reach - 1) > CLOCK and facts.step_size is not None:
+        told.append(
+            f"the clock counts {facts.step_size:.4g} a step, but a lasting gradient moves "
+            f"{facts.name} by {reach * facts.step_size:.4g} times itself; at equal time it is "
+            f"{reach:.3g} times as far along, which counts as distance from the flow"
+        )
+    told += [doubt.rstrip(".") for doubt in (*descent.doubts, *flow.doubts)]
+    for trajectory in (descent, flow):
+        for name in ("sharpness", "preconditioned_sharpness", "smallest_eigenvalue"):
+            if f"{name}_result" in trajectory.dataset:
+                late = int((trajectory.dataset[f"{name}_result"] == 1).sum())
+                if late:
+                    told.append(
+                        f"{late} values of {name.replace('_', ' ')} along {trajectory.name} did "
+                        "not converge to what was asked"
+                    )
+    if flow.diverged.any():
+        told.append("the flow could not be followed to the end; the comparison stops there")
+    if trajectory_ended(descent):
+        last = float(descent.dataset["time"][-1])
+        told.append(f"{facts.name} left the finite numbers by training time {last:g}")
+    return told
+
+
+def trajectory_ended(trajectory: Trajectory) -> bool:
+    """Whether every seed of a run has diverged."""
+    return bool(trajectory.diverged.all())

@@ -1,0 +1,293 @@
+"""Rerun a paper: its experiments, its claims, its page. Idempotent: what is done is not redone."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time as clock
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from thalweg.core.errors import InputError, unknown
+from thalweg.lab.claims import Check, Verdict, judge
+from thalweg.lab.study import PAPER_SIZE, Lab, Study
+from thalweg.report import ClaimPart, ClaimRow, Number, Page, build, build_index, write_page
+from thalweg.storage.datasets import open_dataset, save_dataset
+from thalweg.storage.files import ReadOnlyError, StoreError, replace, sealed, unsealed, writing
+from thalweg.storage.lock import locked
+from thalweg.trajectory.provenance import fingerprint, provenance, versions
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A study that was run: its verdicts and where its page is."""
+
+    study: Study
+    verdicts: tuple[Verdict, ...]
+    page: Path | None
+    seconds: float
+
+    @property
+    def surprises(self) -> tuple[str, ...]:
+        """What came out otherwise than expected, failures that now hold included."""
+        return tuple(f"{v.claim.id} {told}" for v in self.verdicts for told in v.surprises)
+
+
+def experiments(
+    study: Study,
+    lab: Lab,
+    only: Collection[str] | None = None,
+    tell: Callable[[str], None] = lambda text: None,
+) -> tuple[dict[str, xr.Dataset], float]:
+    """The data sets of a study's experiments, run or read back, and the seconds they took.
+
+    Args:
+        study: The study.
+        lab: Scale and folder. With a folder, an experiment whose code, scale and versions have
+            not changed is read back instead of rerun.
+        only: Names of the experiments wanted; all by default.
+        tell: Called with a line before each experiment.
+
+    Raises:
+        InputError: If a name in `only` is not an experiment of the study.
+    """
+    for name in only or ():
+        if name not in study.experiments:
+            raise InputError(unknown(name, study.experiments, "experiment"))
+    results, seconds = {}, 0.0
+    for name, experiment in study.experiments.items():
+        if only is not None and name not in only:
+            continue
+        stored = _stored(name, lab)
+        if stored is not None:
+            tell(f"{name}: stored, {stored[1]:.0f} s when it was run")
+            results[name], took = stored
+        else:
+            tell(f"{name}: running")
+            begun = clock.perf_counter()
+            results[name] = experiment(lab)
+            took = clock.perf_counter() - begun
+            _store(name, lab, results[name], took)
+        seconds += took
+    return results, seconds
+
+
+def run_study(
+    study: Study,
+    scale: str = "quick",
+    out: Path | str | None = None,
+    *,
+    progress: bool | None = None,
+    tell: Callable[[str], None] = lambda text: None,
+) -> Outcome:
+    """Rerun a paper: experiments, claims, page.
+
+    Args:
+        study: The study.
+        scale: "quick" or "full".
+        out: The run folder; `runs/<slug>` (`runs/<slug>-full`) by default.
+        progress: Show bars; None shows them on a terminal only.
+        tell: Called with a line per experiment.
+
+    Raises:
+        InputError: If the scale is unknown, or the folder cannot be written.
+    """
+    folder = Path(out) if out is not None else default_folder(study.slug, scale)
+    lab = Lab(scale, folder, progress)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder / ".lock", folder):
+        results, seconds = experiments(study, lab, tell=tell)
+        verdicts = tuple(judge(study.claims, results, lab.scale))
+        page = study_page(study, lab, results, verdicts, seconds)
+        try:
+            with writing(folder):
+                table = json.dumps(claims_json(study, verdicts), indent=1)
+                replace(folder / "claims.json", table.encode())
+                write_page(page, folder)
+                built = build(folder)
+        except ReadOnlyError as error:  # everything was stored before: the verdicts stand
+            tell(f"the page was not written: {error}")
+            return Outcome(study, verdicts, None, seconds)
+    build_index(folder.resolve().parent)
+    return Outcome(study, verdicts, built, seconds)
+
+
+def default_folder(slug: str, scale: str) -> Path:
+    """Where a study's run goes if nobody says."""
+    return Path("runs") / (slug if scale == "quick" else f"{slug}-{scale}")
+
+
+def claims_json(study: Study, verdicts: tuple[Verdict, ...]) -> list[dict[str, Any]]:
+    """The table of claims for machines: verdicts, the numbers that decide, and every part."""
+    return [
+        {
+            "study": study.slug,
+            "scale": v.scale,
+            "claim": v.claim.id,
+            "statement": v.claim.statement,
+            "kind": v.claim.kind,
+            "expected_to_hold": not any(because for _, because in v.judged),
+            "verdict": v.word,
+            **_numbers(v.check),
+            "reason": reason_of(v),
+            "surprises": list(v.surprises),
+            "parts": [
+                {"what": single.what, "holds": single.ok, "expected_to_hold": not because}
+                | _numbers(single)
+                for single, because in v.judged
+            ],
+        }
+        for v in verdicts
+    ]
+
+
+def study_page(
+    study: Study,
+    lab: Lab,
+    results: Mapping[str, xr.Dataset],
+    verdicts: tuple[Verdict, ...],
+    seconds: float,
+) -> Page:
+    """The page of a study, as data."""
+    held = sum(v.word == "reproduced" for v in verdicts)
+    failed = [v.claim.id for v in verdicts if v.word == "not reproduced"]
+    unexpected = [v.claim.id for v in verdicts if v.surprising]
+    headline = f"{held} of {len(verdicts)} claims reproduced"
+    headline += f"; not reproduced: {', '.join(failed)}" if failed else ""
+    headline += f"; otherwise than expected: {', '.join(unexpected)}" if unexpected else ""
+    record = provenance({"study": study.slug, "scale": lab.scale})
+    flat: dict[str, Any] = {
+        "scale": lab.scale,
+        "started": record["started"],
+        "command": record["command"],
+        **{f"version of {name}": text for name, text in record["versions"].items()},
+        **{name: str(text) for name, text in record["platform"].items()},
+    }
+    flat |= {f"{name}: {key}": str(v) for name, d in results.items() for key, v in d.attrs.items()}
+    tone = "warn" if failed or unexpected else "good"
+    tone = "bad" if failed and held <= len(failed) else tone
+    drawn = [f for f in study.figures if all(n in results for n in f.data_names())]
+    return Page(
+        title=study.title,
+        kind="study",
+        question=study.question,
+        verdict=f"{headline}.",
+        verdict_tone=tone,
+        numbers=(
+            Number(
+                "claims reproduced",
+                f"{held} of {len(verdicts)}",
+                help="Each claim was fixed with its tolerance before it was measured; the table "
+                "below shows both. One that is not reproduced is a result like any other, with "
+                "its reason.",
+            ),
+            Number(
+                "scale",
+                lab.scale,
+                note=study.full if lab.full else f"full: {PAPER_SIZE[study.paper_size]}",
+                help="How large the experiments are. Quick ones take minutes on two cores; what "
+                "the full ones are beside the paper's own is said here.",
+            ),
+            Number(
+                "time",
+                round(seconds / 60, 2),
+                unit="min",
+                help="What the experiments took when they ran; stored ones are not run again. "
+                "Compiling is included.",
+            ),
+        ),
+        paragraphs=(study.answer,) if study.answer else (),
+        figures=tuple(drawn),
+        claims=tuple(_row(v) for v in verdicts),
+        deviates=study.deviates,
+        provenance=flat,
+        command=f"thalweg run {study.slug}" + (" --scale full" if lab.full else ""),
+        datasets=tuple(results),
+        source=study.source,
+        minutes=round(seconds / 60, 2),
+    )
+
+
+def _row(verdict: Verdict) -> ClaimRow:
+    claim, check = verdict.claim, verdict.check
+    return ClaimRow(
+        id=claim.id,
+        statement=claim.statement,
+        kind=claim.kind,
+        verdict=verdict.word,
+        **_numbers(check),
+        reason="; ".join((*verdict.surprises, reason_of(verdict))).removesuffix("; "),
+        source=claim.source,
+        parts=tuple(
+            ClaimPart(single.what, bool(single.ok), not because, **_numbers(single))
+            for single, because in (verdict.judged if check and check.parts else ())
+        ),
+    )
+
+
+def reason_of(verdict: Verdict) -> str:
+    """What decided, why known failures fail, why the claim is stated as it is."""
+    reason = verdict.check.reason if verdict.check else verdict.note
+    parts = (reason, *verdict.excuses, verdict.claim.because)
+    return "; ".join(dict.fromkeys(part for part in parts if part))
+
+
+def _numbers(check: Check | None) -> dict[str, Any]:
+    """What was measured, what was expected, and how far apart the two may be."""
+    names = ("measured", "expected", "tolerance")
+    return {name: _number(getattr(check, name)) if check else None for name in names}
+
+
+def _number(value: Any) -> Any:
+    if hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)  # JSON has no word for it
+    return value if isinstance(value, int | float | str) else str(value)
+
+
+@cache
+def _source_digest() -> str:
+    """A digest of the package's source: a changed formula must not meet an old result."""
+    total = hashlib.sha256()
+    for path in sorted(Path(__file__).parents[1].rglob("*.py")):
+        total.update(path.read_bytes())
+    return total.hexdigest()
+
+
+def _key(name: str, lab: Lab) -> str:
+    """What the data set of an experiment depends on."""
+    known = {"source": _source_digest(), "versions": versions(), "scale": lab.scale, "name": name}
+    return fingerprint(known)
+
+
+def _stored(name: str, lab: Lab) -> tuple[xr.Dataset, float] | None:
+    if lab.folder is None:
+        return None
+    note = lab.folder / f"{name}.done.json"
+    if not note.exists():
+        return None
+    try:
+        if json.loads(note.read_bytes())["key"] != _key(name, lab):
+            return None
+        seconds = float(unsealed(note)["seconds"])
+        return open_dataset(lab.folder / f"{name}.zarr").load(), seconds
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        why = error if isinstance(error, StoreError) else f"{note} is damaged"
+        raise StoreError(f"{why}; delete {note} to run this experiment again") from error
+
+
+def _store(name: str, lab: Lab, data: xr.Dataset, seconds: float) -> None:
+    if lab.folder is None:
+        return
+    save_dataset(data, lab.folder / f"{name}.zarr")
+    done = {"key": _key(name, lab), "seconds": seconds}
+    with writing(lab.folder):
+        replace(lab.folder / f"{name}.done.json", sealed(done))
