@@ -16,8 +16,9 @@ from sklearn.datasets import load_digits
 
 import thalweg as tw
 from thalweg.models import Applied, ConvNet, Convolution
-from thalweg.problems import Data, Function, Problem, images, supervised
+from thalweg.problems import Data, Function, Problem, supervised
 from thalweg.problems.closed_form import Factorisation, Quadratic
+from thalweg.problems.data import images
 
 MARKS = 12  # times at which errors are taken
 

@@ -22,8 +22,8 @@ from jax.flatten_util import ravel_pytree
 from timing import limit_threads, machine, show
 
 from thalweg.dynamics import FLOW_SOLVERS
-from thalweg.dynamics.integrator import follow
-from thalweg.dynamics.path import Tolerances, path_error, start
+from thalweg.dynamics.flow.integrator import follow
+from thalweg.dynamics.flow.path import Tolerances, path_error, start
 
 ERRORS = (1e-2, 1e-3, 1e-4, 1e-6)
 ASKED = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 1e-6, 1e-7)

@@ -13,10 +13,10 @@ import time
 import numpy as np
 from timing import limit_threads, machine, options, show
 
-from thalweg.problems.images import digits
-from thalweg.theory.log_time_flow import log_time_flow
-from thalweg.theory.max_margin import MaxMargin, absorb, hard_margin_svm
-from thalweg.theory.separable import asymptotic_path, residual_limit
+from thalweg.problems.data.images import digits
+from thalweg.theory.limits.log_time_flow import log_time_flow
+from thalweg.theory.limits.max_margin import MaxMargin, absorb, hard_margin_svm
+from thalweg.theory.limits.separable import asymptotic_path, residual_limit
 
 CASES = ((0, 1, 4), (2, 7, 6), (3, 8, 10), (0, 1, None), (3, 8, None))
 DECADES = (1, 2, 5, 10, 20, 30)

@@ -23,7 +23,7 @@ from scipy.optimize import OptimizeResult, minimize
 from timing import limit_threads, machine, options, show
 
 import thalweg as tw
-from thalweg.dynamics.stabilised import first_direction, power_step
+from thalweg.dynamics.flow.stabilised import first_direction, power_step
 
 LEVELS = (1e-1, 1e-2, 1e-3, 1e-4)
 PROBLEMS = ("S1", "A1", "SB2", "C", "E", "valley")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from functools import cache
 from itertools import chain
@@ -13,21 +14,12 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src"
 PACKAGE = SOURCE / "thalweg"
 
-# Imports point down this list only; siblings on one rung do not see each other.
-RUNGS = (
-    ("core",),
-    ("storage",),
-    ("models",),
-    ("problems",),
-    ("curvature", "kernels"),
-    ("dynamics", "probes", "theory"),
-    ("trajectory",),
-    ("driver", "comparison"),
-    ("report",),
-    ("diagnosis", "lab"),
-    ("studies",),
-    ("cli",),
-    ("__init__", "__main__"),
+LADDER = (SOURCE.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+
+# Imports point down its table only; rooms on one rung do not see each other.
+RUNGS = tuple(
+    tuple(re.findall(r"`(\w+)`", rooms))
+    for rooms in re.findall(r"^\| \d+ \| ([^|]+) \|", LADDER, re.MULTILINE)
 )
 RUNG = {part: height for height, rung in enumerate(RUNGS) for part in rung}
 JAX = {"jax", "jaxlib", "equinox", "diffrax", "optax", "matfree", "lineax", "optimistix"}
@@ -122,8 +114,14 @@ def test_the_reader_tells_late_imports_apart():
     assert read_imports("def f():\n    import jax", "thalweg", late=False) == set()
 
 
-def test_every_part_has_a_rung():
+def test_every_room_has_one_rung():
     assert {part(module) for module in FILES} <= set(RUNG)
+    assert sum(map(len, RUNGS)) == len(RUNG)
+    assert set(RUNG) - {part(module) for module in FILES} == set()
+
+
+def test_nothing_lies_loose_at_the_top():
+    assert {path.name for path in PACKAGE.glob("*.py")} == {"__init__.py"}
 
 
 @pytest.mark.parametrize("module", FILES)

@@ -12,7 +12,7 @@ import thalweg as tw
 from thalweg.comparison.certificates import along_flow, homogeneous_bound
 from thalweg.core.hessian_product import dense_hessian
 from thalweg.problems import Function
-from thalweg.theory.euler import euler_certificate
+from thalweg.theory.descent.euler import euler_certificate
 from thalweg.trajectory import Trajectory
 
 TIMES = np.linspace(0.0, 2.0, 9)

@@ -17,7 +17,7 @@ from thalweg.comparison.regime import Course, catapult, regime_of
 from thalweg.comparison.targets import constant_loss, own_units, stopped_at_constant, wants_scaling
 from thalweg.dynamics import StabilityRule, levenberg_marquardt
 from thalweg.problems import Function
-from thalweg.problems.data import from_arrays
+from thalweg.problems.data.data import from_arrays
 from thalweg.trajectory import Trajectory
 
 CURVATURES = jnp.array([2.4, 0.1])

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from thalweg.core.errors import InputError
-from thalweg.core.flow_rate import flow_rate
 from thalweg.core.rank import effective_rank
 from thalweg.core.tensors import (
     hierarchical_rank,
@@ -14,6 +13,7 @@ from thalweg.core.tensors import (
     mode_tree,
     perfect_tree,
 )
+from thalweg.dynamics.flow.rate import flow_rate
 
 
 def test_a_tree_is_told_by_nested_tuples():

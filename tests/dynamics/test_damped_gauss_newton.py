@@ -16,7 +16,7 @@ from thalweg.driver.interpolation import (
 from thalweg.dynamics.damped_gauss_newton import damped_step, least_squares, levenberg_marquardt
 from thalweg.models import mlp
 from thalweg.problems import supervised
-from thalweg.problems.random_labels import random_data
+from thalweg.problems.data.random_labels import random_data
 
 
 def one(theta, example):

@@ -22,8 +22,8 @@ from thalweg.models.scale_and_direction import (
     weight_normalised,
 )
 from thalweg.problems import Function, supervised
-from thalweg.theory import weight_normalisation as theory
-from thalweg.theory.minimum_norm import minimum_norm
+from thalweg.theory.limits.minimum_norm import minimum_norm
+from thalweg.theory.linear_nets import weight_normalisation as theory
 
 RNG = np.random.default_rng(0)
 A = RNG.normal(size=(3, 7)) / np.sqrt(7)

@@ -9,7 +9,7 @@ from thalweg.core.errors import InputError
 from thalweg.models import Applied
 from thalweg.probes import feature_singular_value, measure
 from thalweg.problems import supervised
-from thalweg.problems.random_labels import random_data
+from thalweg.problems.data.random_labels import random_data
 
 
 def problem_of(width, n=12):

@@ -11,7 +11,7 @@ from thalweg.models import linear, mlp
 from thalweg.probes import measure
 from thalweg.probes.modes import growing_strengths, mode_strengths
 from thalweg.problems import supervised
-from thalweg.problems.hierarchical import hierarchical_dataset
+from thalweg.problems.data.hierarchical import hierarchical_dataset
 from thalweg.problems.linear_targets import DeepLinear, deep_linear_params
 
 TREE = hierarchical_dataset(2)

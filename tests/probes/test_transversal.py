@@ -17,7 +17,7 @@ from thalweg.probes import (
     normal_derivative_probe,
 )
 from thalweg.problems import supervised
-from thalweg.problems.planes import coordinate_plane, near_plane, plane_of, random_plane
+from thalweg.problems.data.planes import coordinate_plane, near_plane, plane_of, random_plane
 
 
 def quadratic(z):

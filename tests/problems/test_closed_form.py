@@ -8,7 +8,7 @@ import pytest
 from thalweg.core.errors import InputError
 from thalweg.models.homogeneous import homogeneous_outputs
 from thalweg.problems.closed_form import Factorisation, Quadratic
-from thalweg.problems.images import digits
+from thalweg.problems.data.images import digits
 
 
 def test_quadratic_by_hand():

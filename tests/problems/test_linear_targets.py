@@ -7,7 +7,8 @@ import pytest
 
 from thalweg.core.errors import InputError
 from thalweg.models import linear
-from thalweg.problems import images, supervised
+from thalweg.problems import supervised
+from thalweg.problems.data import images
 from thalweg.problems.linear_targets import (
     DeepLinear,
     deep_linear_params,

@@ -10,8 +10,8 @@ import thalweg as tw
 from thalweg.core.errors import InputError
 from thalweg.models import ConvNet, Convolution
 from thalweg.problems import supervised
+from thalweg.problems.data.long_range import is_same_class, noisy_prototypes
 from thalweg.problems.locality import interaction_regulariser, long_range
-from thalweg.problems.long_range_data import is_same_class, noisy_prototypes
 
 P = jnp.arange(5) < 2
 Q = jnp.arange(5) >= 3

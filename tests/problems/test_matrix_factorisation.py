@@ -19,7 +19,7 @@ from thalweg.problems.matrix_factorisation import (
     low_rank_matrix,
     observed_entries,
 )
-from thalweg.theory.end_to_end import balance_defect
+from thalweg.theory.linear_nets.end_to_end import balance_defect
 
 KEY = jax.random.key(0)
 

@@ -12,8 +12,9 @@ from jax.flatten_util import ravel_pytree
 
 from thalweg.models.dense import MLP, layer_weights
 from thalweg.problems.problem import Problem, Supervised
-from thalweg.theory import euler, homogeneous
-from thalweg.theory.euler import EulerCertificate
+from thalweg.theory.descent import euler
+from thalweg.theory.descent.euler import EulerCertificate
+from thalweg.theory.linear_nets import homogeneous
 from thalweg.trajectory import Trajectory
 
 NEEDED = ("sharpness", "smallest_eigenvalue", "gradient_norm")

@@ -17,11 +17,11 @@ from thalweg.core.errors import require
 from thalweg.core.memory import require_memory
 from thalweg.diagnosis.page import diagnosis_page
 from thalweg.driver.recorded import run
-from thalweg.dynamics.flow import MOST_GRADIENTS
+from thalweg.dynamics.flow.gradient_flow import MOST_GRADIENTS
 from thalweg.models import MLP, parse_model
 from thalweg.probes.probe import Every
 from thalweg.problems import Data, Supervised, load, supervised
-from thalweg.problems.reading import what_was_read
+from thalweg.problems.data.reading import what_was_read
 from thalweg.report import build, build_index, write_page
 from thalweg.storage.datasets import save_dataset
 from thalweg.storage.files import ReadOnlyError, StoreError, replace, sealed, writing

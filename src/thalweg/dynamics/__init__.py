@@ -5,9 +5,11 @@ from thalweg.dynamics.damped_gauss_newton import levenberg_marquardt
 from thalweg.dynamics.descent import GradientDescent, gradient_descent
 from thalweg.dynamics.dynamics import Continuous, Discrete, Dynamics, Info, State, Statistic
 from thalweg.dynamics.end_to_end import EndToEndDescent, end_to_end_descent
-from thalweg.dynamics.flow import KINKED_ERROR, GradientFlow, gradient_flow
+from thalweg.dynamics.flow.gradient_flow import KINKED_ERROR, GradientFlow, gradient_flow
+from thalweg.dynamics.flow.limit import Limit, flow_limit
+from thalweg.dynamics.flow.solvers import FLOW_SOLVERS, FlowSolver
+from thalweg.dynamics.flow.stabilised import RKC2, RKL2x
 from thalweg.dynamics.grouped_rmsprop import group_rmsprop
-from thalweg.dynamics.limit import Limit, flow_limit
 from thalweg.dynamics.normalised import NormalisedDescent, normalised_descent
 from thalweg.dynamics.optax_descent import OptaxDescent, optax_dynamics
 from thalweg.dynamics.reparametrised_projected import (
@@ -15,8 +17,6 @@ from thalweg.dynamics.reparametrised_projected import (
     two_phase_projected_descent,
     weight_normalised_descent,
 )
-from thalweg.dynamics.solvers import FLOW_SOLVERS, FlowSolver
-from thalweg.dynamics.stabilised import RKC2, RKL2x
 from thalweg.dynamics.stability import StabilityRule
 from thalweg.dynamics.trainer import StabilisedDescent, stabilised_descent
 from thalweg.dynamics.two_phase_training import TwoPhase, two_phase

@@ -29,8 +29,8 @@ from thalweg.core.errors import require
 from thalweg.core.result import Result, finite
 from thalweg.core.tree import Params
 from thalweg.dynamics.dynamics import Continuous, State, fresh
-from thalweg.dynamics.methods import size_of, vector_norm
-from thalweg.dynamics.stabilised import SAFETY, first_direction, push, radius_of
+from thalweg.dynamics.flow.methods import size_of, vector_norm
+from thalweg.dynamics.flow.stabilised import SAFETY, first_direction, push, radius_of
 from thalweg.problems.problem import Problem
 
 DAMPING = 1.0  # |R| <= 1/2 over the interval, except near 0

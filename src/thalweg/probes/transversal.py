@@ -2,7 +2,7 @@
 
 Data on a plane M say nothing of df/dn, the derivative normal to M. It decides what a trained
 network answers slightly off M. All functions take orthonormal bases: see
-`thalweg.problems.planes`.
+`thalweg.problems.data.planes`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from thalweg.core.result import Reading, exact
 from thalweg.core.tree import Params
 from thalweg.models import Model
 from thalweg.probes.probe import Moment, Probe, with_data
-from thalweg.problems.planes import Plane
+from thalweg.problems.data.planes import Plane
 from thalweg.problems.problem import Problem, Supervised
 
 Network = Callable[[Array], Array]
@@ -135,7 +135,7 @@ def column_change(before: ArrayLike, after: ArrayLike, plane: Plane) -> ColumnCh
     Args:
         before: W_1 at the start, (k, d).
         after: W_1 later, (k, d).
-        plane: Bases of M, as by `thalweg.problems.planes.plane_of`.
+        plane: Bases of M, as by `thalweg.problems.data.planes.plane_of`.
 
     Error: rounding; exactly 0 for columns that did not move in a coordinate plane.
 

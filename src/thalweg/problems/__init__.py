@@ -2,12 +2,14 @@
 
 from thalweg.core.arguments import guard
 from thalweg.problems.classic import digits
-from thalweg.problems.data import Data
-from thalweg.problems.files import load
+from thalweg.problems.data.data import Data
+from thalweg.problems.data.files import load
+from thalweg.problems.data.long_range import is_same_class, noisy_prototypes
+from thalweg.problems.data.planes import near_plane
+from thalweg.problems.data.random_labels import random_data
 from thalweg.problems.frozen import trained_part
 from thalweg.problems.linear_classification import linear_classifier
 from thalweg.problems.locality import interaction_regulariser, long_range
-from thalweg.problems.long_range_data import is_same_class, noisy_prototypes
 from thalweg.problems.losses import LOSSES, Loss
 from thalweg.problems.lp_norm import lp_optimum, lp_regression
 from thalweg.problems.matrix_factorisation import (
@@ -16,9 +18,7 @@ from thalweg.problems.matrix_factorisation import (
     low_rank_matrix,
     observed_entries,
 )
-from thalweg.problems.planes import near_plane
 from thalweg.problems.problem import Function, Problem, Supervised, supervised
-from thalweg.problems.random_labels import random_data
 from thalweg.problems.tensor_entries import random_tensor, tensor_completion, tensor_sensing
 
 __all__ = [

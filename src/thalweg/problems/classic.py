@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from thalweg.models import Model
-from thalweg.problems import images
+from thalweg.problems.data import images
 from thalweg.problems.problem import Supervised, supervised
 
 
@@ -28,7 +28,7 @@ def digits(
         reduction: "mean" or "sum" over examples.
         precision: "float64" or "float32".
         microbatch: How many examples to work on at a time; see `Supervised`.
-        **options: Passed to `thalweg.problems.images.digits` (standardize, every, image).
+        **options: Passed to `thalweg.problems.data.images.digits` (standardize, every, image).
     """
     data = images.digits(samples=samples, **options)
     return supervised(

@@ -60,7 +60,7 @@ def linear_classifier(
     """A linear classifier on inputs with labels absorbed.
 
     Args:
-        X: y_n x_n with y_n = +1 or -1, shape (n, d); see `thalweg.theory.max_margin.absorb`.
+        X: y_n x_n with y_n = +1 or -1, shape (n, d); see `thalweg.theory.limits.max_margin.absorb`.
         loss: "logistic", "exponential", or a `MarginLoss` as `power_tail(2)`.
         start: w(0), shape (d,); zero by default.
 

@@ -24,7 +24,7 @@ from thalweg.core.errors import InputError, require
 from thalweg.core.tree import Params
 from thalweg.models import layer_weights
 from thalweg.models.initialisers import orthogonal
-from thalweg.problems.data import Data
+from thalweg.problems.data.data import Data
 from thalweg.problems.problem import Function, Problem
 
 

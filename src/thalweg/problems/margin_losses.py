@@ -69,7 +69,7 @@ def power_tail(power: float) -> MarginLoss:
     """u^(-power) for u > 1, and its tangent 1 - power (u - 1) below.
 
     Convex, once differentiable, l'' at most power (power + 1). Descent on it does not maximise
-    the L2 margin: see `thalweg.theory.separable.power_tail_direction`.
+    the L2 margin: see `thalweg.theory.limits.separable.power_tail_direction`.
 
     Raises:
         InputError: If the power is not positive.

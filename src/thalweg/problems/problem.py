@@ -25,8 +25,8 @@ from thalweg.core.errors import InputError, choose, reason, require, unknown
 from thalweg.core.tree import Params
 from thalweg.models import Model
 from thalweg.models.given import ModelLike, as_model
-from thalweg.problems.data import Data
-from thalweg.problems.files import load
+from thalweg.problems.data.data import Data
+from thalweg.problems.data.files import load
 from thalweg.problems.losses import Loss, as_loss
 from thalweg.problems.observed import observed
 

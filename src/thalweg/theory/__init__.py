@@ -1,30 +1,26 @@
 """What papers predict: closed forms, bounds, rates, certificates."""
 
-from thalweg.theory import (
+from thalweg.theory.descent import euler, geometric_rate, last_layer
+from thalweg.theory.landscape import (
     adaptive_geometry,
-    commuting_sensing,
-    end_to_end,
-    euler,
     expressivity,
-    geometric_rate,
-    homogeneous,
-    isometry,
-    last_layer,
-    linear_modes,
-    local_components,
-    log_time_flow,
-    low_dimensional,
-    max_margin,
-    minimum_norm,
-    nuclear_norm,
     parameter_count,
     piecewise_affine,
     polyak_lojasiewicz,
     regions,
-    scalar_linear,
-    separable,
-    singular_value_flow,
     singular_values,
+)
+from thalweg.theory.limits import log_time_flow, max_margin, minimum_norm, nuclear_norm, separable
+from thalweg.theory.linear_nets import (
+    commuting_sensing,
+    end_to_end,
+    homogeneous,
+    isometry,
+    linear_modes,
+    local_components,
+    low_dimensional,
+    scalar_linear,
+    singular_value_flow,
     weight_normalisation,
 )
 from thalweg.theory.prediction import Prediction, make_prediction

@@ -10,7 +10,7 @@ from thalweg.dynamics.end_to_end import end_to_end_descent
 from thalweg.lab.claims import judge
 from thalweg.lab.study import Lab
 from thalweg.studies.arora2018_implicit_acceleration import STUDY, exact, regression
-from thalweg.theory import end_to_end
+from thalweg.theory.linear_nets import end_to_end
 
 LAB = Lab(progress=False)
 

@@ -9,7 +9,7 @@ from thalweg.lab.claims import judge
 from thalweg.lab.study import Lab
 from thalweg.studies.arora2019_deep_matrix_factorization import STUDY, completion, exact
 from thalweg.studies.arora2019_deep_matrix_factorization import dynamics as growth
-from thalweg.theory import commuting_sensing, singular_value_flow
+from thalweg.theory.linear_nets import commuting_sensing, singular_value_flow
 
 LAB = Lab(progress=False)
 SMALL = completion.Setting(12, 1, 55)

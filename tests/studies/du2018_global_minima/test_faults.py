@@ -14,7 +14,7 @@ from thalweg.lab.study import Lab
 from thalweg.models import TwoLayerNet, WideNet
 from thalweg.studies.du2018_global_minima import STUDY, training
 from thalweg.studies.du2018_global_minima import gram as grams
-from thalweg.theory import geometric_rate
+from thalweg.theory.descent import geometric_rate
 
 LAB = Lab(progress=False)
 # The package has functions of these names; the modules are behind them.

@@ -16,7 +16,8 @@ from thalweg.lab.study import Lab
 from thalweg.problems.losses import as_loss
 from thalweg.studies import elkabetz2021_continuous_discrete as study
 from thalweg.studies.elkabetz2021_continuous_discrete import exact, points
-from thalweg.theory import certified_descent, euler, homogeneous, scalar_linear
+from thalweg.theory.descent import certified_descent, euler
+from thalweg.theory.linear_nets import homogeneous, scalar_linear
 
 LAB = Lab(progress=False)
 

@@ -12,7 +12,8 @@ from thalweg.models import mlp
 from thalweg.studies import STUDIES
 from thalweg.studies import elkabetz2021_continuous_discrete as study
 from thalweg.studies.elkabetz2021_continuous_discrete import exact, points
-from thalweg.theory import certified_descent, scalar_linear
+from thalweg.theory.descent import certified_descent
+from thalweg.theory.linear_nets import scalar_linear
 
 STUDY = study.STUDY
 LAB = Lab(progress=False)

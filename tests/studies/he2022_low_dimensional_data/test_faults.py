@@ -6,9 +6,9 @@ import pytest
 
 from thalweg.lab.claims import judge
 from thalweg.lab.study import Lab
-from thalweg.problems.planes import random_plane
+from thalweg.problems.data.planes import random_plane
 from thalweg.studies.he2022_low_dimensional_data import STUDY, flow, linear, relu
-from thalweg.theory import low_dimensional as theory
+from thalweg.theory.linear_nets import low_dimensional as theory
 
 LAB = Lab(progress=False)
 

@@ -13,7 +13,7 @@ from thalweg.lab.claims import judge
 from thalweg.lab.study import Lab
 from thalweg.problems.linear_targets import DeepLinear
 from thalweg.studies.jiang2022_adaptive_geometry import STUDY, linear, network
-from thalweg.theory import adaptive_geometry
+from thalweg.theory.landscape import adaptive_geometry
 
 LAB = Lab(progress=False)
 

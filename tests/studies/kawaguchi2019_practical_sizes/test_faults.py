@@ -13,7 +13,7 @@ from thalweg.lab.study import Lab
 from thalweg.models.starts import gaussian_start
 from thalweg.problems import Supervised
 from thalweg.studies.kawaguchi2019_practical_sizes import STUDY, descent, exact, threshold
-from thalweg.theory import parameter_count, polyak_lojasiewicz
+from thalweg.theory.landscape import parameter_count, polyak_lojasiewicz
 
 LAB = Lab(progress=False)
 # What is patched here is looked up while something is compiled.

@@ -11,7 +11,8 @@ from thalweg.lab.claims import judge
 from thalweg.lab.study import Lab
 from thalweg.studies.kawaguchi2021_expressivity import STUDY, condition, training
 from thalweg.studies.kawaguchi2021_expressivity import phase_two as last
-from thalweg.theory import expressivity, last_layer
+from thalweg.theory.descent import last_layer
+from thalweg.theory.landscape import expressivity
 
 LAB = Lab(progress=False)
 # The package gives the function of this name; faults go into its module.

@@ -12,7 +12,7 @@ from thalweg.models import tensor_factorisation as models
 from thalweg.models.tensor_factorisation import CPFactorisation, HierarchicalFactorisation
 from thalweg.problems.tensor_entries import TensorCompletion, TensorRecovery
 from thalweg.studies.razin2022_hierarchical_tensor import STUDY, exact, locality, training
-from thalweg.theory import local_components as theory
+from thalweg.theory.linear_nets import local_components as theory
 
 LAB = Lab(progress=False)
 

@@ -9,8 +9,8 @@ from thalweg.lab.claims import judge
 from thalweg.lab.study import Lab
 from thalweg.models.residual import ResidualMLP
 from thalweg.studies.riedi2022_singular_values import STUDY, exact, random, training
-from thalweg.theory import piecewise_affine as pieces
-from thalweg.theory import singular_values as sv
+from thalweg.theory.landscape import piecewise_affine as pieces
+from thalweg.theory.landscape import singular_values as sv
 
 LAB = Lab(progress=False)
 

@@ -14,7 +14,7 @@ from thalweg.models import initialisers, linear, mlp
 from thalweg.problems.linear_targets import DeepLinear
 from thalweg.studies.saxe2013_exact_solutions import STUDY, modes
 from thalweg.studies.saxe2013_exact_solutions import depth as deep
-from thalweg.theory import isometry, linear_modes
+from thalweg.theory.linear_nets import isometry, linear_modes
 
 LAB = Lab(progress=False)
 TANH = mlp([16], "tanh", bias=False)

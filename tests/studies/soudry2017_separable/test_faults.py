@@ -12,7 +12,7 @@ from thalweg.lab.claims import judge
 from thalweg.lab.study import Lab
 from thalweg.problems.margin_losses import stretched_exponential
 from thalweg.studies.soudry2017_separable import STUDY, descent, exact
-from thalweg.theory import log_time_flow, separable
+from thalweg.theory.limits import log_time_flow, separable
 
 LAB = Lab(progress=False)
 

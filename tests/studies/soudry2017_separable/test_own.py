@@ -7,7 +7,7 @@ from thalweg.lab.claims import judge
 from thalweg.lab.study import Lab
 from thalweg.report.drawing import draw
 from thalweg.studies.soudry2017_separable import STUDY, data, descent
-from thalweg.theory.max_margin import hard_margin_svm
+from thalweg.theory.limits.max_margin import hard_margin_svm
 
 LAB = Lab(progress=False)
 

@@ -9,8 +9,8 @@ import pytest
 from thalweg.lab.claims import judge
 from thalweg.lab.study import Lab
 from thalweg.studies.wu2020_weight_normalization import STUDY, descent, flow
-from thalweg.theory import weight_normalisation as theory
-from thalweg.theory.minimum_norm import MinimumNorm, RowNullSplit
+from thalweg.theory.limits.minimum_norm import MinimumNorm, RowNullSplit
+from thalweg.theory.linear_nets import weight_normalisation as theory
 
 LAB = Lab(progress=False)
 

@@ -25,7 +25,7 @@ from thalweg.problems import Problem
 from thalweg.problems.linear_targets import DeepLinear, deep_linear_params
 from thalweg.problems.lp_norm import lp_regression
 from thalweg.problems.weight_decay import Decayed
-from thalweg.theory import end_to_end
+from thalweg.theory.linear_nets import end_to_end
 
 CASES = ((3, 4, 5, 2), (3, 4, 5, 3), (2, 5, 4, 4))  # outputs, inputs, hidden width, depth
 DECAY = 0.05

@@ -31,7 +31,7 @@ from thalweg.problems.matrix_factorisation import (
     low_rank_matrix,
     observed_entries,
 )
-from thalweg.theory.nuclear_norm import nuclear_norm_completion
+from thalweg.theory.limits.nuclear_norm import nuclear_norm_completion
 
 LEVEL = 1e-6  # mean square at which training ends
 RATE = 3e-3

@@ -28,7 +28,7 @@ from thalweg.studies.arora2019_deep_matrix_factorization.completion import (
     instance,
     normalised,
 )
-from thalweg.theory import singular_value_flow
+from thalweg.theory.linear_nets import singular_value_flow
 
 EVERY = 100  # steps between two records
 MODES = 10

@@ -15,8 +15,8 @@ from thalweg.core.spectra import end_to_end
 from thalweg.lab.study import Lab, variable
 from thalweg.models import layer_weights
 from thalweg.problems.matrix_factorisation import MatrixFactorisation, Measurements
-from thalweg.theory import commuting_sensing, singular_value_flow
-from thalweg.theory.end_to_end import end_to_end_field
+from thalweg.theory.linear_nets import commuting_sensing, singular_value_flow
+from thalweg.theory.linear_nets.end_to_end import end_to_end_field
 
 DRAWS = 4
 NEAREST = 0.2  # draws whose singular values come nearer than this are passed over

@@ -20,7 +20,7 @@ from thalweg.lab.study import Lab, variable
 from thalweg.models import TwoLayerNet, WideNet
 from thalweg.problems import Supervised, supervised
 from thalweg.studies.du2018_global_minima.gram import C_RES, DENSE, DEPTH, limit, unit
-from thalweg.theory import geometric_rate
+from thalweg.theory.descent import geometric_rate
 
 EIGENVALUE = "output^2/parameter^2"
 PERIOD = 10  # steps between two looks at Gram matrix and weights

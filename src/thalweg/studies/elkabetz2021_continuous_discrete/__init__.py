@@ -22,7 +22,8 @@ from thalweg.dynamics import gradient_descent, gradient_flow
 from thalweg.lab.study import Lab, Study, variable
 from thalweg.models import MLP, ConvNet, Convolution, Model, layer_weights, linear, mlp
 from thalweg.probes import smallest_eigenvalue
-from thalweg.problems import Data, Supervised, images, supervised
+from thalweg.problems import Data, Supervised, supervised
+from thalweg.problems.data import images
 from thalweg.studies.elkabetz2021_continuous_discrete.claims import CLAIMS
 from thalweg.studies.elkabetz2021_continuous_discrete.exact import (
     certificates,
@@ -33,7 +34,7 @@ from thalweg.studies.elkabetz2021_continuous_discrete.exact import (
 )
 from thalweg.studies.elkabetz2021_continuous_discrete.figures import FIGURES
 from thalweg.studies.elkabetz2021_continuous_discrete.points import points
-from thalweg.theory import homogeneous
+from thalweg.theory.linear_nets import homogeneous
 from thalweg.trajectory import Trajectory
 
 FLOW_ERROR, KINKED_ERROR = 1e-6, 1e-3  # of the path, relative to the parameters

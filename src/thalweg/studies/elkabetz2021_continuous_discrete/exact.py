@@ -17,7 +17,8 @@ from thalweg.dynamics import gradient_descent, gradient_flow
 from thalweg.lab.study import Lab, variable
 from thalweg.problems.closed_form import Factorisation, Quadratic
 from thalweg.studies.elkabetz2021_continuous_discrete.points import deep_linear
-from thalweg.theory import certified_descent, euler, homogeneous, scalar_linear
+from thalweg.theory.descent import certified_descent, euler
+from thalweg.theory.linear_nets import homogeneous, scalar_linear
 
 PARAMETER, TIME, LOSS, ONE = "parameter", "step size", "loss", "1"
 DEPTHS = (2, 3, 4, 5)  # of the nets whose layers are followed

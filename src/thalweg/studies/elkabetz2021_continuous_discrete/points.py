@@ -17,7 +17,7 @@ from thalweg.lab.study import Lab, variable
 from thalweg.models.homogeneous import homogeneous_outputs
 from thalweg.problems.closed_form import Factorisation
 from thalweg.problems.losses import Loss, as_loss
-from thalweg.theory import homogeneous, scalar_linear
+from thalweg.theory.linear_nets import homogeneous, scalar_linear
 
 SLOPES = {
     "linear": (1.0, 1.0),

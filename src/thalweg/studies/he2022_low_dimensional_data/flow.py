@@ -8,8 +8,8 @@ import numpy as np
 import xarray as xr
 
 from thalweg.lab.study import Lab, variable
-from thalweg.theory import linear_modes
-from thalweg.theory.low_dimensional import (
+from thalweg.theory.linear_nets import linear_modes
+from thalweg.theory.linear_nets.low_dimensional import (
     Quadratic,
     ReducedFlow,
     closest_norm,

@@ -11,10 +11,10 @@ from thalweg.dynamics import gradient_descent
 from thalweg.lab.study import Lab, variable
 from thalweg.models import layer_weights, linear
 from thalweg.models.initialisers import decoupled_init
+from thalweg.problems.data.planes import coordinate_plane, near_plane
 from thalweg.problems.linear_targets import deep_linear_params
-from thalweg.problems.planes import coordinate_plane, near_plane
 from thalweg.studies.he2022_low_dimensional_data.training import follow, problems_of, stacked
-from thalweg.theory.low_dimensional import least_squares_normal, settled_normal_norm
+from thalweg.theory.linear_nets.low_dimensional import least_squares_normal, settled_normal_norm
 
 TARGET = np.array([1.0, -0.5])
 SIZES = {"dimension": 2, "codimension": 3}

@@ -23,9 +23,9 @@ from thalweg.probes import (
     first_layer_gradient,
     normal_derivative,
 )
-from thalweg.problems.planes import coordinate_plane, near_plane
+from thalweg.problems.data.planes import coordinate_plane, near_plane
 from thalweg.studies.he2022_low_dimensional_data.training import follow, problems_of, stacked
-from thalweg.theory.low_dimensional import decayed_columns, redrawn_variance
+from thalweg.theory.linear_nets.low_dimensional import decayed_columns, redrawn_variance
 
 SIZES = {"dimension": 1, "codimension": 2}
 INPUTS = 3

@@ -20,7 +20,7 @@ from thalweg.dynamics.dynamics import Discrete
 from thalweg.lab.study import Lab, variable
 from thalweg.models import layer_weights
 from thalweg.problems.linear_targets import DeepLinear, deep_linear_params
-from thalweg.theory import adaptive_geometry
+from thalweg.theory.landscape import adaptive_geometry
 
 OPTIMISERS = ("SGD with momentum", "Adam")
 SIZES = (16, 64, 128)

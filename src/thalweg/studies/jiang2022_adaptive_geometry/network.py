@@ -31,9 +31,9 @@ from thalweg.dynamics.dynamics import Discrete
 from thalweg.lab.study import Lab, variable
 from thalweg.models import Applied
 from thalweg.problems import Supervised, supervised
-from thalweg.problems.images import digits
+from thalweg.problems.data.images import digits
 from thalweg.studies.jiang2022_adaptive_geometry.linear import OPTIMISERS
-from thalweg.theory import adaptive_geometry
+from thalweg.theory.landscape import adaptive_geometry
 
 WIDTHS = (64, 64, 64, 64, 10)
 LAYERS = np.arange(1, len(WIDTHS))

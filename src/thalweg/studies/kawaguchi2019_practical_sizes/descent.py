@@ -22,9 +22,10 @@ from thalweg.models import MLP
 from thalweg.models.last_layer import last_layer_inputs
 from thalweg.models.starts import given_start, zero_last_start
 from thalweg.probes import feature_singular_value, gradient_norm
-from thalweg.problems import Data, Supervised, images, supervised
-from thalweg.problems.random_labels import random_data
-from thalweg.theory import parameter_count, polyak_lojasiewicz
+from thalweg.problems import Data, Supervised, supervised
+from thalweg.problems.data import images
+from thalweg.problems.data.random_labels import random_data
+from thalweg.theory.landscape import parameter_count, polyak_lojasiewicz
 from thalweg.trajectory import Trajectory
 
 SIZES = (50, 100, 200)

@@ -19,9 +19,9 @@ from thalweg.lab.study import Lab, variable
 from thalweg.models import Model, mlp
 from thalweg.models.starts import gaussian_start
 from thalweg.problems import Supervised, supervised
-from thalweg.problems.random_labels import random_data
+from thalweg.problems.data.random_labels import random_data
 from thalweg.studies.kawaguchi2019_practical_sizes.descent import SIZES, Task, signs, task
-from thalweg.theory import parameter_count, polyak_lojasiewicz
+from thalweg.theory.landscape import parameter_count, polyak_lojasiewicz
 
 NARROW = (16, 16)
 FEATURES, PER_EXAMPLE = 32, 1.2

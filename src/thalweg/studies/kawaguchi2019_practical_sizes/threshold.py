@@ -11,8 +11,8 @@ import xarray as xr
 from thalweg.driver import interpolation
 from thalweg.lab.study import Lab, variable
 from thalweg.models import mlp
-from thalweg.problems.random_labels import random_data
-from thalweg.theory import parameter_count
+from thalweg.problems.data.random_labels import random_data
+from thalweg.theory.landscape import parameter_count
 
 FEATURES = 8
 SUCCESS = 1e-12  # mean squared residual

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from thalweg.lab.study import Lab, variable
 from thalweg.models import MLP, ConvResNet, Stage, mlp
-from thalweg.problems import images
-from thalweg.theory import expressivity
+from thalweg.problems.data import images
+from thalweg.theory.landscape import expressivity
 
 EXAMPLES, TESTED, WIDE = 200, 1000, 221
 NETS = ((WIDE,), (64, WIDE), (16, 16, WIDE), (2, WIDE), (1, WIDE))

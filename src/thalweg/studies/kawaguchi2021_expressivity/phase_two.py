@@ -32,7 +32,8 @@ from thalweg.studies.kawaguchi2021_expressivity.training import (
     hidden_part,
     unraveller,
 )
-from thalweg.theory import expressivity, last_layer
+from thalweg.theory.descent import last_layer
+from thalweg.theory.landscape import expressivity
 
 LABELS = ("true", "random")
 STEPS, EXACT = 3000, 1000  # of phase 2, and how far the closed form is held

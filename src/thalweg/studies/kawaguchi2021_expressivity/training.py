@@ -24,7 +24,7 @@ from thalweg.studies.kawaguchi2021_expressivity.condition import (
     digits,
     net,
 )
-from thalweg.theory import expressivity
+from thalweg.theory.landscape import expressivity
 
 RATE, MOMENTUM, BATCH, NOISE = 0.05, 0.9, 50, 1e-3
 TAU, STEPS, EVERY = 1200, 2000, 50

@@ -14,9 +14,9 @@ from jax.tree_util import Partial
 from jaxtyping import Array
 from scipy.integrate import solve_ivp
 
-from thalweg.core.flow_rate import flow_rate
 from thalweg.core.tensors import hierarchical_rank, matricise, perfect_tree
 from thalweg.core.tree import Params
+from thalweg.dynamics.flow.rate import flow_rate
 from thalweg.lab.study import Lab, variable
 from thalweg.models.tensor_factorisation import (
     CPFactorisation,
@@ -25,7 +25,7 @@ from thalweg.models.tensor_factorisation import (
     unbalancedness,
 )
 from thalweg.problems.locality import EPSILON, interaction_regulariser
-from thalweg.theory import local_components as theory
+from thalweg.theory.linear_nets import local_components as theory
 
 TREE = perfect_tree(4)
 CP = CPFactorisation((3, 4, 5, 6), 7)

@@ -19,8 +19,8 @@ from thalweg.dynamics.optax_descent import OptaxDescent
 from thalweg.lab.study import Lab, variable
 from thalweg.models.signal_convolutional import SignalConvNet
 from thalweg.problems import Loss, supervised
+from thalweg.problems.data.long_range import Pairs, is_same_class, noisy_prototypes
 from thalweg.problems.locality import LongRange, long_range
-from thalweg.problems.long_range_data import Pairs, is_same_class, noisy_prototypes
 from thalweg.problems.margin_losses import logistic
 
 STRENGTHS = (0.0, 0.3, 1.0)

@@ -17,9 +17,9 @@ from thalweg.lab.study import Lab, variable
 from thalweg.models.residual import ResidualMLP
 from thalweg.problems import Supervised
 from thalweg.problems.losses import as_loss
-from thalweg.theory import piecewise_affine as pieces
-from thalweg.theory import regions
-from thalweg.theory import singular_values as sv
+from thalweg.theory.landscape import piecewise_affine as pieces
+from thalweg.theory.landscape import regions
+from thalweg.theory.landscape import singular_values as sv
 
 ACTIVATIONS = ("relu", "leaky-relu:0.1", "abs")
 SKIPS = (0.0, 1.0)

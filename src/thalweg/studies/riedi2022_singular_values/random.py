@@ -9,8 +9,8 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from thalweg.lab.study import Lab, variable
-from thalweg.theory import piecewise_affine as pieces
-from thalweg.theory import singular_values as sv
+from thalweg.theory.landscape import piecewise_affine as pieces
+from thalweg.theory.landscape import singular_values as sv
 
 SLOPES = {"ReLU": 0.0, "leaky ReLU": 0.1, "absolute value": -1.0}
 SKIPS = (0.0, 0.25, 0.5, 1.0, 2.0)

@@ -22,9 +22,9 @@ from thalweg.models.residual import ResidualMLP
 from thalweg.problems import Problem, Supervised, digits, trained_part
 from thalweg.problems.losses import as_loss
 from thalweg.studies.riedi2022_singular_values.exact import square_net
-from thalweg.theory import piecewise_affine as pieces
-from thalweg.theory import regions
-from thalweg.theory import singular_values as sv
+from thalweg.theory.landscape import piecewise_affine as pieces
+from thalweg.theory.landscape import regions
+from thalweg.theory.landscape import singular_values as sv
 
 ACTIVATIONS = {"leaky ReLU": "leaky-relu:0.1", "absolute value": "abs"}
 SKIPS = (0.0, 1.0)

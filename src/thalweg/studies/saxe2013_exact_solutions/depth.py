@@ -17,7 +17,8 @@ from thalweg.core.tree import Params
 from thalweg.driver import best_step_size as criterion
 from thalweg.lab.study import Lab, variable
 from thalweg.models import initialisers
-from thalweg.problems import Data, images
+from thalweg.problems import Data
+from thalweg.problems.data import images
 from thalweg.problems.linear_targets import (
     DeepLinear,
     Modes,
@@ -25,7 +26,8 @@ from thalweg.problems.linear_targets import (
     random_modes,
     whitened_modes,
 )
-from thalweg.theory import criterion_time, isometry, linear_modes
+from thalweg.theory.descent import criterion_time
+from thalweg.theory.linear_nets import isometry, linear_modes
 
 STARTS = ("decoupled", "orthogonal", "gaussian")
 RANDOM = ("orthogonal", "gaussian")

@@ -22,7 +22,7 @@ from thalweg.models import Model, initialisers, layer_weights, linear, mlp
 from thalweg.models.starts import gaussian_start
 from thalweg.probes.modes import growing_strengths, mode_strengths
 from thalweg.problems import supervised
-from thalweg.problems.hierarchical import hierarchical_dataset
+from thalweg.problems.data.hierarchical import hierarchical_dataset
 from thalweg.problems.linear_targets import (
     DeepLinear,
     deep_linear_params,
@@ -30,7 +30,7 @@ from thalweg.problems.linear_targets import (
     random_modes,
     scalar_chain,
 )
-from thalweg.theory import linear_modes
+from thalweg.theory.linear_nets import linear_modes
 
 FLOW = partial(gradient_flow, 1e-13, "dopri8")
 CHAINS = (2, 3, 5, 10, 50)  # depths L

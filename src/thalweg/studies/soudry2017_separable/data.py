@@ -13,8 +13,8 @@ from thalweg.dynamics.dynamics import Discrete
 from thalweg.lab.study import Lab, variable
 from thalweg.probes import Probe, angle_gap, normalised_margin, parameter_norm
 from thalweg.problems import Problem
-from thalweg.problems.images import digits
-from thalweg.theory.max_margin import MaxMargin, absorb
+from thalweg.problems.data.images import digits
+from thalweg.theory.limits.max_margin import MaxMargin, absorb
 
 SYMMETRIC = np.array([(0.5, 1.5), (1.5, 0.5)])
 ASYMMETRIC = np.array(

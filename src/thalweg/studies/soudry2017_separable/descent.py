@@ -29,8 +29,8 @@ from thalweg.studies.soudry2017_separable.data import (
     inverse_square,
     symmetric,
 )
-from thalweg.theory.max_margin import hard_margin_svm, separability, stack_classes
-from thalweg.theory.separable import (
+from thalweg.theory.limits.max_margin import hard_margin_svm, separability, stack_classes
+from thalweg.theory.limits.separable import (
     asymptotic_path,
     loss_constant,
     predicted_constants,

@@ -14,9 +14,9 @@ from thalweg.studies.soudry2017_separable.data import (
     gaussian_classes,
     symmetric,
 )
-from thalweg.theory.log_time_flow import log_time_flow, power_tail_flow
-from thalweg.theory.max_margin import hard_margin_svm, stack_classes
-from thalweg.theory.separable import (
+from thalweg.theory.limits.log_time_flow import log_time_flow, power_tail_flow
+from thalweg.theory.limits.max_margin import hard_margin_svm, stack_classes
+from thalweg.theory.limits.separable import (
     power_tail_direction,
     predicted_constants,
     residual_limit,

@@ -23,7 +23,7 @@ from thalweg.models.scale_and_direction import ScaledDirection, weight_normalise
 from thalweg.problems import Supervised
 from thalweg.problems.losses import as_loss
 from thalweg.studies.wu2020_weight_normalization.flow import Draw, draw, system
-from thalweg.theory import weight_normalisation as theory
+from thalweg.theory.linear_nets import weight_normalisation as theory
 
 SIZE = (20, 50)
 SEEDS = (0, 1, 2, 3, 4)

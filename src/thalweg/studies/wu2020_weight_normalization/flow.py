@@ -8,8 +8,8 @@ import numpy as np
 import xarray as xr
 
 from thalweg.lab.study import Lab, variable
-from thalweg.theory import weight_normalisation as theory
-from thalweg.theory.minimum_norm import MinimumNorm, minimum_norm
+from thalweg.theory.limits.minimum_norm import MinimumNorm, minimum_norm
+from thalweg.theory.linear_nets import weight_normalisation as theory
 
 SCALES = (-1.0, 0.1, 1.0, 2.0, 4.0)
 RATIOS = (0.25, 1.0, 4.0)

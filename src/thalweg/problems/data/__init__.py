@@ -1,0 +1,1 @@
+"""Where data come from: arrays, tables, files, images, random and structured sets."""

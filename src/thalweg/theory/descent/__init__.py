@@ -1,0 +1,1 @@
+"""What descent is promised: Euler's error, certified steps, geometric rates."""

@@ -1,0 +1,1 @@
+"""Where training ends: largest margin, least norm, and how fast."""

@@ -1,0 +1,1 @@
+"""Linear nets, deep, normalised or factorised: modes, depth, invariants, singular values."""
