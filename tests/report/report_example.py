@@ -200,6 +200,18 @@ def page() -> Page:
                 "not run",
                 reason="The quick scale leaves it out.",
             ),
+            ClaimRow(
+                "C5",
+                "The distance to flow falls as 1/width.",
+                "asymptotic",
+                "reproduced at reduced scale",
+                -0.98,
+                -1.0,
+                0.1,
+                error=0.03,
+                source="theorem 2",
+                falsified_by="a slope of log distance over log width above `-0.5` at width 256",
+            ),
         ],
         deviates=["Three layers instead of five.", "Digits (8 × 8) instead of MNIST."],
         provenance={

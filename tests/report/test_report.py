@@ -10,6 +10,7 @@ import json
 import math
 import os
 import shutil
+import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
@@ -169,6 +170,15 @@ def test_data_without_checksums_are_refused(run_folder: Path) -> None:
     modes().to_zarr(run_folder / "modes.zarr", zarr_format=3, consolidated=False)
     with pytest.raises(InputError, match=r"modes\.zarr/zarr\.json has no checksums"):
         build(run_folder)
+
+
+def test_a_page_stored_before_a_field_was_added_still_opens(tmp_path: Path) -> None:
+    old = page().to_json()
+    late = {f.name for f in dataclasses.fields(ClaimRow)} - {"falsified_by"}
+    old["claims"] = [{key: claim[key] for key in late} for claim in old["claims"]]
+    (tmp_path / "page.json").write_bytes(sealed(old))
+    kept = tuple(dataclasses.replace(claim, falsified_by="") for claim in page().claims)
+    assert read_page(tmp_path) == dataclasses.replace(page(), claims=kept)
 
 
 # --- numbers ------------------------------------------------------------------------------
@@ -428,7 +438,8 @@ def test_page_says_everything_it_was_given(run_folder: Path) -> None:
     said += [show(number.value, number.error, number.unit) for number in what.numbers]
     said += [figure.caption for figure in what.figures]
     said += [str(value) for value in what.provenance.values()]
-    said += ["2 reproduced", "1 not reproduced", "1 not run", "4 claims"]
+    said += ["2 reproduced", "1 not reproduced", "1 not run", "5 claims"]
+    said += ["1 reproduced at reduced scale", "Would be falsified by: a slope of log distance"]
     for sentence in said:  # formulas in the letters that they are set in
         assert sentence in text or Text(str(typeset(sentence))).text in text
     assert text.index(what.verdict) < text.index("Distance at equal time") < text.index("Figure 1")
@@ -638,6 +649,21 @@ def test_exported_figures_are_what_their_names_say(run_folder: Path) -> None:
 
 
 # --- the package --------------------------------------------------------------------------
+
+
+def test_stored_pages_are_read_without_what_draws_them() -> None:
+    """A list of studies reads pages; it must not wait for Plotly, pandas or xarray."""
+    source = Path(thalweg.report.__file__).parents[1]
+    program = (
+        "import sys, types; root = sys.modules['thalweg'] = types.ModuleType('thalweg');"
+        f"root.__path__ = [{str(source)!r}]; import thalweg.report; thalweg.report.read_page;"
+        "heavy = {'numpy', 'pandas', 'xarray', 'plotly', 'jinja2'} & set(sys.modules);"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+    assert set(thalweg.report._LATE) < set(thalweg.report.__all__)
+    for name in thalweg.report.__all__:
+        assert getattr(thalweg.report, name)
 
 
 def test_report_imports_nothing_of_thalweg_but_errors_and_no_jax() -> None:

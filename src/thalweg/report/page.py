@@ -24,7 +24,7 @@ from thalweg.report.spec import VERDICTS, Page
 from thalweg.report.store import PAGE_FILE, PathLike, open_data, read_page
 from thalweg.storage.files import replace
 
-SYMBOLS = {"reproduced": "✓", "not reproduced": "✕", "not run": "○"}
+SYMBOLS = dict(zip(VERDICTS, "✓◐✕○", strict=True))
 INDEX_TITLE = "<title>All runs – thalweg</title>"
 TONE_SYMBOLS = {"good": "✓", "warn": "△", "bad": "✕", "neutral": "○"}
 

@@ -19,8 +19,8 @@ Scalar = float | int | str | bool
 Quantity = float | int | str | None
 
 STYLES = ("line", "points", "dash", "steps")
-VERDICTS = ("reproduced", "not reproduced", "not run")
-CLAIM_KINDS = ("exact", "empirical")
+VERDICTS = ("reproduced", "reproduced at reduced scale", "not reproduced", "not run")
+CLAIM_KINDS = ("exact", "asymptotic", "statistical", "empirical")
 PAGE_KINDS = ("study", "comparison")
 TONES = ("good", "warn", "bad", "neutral")
 AXES = ("x", "y")
@@ -203,8 +203,10 @@ class ClaimRow(Record):
     Attributes:
         id: "C1", "C2", ...
         statement: The claim in one sentence.
-        kind: "exact" (a theorem or a formula) or "empirical".
-        verdict: "reproduced", "not reproduced" or "not run".
+        kind: "exact" (a theorem or a formula), "asymptotic" (a law in a limit), "statistical" (a
+            statement about a distribution) or "empirical".
+        verdict: "reproduced", "reproduced at reduced scale" (smaller than the paper's own run),
+            "not reproduced" or "not run".
         measured: What was measured (None if not run).
         expected: What the paper says.
         tolerance: How far apart the two may be.
@@ -212,6 +214,7 @@ class ClaimRow(Record):
         source: Theorem, equation, figure or section.
         error: Error of the measured value, in its unit.
         parts: Its checks, if it bundles several.
+        falsified_by: What would have to be measured for the claim to be wrong, set beforehand.
     """
 
     id: str
@@ -225,6 +228,7 @@ class ClaimRow(Record):
     source: str = ""
     error: Quantity = None
     parts: tuple[ClaimPart, ...] = field(default=(), metadata={"of": ClaimPart})
+    falsified_by: str = ""
 
     _choices: ClassVar = {"kind": CLAIM_KINDS, "verdict": VERDICTS}
 

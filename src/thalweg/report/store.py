@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-
-import xarray as xr
+from typing import TYPE_CHECKING
 
 from thalweg.core.errors import InputError, require
 from thalweg.report.spec import Page, check_name
-from thalweg.storage.datasets import open_dataset
 from thalweg.storage.files import StoreError, replace, sealed, unsealed
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 PAGE_FILE = "page.json"
 LARGEST = 64_000_000  # bytes of a page that is read; those of studies have some 100,000
@@ -56,6 +57,8 @@ def open_data(folder: PathLike, name: str) -> xr.Dataset:
     Raises:
         InputError: If a file of it is missing or damaged.
     """
+    from thalweg.storage.datasets import open_dataset  # half a second, and a list reads pages only
+
     check_name(name, "dataset")
     path = Path(folder) / f"{name}.zarr"
     require(path.is_dir(), f"{path} does not exist; the page asks for the dataset {name!r}.")
