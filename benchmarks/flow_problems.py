@@ -63,7 +63,7 @@ def net(
 
 def convolutional() -> Problem:
     """Two strided convolutions and a dense layer, tanh, 200 digits as images."""
-    data = images.digits(samples=200, image=True)
+    data = images.digit_images(samples=200, image=True)
     layers = (Convolution(4, 3, stride=2, padding=1), Convolution(8, 3, stride=2, padding=1))
     return supervised(ConvNet(layers, (20,), "tanh"), data, "squared-error")
 

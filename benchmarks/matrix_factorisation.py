@@ -16,10 +16,10 @@ import jax.numpy as jnp
 from timing import limit_threads, machine, options, show
 
 import thalweg as tw
-from thalweg.core.spectra import end_to_end
+from thalweg.core.spectra import layer_product
 from thalweg.driver.until import Stopped, advance_until, descend_until
 from thalweg.models import layer_weights
-from thalweg.problems.matrix_factorisation import (
+from thalweg.problems.matrix_sensing import (
     MatrixFactorisation,
     low_rank_matrix,
     observed_entries,
@@ -58,7 +58,7 @@ def main() -> None:
         begun = time.perf_counter()
         end = jax.block_until_ready(work(most))
         seconds = time.perf_counter() - begun
-        W = end_to_end(layer_weights(end.params))
+        W = layer_product(layer_weights(end.params))
         rows.append(
             [
                 name,

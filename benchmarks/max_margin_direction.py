@@ -13,7 +13,7 @@ import time
 import numpy as np
 from timing import limit_threads, machine, options, show
 
-from thalweg.problems.data.images import digits
+from thalweg.problems.data.images import digit_images
 from thalweg.theory.limits.log_time_flow import log_time_flow
 from thalweg.theory.limits.max_margin import MaxMargin, absorb, hard_margin_svm
 from thalweg.theory.limits.separable import asymptotic_path, residual_limit
@@ -24,7 +24,7 @@ DECADES = (1, 2, 5, 10, 20, 30)
 
 def pair(first: int, second: int, components: int | None) -> np.ndarray:
     """Rows y (x, 1) of two digits, of all pixels or of the first principal components."""
-    data = digits(standardize="none")
+    data = digit_images(standardize="none")
     pixels = np.asarray(data.inputs, float).reshape(len(data.inputs), -1)
     label = np.asarray(data.targets)
     chosen = (label == first) | (label == second)

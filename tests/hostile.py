@@ -165,10 +165,10 @@ def calls() -> dict[str, dict[str, Any]]:
         "probes.reconstruction_error": {"target": X},
         "probes.second_moment": {"b2": 0.9, "epsilon": 1e-8, "corrected": True},
         "probes.preconditioned_sharpness": {"diagonal": None, "tolerance": 0.1, "recheck": 2},
-        "probes.normal_derivative_probe": {"tolerance": 1e-5},
+        "probes.normal_derivative": {"tolerance": 1e-5},
         "probes.component_norms": {"node": ""},
         "probes.hierarchical_effective_rank": {"tree": TREE},
-        "probes.hierarchical_rank": {"T": np.ones((2,) * 4), "tree": TREE, "tolerance": 1e-10},
+        "models.hierarchical_rank": {"T": np.ones((2,) * 4), "tree": TREE, "tolerance": 1e-10},
         "probes.Tracker": {
             "function": lambda p, b: jnp.sum(p * b), "probes": [tw.probes.loss()], "seed": 0,
         },
@@ -228,8 +228,8 @@ def calls() -> dict[str, dict[str, Any]]:
 # Doors that other tests walk (the first two), or whose right calls take a long preparation.
 UNLISTED = {
     "diagnose", "load", "problems.interaction_regulariser", "problems.is_same_class",
-    "problems.long_range", "problems.near_plane", "probes.column_change",
-    "probes.error_off_plane", "probes.first_layer_gradient", "probes.normal_derivative",
+    "problems.long_range", "problems.near_plane", "problems.column_change",
+    "problems.error_off_plane", "models.first_layer_gradient", "models.normal_derivatives",
     "kernels.expectations", "kernels.linearised_outputs", "kernels.linearised_parameters",
     "kernels.tangent_kernel_to_zarr",
 }  # fmt: skip

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from thalweg.core.errors import InputError
-from thalweg.core.spectra import activity, end_to_end, jacobian_spectrum, product_spectrum
+from thalweg.core.spectra import activity, jacobian_spectrum, layer_product, product_spectrum
 from thalweg.models.initialisers import INITIALISERS
 
 
@@ -19,7 +19,7 @@ def test_product_order_and_spectrum():
     rng = np.random.default_rng(0)
     W1, W2, W3 = rng.normal(size=(4, 3)), rng.normal(size=(6, 4)), rng.normal(size=(2, 6))
     product = W3 @ W2 @ W1
-    np.testing.assert_allclose(end_to_end([W1, W2, W3]), product, rtol=1e-13)
+    np.testing.assert_allclose(layer_product([W1, W2, W3]), product, rtol=1e-13)
     spectrum = product_spectrum([jnp.asarray(W) for W in (W1, W2, W3)])
     gram = np.linalg.eigvalsh(product @ product.T)[::-1]
     np.testing.assert_allclose(spectrum, np.sqrt(gram), rtol=1e-10)
@@ -53,12 +53,12 @@ def test_jacobian_of_a_linear_net_is_its_product():
     weights[-1] = weights[-1][:5]
 
     def apply(weights, x):
-        return end_to_end(weights) @ x.ravel()
+        return layer_product(weights) @ x.ravel()
 
     x = jnp.arange(12.0).reshape(3, 4)
     got = jacobian_spectrum(apply, weights, x)  # fewer outputs than inputs
     np.testing.assert_allclose(got, product_spectrum(weights), rtol=1e-12)
-    back = jacobian_spectrum(lambda w, z: end_to_end(w).T @ z, weights, jnp.ones(5))
+    back = jacobian_spectrum(lambda w, z: layer_product(w).T @ z, weights, jnp.ones(5))
     np.testing.assert_allclose(back, product_spectrum(weights), rtol=1e-12)
 
 

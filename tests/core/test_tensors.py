@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from thalweg.core.errors import InputError
-from thalweg.core.rank import effective_rank
+from thalweg.core.rank import effective_rank_from
 from thalweg.core.tensors import (
     hierarchical_rank,
     matricisation_spectra,
@@ -46,13 +46,15 @@ def test_the_hierarchical_rank_is_that_of_the_matricisations():
 @pytest.mark.parametrize("rank", [1, 3])
 def test_equal_singular_values_have_their_number_as_effective_rank(rank):
     values = np.r_[np.full(rank, 2.5), np.zeros(4)]
-    assert float(effective_rank(values)) == pytest.approx(rank, rel=1e-14)
-    assert np.isnan(effective_rank(np.zeros(3)))
+    assert float(effective_rank_from(values)) == pytest.approx(rank, rel=1e-14)
+    assert np.isnan(effective_rank_from(np.zeros(3)))
 
 
 def test_the_effective_rank_is_its_formula():
     p = np.array([0.5, 0.3, 0.2])
-    assert float(effective_rank(7 * p)) == pytest.approx(np.exp(-np.sum(p * np.log(p))), rel=1e-14)
+    assert float(effective_rank_from(7 * p)) == pytest.approx(
+        np.exp(-np.sum(p * np.log(p))), rel=1e-14
+    )
 
 
 @pytest.mark.parametrize(

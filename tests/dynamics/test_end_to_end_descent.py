@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 import thalweg as tw
-from thalweg.core.end_to_end import end_to_end_field
-from thalweg.dynamics.end_to_end import end_to_end_descent
-from thalweg.models.overparametrised import balanced_factors
+from thalweg.dynamics.end_to_end_rule import end_to_end_descent, preconditioned
+from thalweg.models.overparametrisation import balanced_factors
 from thalweg.problems import Function
 from thalweg.problems.linear_targets import DeepLinear, deep_linear_params
 from thalweg.problems.weight_decay import Decayed
+from thalweg.theory.linear_nets.end_to_end import end_to_end_field
 
 TARGET = jnp.asarray(np.random.default_rng(0).normal(size=(2, 3)))
 START = 0.5 * jnp.asarray(np.random.default_rng(1).normal(size=(2, 3)))
@@ -33,6 +33,17 @@ def test_a_step_by_the_formula():
     np.testing.assert_allclose(state.params[0]["weight"], expected, rtol=1e-13)
     assert float(state.time) == 0.01
     assert int(state.evaluations) == 1
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 6])
+@pytest.mark.parametrize("shape", [(4, 2), (1, 5), (3, 3)])
+def test_its_own_formula_is_that_of_theory(shape, depth):
+    draw = np.random.default_rng(depth)
+    W, G = (jnp.asarray(draw.normal(size=shape)) for _ in range(2))
+    W = W.at[:, 0].set(0)  # a null space, which only the ends of the sum reach
+    np.testing.assert_allclose(
+        preconditioned(W, G, depth), end_to_end_field(W, G, depth), rtol=1e-12, atol=1e-13
+    )
 
 
 def test_depth_one_is_gradient_descent():

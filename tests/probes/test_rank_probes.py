@@ -17,7 +17,7 @@ from thalweg.probes import (
     reconstruction_error,
     stable_rank,
 )
-from thalweg.problems.matrix_factorisation import MatrixFactorisation, observed_entries
+from thalweg.problems.matrix_sensing import MatrixFactorisation, observed_entries
 
 
 def problem():
@@ -44,11 +44,11 @@ def test_against_numpy():
 
 
 def test_ranks_by_hand():
-    assert rank.effective_rank(jnp.array([2.0, 2.0, 2.0, 0.0])) == pytest.approx(3)
-    assert rank.stable_rank(jnp.array([2.0, 2.0, 1.0])) == pytest.approx(9 / 4)
-    half = rank.effective_rank(jnp.array([[3.0, 1.0], [1.0, 0.0]]))
+    assert rank.effective_rank_from(jnp.array([2.0, 2.0, 2.0, 0.0])) == pytest.approx(3)
+    assert rank.stable_rank_from(jnp.array([2.0, 2.0, 1.0])) == pytest.approx(9 / 4)
+    half = rank.effective_rank_from(jnp.array([[3.0, 1.0], [1.0, 0.0]]))
     np.testing.assert_allclose(half, [4 / 3**0.75, 1.0])
-    assert np.isnan(rank.effective_rank(jnp.zeros(3)))
+    assert np.isnan(rank.effective_rank_from(jnp.zeros(3)))
 
 
 def test_a_wrong_target_is_told():

@@ -7,16 +7,9 @@ import pytest
 
 import thalweg as tw
 from thalweg.core.errors import InputError
-from thalweg.models import Applied
-from thalweg.probes import (
-    column_change,
-    error_off_plane,
-    first_layer_gradient,
-    measure,
-    normal_derivative,
-    normal_derivative_probe,
-)
-from thalweg.problems import supervised
+from thalweg.models import Applied, first_layer_gradient, normal_derivatives
+from thalweg.probes import measure, normal_derivative
+from thalweg.problems import column_change, error_off_plane, supervised
 from thalweg.problems.data.planes import coordinate_plane, near_plane, plane_of, random_plane
 
 
@@ -27,7 +20,7 @@ def quadratic(z):
 
 def test_by_hand():
     points = jnp.asarray([[2.0, 0.0, 0.0], [-1.0, 5.0, 0.0]])
-    found = normal_derivative(quadratic, points, np.eye(3)[:, 1:])
+    found = normal_derivatives(quadratic, points, np.eye(3)[:, 1:])
     expected = np.array([[[2.0, 0.0], [0.0, 3.0]], [[-1.0, 0.0], [0.0, 3.0]]])
     np.testing.assert_allclose(found.value, expected)
     np.testing.assert_allclose(found.per_point, np.sqrt([13.0, 10.0]))
@@ -44,7 +37,7 @@ def test_by_differences_in_a_rotated_plane():
         return model.apply(params, jnp.asarray(z))[:, 0]
 
     points = plane.points(np.random.default_rng(0).normal(size=(4, 2)))
-    found = normal_derivative(f, points, plane.normal).value[:, 0]
+    found = normal_derivatives(f, points, plane.normal).value[:, 0]
     differences = [(f(points + h * n) - f(points - h * n)) / (2 * h) for n in plane.normal.T]
     np.testing.assert_allclose(found, np.transpose(differences), atol=1e-9)
 
@@ -55,8 +48,8 @@ def test_rotating_inputs_and_first_layer_together_changes_nothing():
     params = model.init(jax.random.key(0), (5,), 1)
     turned = [params[0] | {"weight": params[0]["weight"] @ turn.T}, params[1]]
     x = plane.points(np.random.default_rng(0).normal(size=(6, 2)))
-    one = normal_derivative(lambda z: model.apply(params, z), x, plane.normal)
-    two = normal_derivative(lambda z: model.apply(turned, z), x @ turn.T, turn @ plane.normal)
+    one = normal_derivatives(lambda z: model.apply(params, z), x, plane.normal)
+    two = normal_derivatives(lambda z: model.apply(turned, z), x @ turn.T, turn @ plane.normal)
     np.testing.assert_allclose(one.value, two.value, atol=1e-14)
 
 
@@ -66,7 +59,7 @@ def test_the_first_layer_passes_its_gradient_on():
     params = model.init(jax.random.key(1), (3,), 1)
     points = jnp.asarray(plane.points(np.linspace(-1, 1, 11)[:, None]))
     g = first_layer_gradient(model, params, points)
-    value = normal_derivative(lambda z: model.apply(params, z), points, plane.normal).value[:, 0]
+    value = normal_derivatives(lambda z: model.apply(params, z), points, plane.normal).value[:, 0]
     np.testing.assert_allclose(value, g @ plane.columns(params[0]["weight"])[1], atol=1e-14)
     one = tw.models.mlp((9,), "relu")
     params = one.init(jax.random.key(1), (3,), 1)
@@ -122,19 +115,19 @@ def test_the_probe_is_the_function_on_the_plane_of_the_inputs():
     data = near_plane(plane, 40, lambda x: np.sin(x), 0.001)
     problem = supervised(tw.models.mlp((8,), "tanh"), data)
     params = problem.init(jax.random.key(0))
-    reading = measure(problem, params, normal_derivative_probe(0.05))
+    reading = measure(problem, params, normal_derivative(0.05))
     found = plane_of(data.inputs, 0.05)
     on = found.points(found.coordinates(data.inputs)[0])
-    direct = normal_derivative(lambda z: problem.outputs(params, z), on, found.normal)
+    direct = normal_derivatives(lambda z: problem.outputs(params, z), on, found.normal)
     assert float(reading.value) == pytest.approx(float(direct.rms), rel=1e-12)
     assert float(reading.error) == 0
     # Without a plane there is nothing normal to it.
-    assert float(measure(problem, params, normal_derivative_probe(1e-6)).value) < 1e-12
+    assert float(measure(problem, params, normal_derivative(1e-6)).value) < 1e-12
 
 
 def test_bad_input_is_refused():
     with pytest.raises(InputError, match="basis"):
-        normal_derivative(quadratic, np.ones((2, 3)), np.ones((2, 1)))
+        normal_derivatives(quadratic, np.ones((2, 3)), np.ones((2, 1)))
     model = tw.models.linear((3,))
     params = model.init(jax.random.key(0), (2,), 1)
     with pytest.raises(InputError, match="biases"):
@@ -144,10 +137,10 @@ def test_bad_input_is_refused():
     with pytest.raises(InputError, match="off it"):
         error_off_plane(jnp.sum, np.sum, coordinate_plane(2, 0), np.ones((1, 2)), [0.1])
     with pytest.raises(InputError, match="tolerance"):
-        normal_derivative_probe(1.5)
+        normal_derivative(1.5)
     function = tw.problems.Function(lambda p: jnp.sum(p**2), start=jnp.ones(2))
     with pytest.raises(InputError, match="data"):
-        measure(function, jnp.ones(2), normal_derivative_probe())
+        measure(function, jnp.ones(2), normal_derivative())
 
 
 def test_a_model_of_whole_batches_is_refused():
@@ -159,4 +152,4 @@ def test_a_model_of_whole_batches_is_refused():
     model = Whole(lambda p, x: x @ p - jnp.mean(x @ p), start=np.ones((3, 1)))
     problem = supervised(model, near_plane(coordinate_plane(1, 2), 5, np.sin))
     with pytest.raises(InputError, match="whole batch"):
-        measure(problem, problem.init(jax.random.key(0)), normal_derivative_probe())
+        measure(problem, problem.init(jax.random.key(0)), normal_derivative())

@@ -8,7 +8,7 @@ import pytest
 from thalweg.core.errors import InputError
 from thalweg.models.homogeneous import homogeneous_outputs
 from thalweg.problems.closed_form import Factorisation, Quadratic
-from thalweg.problems.data.images import digits
+from thalweg.problems.data.images import digit_images
 
 
 def test_quadratic_by_hand():
@@ -51,7 +51,10 @@ def test_homogeneous_outputs_by_the_formula(slopes):
 
 
 def test_digits_resampled():
-    small, large = digits(standardize="none"), digits(standardize="none", size=15, image=True)
+    small, large = (
+        digit_images(standardize="none"),
+        digit_images(standardize="none", size=15, image=True),
+    )
     assert large.inputs.shape == (1797, 1, 15, 15)
     # Linear interpolation to 15 points keeps every pixel and puts the mean of two between them.
     pixels = small.inputs.reshape(-1, 8, 8)
@@ -67,4 +70,4 @@ def test_bad_input():
     with pytest.raises(InputError, match="must agree"):
         Factorisation(jnp.ones((2, 2)), [jnp.ones((3, 2)), jnp.ones((1, 3))])
     with pytest.raises(InputError, match="size"):
-        digits(size=1)
+        digit_images(size=1)

@@ -69,7 +69,7 @@ def test_modes_rebuild_their_matrix():
 
 
 def test_whitening_leaves_the_mean_squared_error_above_its_least_value():
-    data = images.digits(samples=200)
+    data = images.digit_images(samples=200)
     x = data.inputs.reshape(200, -1)
     y = np.eye(10)[data.targets]
     modes = whitened_modes(data)

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 
-def effective_rank(s: Float[Array, "... r"]) -> Float[Array, "..."]:
+def effective_rank_from(s: Float[Array, "... r"]) -> Float[Array, "..."]:
     """exp(-sum_r p_r log p_r), p_r = s_r / sum s: r for r equal singular values, at least 1.
 
     Args:
@@ -19,7 +19,7 @@ def effective_rank(s: Float[Array, "... r"]) -> Float[Array, "..."]:
     return jnp.exp(-jnp.sum(p * jnp.log(jnp.where(p == 0, 1, p)), axis=-1))
 
 
-def stable_rank(s: Float[Array, "... r"]) -> Float[Array, "..."]:
+def stable_rank_from(s: Float[Array, "... r"]) -> Float[Array, "..."]:
     """sum_r s_r^2 / max_r s_r^2 = ||W||_F^2 / ||W||^2: between 1 and the rank.
 
     Args:

@@ -15,7 +15,7 @@ from thalweg.core.errors import require
 Apply = Callable[[Any, Array], Array]
 
 
-def end_to_end(weights: Sequence[Float[Array, "out in"]]) -> Float[Array, "last first"]:
+def layer_product(weights: Sequence[Float[Array, "out in"]]) -> Float[Array, "last first"]:
     """The product W_L ... W_1 of weights [W_1, ..., W_L] of shapes (out, in)."""
     require(len(weights) > 0, "no weights were given: a product needs at least one matrix.")
     return reduce(lambda product, W: W @ product, weights)
@@ -31,7 +31,7 @@ def product_spectrum(weights: Sequence[Float[Array, "out in"]]) -> Float[Array, 
         Shape (min(last out, first in),). Error: each is within rounding times the largest one,
         so that values below ~1e-16 of it are noise.
     """
-    return jnp.linalg.svd(end_to_end(weights), compute_uv=False)
+    return jnp.linalg.svd(layer_product(weights), compute_uv=False)
 
 
 def jacobian_spectrum(apply: Apply, params: Any, x: Float[Array, "*shape"]) -> Float[Array, " k"]:

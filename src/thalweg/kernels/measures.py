@@ -144,7 +144,7 @@ def effective_rank(kernel: ArrayLike, form: str = "entropy") -> Reading:
     if form == "participation":
         values = values / jnp.max(values)
         return exact(jnp.sum(values) ** 2 / jnp.sum(values**2))
-    return exact(rank.effective_rank(values))
+    return exact(rank.effective_rank_from(values))
 
 
 def _matrix(kernel: ArrayLike) -> Array:

@@ -1,12 +1,13 @@
 """Networks as pairs of pure functions, with their papers' scalings."""
 
 from thalweg.core.arguments import guard
-from thalweg.core.tensors import ModeTree, mode_tree, perfect_tree
+from thalweg.core.tensors import ModeTree, hierarchical_rank, mode_tree, perfect_tree
 from thalweg.models.convolutional import ConvNet, Convolution
 from thalweg.models.dense import MLP, layer_weights, linear, mlp
 from thalweg.models.initialisers import INITIALISERS
+from thalweg.models.input_derivatives import first_layer_gradient, normal_derivatives
 from thalweg.models.model import ACTIVATIONS, Activation, Applied, Model, activation, from_equinox
-from thalweg.models.overparametrised import Overparametrised
+from thalweg.models.overparametrisation import Overparametrised
 from thalweg.models.parse import parse_model
 from thalweg.models.residual import ResidualMLP
 from thalweg.models.residual_convolutional import ConvResNet, Stage
@@ -42,13 +43,16 @@ __all__ = [
     "WeightNormalised",
     "WideNet",
     "activation",
+    "first_layer_gradient",
     "from_equinox",
     "gaussian_start",
     "given_start",
+    "hierarchical_rank",
     "layer_weights",
     "linear",
     "mlp",
     "mode_tree",
+    "normal_derivatives",
     "parse_model",
     "perfect_tree",
     "weight_normalised",

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 from thalweg.core.arguments import guard
-from thalweg.core.tensors import hierarchical_rank
 from thalweg.probes.basic import accuracy, distance_from_start, gradient_norm, loss
 from thalweg.probes.curvature import sharpness, smallest_eigenvalue, top_eigenvalues
 from thalweg.probes.diagonal import diagonal_ratio
@@ -40,13 +39,7 @@ from thalweg.probes.tensors import (
     tensor_error,
 )
 from thalweg.probes.tracker import Tracker
-from thalweg.probes.transversal import (
-    column_change,
-    error_off_plane,
-    first_layer_gradient,
-    normal_derivative,
-    normal_derivative_probe,
-)
+from thalweg.probes.transversal import normal_derivative
 
 PROBES: dict[str, Callable[[], Probe]] = {
     "loss": loss,
@@ -71,7 +64,7 @@ PROBES: dict[str, Callable[[], Probe]] = {
     "margin": margin,
     "normalised-margin": normalised_margin,
     "feature-singular-value": feature_singular_value,
-    "normal-derivative": normal_derivative_probe,
+    "normal-derivative": normal_derivative,
 }
 
 __all__ = [
@@ -83,7 +76,6 @@ __all__ = [
     "accuracy",
     "angle_gap",
     "balancedness",
-    "column_change",
     "component_norms",
     "component_unbalancedness",
     "diagonal_ratio",
@@ -91,13 +83,10 @@ __all__ = [
     "distance_from_start",
     "effective_rank",
     "end_to_end_singular_values",
-    "error_off_plane",
     "every",
     "feature_singular_value",
-    "first_layer_gradient",
     "gradient_norm",
     "hierarchical_effective_rank",
-    "hierarchical_rank",
     "kernel_alignment",
     "kernel_drift",
     "kernel_effective_rank",
@@ -106,7 +95,6 @@ __all__ = [
     "margin",
     "measure",
     "normal_derivative",
-    "normal_derivative_probe",
     "normalised_margin",
     "nuclear_norm",
     "parameter_norm",

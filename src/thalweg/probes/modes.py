@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from thalweg.core.errors import require
 from thalweg.core.result import Reading, exact
-from thalweg.core.spectra import end_to_end
+from thalweg.core.spectra import layer_product
 from thalweg.core.tree import Params
 from thalweg.probes.layers import matrices
 from thalweg.probes.probe import Moment, Probe
@@ -44,7 +44,7 @@ class ModeStrengths(Probe):
             inputs = problem.inputs.reshape(problem.inputs.shape[0], -1)
             product = problem.outputs(params).T @ inputs
         else:
-            product = end_to_end(matrices(params, "mode strengths"))
+            product = layer_product(matrices(params, "mode strengths"))
         return exact(jnp.sum(self.U * (product @ self.V), axis=0)), ()
 
 

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from thalweg.core import rank
 from thalweg.core.errors import require
 from thalweg.core.result import Reading, exact
-from thalweg.core.spectra import end_to_end, product_spectrum
+from thalweg.core.spectra import layer_product, product_spectrum
 from thalweg.core.tree import Params
 from thalweg.probes.layers import matrices
 from thalweg.probes.probe import Moment, Probe
@@ -50,7 +50,7 @@ class EffectiveRank(Probe):
         self, problem: Problem, params: Params, memory: Any, moment: Moment
     ) -> tuple[Reading, Any]:
         s = product_spectrum(matrices(params, "effective rank"))
-        return exact(rank.effective_rank(s)), ()
+        return exact(rank.effective_rank_from(s)), ()
 
 
 class StableRank(Probe):
@@ -67,7 +67,7 @@ class StableRank(Probe):
     def measure(
         self, problem: Problem, params: Params, memory: Any, moment: Moment
     ) -> tuple[Reading, Any]:
-        return exact(rank.stable_rank(product_spectrum(matrices(params, "stable rank")))), ()
+        return exact(rank.stable_rank_from(product_spectrum(matrices(params, "stable rank")))), ()
 
 
 class NuclearNorm(Probe):
@@ -105,7 +105,7 @@ class ReconstructionError(Probe):
     def measure(
         self, problem: Problem, params: Params, memory: Any, moment: Moment
     ) -> tuple[Reading, Any]:
-        product = end_to_end(matrices(params, "reconstruction error"))
+        product = layer_product(matrices(params, "reconstruction error"))
         require(
             product.shape == self.target.shape,
             f"the target has shape {self.target.shape} and the product {product.shape}; give the "

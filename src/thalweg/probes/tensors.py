@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from thalweg.core.errors import choose, require
-from thalweg.core.rank import effective_rank
+from thalweg.core.rank import effective_rank_from
 from thalweg.core.result import Reading, exact
 from thalweg.core.tensors import ModeTree, matricisation_spectra
 from thalweg.core.tree import Params
@@ -99,7 +99,7 @@ class HierarchicalEffectiveRank(Probe):
             f"a tree over {order} modes for a tensor of order {tensor.ndim}; they must agree",
         )
         spectra = matricisation_spectra(tensor, self.tree).values()
-        return exact(jnp.stack([effective_rank(s) for s in spectra])), ()
+        return exact(jnp.stack([effective_rank_from(s) for s in spectra])), ()
 
 
 class TensorError(Probe):

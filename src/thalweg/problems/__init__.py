@@ -12,12 +12,13 @@ from thalweg.problems.linear_classification import linear_classifier
 from thalweg.problems.locality import interaction_regulariser, long_range
 from thalweg.problems.losses import LOSSES, Loss
 from thalweg.problems.lp_norm import lp_optimum, lp_regression
-from thalweg.problems.matrix_factorisation import (
+from thalweg.problems.matrix_sensing import (
     MatrixFactorisation,
     gaussian_measurements,
     low_rank_matrix,
     observed_entries,
 )
+from thalweg.problems.off_plane import column_change, error_off_plane
 from thalweg.problems.problem import Function, Problem, Supervised, supervised
 from thalweg.problems.tensor_entries import random_tensor, tensor_completion, tensor_sensing
 
@@ -29,7 +30,9 @@ __all__ = [
     "MatrixFactorisation",
     "Problem",
     "Supervised",
+    "column_change",
     "digits",
+    "error_off_plane",
     "gaussian_measurements",
     "interaction_regulariser",
     "is_same_class",

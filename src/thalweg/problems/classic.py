@@ -28,9 +28,9 @@ def digits(
         reduction: "mean" or "sum" over examples.
         precision: "float64" or "float32".
         microbatch: How many examples to work on at a time; see `Supervised`.
-        **options: Passed to `thalweg.problems.data.images.digits` (standardize, every, image).
+        **options: Passed to `thalweg.problems.digit_images` (standardize, every, image).
     """
-    data = images.digits(samples=samples, **options)
+    data = images.digit_images(samples=samples, **options)
     return supervised(
         model, data, loss, reduction=reduction, precision=precision, microbatch=microbatch
     )

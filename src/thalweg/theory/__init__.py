@@ -3,7 +3,6 @@
 from thalweg.theory.descent import euler, geometric_rate, last_layer
 from thalweg.theory.landscape import (
     adaptive_geometry,
-    expressivity,
     parameter_count,
     piecewise_affine,
     polyak_lojasiewicz,
@@ -31,7 +30,6 @@ __all__ = [
     "commuting_sensing",
     "end_to_end",
     "euler",
-    "expressivity",
     "geometric_rate",
     "homogeneous",
     "isometry",

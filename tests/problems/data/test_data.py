@@ -14,7 +14,7 @@ from sklearn.datasets import load_digits
 from thalweg.core.errors import InputError
 from thalweg.problems.data.data import Data, from_arrays
 from thalweg.problems.data.files import load
-from thalweg.problems.data.images import digits, mnist, read_idx
+from thalweg.problems.data.images import digit_images, mnist, read_idx
 from thalweg.problems.data.rows import chosen_rows
 
 X = np.arange(12.0).reshape(6, 2)
@@ -264,12 +264,12 @@ def test_data_of_goes_by_type_alone():
 
 def test_digits_are_the_bundled_images():
     bundled = load_digits()
-    data = digits(standardize="none")
+    data = digit_images(standardize="none")
     assert data.inputs.shape == (1797, 64)
     np.testing.assert_array_equal(data.inputs * 16, bundled.data)
     np.testing.assert_array_equal(data.targets, bundled.target)
     assert data.classes == tuple("0123456789")
-    ninth = digits(every=9)
+    ninth = digit_images(every=9)
     assert len(ninth.targets) == 200
     np.testing.assert_array_equal(ninth.targets, bundled.target[::9])
     raw = bundled.data[::9] / 16
@@ -277,19 +277,19 @@ def test_digits_are_the_bundled_images():
 
 
 def test_digits_samples_are_balanced():
-    counts = np.bincount(digits(samples=105).targets, minlength=10)
+    counts = np.bincount(digit_images(samples=105).targets, minlength=10)
     assert counts.tolist() == [11] * 5 + [10] * 5
 
 
 def test_digits_as_images():
-    image, flat = digits(samples=20, image=True), digits(samples=20)
+    image, flat = digit_images(samples=20, image=True), digit_images(samples=20)
     assert image.inputs.shape == (20, 1, 8, 8)
     np.testing.assert_array_equal(image.inputs.reshape(20, 64), flat.inputs)
     assert image.description == flat.description
 
 
 def test_digits_leave_always_white_pixels_undivided():
-    data = digits(standardize="feature")
+    data = digit_images(standardize="feature")
     white = np.flatnonzero(load_digits().data.std(axis=0) == 0)
     assert data.description["standardize"]["only_centred"] == [f"feature {j}" for j in white]
     np.testing.assert_array_equal(data.inputs[:, white], 0.0)
@@ -298,7 +298,7 @@ def test_digits_leave_always_white_pixels_undivided():
 @pytest.mark.parametrize("options", [{"samples": 0}, {"samples": 1798}, {"every": 0}])
 def test_digits_refuse(options):
     with pytest.raises(InputError, match="whole number from 1 to 1797"):
-        digits(**options)
+        digit_images(**options)
 
 
 # ---- MNIST -----------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 
 from thalweg.core.errors import InputError
 from thalweg.problems.data.files import from_file, load
-from thalweg.problems.data.images import digits
+from thalweg.problems.data.images import digit_images
 
 LIMITS = settings(
     max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -130,7 +130,9 @@ def test_options_reach_the_arrays(tmp_path):
 
 
 def test_load_by_name():
-    np.testing.assert_array_equal(load("digits", samples=20).inputs, digits(samples=20).inputs)
+    np.testing.assert_array_equal(
+        load("digits", samples=20).inputs, digit_images(samples=20).inputs
+    )
 
 
 @pytest.mark.parametrize(

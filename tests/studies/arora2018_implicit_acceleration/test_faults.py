@@ -5,8 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from thalweg.core import end_to_end as core
-from thalweg.dynamics.end_to_end import end_to_end_descent
+from thalweg.dynamics.end_to_end_rule import end_to_end_descent
 from thalweg.lab.claims import judge
 from thalweg.lab.study import Lab
 from thalweg.studies.arora2018_implicit_acceleration import STUDY, exact, regression
@@ -78,13 +77,13 @@ def tilted(right, W, N, width, key):
 
 C1 = {
     "factor N of the decay left out": (end_to_end, "end_to_end_velocity", decay_without_depth),
-    "halved exponents": (core, "end_to_end_field", halved_exponents),
+    "halved exponents": (end_to_end, "end_to_end_field", halved_exponents),
     "not balanced": (exact, "balanced_factors", tilted),
     "no decay": (end_to_end, "end_to_end_velocity", no_decay),
     "sign": (end_to_end, "end_to_end_velocity", ascent),
     "factor 2": (end_to_end, "end_to_end_velocity", doubled),
-    "another depth": (core, "end_to_end_field", other_depth),
-    "a term missing": (core, "end_to_end_field", a_term_missing),
+    "another depth": (end_to_end, "end_to_end_field", other_depth),
+    "a term missing": (end_to_end, "end_to_end_field", a_term_missing),
 }
 
 

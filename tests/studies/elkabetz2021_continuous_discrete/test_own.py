@@ -158,7 +158,7 @@ def test_distances_leave_out_biases():
 
 def test_curvature_at_a_known_point():
     """A linear net with all weights zero has Hessian zero for n = 3."""
-    problem = study.supervised(mlp((3, 3), "relu", bias=False), study.images.digits(every=90))
+    problem = study.supervised(mlp((3, 3), "relu", bias=False), study.images.digit_images(every=90))
     size = study.tree.size(problem.init(jax.random.key(0)))
     values, bounds = study._at(problem, np.zeros((1, size)))
     np.testing.assert_allclose(values, 0.0, atol=1e-15)

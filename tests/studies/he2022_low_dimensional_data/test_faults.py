@@ -398,7 +398,7 @@ def test_c9_fails(fault, monkeypatch, relu_runs, name):
 @pytest.mark.parametrize("wrong", [scaled, tangent_direction])
 def test_c9_fails_on_the_derivative(fault, monkeypatch, fresh, relu_runs, wrong):
     relu_runs.play(monkeypatch)
-    fault(relu, "normal_derivative", wrong)
+    fault(relu, "normal_derivatives", wrong)
     assert word("C9", X4=relu.clean(LAB)) == "not reproduced"
 
 
@@ -427,7 +427,7 @@ def test_c10_fails_without_noise(fault, monkeypatch, sweep):
 @pytest.mark.slow  # compiles everything anew
 def test_c10_fails_along_the_line(fault, monkeypatch, fresh, sweep):
     sweep.play(monkeypatch)
-    fault(relu, "normal_derivative", first_tangent)
+    fault(relu, "normal_derivatives", first_tangent)
     assert word("C10", X5=relu.noise_sweep(LAB)) == "not reproduced"
 
 

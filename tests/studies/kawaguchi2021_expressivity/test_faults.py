@@ -9,10 +9,10 @@ import pytest
 from thalweg.dynamics.two_phase_training import TwoPhase
 from thalweg.lab.claims import judge
 from thalweg.lab.study import Lab
+from thalweg.models import expressivity
 from thalweg.studies.kawaguchi2021_expressivity import STUDY, condition, training
 from thalweg.studies.kawaguchi2021_expressivity import phase_two as last
 from thalweg.theory.descent import last_layer
-from thalweg.theory.landscape import expressivity
 
 LAB = Lab(progress=False)
 # The package gives the function of this name; faults go into its module.

@@ -7,7 +7,7 @@ import pytest
 from scipy import linalg
 
 import thalweg as tw
-from thalweg.models.overparametrised import balanced_factors
+from thalweg.models.overparametrisation import balanced_factors
 from thalweg.theory.linear_nets import end_to_end as theory
 
 SHAPES = [(3, 4), (4, 3), (3, 3), (1, 5)]

@@ -13,7 +13,7 @@ from thalweg.problems.data.archives import read_archive
 from thalweg.problems.data.bunches import from_bunch, is_bunch, openml
 from thalweg.problems.data.data import Data, from_arrays
 from thalweg.problems.data.delimited import read_delimited
-from thalweg.problems.data.images import digits, mnist
+from thalweg.problems.data.images import digit_images, mnist
 from thalweg.problems.data.tables import Names, from_table
 from thalweg.problems.data.text_labels import one_line
 from thalweg.problems.data.unfolded import require_unfolded
@@ -194,4 +194,4 @@ def _endings() -> str:
     return f"{', '.join(others)} or {last}"
 
 
-SOURCES: dict[str, Callable[..., Data]] = {"digits": digits, "mnist": mnist}
+SOURCES: dict[str, Callable[..., Data]] = {"digits": digit_images, "mnist": mnist}

@@ -24,7 +24,7 @@ MNIST_MEAN, MNIST_STD = 0.1307, 0.3081  # of pixel / 255 over the 60000 training
 IDX_STEMS = {"train": "train", "test": "t10k"}
 
 
-def digits(
+def digit_images(
     samples: int | None = None,
     standardize: str = "global",
     every: int | None = None,

@@ -17,10 +17,10 @@ from scipy.integrate import solve_ivp
 from thalweg.core.tree import Params
 from thalweg.driver.many import over_grid
 from thalweg.dynamics import gradient_descent
-from thalweg.dynamics.end_to_end import EndToEndDescent, end_to_end_descent
+from thalweg.dynamics.end_to_end_rule import EndToEndDescent, end_to_end_descent
 from thalweg.lab.study import Lab, variable
 from thalweg.models import layer_weights
-from thalweg.models.overparametrised import balanced_factors
+from thalweg.models.overparametrisation import balanced_factors
 from thalweg.problems import Problem
 from thalweg.problems.linear_targets import DeepLinear, deep_linear_params
 from thalweg.problems.lp_norm import lp_regression

@@ -19,7 +19,7 @@ from thalweg.dynamics.dynamics import Discrete
 from thalweg.lab.study import Lab, variable
 from thalweg.models import mlp
 from thalweg.models.initialisers import orthogonal
-from thalweg.models.overparametrised import Overparametrised
+from thalweg.models.overparametrisation import Overparametrised
 from thalweg.problems import Problem, digits
 from thalweg.problems.linear_targets import deep_linear_params
 from thalweg.problems.lp_norm import lp_optimum, lp_regression

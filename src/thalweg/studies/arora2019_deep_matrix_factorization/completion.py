@@ -11,8 +11,8 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Array
 
-from thalweg.core.rank import effective_rank
-from thalweg.core.spectra import end_to_end
+from thalweg.core.rank import effective_rank_from
+from thalweg.core.spectra import layer_product
 from thalweg.core.tree import Params
 from thalweg.driver.until import advance_until, descend_until
 from thalweg.dynamics import (
@@ -25,7 +25,7 @@ from thalweg.dynamics.dynamics import Discrete
 from thalweg.dynamics.grouped_rmsprop import group_rmsprop
 from thalweg.lab.study import Lab, variable
 from thalweg.models import layer_weights
-from thalweg.problems.matrix_factorisation import (
+from thalweg.problems.matrix_sensing import (
     Entries,
     MatrixFactorisation,
     low_rank_matrix,
@@ -84,7 +84,7 @@ def instance(setting: Setting, seed: int) -> Instance:
 
 def product(params: Params) -> np.ndarray:
     """The product of the factors."""
-    return np.asarray(end_to_end(layer_weights(params)))
+    return np.asarray(layer_product(layer_weights(params)))
 
 
 def mean_square(W: np.ndarray, truth: Array) -> float:
@@ -172,7 +172,7 @@ def completion(
 def _spectrum(W: np.ndarray) -> tuple[np.ndarray, float, float]:
     """Leading singular values, nuclear norm and effective rank."""
     s = np.linalg.svd(W, compute_uv=False)
-    return s[:SHOWN], float(s.sum()), float(effective_rank(jnp.asarray(s)))
+    return s[:SHOWN], float(s.sum()), float(effective_rank_from(jnp.asarray(s)))
 
 
 def _reference(drawn: Instance) -> dict:

@@ -21,7 +21,7 @@ from thalweg.lab.study import Lab, variable
 from thalweg.models import layer_weights
 from thalweg.probes import end_to_end_singular_values, reconstruction_error
 from thalweg.problems import Problem
-from thalweg.problems.matrix_factorisation import MatrixFactorisation
+from thalweg.problems.matrix_sensing import MatrixFactorisation
 from thalweg.studies.arora2019_deep_matrix_factorization.completion import (
     DENSER,
     Instance,

@@ -11,10 +11,10 @@ import xarray as xr
 from jax.flatten_util import ravel_pytree
 from scipy.integrate import solve_ivp
 
-from thalweg.core.spectra import end_to_end
+from thalweg.core.spectra import layer_product
 from thalweg.lab.study import Lab, variable
 from thalweg.models import layer_weights
-from thalweg.problems.matrix_factorisation import MatrixFactorisation, Measurements
+from thalweg.problems.matrix_sensing import MatrixFactorisation, Measurements
 from thalweg.theory.linear_nets import commuting_sensing, singular_value_flow
 from thalweg.theory.linear_nets.end_to_end import end_to_end_field
 
@@ -146,13 +146,13 @@ def _matrix_gap(N: int) -> float:
     force = jax.jit(lambda v: -ravel_pytree(jax.grad(problem.objective)(unravel(v)))[0])
 
     def velocity(t: float, y: np.ndarray) -> np.ndarray:
-        W = np.asarray(end_to_end(layer_weights(unravel(jnp.asarray(y[:-d])))))
+        W = np.asarray(layer_product(layer_weights(unravel(jnp.asarray(y[:-d])))))
         pulled = -A.T @ (A @ np.diag(Q.T @ W @ Q) - b)
         return np.concatenate([np.asarray(force(y[:-d])), pulled])
 
     begin = np.concatenate([theta, np.zeros(d)])
     y = solve_ivp(velocity, (0, TIME), begin, "DOP853", rtol=1e-12, atol=1e-14).y[:, -1]
-    W = np.asarray(end_to_end(layer_weights(unravel(jnp.asarray(y[:-d])))))
+    W = np.asarray(layer_product(layer_weights(unravel(jnp.asarray(y[:-d])))))
     w = commuting_sensing.commuting_eigenvalues(y[-d:], START, N)
     return float(np.max(np.abs(W - (Q * w) @ Q.T)))
 

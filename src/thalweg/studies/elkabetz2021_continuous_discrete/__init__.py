@@ -59,7 +59,11 @@ class Training:
     @property
     def problem(self) -> Supervised:
         """The net on its images, with cross-entropy."""
-        data = _paper_images(self.image) if self.full else images.digits(every=9, image=self.image)
+        data = (
+            _paper_images(self.image)
+            if self.full
+            else images.digit_images(every=9, image=self.image)
+        )
         return supervised(self.model, data, "cross-entropy")
 
 
@@ -96,7 +100,7 @@ def _paper_images(image: bool) -> Data:
     try:
         mnist = images.mnist(every=50, image=image)
     except InputError as missing:
-        digits = images.digits(samples=1000, image=image, size=28)
+        digits = images.digit_images(samples=1000, image=image, size=28)
         digits.description["instead of MNIST"] = str(missing)
         return digits
     return Data.of(mnist.inputs[:1000], mnist.targets[:1000], "MNIST, images 0, 50, ..., 49950")
@@ -155,7 +159,7 @@ def curvature(lab: Lab) -> xr.Dataset:
 
 
 def _curved(lab: Lab, name: str, model: MLP) -> xr.Dataset:
-    problem = supervised(model, images.digits(every=9), "cross-entropy")
+    problem = supervised(model, images.digit_images(every=9), "cross-entropy")
     run = lab.run(
         f"curvature-{name}",
         problem,

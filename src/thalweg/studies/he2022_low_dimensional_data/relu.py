@@ -17,13 +17,9 @@ from thalweg.dynamics import gradient_descent, optax_dynamics
 from thalweg.dynamics.dynamics import Discrete
 from thalweg.lab.study import Lab, variable
 from thalweg.models import MLP, mlp
-from thalweg.probes import (
-    column_change,
-    error_off_plane,
-    first_layer_gradient,
-    normal_derivative,
-)
+from thalweg.models.input_derivatives import first_layer_gradient, normal_derivatives
 from thalweg.problems.data.planes import coordinate_plane, near_plane
+from thalweg.problems.off_plane import column_change, error_off_plane
 from thalweg.studies.he2022_low_dimensional_data.training import follow, problems_of, stacked
 from thalweg.theory.linear_nets.low_dimensional import decayed_columns, redrawn_variance
 
@@ -128,7 +124,7 @@ def _with_columns(
 
     def one(columns: Array) -> Array:
         net = [params[0] | {"weight": tangent + columns @ normal.T}, *params[1:]]
-        return normal_derivative(lambda z: model.apply(net, z), points, normal).value[:, 0]
+        return normal_derivatives(lambda z: model.apply(net, z), points, normal).value[:, 0]
 
     return jax.lax.map(one, B, batch_size=20)
 
@@ -218,7 +214,7 @@ def _on_plane(model: MLP, paths: Params, points: Array, normal: Array) -> tuple[
             return model.apply(params, z)
 
         error = f(points)[:, 0] - jnp.sin(3 * points[:, 0])
-        return normal_derivative(f, points, normal).rms, jnp.sqrt(jnp.mean(error**2))
+        return normal_derivatives(f, points, normal).rms, jnp.sqrt(jnp.mean(error**2))
 
     return jax.vmap(jax.vmap(one))(paths)
 

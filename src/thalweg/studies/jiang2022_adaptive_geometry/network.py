@@ -31,7 +31,7 @@ from thalweg.dynamics.dynamics import Discrete
 from thalweg.lab.study import Lab, variable
 from thalweg.models import Applied
 from thalweg.problems import Supervised, supervised
-from thalweg.problems.data.images import digits
+from thalweg.problems.data.images import digit_images
 from thalweg.studies.jiang2022_adaptive_geometry.linear import OPTIMISERS
 from thalweg.theory.landscape import adaptive_geometry
 
@@ -60,7 +60,7 @@ def network(seed: int) -> tuple[Supervised, Coordinates]:
     rng = np.random.default_rng(seed)
     weights = [rng.normal(size=shape) / np.sqrt(shape[0]) for shape in pairwise(WIDTHS)]
     coordinates = sampled_coordinates(weights, SAMPLE, rng)
-    data = digits(standardize="none")
+    data = digit_images(standardize="none")
     images = data.inputs[:1000], data.targets[:1000]
     return supervised(Applied(forward, start=weights), images, precision="float32"), coordinates
 

@@ -277,7 +277,7 @@ def natural_and_random(lab: Lab, seeds: int, steps: int = DIGIT_STEPS) -> xr.Dat
 
 def digits(seed: int) -> Data:
     """1200 of the bundled digits in random order, pixels in [0, 1]."""
-    every = images.digits(standardize="none")
+    every = images.digit_images(standardize="none")
     rows = np.random.default_rng(seed).permutation(len(every.inputs))[: TRAIN + TEST]
     return dataclasses.replace(every, inputs=every.inputs[rows], targets=every.targets[rows])
 

@@ -14,9 +14,8 @@ from jax.flatten_util import ravel_pytree
 from numpy.typing import NDArray
 
 from thalweg.lab.study import Lab, variable
-from thalweg.models import MLP, ConvResNet, Stage, mlp
+from thalweg.models import MLP, ConvResNet, Stage, expressivity, mlp
 from thalweg.problems.data import images
-from thalweg.theory.landscape import expressivity
 
 EXAMPLES, TESTED, WIDE = 200, 1000, 221
 NETS = ((WIDE,), (64, WIDE), (16, 16, WIDE), (2, WIDE), (1, WIDE))
@@ -42,7 +41,7 @@ class Split(NamedTuple):
 
 def digits(image: bool = False) -> Split:
     """200 random digits to train on and 1000 others to test on."""
-    data = images.digits(standardize="none", image=image)
+    data = images.digit_images(standardize="none", image=image)
     rows = np.random.default_rng(0).permutation(len(data.inputs))
     first, other = rows[:EXAMPLES], rows[EXAMPLES : EXAMPLES + TESTED]
     return Split(data.inputs[first], data.targets[first], data.inputs[other], data.targets[other])
@@ -189,7 +188,7 @@ def degenerate(lab: Lab) -> xr.Dataset:
 def resnets(lab: Lab) -> xr.Dataset:
     """Batch-normalised residual nets on images, with a wide dense layer of 1.1 n units."""
     nets, sets = (RESNET_18 if lab.full else STAGES), {}
-    pixels = images.digits(standardize="none", image=True).inputs
+    pixels = images.digit_images(standardize="none", image=True).inputs
     rows = np.random.default_rng(0).permutation(len(pixels))
     sets["digits"] = pixels if lab.full else pixels[rows[:100]]
     if lab.full and os.environ.get("THALWEG_DATA"):

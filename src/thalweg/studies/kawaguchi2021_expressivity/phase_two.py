@@ -20,6 +20,7 @@ from thalweg.core.tree import Params
 from thalweg.dynamics import gradient_descent
 from thalweg.dynamics.two_phase_training import CERTIFIED, two_phase
 from thalweg.lab.study import Lab, variable
+from thalweg.models import expressivity
 from thalweg.problems import Supervised, supervised
 from thalweg.problems.last_layer import last_layer_problem, loss_smoothness
 from thalweg.problems.losses import cross_entropy
@@ -33,7 +34,6 @@ from thalweg.studies.kawaguchi2021_expressivity.training import (
     unraveller,
 )
 from thalweg.theory.descent import last_layer
-from thalweg.theory.landscape import expressivity
 
 LABELS = ("true", "random")
 STEPS, EXACT = 3000, 1000  # of phase 2, and how far the closed form is held

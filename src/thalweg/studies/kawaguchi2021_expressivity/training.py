@@ -18,13 +18,13 @@ from thalweg.core.tree import Params
 from thalweg.dynamics import OptaxDescent, State, optax_dynamics
 from thalweg.dynamics.two_phase_training import two_phase
 from thalweg.lab.study import Lab, variable
+from thalweg.models import expressivity
 from thalweg.problems import Supervised, supervised
 from thalweg.studies.kawaguchi2021_expressivity.condition import (
     WIDE,
     digits,
     net,
 )
-from thalweg.theory.landscape import expressivity
 
 RATE, MOMENTUM, BATCH, NOISE = 0.05, 0.9, 50, 1e-3
 TAU, STEPS, EVERY = 1200, 2000, 50

@@ -13,7 +13,7 @@ import xarray as xr
 from jaxtyping import Array
 
 from thalweg.comparison.crossing import first_crossing
-from thalweg.core.rank import effective_rank
+from thalweg.core.rank import effective_rank_from
 from thalweg.core.tensors import matricise, perfect_tree
 from thalweg.core.tree import Params
 from thalweg.dynamics import optax_dynamics
@@ -230,7 +230,7 @@ def htf_completion_of(setting: Setting, stds: Sequence[float], draws: int) -> xr
 
 
 def _effective_rank(tensor: Array) -> Array:
-    return effective_rank(jnp.linalg.svd(matricise(tensor, (0, 1)), compute_uv=False))
+    return effective_rank_from(jnp.linalg.svd(matricise(tensor, (0, 1)), compute_uv=False))
 
 
 # X4: the state when the tensor first has a norm of 0.5.

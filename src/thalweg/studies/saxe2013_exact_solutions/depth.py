@@ -143,9 +143,9 @@ def digits(lab: Lab) -> xr.Dataset:
 
 def _images(lab: Lab) -> tuple[Data, str]:
     try:
-        found = images.mnist() if lab.full else images.digits()
+        found = images.mnist() if lab.full else images.digit_images()
     except InputError:  # the user has no MNIST
-        found = images.digits()
+        found = images.digit_images()
     return found, str(found.description["source"])
 
 

@@ -15,7 +15,7 @@ from jaxtyping import Array
 
 from thalweg.comparison.crossing import first_crossing
 from thalweg.core import hessian_product as curvature
-from thalweg.core.spectra import end_to_end
+from thalweg.core.spectra import layer_product
 from thalweg.dynamics import gradient_descent, gradient_flow
 from thalweg.lab.study import Lab, variable
 from thalweg.models import Model, initialisers, layer_weights, linear, mlp
@@ -107,7 +107,7 @@ def network(lab: Lab) -> xr.Dataset:
     ).dataset
     times = data["time"].values
     unflatten = ravel_pytree(problem.init(jax.random.key(0)))[1]
-    product = jax.vmap(jax.vmap(lambda flat: end_to_end(layer_weights(unflatten(flat)))))
+    product = jax.vmap(jax.vmap(lambda flat: layer_product(layer_weights(unflatten(flat)))))
     maps = product(data["parameters"].values)
     solution = linear_modes.product_trajectory(modes.U, modes.s, modes.V, u0, times)
     theory = linear_modes.mode_trajectory(modes.s, np.full(5, u0), times)

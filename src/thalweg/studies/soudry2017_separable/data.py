@@ -13,7 +13,7 @@ from thalweg.dynamics.dynamics import Discrete
 from thalweg.lab.study import Lab, variable
 from thalweg.probes import Probe, angle_gap, normalised_margin, parameter_norm
 from thalweg.problems import Problem
-from thalweg.problems.data.images import digits
+from thalweg.problems.data.images import digit_images
 from thalweg.theory.limits.max_margin import MaxMargin, absorb
 
 SYMMETRIC = np.array([(0.5, 1.5), (1.5, 0.5)])
@@ -38,7 +38,7 @@ def symmetric(draw: int) -> Float[np.ndarray, "16 2"]:
 
 def even_or_odd() -> tuple[np.ndarray, np.ndarray]:
     """X4: training (60, 65) and validation (1737, 65) rows, even digits against odd ones."""
-    data = digits(standardize="none")
+    data = digit_images(standardize="none")
     order = np.random.default_rng(0).permutation(len(data.inputs))
     rows = absorb(data.inputs, 1.0 - 2.0 * (data.targets % 2), bias=True)[order]
     return rows[:TRAINING], rows[TRAINING:]

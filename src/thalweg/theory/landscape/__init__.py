@@ -1,1 +1,1 @@
-"""The landscape: regions, singular values of layers, expressivity, Polyak-Lojasiewicz constants."""
+"""The landscape: regions, singular values of layers, Polyak-Lojasiewicz constants."""

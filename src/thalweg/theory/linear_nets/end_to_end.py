@@ -5,8 +5,7 @@ obeys a closed rule, the end-to-end rule: gradient descent on L(W) with a positi
 preconditioner made of W itself. It knows the depth N, and no widths. For one output it is an
 adaptive step size and a momentum along w; for N >= 3 it is the gradient of no function.
 
-The rule itself, `end_to_end_field` and `end_to_end_velocity`, is that of `thalweg.core.end_to_end`;
-`thalweg.dynamics.end_to_end` descends along it.
+`thalweg.dynamics.end_to_end_descent` descends along the rule, by a formula of its own.
 
 Source: Arora, Cohen and Hazan (2018, arXiv 1802.06509).
 """
@@ -23,7 +22,6 @@ import numpy as np
 from jaxtyping import Array, Float
 from numpy.typing import ArrayLike
 
-from thalweg.core.end_to_end import check_depth, end_to_end_field, end_to_end_velocity
 from thalweg.core.errors import require
 
 __all__ = [
@@ -64,7 +62,72 @@ def balance_defect(weights: Sequence[Float[Array, "out in"]]) -> Float[Array, ""
     return jnp.max(jnp.stack(gaps))
 
 
-def preconditioner(W: Float[Array, "k d"], N: int) -> Float[Array, "kd kd"]:
+def end_to_end_field(
+    W: Float[Array, "k d"], G: Float[Array, "k d"], depth: int
+) -> Float[Array, "k d"]:
+    """The direction that depth N makes of a gradient: sum_j [W W^T]^a_j G [W^T W]^b_j.
+
+    a_j = (j - 1)/N, b_j = (N - j)/N, j = 1..N. The powers are fractional powers of positive
+    semidefinite matrices and the power 0 is the whole identity, on the null space too. Depth 1
+    leaves G as it is; at W = 0 the field of any greater depth vanishes.
+
+    Taken from the thin singular value decomposition of W: that of W^T W would turn the rounding of
+    zero eigenvalues, 1e-16, into (1e-16)^(1/N). Exact up to rounding; not to be differentiated
+    where singular values coincide or vanish.
+
+    Args:
+        W: The product of the matrices.
+        G: The gradient of the loss in W (unit: loss/parameter).
+        depth: N, the number of matrices, at least 1.
+
+    Raises:
+        InputError: If the shapes differ, or the depth is below 1.
+
+    Cost: one decomposition, N products of matrices; no gradients.
+    Source: Arora, Cohen and Hazan (2018), Theorem 1.
+    """
+    _check_depth(depth)
+    require(
+        W.ndim == 2 and W.shape == G.shape,
+        f"W has shape {W.shape} and G {G.shape}; give two matrices of one shape",
+    )
+    if depth == 1:
+        return G
+    U, s, Vt = jnp.linalg.svd(W, full_matrices=False)
+
+    def left(power: float, M: Array) -> Array:
+        return M if power == 0 else (U * s ** (2 * power)) @ (U.T @ M)
+
+    def right(power: float, M: Array) -> Array:
+        return M if power == 0 else ((M @ Vt.T) * s ** (2 * power)) @ Vt
+
+    terms = [left((j - 1) / depth, right((depth - j) / depth, G)) for j in range(1, depth + 1)]
+    return jnp.sum(jnp.stack(terms), axis=0)
+
+
+def end_to_end_velocity(
+    W: Float[Array, "k d"], G: Float[Array, "k d"], depth: int, weight_decay: Array | float = 0.0
+) -> Float[Array, "k d"]:
+    """dW/dt = -(lambda N W + `end_to_end_field`(W, G, N)), W the product of N balanced matrices.
+
+    Every matrix follows gradient flow of L(W_N ... W_1) + (lambda/2) sum_j ||W_j||_F^2. Exact for
+    balanced matrices, W_{j+1}^T W_{j+1} = W_j W_j^T, whatever the hidden widths.
+
+    Args:
+        W: The product.
+        G: The gradient of L in W, without the decay.
+        depth: N, the number of matrices.
+        weight_decay: lambda, at least 0.
+
+    Raises:
+        InputError: As `end_to_end_field`.
+
+    Source: Arora, Cohen and Hazan (2018), Theorem 1.
+    """
+    return -(weight_decay * depth * W + end_to_end_field(W, G, depth))
+
+
+def preconditioner(W: Float[Array, "k d"], depth: int) -> Float[Array, "kd kd"]:
     """P = sum_j [W^T W]^{(N-j)/N} (x) [W W^T]^{(j-1)/N}, which acts on column-major vec(G).
 
     vec(`end_to_end_field`(W, G, N)) = P vec(G), vec stacking columns: `G.T.ravel()`. Symmetric and
@@ -72,11 +135,11 @@ def preconditioner(W: Float[Array, "k d"], N: int) -> Float[Array, "kd kd"]:
 
     Args:
         W: The product of the matrices.
-        N: Their number, at least 1.
+        depth: N, their number, at least 1.
 
     Source: Arora, Cohen and Hazan (2018), Claim 1.
     """
-    check_depth(N)
+    _check_depth(depth)
     U, s, Vt = jnp.linalg.svd(W, full_matrices=False)
 
     def power(basis: Array, exponent: float) -> Array:
@@ -84,7 +147,10 @@ def preconditioner(W: Float[Array, "k d"], N: int) -> Float[Array, "kd kd"]:
             return jnp.eye(len(basis), dtype=basis.dtype)
         return (basis * s ** (2 * exponent)) @ basis.T
 
-    terms = [jnp.kron(power(Vt.T, (N - j) / N), power(U, (j - 1) / N)) for j in range(1, N + 1)]
+    terms = [
+        jnp.kron(power(Vt.T, (depth - j) / depth), power(U, (j - 1) / depth))
+        for j in range(1, depth + 1)
+    ]
     return jnp.sum(jnp.stack(terms), axis=0)
 
 
@@ -102,7 +168,7 @@ class Spectrum(NamedTuple):
     V: Float[Array, "d d"]
 
 
-def preconditioner_spectrum(W: Float[Array, "k d"], N: int) -> Spectrum:
+def preconditioner_spectrum(W: Float[Array, "k d"], depth: int) -> Spectrum:
     """Eigenvalues sum_j s_r^{2(j-1)/N} s_q^{2(N-j)/N} on vec(u_r v_q^T), r = 1..k, q = 1..d.
 
     s are the singular values of W, padded with zeros, and 0^0 = 1. For r = q it is
@@ -110,23 +176,24 @@ def preconditioner_spectrum(W: Float[Array, "k d"], N: int) -> Spectrum:
 
     Args:
         W: The product of the matrices.
-        N: Their number, at least 1.
+        depth: N, their number, at least 1.
 
     Raises:
         InputError: If the depth is below 1.
 
     Source: Arora, Cohen and Hazan (2018), Claim 1.
     """
-    check_depth(N)
+    _check_depth(depth)
     U, s, Vt = jnp.linalg.svd(W, full_matrices=True)
     left, right = (jnp.zeros(side).at[: s.size].set(s) for side in W.shape)
     values = [
-        left[:, None] ** (2 * (j - 1) / N) * right ** (2 * (N - j) / N) for j in range(1, N + 1)
+        left[:, None] ** (2 * (j - 1) / depth) * right ** (2 * (depth - j) / depth)
+        for j in range(1, depth + 1)
     ]
     return Spectrum(jnp.sum(jnp.stack(values), axis=0), U, Vt.T)
 
 
-def single_output_rule(w: Vector, g: Vector, N: int) -> Vector:
+def single_output_rule(w: Vector, g: Vector, depth: int) -> Vector:
     """F = ||w||^{2-2/N} (g + (N - 1) Pr_w g), Pr_w g = w (w.g)/||w||^2: the rule for one output.
 
     The first factor is a step size that grows with the distance from 0, the projection a momentum
@@ -136,18 +203,18 @@ def single_output_rule(w: Vector, g: Vector, N: int) -> Vector:
     Args:
         w: The product of a vector and N - 1 balanced factors.
         g: The gradient of the loss in w (unit: loss/parameter).
-        N: Depth, at least 1.
+        depth: N, at least 1.
 
     Raises:
         InputError: If the depth is below 1.
 
     Source: Arora, Cohen and Hazan (2018), Claim 2.
     """
-    check_depth(N)
+    _check_depth(depth)
     square = w @ w
     safe = jnp.where(square > 0, square, 1.0)  # no NaN in derivatives at w = 0
-    size = jnp.where(square > 0, safe ** (1 - 1 / N), 1.0 if N == 1 else 0.0)
-    return size * (g + (N - 1) * w * (w @ g) / safe)
+    size = jnp.where(square > 0, safe ** (1 - 1 / depth), 1.0 if depth == 1 else 0.0)
+    return size * (g + (depth - 1) * w * (w @ g) / safe)
 
 
 def scalar_factor_step(
@@ -251,7 +318,7 @@ def gamma_curve(u: ArrayLike, r: float, R: float) -> tuple[Piece, ...]:
     return segment(-R, -r), arc(r, -1.0), segment(r, R), arc(R, 1.0)
 
 
-def constant_gradient_integral(slope: float, N: int, r: float, R: float) -> float:
+def constant_gradient_integral(slope: float, depth: int, r: float, R: float) -> float:
     """The integral of the rule on `gamma_curve`, for a loss of constant gradient g.
 
     It is [2(N-1)(N-2)/(3N-2)] ||g|| (R^{3-2/N} - r^{3-2/N}) for a gradient g along the curve's
@@ -259,15 +326,15 @@ def constant_gradient_integral(slope: float, N: int, r: float, R: float) -> floa
 
     Args:
         slope: ||g||.
-        N: Depth, at least 1.
+        depth: N, at least 1.
         r: Small radius.
         R: Large radius.
 
     Source: derived from Arora, Cohen and Hazan (2018), proof of Theorem 2.
     """
-    check_depth(N)
-    power = 3 - 2 / N
-    return 2 * (N - 1) * (N - 2) / (3 * N - 2) * slope * (R**power - r**power)
+    _check_depth(depth)
+    power = 3 - 2 / depth
+    return 2 * (depth - 1) * (depth - 2) / (3 * depth - 2) * slope * (R**power - r**power)
 
 
 def jacobian_asymmetry(field: Callable[[Vector], Vector], w: Vector) -> Float[Array, ""]:
@@ -278,3 +345,7 @@ def jacobian_asymmetry(field: Callable[[Vector], Vector], w: Vector) -> Float[Ar
     """
     J = jax.jacfwd(field)(w)
     return jnp.max(jnp.abs(J - J.T))
+
+
+def _check_depth(depth: int) -> None:
+    require(depth >= 1, f"the depth came as {depth}; give the number of matrices, at least 1")

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import thalweg as tw
-from thalweg.core.spectra import end_to_end
+from thalweg.core.spectra import layer_product
 from thalweg.models import layer_weights
-from thalweg.problems.matrix_factorisation import (
+from thalweg.problems.matrix_sensing import (
     STARTS,
     Entries,
     MatrixFactorisation,
@@ -55,7 +55,7 @@ def test_starts_have_the_size_they_say(start, N):
     observed = observed_entries(KEY, np.eye(d), 100)
     params = MatrixFactorisation(observed, N, alpha, start).init(KEY)
     weights = layer_weights(params)
-    size = float(jnp.linalg.norm(end_to_end(weights)))
+    size = float(jnp.linalg.norm(layer_product(weights)))
     assert len(weights) == N
     expected = {"orthogonal": alpha * d, "identity": alpha * np.sqrt(d)}
     if start in expected:
@@ -84,8 +84,8 @@ def test_rectangular_starts_have_the_size_they_say(out, inputs, N, width):
         assert float(jnp.std(w)) == pytest.approx(said, rel=4 / np.sqrt(2 * w.size))
     rms = alpha * np.sqrt(out)  # E ||W||_F^2 = alpha^2 out, whatever the widths
     balanced = weights("balanced")
-    assert float(jnp.linalg.norm(end_to_end(balanced))) == pytest.approx(rms, rel=0.05)
-    assert float(jnp.linalg.norm(end_to_end(gaussian))) == pytest.approx(rms, rel=0.2)
+    assert float(jnp.linalg.norm(layer_product(balanced))) == pytest.approx(rms, rel=0.05)
+    assert float(jnp.linalg.norm(layer_product(gaussian))) == pytest.approx(rms, rel=0.2)
     gain = (alpha * np.sqrt(inputs)) ** (1 / N)
     for w in weights("orthogonal"):
         np.testing.assert_allclose(jnp.linalg.svd(w, compute_uv=False), gain, rtol=1e-12)

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from thalweg.core.end_to_end import check_depth, end_to_end_velocity
 from thalweg.core.errors import require
 from thalweg.core.result import finite
 from thalweg.core.tree import Params
@@ -39,7 +38,10 @@ class EndToEndDescent(Discrete):
     weight_decay: float = eqx.field(static=True, default=0.0)
 
     def __check_init__(self) -> None:
-        check_depth(self.depth)
+        require(
+            self.depth >= 1,
+            f"the depth came as {self.depth}; give the number of matrices, at least 1",
+        )
         require(self.weight_decay >= 0, f"weight decay came as {self.weight_decay}; give 0 or more")
 
     @property
@@ -58,8 +60,8 @@ class EndToEndDescent(Discrete):
         loss, gradient = jax.value_and_grad(problem.objective)(state.params)
 
         def moved(W: Array, G: Array) -> Array:
-            velocity = end_to_end_velocity(W, G, self.depth, self.weight_decay)
-            return W + self.step_size.astype(W.dtype) * velocity
+            slope = preconditioned(W, G, self.depth) + self.weight_decay * self.depth * W
+            return W - self.step_size.astype(W.dtype) * slope
 
         count = state.step + 1
         after = state._replace(
@@ -85,6 +87,26 @@ class EndToEndDescent(Discrete):
             lowered = rule.threshold - self.weight_decay
             return rule._replace(threshold=lowered, formula="2/eta - weight decay")
         return no_rule("what bounds it is the sharpness of the deep net whose product it moves")
+
+
+def preconditioned(
+    W: Float[Array, "out in"], G: Float[Array, "out in"], depth: int
+) -> Float[Array, "out in"]:
+    """sum_j [W W^T]^{(j-1)/N} G [W^T W]^{(N-j)/N}, j = 1..N, in the singular vectors of W.
+
+    Only the first and the last power are the whole identity, so that all terms between them lie
+    in the range of W. Exact up to rounding. Cost: one thin singular value decomposition.
+    """
+    if depth == 1:
+        return G
+    U, s, Vt = jnp.linalg.svd(W, full_matrices=False)
+    outer = s ** (2 * (depth - 1) / depth)
+    ends = ((G @ Vt.T) * outer) @ Vt + U @ (outer[:, None] * (U.T @ G))
+    between = [
+        s[:, None] ** (2 * (j - 1) / depth) * s ** (2 * (depth - j) / depth)
+        for j in range(2, depth)
+    ]
+    return ends + U @ (sum(between, jnp.zeros_like(s)) * (U.T @ G @ Vt.T)) @ Vt
 
 
 def end_to_end_descent(

@@ -9,8 +9,8 @@ import pytest
 
 from thalweg.core.errors import InputError
 from thalweg.models import ResidualMLP, activation, mlp
+from thalweg.models import expressivity as ex
 from thalweg.models.last_layer import last_layer_inputs
-from thalweg.theory.landscape import expressivity as ex
 
 KEY = jax.random.key(0)
 X = np.random.default_rng(0).normal(size=(20, 3))

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import thalweg as tw
-from thalweg.core.end_to_end import end_to_end_field
-from thalweg.models.overparametrised import Overparametrised, balanced_factors
+from thalweg.models.overparametrisation import Overparametrised, balanced_factors
+from thalweg.theory.linear_nets.end_to_end import end_to_end_field
 
 X = jnp.asarray(np.random.default_rng(0).normal(size=(7, 5)))
 KEY = jax.random.key(0)

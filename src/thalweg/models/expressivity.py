@@ -19,7 +19,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from thalweg.core.errors import require
 from thalweg.core.tree import Params
-from thalweg.models import MLP, Model, activation
+from thalweg.models.dense import MLP
+from thalweg.models.model import Model, activation
 
 
 class Expressivity(NamedTuple):

@@ -20,11 +20,11 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float
 
 from thalweg.core.errors import require, unknown
-from thalweg.core.spectra import end_to_end
+from thalweg.core.spectra import layer_product
 from thalweg.core.tree import Params
 from thalweg.models import layer_weights
 from thalweg.models.initialisers import orthogonal
-from thalweg.models.overparametrised import balanced_factors
+from thalweg.models.overparametrisation import balanced_factors
 from thalweg.problems.linear_targets import deep_linear_params
 from thalweg.problems.problem import REDUCTIONS, Problem
 
@@ -185,7 +185,7 @@ class MatrixFactorisation(Problem):
         )
 
     def objective(self, params: Params) -> Float[Array, ""]:
-        squares = jnp.sum(self.observed.residuals(end_to_end(layer_weights(params))) ** 2)
+        squares = jnp.sum(self.observed.residuals(layer_product(layer_weights(params))) ** 2)
         return squares / self.observed.count if self.reduction == "mean" else squares / 2
 
     def gradient_of_product(self, W: Float[Array, "out in"]) -> Float[Array, "out in"]:
