@@ -15,7 +15,8 @@ import xarray as xr
 from command_line import Said
 
 from thalweg.core.errors import InputError
-from thalweg.lab.claims import Check, Claim, Failure, all_of, below
+from thalweg.lab.checks import Check, all_of, below
+from thalweg.lab.claims import Claim, Failure
 from thalweg.lab.study import Study
 from thalweg.studies import STUDIES, study_named
 

@@ -11,19 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from thalweg.core.errors import InputError
-from thalweg.lab.claims import (
-    Check,
-    Claim,
-    Failure,
-    above,
-    all_of,
-    below,
-    in_more_than,
-    judge,
-    near,
-    true,
-    within,
-)
+from thalweg.lab.checks import Check, above, all_of, below, in_more_than, near, true, within
+from thalweg.lab.claims import Claim, Failure, judge
 
 NAN, INF = np.nan, np.inf
 NUMBERS = st.floats(allow_nan=True, allow_infinity=True, width=64)

@@ -35,7 +35,12 @@ _COLOURS = {
 }
 # The common ancestor of Typer's usage errors, wherever its version keeps it.
 _USAGE: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
-_SIGNS = {"reproduced": "[green]✓[/]", "not reproduced": "[red]✗[/]", "not run": "[yellow]–[/]"}
+_SIGNS = {
+    "reproduced": "[green]✓[/]",
+    "reproduced at reduced scale": "[green]✓[/]",
+    "not reproduced": "[red]✗[/]",
+    "not run": "[yellow]–[/]",
+}
 
 
 def _console() -> Console:
@@ -94,7 +99,7 @@ def studies() -> None:
         if (folder / PAGE_FILE).exists():
             try:
                 rows = read_page(folder).claims
-                held = sum(row.verdict == "reproduced" for row in rows)
+                held = sum(row.verdict.startswith("reproduced") for row in rows)
                 tally = f"{held} of {len(rows)} reproduced"
             except InputError as error:
                 tally = escape(str(error))
@@ -152,10 +157,10 @@ def verify(
     Exits with 1 if any part of a claim comes out otherwise than expected: one that should hold
     fails, or one that is known to fail holds.
     """
-    from thalweg.lab.runner import claims_json, default_folder, run_study
+    from thalweg.lab.runner import claims_json, default_folder, run_study, tally
     from thalweg.studies import STUDIES, slug_of, study_named
 
-    console, rows, surprises = _console(), [], 0
+    console, verdicts, rows, surprises = _console(), [], [], 0
     chosen = [slug_of(name) for name in (names or list(STUDIES))]
     if table is not None and (table.is_dir() or not table.resolve().parent.is_dir()):
         raise InputError(f"{table} cannot be written; give a file in a folder that exists")
@@ -169,6 +174,7 @@ def verify(
             tell=lambda text: console.print(f"[dim]{escape(text)}[/]"),
         )
         _show(outcome, console)
+        verdicts += outcome.verdicts
         rows += claims_json(outcome.study, outcome.verdicts)
         surprises += len(outcome.surprises)
     if table is not None:
@@ -176,8 +182,7 @@ def verify(
 
         with writing(table):
             replace(table, json.dumps(rows, indent=1).encode())
-    held = sum(row["verdict"] == "reproduced" for row in rows)
-    console.print(f"{held} of {len(rows)} claims reproduced")
+    console.print(tally(verdicts))
     if surprises:
         console.print(f"[yellow]{surprises} otherwise than expected[/]")
         raise typer.Exit(1)
@@ -220,7 +225,7 @@ def _show(outcome: Any, console: Console) -> None:
             if check
             else ("",) * 3
         )
-        failed = verdict.word != "reproduced"
+        failed = not verdict.reproduced
         why = f" [yellow]({verdict.word}; {escape(reason_of(verdict))})[/]" if failed else ""
         table.add_row(
             _SIGNS[verdict.word], verdict.claim.id, *map(escape, cells),

@@ -20,6 +20,7 @@ from jaxtyping import Array
 
 from thalweg.core import tree
 from thalweg.core.result import Reading, Result, tree_finite
+from thalweg.core.tree import Params
 from thalweg.driver.progress import Expense, Meter
 from thalweg.dynamics.dynamics import Continuous, Discrete, Dynamics, State
 from thalweg.probes.probe import Every, Moment, Probe
@@ -256,11 +257,13 @@ def _over_seeds(function: Callable[..., Any], lanes: str, *arguments: Any) -> An
 
 
 @eqx.filter_jit
-def start(problem: Problem, dynamics: Dynamics, keys: Array, lanes: str) -> State:
-    """Draw each seed's parameters and put the dynamics at time zero."""
+def start_states(
+    problem: Problem, dynamics: Dynamics, keys: Array, lanes: str, given: Params | None
+) -> State:
+    """Draw each seed's parameters, if none are given, and put the dynamics at time zero."""
 
     def one(key: Array) -> State:
-        params = problem.init(jax.random.fold_in(key, 0))
+        params = problem.init(jax.random.fold_in(key, 0)) if given is None else given
         state = dynamics.init(problem, params)
         bad = jnp.maximum(tree_finite(params), tree_finite(problem.objective(params)))
         return state._replace(result=jnp.maximum(state.result, bad))

@@ -21,13 +21,14 @@ from thalweg.core.digest import identity
 from thalweg.core.errors import InputError, require
 from thalweg.core.memory import require_memory, short_of_memory
 from thalweg.core.result import Result
+from thalweg.core.tree import Params
 from thalweg.driver.chunks import (
     Interrupted,
     Loop,
     Marks,
     Progress,
-    start,
     start_probes,
+    start_states,
     variable_names,
 )
 from thalweg.driver.footprint import LOWER, require_room
@@ -63,6 +64,7 @@ def run(
     times: Sequence[float] | np.ndarray | None = None,
     probes: ProbeLike | Iterable[ProbeLike | Every] = (),
     seeds: int | Sequence[int] = 1,
+    start: Params | None = None,
     parameters: bool = True,
     out: str | Path | None = None,
     fresh: bool = False,
@@ -81,6 +83,8 @@ def run(
         probes: What to measure at each record, one or several: probes, `every(...)`, or names as
             "sharpness"; the loss is always measured.
         seeds: How many seeds (0, 1, ...), or which. Each draws its own start.
+        start: Parameters that every seed starts from instead, of the structure and shapes that
+            the problem draws.
         parameters: Whether to record the flat parameters, needed for distances.
         out: A path ending in `.zarr`, or None to keep the records in memory. If a run with the
             same configuration is there, it goes on where that one stopped, to the same bits.
@@ -116,7 +120,7 @@ def run(
     )  # fmt: skip
 
     with jax.default_matmul_precision("highest"), short_of_memory(LOWER):
-        states = start(problem, dynamics, keys, lanes)
+        states = start_states(problem, dynamics, keys, lanes, _given(problem, start))
         bad_start = [s for s, r in zip(labels, np.asarray(states.result), strict=True) if r]
         require(
             not bad_start,
@@ -160,6 +164,23 @@ def run(
             with watched(dynamics.name, progress) as meter:
                 loop.go(meter)
             return Trajectory(store.dataset())
+
+
+def _given(problem: Problem, start: Params | None) -> Params | None:
+    """A start as arrays, of the shapes that the problem draws."""
+    if start is None:
+        return None
+    drawn = jax.eval_shape(problem.init, jax.random.key(0))
+    shapes = [
+        (str(jax.tree.structure(t)), [np.shape(a) for a in jax.tree.leaves(t)])
+        for t in (start, drawn)
+    ]
+    require(
+        shapes[0] == shapes[1],
+        f"start came as {shapes[0][0]} of shapes {shapes[0][1]}; the problem draws "
+        f"{shapes[1][0]} of shapes {shapes[1][1]}: give parameters as problem.init does",
+    )
+    return jax.tree.map(lambda a, like: jnp.asarray(a, like.dtype), start, drawn)
 
 
 def _marks(

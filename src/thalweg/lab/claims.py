@@ -7,6 +7,7 @@ by name, so that it cannot excuse the others.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -15,39 +16,18 @@ import numpy as np
 import xarray as xr
 
 from thalweg.core.errors import require, unknown
+from thalweg.lab.card import SCALES
+from thalweg.lab.checks import Check, above, below, near
+from thalweg.theory.prediction import KINDS as PREDICTION_KINDS
 
-KINDS = ("exact", "empirical")
-SCALES = ("quick", "full")
-
-
-@dataclass(frozen=True)
-class Check:
-    """One comparison: what was measured, what was expected, whether they agree.
-
-    Attributes:
-        ok: Whether the claim holds here.
-        measured: The number that decides, as text or number.
-        expected: What it is held against.
-        tolerance: How far they may be apart.
-        reason: Why it fails, or where it came closest to failing.
-        margin: How much of the tolerance is used: 1 at the limit, more where it fails.
-        what: What is compared, in words: the name by which a failure is expected of it.
-        parts: The checks that it bundles (`all_of`); none if it is a single one.
-    """
-
-    ok: bool
-    measured: Any
-    expected: Any
-    tolerance: Any = ""
-    reason: str = ""
-    margin: float = 0.0
-    what: str = ""
-    parts: tuple[Check, ...] = ()
-
-    @property
-    def singles(self) -> tuple[Check, ...]:
-        """The single checks that are judged: its parts, or itself."""
-        return self.parts or (self,)
+KINDS = {
+    "exact": "a theorem or an identity: equal up to rounding and the stated numerical error",
+    "asymptotic": "true in a limit; here beside it, within a stated distance",
+    "statistical": "true of a share of all draws, with a stated confidence",
+    "empirical": "what was seen on the runs at hand; no theorem says so",
+}
+AT_PAPER_SIZE = ("", "quick", "full", "none")
+REPRODUCED, REDUCED = "reproduced", "reproduced at reduced scale"
 
 
 @dataclass(frozen=True)
@@ -57,12 +37,12 @@ class Failure:
     Attributes:
         because: The reason, with its number.
         part: The `what` of the check; "" for a claim that is one check.
-        scales: Where it is expected; at every scale by default.
+        scales: Where it is expected; at quick and full scale by default.
     """
 
     because: str
     part: str = ""
-    scales: tuple[str, ...] = SCALES
+    scales: tuple[str, ...] = ("quick", "full")
 
     def __post_init__(self) -> None:
         """Refuse a failure without a reason, and an unknown scale."""
@@ -78,12 +58,16 @@ class Claim:
     Attributes:
         id: Its name in the specification: C1, C2, ...
         statement: One sentence.
-        kind: "exact" (a theorem or an identity) or "empirical" (holds on typical runs).
+        kind: One of `KINDS`.
         source: Paper, equation or figure.
-        needs: Names of the experiments whose data sets the check reads.
-        check: Passes judgement on those data sets, by experiment name.
+        needs: Names of the experiments whose tables the check reads.
+        check: Passes judgement on those tables, by experiment name.
         failures: The parts of it that are expected to fail; all others are expected to hold.
         because: Why it is stated so, where the specification asks something else.
+        falsified_by: What measurement would falsify it, fixed beside the tolerance.
+        paper_size_at: From which scale on it is checked at the size that the paper states it for:
+            "quick", "full" or "none"; "" for what is stated of any size.
+        too_small: Why smoke scale is too small to judge it; "" where it is not.
     """
 
     id: str
@@ -94,10 +78,22 @@ class Claim:
     check: Callable[[Mapping[str, xr.Dataset]], Check]
     failures: tuple[Failure, ...] = ()
     because: str = ""
+    falsified_by: str = ""
+    paper_size_at: str = ""
+    too_small: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse an unknown kind."""
-        require(self.kind in KINDS, f"claim {self.id}: kind {self.kind!r}; allowed: {KINDS}")
+        """Refuse an unknown kind or scale."""
+        require(self.kind in KINDS, unknown(self.kind, KINDS, f"kind of claim {self.id}"))
+        at = self.paper_size_at
+        require(at in AT_PAPER_SIZE, unknown(at, AT_PAPER_SIZE, f"scale of claim {self.id}"))
+
+    def reduced(self, scale: str) -> bool:
+        """Whether a scale is smaller than what it is stated of."""
+        order = list(SCALES)
+        if self.paper_size_at in ("", "none"):
+            return self.paper_size_at == "none"
+        return order.index(scale) < order.index(self.paper_size_at)
 
     def excuse(self, single: Check, scale: str) -> str:
         """Why one of its checks is expected to fail at a scale; "" if it is expected to hold."""
@@ -123,10 +119,17 @@ class Verdict:
 
     @property
     def word(self) -> str:
-        """Reproduced, not reproduced, or not run."""
+        """Reproduced, at reduced scale or not, not reproduced, or not run."""
         if self.check is None:
             return "not run"
-        return "reproduced" if self.check.ok else "not reproduced"
+        if not self.check.ok:
+            return "not reproduced"
+        return REDUCED if self.claim.reduced(self.scale) else REPRODUCED
+
+    @property
+    def reproduced(self) -> bool:
+        """Whether it is, at the paper's scale or a smaller one."""
+        return self.check is not None and bool(self.check.ok)
 
     @property
     def judged(self) -> tuple[tuple[Check, str], ...]:
@@ -143,7 +146,8 @@ class Verdict:
     def surprises(self) -> tuple[str, ...]:
         """A sentence for each part that came out otherwise than expected, or for none run."""
         if self.check is None:
-            return (f"not run: {self.note}",)
+            too_small = self.scale == "smoke" and self.note == self.claim.too_small
+            return () if too_small else (f"not run: {self.note}",)
         return tuple(
             f"unexpectedly reproduced: {_told(single)}, though a failure was expected: {because}"
             if single.ok
@@ -156,6 +160,104 @@ class Verdict:
     def surprising(self) -> bool:
         """Whether any part of it came out otherwise than expected, or it was not run."""
         return bool(self.surprises)
+
+
+def claim(
+    id: str,
+    statement: str,
+    *,
+    kind: str,
+    source: str,
+    falsified_by: str,
+    paper_size_at: str = "",
+    failures: tuple[Failure, ...] = (),
+    because: str = "",
+    too_small: str = "",
+) -> Callable[[Callable[..., Check]], Claim]:
+    """Declare a function as the check of a claim: what is stated stands above how it is judged.
+
+    The function's parameters name the experiments whose tables it reads, with "_" for "-":
+    `def check(X1, X1_draws)` reads "X1" and "X1-draws".
+
+    Args:
+        id: See `Claim`, as for all others.
+        statement: One sentence.
+        kind: One of `KINDS`.
+        source: Paper, equation or figure.
+        falsified_by: What measurement would falsify it, in a sentence.
+        paper_size_at: From which scale on it has the paper's size.
+        failures: The parts of it that are expected to fail.
+        because: Why it is stated so.
+        too_small: Why smoke scale is too small to judge it.
+
+    Returns:
+        A decorator that makes the claim.
+
+    Raises:
+        InputError: If nothing would falsify it.
+
+    Examples:
+        >>> from thalweg.lab.checks import below
+        >>> from thalweg.lab.claims import claim
+        >>> @claim(
+        ...     "C1", "The loss falls.", kind="exact", source="E1", falsified_by="a loss that rises"
+        ... )
+        ... def falls(X1):
+        ...     return below(X1["loss"].diff("time"), 0, what="change of the loss")
+        >>> falls.needs
+        ('X1',)
+    """
+    require(bool(falsified_by.strip()), f"claim {id} says of no measurement that it falsifies it")
+
+    def declare(check: Callable[..., Check]) -> Claim:
+        names = tuple(inspect.signature(check).parameters)
+        needs = tuple(name.replace("_", "-") for name in names)
+
+        def judged(results: Mapping[str, xr.Dataset]) -> Check:
+            return check(*(results[name] for name in needs))
+
+        return Claim(
+            id, statement, kind, source, needs, judged, failures, because,
+            falsified_by, paper_size_at, too_small,
+        )  # fmt: skip
+
+    return declare
+
+
+def held(
+    table: xr.Dataset, name: str, *, relative: float = 0.0, absolute: float = 0.0, what: str = ""
+) -> Check:
+    """A measured variable held against its prediction, as the prediction's kind says.
+
+    Args:
+        table: Has the variable `name`, and `<name>_theory` as `predicted` leaves it.
+        name: The variable.
+        relative: Tolerance as a share of the prediction.
+        absolute: Tolerance in the variable's unit.
+        what: What is compared; the variable's words by default.
+
+    Returns:
+        For an "upper" prediction the check that nothing lies above it, for a "lower" one below,
+        for others that all is near; where the prediction is NaN nothing is asked.
+
+    Raises:
+        InputError: If no prediction stands beside the variable.
+    """
+    beside = f"{name}_theory"
+    require(beside in table, unknown(beside, map(str, table.data_vars), "variable"))
+    theory = table[beside]
+    kind = theory.attrs.get("kind")
+    require(kind in PREDICTION_KINDS, unknown(str(kind), PREDICTION_KINDS, "kind of prediction"))
+    measured, expected = xr.broadcast(table[name], theory)
+    asked = expected.notnull().values
+    m, e = measured.values[asked], expected.values[asked]
+    what = what or str(table[name].attrs.get("long_name", name))
+    slack = absolute + relative * np.abs(e)
+    if kind == "upper":
+        return below(m, e + slack, what=what)
+    if kind == "lower":
+        return above(m, e - slack, what=what)
+    return near(m, e, relative=relative, absolute=absolute, what=what)
 
 
 def judge(
@@ -178,6 +280,9 @@ def judge(
         missing = [name for name in claim.needs if name not in results]
         if missing:
             verdicts.append(Verdict(claim, None, f"needs {', '.join(missing)}", scale))
+            continue
+        if scale == "smoke" and claim.too_small:
+            verdicts.append(Verdict(claim, None, claim.too_small, scale))
             continue
         check = claim.check(results)
         names = [single.what for single in check.singles]
@@ -203,143 +308,3 @@ def _told(single: Check) -> str:
 
 def _short(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-def near(
-    measured: Any, expected: Any, *, absolute: float = 0.0, relative: float = 0.0, what: str = ""
-) -> Check:
-    """Every measured value within absolute + relative * |expected| of what is expected.
-
-    The entry that uses up most of its tolerance is the one reported. A NaN fails, and so does
-    nothing at all, here as in the other checks.
-    """
-    m, e = np.broadcast_arrays(np.asarray(measured, float), np.asarray(expected, float))
-    if m.size == 0:
-        return _nothing(what)
-    allowed = absolute + relative * np.abs(e)
-    with np.errstate(over="ignore", invalid="ignore"):
-        used = np.abs(m - e) / np.where(allowed > 0, allowed, np.finfo(float).tiny)
-    used = np.where(np.isnan(used), np.inf, used)
-    at = np.unravel_index(int(np.argmax(used)), used.shape)
-    tolerance = " + ".join(
-        [f"{absolute:g}"] * (absolute > 0) + [f"{relative:g} relative"] * (relative > 0)
-    )
-    return _check(m[at], e[at], tolerance, float(used[at]), what, at)
-
-
-def below(measured: Any, limit: Any, *, what: str = "") -> Check:
-    """Every measured value at most its limit; the one nearest to it, or most above, is reported."""
-    m, top = np.broadcast_arrays(np.asarray(measured, float), np.asarray(limit, float))
-    if m.size == 0:
-        return _nothing(what)
-    with np.errstate(over="ignore", invalid="ignore"):
-        excess = np.where(np.isnan(m - top), np.inf, m - top)
-    at = np.unravel_index(int(np.argmax(excess)), excess.shape)
-    ok = bool(excess[at] <= 0)
-    used = _share(m[at], top[at]) if ok else 2.0
-    return Check(ok, float(m[at]), f"at most {top[at]:.6g}", "", _where(what, at, ok), used, what)
-
-
-def _share(part: float, whole: float) -> float:
-    """How much of what is allowed is used, from 0 to 1; 0 where the two have not one sign."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        share = float(np.float64(part) / whole) if whole > 0 else 0.0
-    return min(max(share, 0.0), 1.0) if np.isfinite(share) else 0.0
-
-
-def above(measured: Any, limit: Any, *, what: str = "") -> Check:
-    """Every measured value at least its limit."""
-    m, low = np.broadcast_arrays(np.asarray(measured, float), np.asarray(limit, float))
-    if m.size == 0:
-        return _nothing(what)
-    with np.errstate(over="ignore", invalid="ignore"):
-        lack = np.where(np.isnan(low - m), np.inf, low - m)
-    at = np.unravel_index(int(np.argmax(lack)), lack.shape)
-    ok = bool(lack[at] <= 0)
-    used = _share(low[at], m[at]) if ok else 2.0
-    return Check(ok, float(m[at]), f"at least {low[at]:.6g}", "", _where(what, at, ok), used, what)
-
-
-def within(measured: Any, low: Any, high: Any, *, what: str = "") -> Check:
-    """Every measured value inside [low, high]."""
-    m, a, b = (np.asarray(v, float) for v in (measured, low, high))
-    m, a, b = np.broadcast_arrays(m, a, b)
-    if m.size == 0:
-        return _nothing(what)
-    inside = (a <= m) & (m <= b)
-    with np.errstate(all="ignore"):
-        used = np.abs(m - (a + b) / 2) / ((b - a) / 2)
-    # An open end has no middle, and rounding must not decide at the ends.
-    kept = np.where(np.isfinite(used), np.minimum(used, 1.0), 0.0)
-    used = np.where(inside, kept, np.where(used > 1, used, np.inf))
-    at = np.unravel_index(int(np.argmax(used)), used.shape)
-    ok = bool(inside[at])
-    expected = f"in [{a[at]:.6g}, {b[at]:.6g}]"
-    return Check(ok, float(m[at]), expected, "", _where(what, at, ok), float(used[at]), what)
-
-
-def true(condition: Any, measured: Any, expected: Any, *, what: str = "") -> Check:
-    """A condition that holds or does not (an order, a monotone sequence)."""
-    return Check(bool(condition), measured, expected, "", what, 0.0 if condition else 2.0, what)
-
-
-def in_more_than(share: float, holds: Any, *, confidence: float = 0.95, what: str = "") -> Check:
-    """A property of more than a share of all draws, as the draws at hand show it.
-
-    Reported is the lower confidence bound on its probability (one-sided, Clopper and Pearson): if
-    the share were no larger, so many draws would have the property with a probability of at most
-    1 - confidence. So few draws show little, and all of 4 do not yet show a half.
-
-    Args:
-        share: What is claimed, from 0 to 1.
-        holds: For each independent draw whether it has the property; a comparison with NaN has
-            not.
-        confidence: How sure the bound is.
-        what: The property, in words.
-    """
-    from scipy.stats import binomtest  # imported by those who run, not by those who list
-
-    draws = np.asarray(holds, bool).ravel()
-    if draws.size == 0:
-        return _nothing(what)
-    count = int(draws.sum())
-    found = binomtest(count, draws.size, alternative="greater")
-    low = float(found.proportion_ci(confidence, method="exact").low)
-    ok = low > share
-    reason = _where(f"{what}: {count} of {draws.size} draws".removeprefix(": "), (), ok)
-    expected = f"more than {share:g} of all draws, {confidence:g} sure"
-    return Check(ok, low, expected, "", reason, _share(share, low) if ok else 2.0, what)
-
-
-def all_of(*checks: Check) -> Check:
-    """All checks at once; the first that fails is reported, else the one nearest to failing.
-
-    They stay apart in its `parts`, where each is judged on its own.
-    """
-    require(len(checks) > 0, "all_of came without checks; give at least one")
-    parts = tuple(single for check in checks for single in check.singles)
-    if len(parts) == 1:
-        return parts[0]
-    failed = [part for part in parts if not part.ok]
-    if failed:
-        return replace(failed[0], parts=parts)
-    worst = max(parts, key=lambda part: part.margin)
-    reason = f"all {len(parts)} checks hold; nearest to failing: {worst.reason or 'this one'}"
-    return replace(worst, reason=reason, parts=parts)
-
-
-def _nothing(what: str) -> Check:
-    return Check(
-        False, float("nan"), "a measurement", "", f"{what} nothing was measured".strip(), 2.0, what
-    )
-
-
-def _check(m: float, e: float, tolerance: str, used: float, what: str, at: tuple) -> Check:
-    ok = used <= 1
-    return Check(ok, float(m), float(e), tolerance, _where(what, at, ok), used, what)
-
-
-def _where(what: str, at: tuple, ok: bool) -> str:
-    place = f"entry {tuple(int(i) for i in at)}" if at else ""
-    words = " ".join(part for part in (what, place) if part)
-    return words if ok else f"fails at {words}" if words else ""

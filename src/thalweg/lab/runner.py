@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import time as clock
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import xarray as xr
 
 from thalweg.core.errors import InputError, unknown
-from thalweg.lab.claims import Check, Verdict, judge
-from thalweg.lab.study import PAPER_SIZE, Lab, Study
+from thalweg.lab.checks import Check
+from thalweg.lab.claims import REDUCED, Verdict, judge
+from thalweg.lab.experiment import Experiment, Lab
+from thalweg.lab.reached import source_digest
+from thalweg.lab.study import PAPER_SIZE, Study
 from thalweg.report import ClaimPart, ClaimRow, Number, Page, build, build_index, write_page
 from thalweg.storage.datasets import open_dataset, save_dataset
 from thalweg.storage.files import ReadOnlyError, StoreError, replace, sealed, unsealed, writing
@@ -64,7 +65,8 @@ def experiments(
     for name, experiment in study.experiments.items():
         if only is not None and name not in only:
             continue
-        stored = _stored(name, lab)
+        key = _key(name, experiment, lab)
+        stored = _stored(name, key, lab)
         if stored is not None:
             tell(f"{name}: stored, {stored[1]:.0f} s when it was run")
             results[name], took = stored
@@ -73,7 +75,7 @@ def experiments(
             begun = clock.perf_counter()
             results[name] = experiment(lab)
             took = clock.perf_counter() - begun
-            _store(name, lab, results[name], took)
+            _store(name, key, lab, results[name], took)
         seconds += took
     return results, seconds
 
@@ -124,6 +126,14 @@ def default_folder(slug: str, scale: str) -> Path:
     return Path("runs") / (slug if scale == "quick" else f"{slug}-{scale}")
 
 
+def tally(verdicts: Collection[Verdict]) -> str:
+    """How many claims are reproduced, and how many of them at reduced scale."""
+    held = sum(v.reproduced for v in verdicts)
+    smaller = sum(v.word == REDUCED for v in verdicts)
+    told = f"{held} of {len(verdicts)} claims reproduced"
+    return f"{told}, {smaller} of them at reduced scale" if smaller else told
+
+
 def claims_json(study: Study, verdicts: tuple[Verdict, ...]) -> list[dict[str, Any]]:
     """The table of claims for machines: verdicts, the numbers that decide, and every part."""
     return [
@@ -133,6 +143,8 @@ def claims_json(study: Study, verdicts: tuple[Verdict, ...]) -> list[dict[str, A
             "claim": v.claim.id,
             "statement": v.claim.statement,
             "kind": v.claim.kind,
+            "falsified_by": v.claim.falsified_by,
+            "paper_size_at": v.claim.paper_size_at,
             "expected_to_hold": not any(because for _, because in v.judged),
             "verdict": v.word,
             **_numbers(v.check),
@@ -156,10 +168,11 @@ def study_page(
     seconds: float,
 ) -> Page:
     """The page of a study, as data."""
-    held = sum(v.word == "reproduced" for v in verdicts)
+    held = sum(v.reproduced for v in verdicts)
+    smaller = sum(v.word == REDUCED for v in verdicts)
     failed = [v.claim.id for v in verdicts if v.word == "not reproduced"]
     unexpected = [v.claim.id for v in verdicts if v.surprising]
-    headline = f"{held} of {len(verdicts)} claims reproduced"
+    headline = tally(verdicts)
     headline += f"; not reproduced: {', '.join(failed)}" if failed else ""
     headline += f"; otherwise than expected: {', '.join(unexpected)}" if unexpected else ""
     record = provenance({"study": study.slug, "scale": lab.scale})
@@ -184,6 +197,7 @@ def study_page(
             Number(
                 "claims reproduced",
                 f"{held} of {len(verdicts)}",
+                note=f"{smaller} at reduced scale" if smaller else "",
                 help="Each claim was fixed with its tolerance before it was measured; the table "
                 "below shows both. One that is not reproduced is a result like any other, with "
                 "its reason.",
@@ -221,6 +235,7 @@ def _row(verdict: Verdict) -> ClaimRow:
         id=claim.id,
         statement=claim.statement,
         kind=claim.kind,
+        falsified_by=claim.falsified_by,
         verdict=verdict.word,
         **_numbers(check),
         reason="; ".join((*verdict.surprises, reason_of(verdict))).removesuffix("; "),
@@ -253,29 +268,24 @@ def _number(value: Any) -> Any:
     return value if isinstance(value, int | float | str) else str(value)
 
 
-@cache
-def _source_digest() -> str:
-    """A digest of the package's source: a changed formula must not meet an old result."""
-    total = hashlib.sha256()
-    for path in sorted(Path(__file__).parents[1].rglob("*.py")):
-        total.update(path.read_bytes())
-    return total.hexdigest()
+def _key(name: str, experiment: Callable[[Lab], xr.Dataset], lab: Lab) -> str:
+    """What the data set of an experiment depends on: what its module reaches, and its size."""
+    module = experiment.__module__
+    size = ""
+    if isinstance(experiment, Experiment):
+        module, size = experiment.module, experiment.told_size(lab.scale)
+    known = {"source": source_digest(module), "versions": versions(), "size": size}
+    return fingerprint(known | {"scale": lab.scale, "name": name})
 
 
-def _key(name: str, lab: Lab) -> str:
-    """What the data set of an experiment depends on."""
-    known = {"source": _source_digest(), "versions": versions(), "scale": lab.scale, "name": name}
-    return fingerprint(known)
-
-
-def _stored(name: str, lab: Lab) -> tuple[xr.Dataset, float] | None:
+def _stored(name: str, key: str, lab: Lab) -> tuple[xr.Dataset, float] | None:
     if lab.folder is None:
         return None
     note = lab.folder / f"{name}.done.json"
     if not note.exists():
         return None
     try:
-        if json.loads(note.read_bytes())["key"] != _key(name, lab):
+        if json.loads(note.read_bytes())["key"] != key:
             return None
         seconds = float(unsealed(note)["seconds"])
         return open_dataset(lab.folder / f"{name}.zarr").load(), seconds
@@ -284,10 +294,10 @@ def _stored(name: str, lab: Lab) -> tuple[xr.Dataset, float] | None:
         raise StoreError(f"{why}; delete {note} to run this experiment again") from error
 
 
-def _store(name: str, lab: Lab, data: xr.Dataset, seconds: float) -> None:
+def _store(name: str, key: str, lab: Lab, data: xr.Dataset, seconds: float) -> None:
     if lab.folder is None:
         return
     save_dataset(data, lab.folder / f"{name}.zarr")
-    done = {"key": _key(name, lab), "seconds": seconds}
+    done = {"key": key, "seconds": seconds}
     with writing(lab.folder):
         replace(lab.folder / f"{name}.done.json", sealed(done))

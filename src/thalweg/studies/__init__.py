@@ -39,4 +39,13 @@ def slug_of(name: str) -> str:
 
 def study_named(name: str) -> Any:
     """The study that a name means: see `slug_of`."""
-    return importlib.import_module(STUDIES[slug_of(name)]).STUDY
+    slug = slug_of(name)
+    package = importlib.import_module(STUDIES[slug])
+    if hasattr(package, "STUDY"):
+        return package.STUDY
+    return importlib.import_module("thalweg.lab.study").assemble(STUDIES[slug], slug)
+
+
+def card_of(slug: str) -> Any:
+    """The card of a study, without its experiments."""
+    return importlib.import_module(STUDIES[slug]).CARD

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 import xarray as xr
 
-from thalweg.lab.claims import Check, Claim, above, all_of, below, near
+from thalweg.lab.checks import Check, above, all_of, below, near
+from thalweg.lab.claims import Claim
 
 Results = Mapping[str, xr.Dataset]
 

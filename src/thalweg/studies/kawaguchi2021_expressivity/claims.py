@@ -7,18 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 import xarray as xr
 
-from thalweg.lab.claims import (
-    Check,
-    Claim,
-    Failure,
-    above,
-    all_of,
-    below,
-    in_more_than,
-    near,
-    true,
-    within,
-)
+from thalweg.lab.checks import Check, above, all_of, below, in_more_than, near, true, within
+from thalweg.lab.claims import Claim, Failure
 
 Results = Mapping[str, xr.Dataset]
 

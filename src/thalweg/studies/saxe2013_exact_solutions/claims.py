@@ -8,7 +8,8 @@ from itertools import pairwise
 import numpy as np
 import xarray as xr
 
-from thalweg.lab.claims import Check, Claim, above, all_of, below, near, within
+from thalweg.lab.checks import Check, above, all_of, below, near, within
+from thalweg.lab.claims import Claim
 
 Results = Mapping[str, xr.Dataset]
 

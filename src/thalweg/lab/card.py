@@ -1,0 +1,54 @@
+"""The card of a study: one paper as plain text and numbers. Imports nothing heavy.
+
+Knowing the studies must not cost a numerical library: the command that lists them reads cards
+alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from thalweg.core.errors import require, unknown
+
+SCALES = {
+    "smoke": "seconds: whether it runs, and what holds at any size",
+    "quick": "minutes on two cores",
+    "full": "larger; the card says what it is",
+}
+
+PAPER_SIZE = {
+    "all": "the paper's size",
+    "part": "in part the paper's size",
+    "none": "more than quick, not the paper's size",
+}
+
+
+@dataclass(frozen=True)
+class Card:
+    """What is said of a paper before anything is run.
+
+    Attributes:
+        title: The paper's subject in a few words.
+        source: Full citation.
+        question: What the paper asks, in a sentence or two.
+        minutes: Minutes on two idle cores, about, at "quick" and "full" scale.
+        paper_size: Whether full scale has the paper's own size: "all", "part" or "none" of it.
+        full: What full scale is, in a sentence.
+        answer: What to make of it, in a paragraph, whatever the verdict.
+        deviates: Where we depart from the paper or from its specification, and why.
+    """
+
+    title: str
+    source: str
+    question: str
+    minutes: Mapping[str, float]
+    paper_size: str
+    full: str
+    answer: str = ""
+    deviates: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse a full scale of which nothing is said."""
+        require(self.paper_size in PAPER_SIZE, unknown(self.paper_size, PAPER_SIZE, "paper_size"))
+        require(bool(self.full), f"the card of {self.title!r} does not say what full scale is")

@@ -1,0 +1,94 @@
+"""Panels of the usual kind in one call: a variable over another, fanned out, beside theory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from thalweg.report.spec import Panel, Scalar, Series
+
+
+def series(
+    data: str,
+    y: str,
+    *,
+    over: str = "time",
+    each: str = "",
+    only: Sequence[Scalar] = (),
+    at: Mapping[str, Scalar] | None = None,
+    theory: bool | str = False,
+    label: str = "",
+    style: str = "line",
+    error: str = "",
+) -> tuple[Series, ...]:
+    """The lines of one variable of a stored table; arguments as for `curves`."""
+    at = dict(at or {})
+    wanted = f"{y}_theory" if theory is True else theory or ""
+    lines: list[Series] = []
+    for value in only or (None,):
+        name, place, fan = label, at, each
+        if value is not None:
+            shown = f"{value:g}" if isinstance(value, int | float) else str(value)
+            plain = isinstance(value, str)
+            name = ", ".join(filter(None, (label, shown if plain else f"{each} = {shown}")))
+            place, fan = {**at, each: value}, ""
+        common: dict[str, Any] = {"data": data, "x": over, "select": place, "each": fan}
+        group = name or y
+        lines.append(Series(y=y, label=name, style=style, error=error, group=group, **common))
+        if wanted:
+            words = f"{name}, theory" if name else "theory"
+            lines.append(Series(y=wanted, label=words, style="dash", group=group, **common))
+    return tuple(lines)
+
+
+def curves(
+    data: str,
+    y: str | Sequence[str],
+    *,
+    over: str = "time",
+    each: str = "",
+    only: Sequence[Scalar] = (),
+    at: Mapping[str, Scalar] | None = None,
+    theory: bool | str = False,
+    labels: Mapping[str, str] | None = None,
+    style: str = "line",
+    error: str = "",
+    more: Sequence[Series] = (),
+    **panel: Any,
+) -> Panel:
+    """The usual panel: one or several variables of a stored table over another.
+
+    Args:
+        data: The experiment.
+        y: The variable, or several that share an axis.
+        over: The variable or label on the horizontal axis.
+        each: A dim fanned out into one line per value.
+        only: Of that dim these values alone.
+        at: Where the other dims are held.
+        theory: Draw `<y>_theory` dashed in the same colour, or the variable of this name.
+        labels: Legend text by variable; their words by default.
+        style: "line", "points", "dash" or "steps".
+        error: The variable drawn around y.
+        more: Further series of the panel.
+        **panel: Fields of `Panel`: title, y_log, levels, ... Labels of the axes are the words and
+            units of the stored variables where none are given.
+
+    Returns:
+        The panel.
+
+    Examples:
+        >>> from thalweg.lab.curves import curves
+        >>> panel = curves("X1", "loss", each="depth", theory=True, y_log=True)
+        >>> [(line.y, line.style) for line in panel.series]
+        [('loss', 'line'), ('loss_theory', 'dash')]
+    """
+    names = [y] if isinstance(y, str) else list(y)
+    lines = [
+        line
+        for name in names
+        for line in series(
+            data, name, over=over, each=each, only=only, at=at, theory=theory,
+            label=(labels or {}).get(name, ""), style=style, error=error,
+        )
+    ]  # fmt: skip
+    return Panel(series=(*lines, *more), **panel)

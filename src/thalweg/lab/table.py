@@ -1,0 +1,152 @@
+"""Tables: what an experiment found, every variable with its unit and its name in words."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from thalweg.core.errors import require
+from thalweg.theory.prediction import Prediction
+
+KNOWN = {"time": ("step size", "training time"), "step": ("1", "steps taken")}
+
+
+def table(
+    groups: Mapping[str, Mapping[str, tuple[Any, str, str]]],
+    attrs: Mapping[str, Any] | None = None,
+    **coords: Any,
+) -> xr.Dataset:
+    """A labelled data set in one call: groups of variables by their dims.
+
+    Args:
+        groups: Dims, as "draw time" ("" for numbers), to variables: name to (values, unit, words);
+            the unit of a pure number is "1".
+        attrs: What is said of the whole: numbers and texts.
+        **coords: Labels of a dim: values, or (values, unit, words). Training time and steps know
+            theirs.
+
+    Returns:
+        The data set. Figures take their labels from its units and words.
+
+    Raises:
+        InputError: If a variable has no unit, no words, or other axes than its dims.
+
+    Examples:
+        >>> from thalweg.lab.table import table
+        >>> found = table({"time": {"loss": ([1.0, 0.5], "loss", "the loss")}}, time=[0.0, 0.1])
+        >>> found["loss"].attrs["units"], found["time"].attrs["units"]
+        ('loss', 'step size')
+    """
+    found = {}
+    for dims, variables in groups.items():
+        for name, (values, unit, words) in variables.items():
+            found[name] = variable(dims.split(), values, unit, words, name)
+    labels = {}
+    for name, given in coords.items():
+        if not isinstance(given, xr.Variable) and not _told(given):
+            given = (given, *KNOWN[name]) if name in KNOWN else list(given)
+        labels[name] = variable(name, *given) if _told(given) else given
+    return xr.Dataset(found, labels, dict(attrs or {}))
+
+
+def variable(
+    dims: str | Sequence[str], values: Any, unit: str, words: str, name: str = ""
+) -> xr.Variable:
+    """A variable of a table, with its unit and its name in words."""
+    dims, values = ([dims] if isinstance(dims, str) and dims else list(dims)), np.asarray(values)
+    require(bool(unit and words), f"variable {name!r} came without a unit or words; give both")
+    require(
+        values.ndim == len(dims),
+        f"variable {name!r} came with the shape {values.shape} for the dims {' '.join(dims)!r}; "
+        "give one dim for each axis",
+    )
+    return xr.Variable(dims, values, {"units": unit, "long_name": words})
+
+
+def over(function: Callable[..., xr.Dataset], **axes: Any) -> xr.Dataset:
+    """The tables that a function gives at every point of a grid, joined along new first dims.
+
+    Args:
+        function: Called with one value of each axis by name; every table has the same variables,
+            dims and labels.
+        **axes: Values by dim, or (values, unit, words).
+
+    Returns:
+        One table; each variable has the axes before its own dims.
+
+    Raises:
+        InputError: If the tables differ in more than their values.
+
+    Examples:
+        >>> from thalweg.lab.table import over, table
+        >>> both = over(lambda a, b: table({"": {"sum": (a + b, "1", "a + b")}}), a=[1, 2], b=[10])
+        >>> both["sum"].values.tolist()
+        [[11], [12]]
+    """
+    values = {k: v[0] if _told(v) else v for k, v in axes.items()}
+    values = {k: list(v) for k, v in values.items()}
+    shape = tuple(len(v) for v in values.values())
+    points = itertools.product(*values.values())
+    tables = [function(**dict(zip(values, point, strict=True))) for point in points]
+    first = tables[0]
+    for other in tables[1:]:
+        require(
+            set(other.data_vars) == set(first.data_vars)
+            and dict(other.sizes) == dict(first.sizes)
+            and all(np.array_equal(other[c].values, first[c].values) for c in first.coords),
+            f"the tables over {', '.join(axes)} differ in their variables, sizes or labels; make "
+            "what differs a variable",
+        )
+    joined = {
+        name: xr.Variable(
+            (*axes, *one.dims),
+            np.stack([t[name].values for t in tables]).reshape(*shape, *one.shape),
+            one.attrs,
+        )
+        for name, one in first.data_vars.items()
+    }
+    labels = {k: variable(k, *v) if _told(v) else list(v) for k, v in axes.items()}
+    return xr.Dataset(joined, {**labels, **first.coords}, first.attrs)
+
+
+def _told(axis: Any) -> bool:
+    """Whether an axis came as (values, unit, words)."""
+    return isinstance(axis, tuple) and len(axis) == 3 and isinstance(axis[1], str)
+
+
+def predicted(found: xr.Dataset, *predictions: Prediction, time: str = "time") -> xr.Dataset:
+    """A table with predictions beside what was measured, as `<name>_theory`.
+
+    Args:
+        found: The table; `time` is one of its labels.
+        *predictions: Each for the variable of its name; kind, conditions and source go into the
+            attributes, where `held` finds them.
+        time: The label that holds training times.
+
+    Returns:
+        The table with one variable more for each prediction.
+    """
+    at = found[time].values
+    theory = {
+        f"{p.name}_theory": xr.Variable(
+            found[time].dims,
+            np.asarray(p.at(at)),
+            {
+                "units": p.unit,
+                "long_name": f"{_words(found, p.name)}, theory",
+                "kind": p.kind,
+                "holds": p.holds,
+                "source": p.source,
+            },
+        )
+        for p in predictions
+    }
+    return found.assign(theory)
+
+
+def _words(found: xr.Dataset, name: str) -> str:
+    return str(found[name].attrs.get("long_name", name)) if name in found else name
