@@ -264,5 +264,5 @@ def test_a_check_reads_what_it_named():
 
 
 def test_an_unknown_kind_is_refused():
-    with pytest.raises(InputError, match="claim C9: kind 'proven'"):
+    with pytest.raises(InputError, match="unknown kind of claim C9 'proven'"):
         Claim("C9", "s", "proven", "E", (), lambda _: Check(True, 1, 1))

@@ -160,7 +160,8 @@ def verify(
     from thalweg.lab.runner import claims_json, default_folder, run_study, tally
     from thalweg.studies import STUDIES, slug_of, study_named
 
-    console, verdicts, rows, surprises = _console(), [], [], 0
+    console, rows, surprises = _console(), [], 0
+    verdicts: list[Any] = []
     chosen = [slug_of(name) for name in (names or list(STUDIES))]
     if table is not None and (table.is_dir() or not table.resolve().parent.is_dir()):
         raise InputError(f"{table} cannot be written; give a file in a folder that exists")

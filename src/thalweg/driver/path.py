@@ -107,8 +107,8 @@ def path(
 
     first = dynamics.init(problem, params)
     last, later = jax.lax.scan(record, first, gaps)
-    joined = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), told(first), later)
-    return Path(*joined, last)
+    seen, *kept = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), told(first), later)
+    return Path(seen, kept[0], kept[1], kept[2], kept[3], last)
 
 
 def _go_on(dynamics: Dynamics, problem: Problem, state: State, gap: Array, key: Array) -> State:

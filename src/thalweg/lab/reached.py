@@ -69,7 +69,7 @@ def _names(module: str) -> dict[str, str]:
             found.update({alias.asname or alias.name: alias.name for alias in node.names})
         elif isinstance(node, ast.ImportFrom):
             above = package.split(".")[: len(package.split(".")) + 1 - node.level]
-            base = ".".join([*(above if node.level else []), *([node.module] * bool(node.module))])
+            base = ".".join([*(above if node.level else []), *filter(None, [node.module])])
             found.update({a.asname or a.name: f"{base}.{a.name}" for a in node.names})
     return found
 
