@@ -12,11 +12,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip
 INSTALL := $(PIP) install --quiet --disable-pip-version-check
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 BENCHMARKS = $(sort $(wildcard benchmarks/*.py))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test verify bench docs lint clean
+.PHONY: help setup demo test check verify bench docs lint clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 14
@@ -26,11 +27,14 @@ setup: $(VENV)/.installed-test ## install into .venv, with what tests and lint n
 demo: $(VENV)/.installed ## gradient descent against gradient flow on real digits, with a report (a minute)
 	$(BIN)/thalweg compare digits --model mlp:64-64 --activation tanh --loss cross-entropy --step-size 0.1 --out runs/demo
 
-test: setup ## the tests, without the slow ones
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
+test: setup ## the fast tests: every part's core (under ten minutes on two cores, set-up included)
+	$(PYTEST) -m "not slow and not thorough"
+
+check: setup ## the thorough tests: planted faults, hostile input, campaigns (under 25 minutes)
+	$(PYTEST) -m "thorough and not slow"
 
 verify: setup ## the slow tests, then every claim of every study (long)
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m slow
+	$(PYTEST) -m slow
 	@mkdir -p runs
 	$(BIN)/thalweg verify --json runs/verify.json
 

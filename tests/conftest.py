@@ -1,13 +1,32 @@
 """What every test stands on: float64, explicit dtypes, repeatable random examples."""
 
+import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-import hypothesis
-import jax
-import pytest
+# JAX reads these once, when it is first imported; commands that tests start inherit them.
+COMPILED = Path(__file__).parents[1] / ".pytest_cache" / "compiled"
+COMPILED_BYTES = 1 << 30
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(COMPILED))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
-import thalweg  # noqa: F401  (switches float64 on)
+import hypothesis  # noqa: E402
+import jax  # noqa: E402
+import pytest  # noqa: E402
+
+import thalweg  # noqa: E402, F401  (switches float64 on)
+
+pytest_plugins = ["tiers", "pytester"]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compiled programs are kept between runs, up to a size: a folder past it is emptied."""
+    if hasattr(config, "workerinput") or not COMPILED.is_dir():
+        return
+    if sum(entry.stat().st_size for entry in os.scandir(COMPILED)) > COMPILED_BYTES:
+        shutil.rmtree(COMPILED, ignore_errors=True)
+
 
 # Compilation makes the first example slow, which is no failure; a failing one can be replayed.
 hypothesis.settings.register_profile("thalweg", deadline=None, print_blob=True)

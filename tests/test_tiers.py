@@ -1,0 +1,219 @@
+"""A test dearer than its tier allows fails, by CPU time, with a sentence that says what to do."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import tiers
+
+ROOT = Path(__file__).parents[1]
+TENTH = tiers.Budget(setup=0.1, call=0.1)
+
+BURN = """
+    import subprocess, sys, time
+    import pytest
+
+    def burn(seconds=0.3):
+        end = time.process_time() + seconds
+        while time.process_time() < end:
+            pass
+"""
+
+
+@pytest.fixture
+def session(pytester, monkeypatch):
+    """Run a file of tests that may cost a tenth of a second, if thorough five seconds."""
+    pytester.makeini("[pytest]\nmarkers = thorough: more\n  slow: most\n")
+
+    def run(text, *arguments, name="test_one", fast=TENTH):
+        pytester.makepyfile(**{name: BURN + text})
+        budgets = {**tiers.BUDGETS, tiers.FAST: fast, tiers.THOROUGH: tiers.Budget(5, 5)}
+        with monkeypatch.context() as patch:  # this test has the true budgets again afterwards
+            patch.setattr(tiers, "BUDGETS", budgets)
+            return pytester.runpytest_inprocess("-p", "tiers", "-rA", *arguments)
+
+    return run
+
+
+def test_a_dear_test_fails_and_its_cheap_neighbour_does_not(session):
+    done = session("""
+    def test_dear():
+        burn()
+
+    def test_cheap():
+        pass
+    """)
+    done.assert_outcomes(passed=1, failed=1)
+    done.stdout.re_match_lines(
+        [
+            r"test_one\.py::test_dear: call took 0\.\d CPU seconds; a test of `make test` may take "
+            r"0\.1\. Make it smaller, .* @pytest\.mark\.thorough \(`make check`\)\."
+        ]
+    )
+
+
+@pytest.mark.parametrize("tier", [tiers.THOROUGH, tiers.SLOW])
+def test_slower_tiers_allow_more(session, tier):
+    session(f"""
+    @pytest.mark.{tier}
+    def test_dear():
+        burn()
+    """).assert_outcomes(passed=1)
+
+
+def test_a_file_of_planted_faults_is_thorough(session):
+    text = """
+    def test_dear():
+        burn()
+    """
+    session(text, name="test_faults").assert_outcomes(passed=1)
+    session(text, "-m", "not thorough", name="test_faults").assert_outcomes(deselected=1)
+
+
+def test_set_up_has_a_budget_of_its_own(session):
+    text = """
+    @pytest.fixture(scope="module")
+    def shared():
+        burn()
+
+    def test_first(shared):
+        pass
+    """
+    session(text, fast=tiers.Budget(setup=5, call=0.1)).assert_outcomes(passed=1)
+    session(text, fast=tiers.Budget(setup=0.1, call=5)).assert_outcomes(errors=1)
+
+
+def test_children_count_and_waiting_does_not(session):
+    done = session("""
+    def test_child():
+        command = "import time\\nwhile time.process_time() < 0.4: pass"
+        subprocess.run([sys.executable, "-c", command], check=True)
+
+    def test_waits():
+        time.sleep(0.4)
+    """)
+    done.assert_outcomes(passed=1, failed=1)
+    done.stdout.fnmatch_lines(["FAILED test_one.py::test_child*"])
+
+
+def test_a_failing_test_keeps_its_own_words(session):
+    done = session("""
+    def test_wrong():
+        burn()
+        assert 1 == 2
+    """)
+    done.assert_outcomes(failed=1)
+    done.stdout.no_fnmatch_line("*CPU seconds; a test of*")
+
+
+def test_a_slow_machine_may_stretch_the_budgets(session):
+    text = """
+    def test_dear():
+        burn()
+    """
+    session(text, "--budget", "inf").assert_outcomes(passed=1)
+    session(text, "--budget", "2").assert_outcomes(failed=1)
+
+
+def test_what_each_test_cost_is_written(session, pytester):
+    done = session(
+        """
+    def test_dear():
+        burn()
+
+    @pytest.mark.thorough
+    def test_thorough():
+        burn(0.5)
+    """,
+        "--cpu-times",
+        "times.json",
+    )
+    done.stdout.re_match_lines(
+        [r"\d CPU seconds in 2 tests; the dearest:", r" +0\.\d test_one\.py::test_thorough"]
+    )
+    table = json.loads((pytester.path / "times.json").read_text())
+    assert table["test_one.py::test_dear"]["tier"] == "fast"
+    assert table["test_one.py::test_thorough"]["tier"] == "thorough"
+    assert table["test_one.py::test_thorough"]["call"] == pytest.approx(0.5, abs=0.2)
+
+
+def test_each_test_has_one_target():
+    """The markers of the three targets leave out nothing and run nothing twice."""
+    text = (ROOT / "Makefile").read_text(encoding="utf-8")
+    chosen = {
+        target: re.search(rf'^{target}:.*\n.*-m (?:"([^"]+)"|(\w+))$', text, re.MULTILINE)
+        for target in ("test", "check", "verify")
+    }
+    expressions = {target: found.group(1) or found.group(2) for target, found in chosen.items()}
+    for slow in (False, True):
+        for thorough in (False, True):
+            held = {"slow": slow, "thorough": thorough}
+            runs = [t for t, words in expressions.items() if eval(words, {}, held)]
+            tier = tiers.SLOW if slow else tiers.THOROUGH if thorough else tiers.FAST
+            assert runs == [tiers.TARGETS[tier].removeprefix("make ")]
+
+
+def runs(*words):
+    """What a stub of make does for lint, test and check."""
+    return "".join(f'if [ "$1" = {target} ]; then {word}; fi\n' for target, word in words)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "last"),
+    [
+        ([("test", "echo '== 5 passed in 1.2s =='"), ("check", "echo '== 3 passed in 4.5s =='")],
+         0, "== 3 passed in 4.5s =="),
+        ([("test", "echo '== 1 failed in 1.2s =='; echo 'make: Error 1'; exit 2"),
+          ("check", "echo no")],
+         2, "== 1 failed in 1.2s =="),
+        ([("test", "echo '== 5 passed in 1.2s =='"),
+          ("check", "echo '== 1 failed in 4.5s (0:01:00) =='; echo 'make: Error 1'; exit 2")],
+         2, "== 1 failed in 4.5s (0:01:00) =="),
+        ([("lint", "echo 'make: Error 1'; exit 2"), ("test", "echo no")], 2, "make: Error 1"),
+    ],
+)  # fmt: skip
+def test_the_closing_line_comes_last(tmp_path, words, code, last):
+    for name, text in (("make", runs(*words)), ("chromium", ""), ("chromedriver", "")):
+        (tmp_path / name).write_text("#!/bin/sh\n" + text)
+        (tmp_path / name).chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+    done = subprocess.run([ROOT / ".ci/run"], env=environment, capture_output=True, text=True)
+    assert done.returncode == code
+    assert done.stdout.splitlines()[-1] == last
+    assert "no\n" not in done.stdout
+
+
+def test_compiled_programs_are_kept_for_the_next_process(tmp_path):
+    """JAX obeys the folder that the environment names, which the workers and commands inherit."""
+    assert jax.config.jax_compilation_cache_dir == os.environ["JAX_COMPILATION_CACHE_DIR"]
+    assert jax.config.jax_persistent_cache_min_compile_time_secs == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "compiled"))
+        command = "import jax; jax.jit(lambda x: x * 3.0)(2.0)"
+        subprocess.run([sys.executable, "-c", command], check=True)
+    assert any((tmp_path / "compiled").iterdir())
+
+
+def test_a_torn_program_is_compiled_again():
+    """Another worker may still be writing it: that is no failure, and no wrong number."""
+
+    def torn(x):
+        return jnp.sin(x) * 41.0
+
+    jax.jit(torn)(2.0)
+    stored = list(Path(os.environ["JAX_COMPILATION_CACHE_DIR"]).glob("jit_torn-*"))
+    assert stored
+    for path in stored:
+        path.write_bytes(path.read_bytes()[:100])
+    jax.clear_caches()
+    assert float(jax.jit(torn)(2.0)) == pytest.approx(41.0 * math.sin(2.0), rel=1e-15)

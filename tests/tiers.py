@@ -1,0 +1,158 @@
+"""Which tests run when, and what one of them may cost.
+
+Three tiers, told by markers: the fast one (neither marker, `make test`), the thorough one (`make
+check`), the slow one (`make verify`). A test dearer than its tier allows fails, so that the tiers
+stay as short as their targets promise. What counts is CPU time of the process and of its finished
+children: a busy machine fails nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+
+class Budget(NamedTuple):
+    """CPU seconds without stored programs, on a core of 2024; nothing means no limit."""
+
+    setup: float | None
+    """For the first test that asks for a module's fixtures, which are shared by its neighbours."""
+    call: float | None
+
+
+FAST, THOROUGH, SLOW = "fast", "thorough", "slow"
+
+BUDGETS = {
+    FAST: Budget(setup=30, call=25),
+    THOROUGH: Budget(setup=90, call=60),
+    SLOW: Budget(setup=None, call=None),
+}
+
+NEXT = {FAST: THOROUGH, THOROUGH: SLOW}
+TARGETS = {FAST: "make test", THOROUGH: "make check", SLOW: "make verify"}
+
+# Planted faults: each runs a claim again on a study that was made wrong.
+THOROUGH_FILES = {"test_faults.py"}
+
+LONGEST_SHOWN = 10
+
+SPENT = pytest.StashKey[dict[str, float]]()
+
+
+def tier_of(item: pytest.Item) -> str:
+    """Of the tier's markers the slower one counts."""
+    for tier in (SLOW, THOROUGH):
+        if item.get_closest_marker(tier) is not None:
+            return tier
+    return FAST
+
+
+def cpu_seconds() -> float:
+    """Of this process and of the children that it waited for, since it began."""
+    spent = os.times()
+    return spent.user + spent.system + spent.children_user + spent.children_system
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("tiers", "what tests may cost")
+    group.addoption(
+        "--budget",
+        type=float,
+        default=1.0,
+        metavar="FACTOR",
+        help="times the CPU seconds that a tier allows a test (a slow machine: 2; no limit: inf)",
+    )
+    group.addoption(
+        "--cpu-times",
+        type=Path,
+        metavar="FILE",
+        help="write each test's tier and CPU seconds (set-up, call, teardown) to a JSON file",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Ledger(config.getoption("--cpu-times")), "ledger")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.name in THOROUGH_FILES:
+            item.add_marker(THOROUGH)
+
+
+def timed(item: pytest.Item, phase: str) -> Generator[None, Any, Any]:
+    """Run a phase of a test and note what it cost; fail the test if that is too much."""
+    before = cpu_seconds()
+    try:
+        result = yield
+    finally:
+        spent = cpu_seconds() - before
+        item.stash.setdefault(SPENT, {})[phase] = spent
+    tier = tier_of(item)
+    allowed = getattr(BUDGETS[tier], phase, None)
+    factor = item.config.getoption("--budget")
+    if allowed is not None and spent > factor * allowed:
+        pytest.fail(
+            f"{item.nodeid}: {phase} took {spent:.1f} CPU seconds; a test of `{TARGETS[tier]}` may "
+            f"take {factor * allowed:g}. Make it smaller, share what it compiles, or mark it "
+            f"@pytest.mark.{NEXT[tier]} (`{TARGETS[NEXT[tier]]}`).",
+            pytrace=False,
+        )
+    return result
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, Any, Any]:
+    return (yield from timed(item, "setup"))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
+    return (yield from timed(item, "call"))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
+    return (yield from timed(item, "teardown"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
+    report = yield
+    report.tier = tier_of(item)
+    report.cpu_seconds = item.stash.get(SPENT, {}).get(report.when, 0.0)
+    return report
+
+
+class Ledger:
+    """What each test cost, gathered where the reports of all workers arrive."""
+
+    def __init__(self, file: Path | None) -> None:
+        self.file = file
+        self.tiers: dict[str, str] = {}
+        self.seconds: dict[str, dict[str, float]] = {}
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        """A skipped test has a set-up and a teardown only."""
+        self.tiers[report.nodeid] = report.tier
+        self.seconds.setdefault(report.nodeid, {})[report.when] = round(report.cpu_seconds, 3)
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """The sum, the dearest tests, and the file that was asked for."""
+        costs = sorted(((sum(s.values()), name) for name, s in self.seconds.items()), reverse=True)
+        if not costs:
+            return
+        total = sum(cost for cost, _ in costs)
+        terminalreporter.write_line(f"{total:.0f} CPU seconds in {len(costs)} tests; the dearest:")
+        for cost, name in costs[:LONGEST_SHOWN]:
+            terminalreporter.write_line(f"{cost:7.1f} {name}")
+        if self.file is not None:
+            table = {n: {"tier": self.tiers[n], **phases} for n, phases in self.seconds.items()}
+            self.file.write_text(json.dumps(table, indent=1), encoding="utf-8")
