@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import sys
+import tomllib
 from functools import cache
 from itertools import chain
 from pathlib import Path
@@ -22,9 +23,35 @@ RUNGS = tuple(
     for rooms in re.findall(r"^\| \d+ \| ([^|]+) \|", LADDER, re.MULTILINE)
 )
 RUNG = {part: height for height, rung in enumerate(RUNGS) for part in rung}
-JAX = {"jax", "jaxlib", "equinox", "diffrax", "optax", "matfree", "lineax", "optimistix"}
+JAX = {"jax", "jaxlib", "equinox", "diffrax", "optax", "lineax", "optimistix"}
+STANDARD = set(sys.stdlib_module_names)
 LONGEST_FILE = 420
 VAGUE_NAMES = {"util", "utils", "helper", "helpers", "manager", "managers", "misc"}
+
+
+DEPENDENCIES = tomllib.loads((SOURCE.parent / "pyproject.toml").read_text(encoding="utf-8"))[
+    "project"
+]
+FOR_USERS = {"parquet", "images", "netcdf"}
+MODULE = {"scikit-learn": "sklearn", "pytest-xdist": "xdist"}
+# Imported by the libraries that need them: what for.
+BEHIND_OTHERS = {
+    "numcodecs": "Zarr's codecs, of which some versions are refused",
+    "kaleido": "Plotly's images",
+    "h5netcdf": "xarray's netCDF files",
+    "h5py": "the files below h5netcdf",
+}
+
+
+def declared(*requirements: str) -> set[str]:
+    """Modules that requirements bring."""
+    names = [re.match(r"[\w-]+", requirement) for requirement in requirements]
+    return {MODULE.get(name.group(), name.group()) for name in names if name is not None}
+
+
+def optional(extras: set[str]) -> set[str]:
+    """Modules that extras bring."""
+    return {m for e in extras for m in declared(*DEPENDENCIES["optional-dependencies"][e])}
 
 
 def module_name(path: Path) -> str:
@@ -124,14 +151,14 @@ def test_nothing_lies_loose_at_the_top():
     assert {path.name for path in PACKAGE.glob("*.py")} == {"__init__.py"}
 
 
-@pytest.mark.parametrize("module", FILES)
-def test_imports_point_down(module):
-    here = part(module)
-    for name in own(imports(module)):
-        there = part(name)
-        assert here == there or RUNG[there] < RUNG[here], (
-            f"{module} imports {name}: {there!r} is not below {here!r}"
-        )
+def test_imports_point_down():
+    wrong = [
+        f"{module} imports {name}: {there!r} is not below {here!r}"
+        for module, here in ((module, part(module)) for module in FILES)
+        for name, there in ((name, part(name)) for name in own(imports(module)))
+        if here != there and RUNG[there] >= RUNG[here]
+    ]
+    assert wrong == []
 
 
 def test_no_import_circle():
@@ -140,19 +167,49 @@ def test_no_import_circle():
         assert module not in set(others), f"{module} imports itself by way of others"
 
 
-@pytest.mark.parametrize("module", [name for name in FILES if part(name) == "report"])
-def test_the_report_needs_no_jax(module):
+def test_the_report_needs_no_jax():
     """Pages are rebuilt from stored results, on machines without JAX."""
-    below = {name for name in own(imports(module)) if part(name) != "report"}
-    assert below <= {"thalweg.core.errors", *(m for m in FILES if part(m) == "storage")}
-    assert not set().union(*(outside(imports(name)) for name in reached(module))) & JAX
+    allowed = {"thalweg.core.errors", *(m for m in FILES if part(m) == "storage")}
+    pages = [name for name in FILES if part(name) == "report"]
+    assert pages
+    for module in pages:
+        assert {name for name in own(imports(module)) if part(name) != "report"} <= allowed, module
+        needed = set().union(*(outside(imports(name)) for name in reached(module)))
+        assert not needed & JAX, module
 
 
-@pytest.mark.parametrize("module", [name for name in FILES if name == "thalweg.studies"])
-def test_the_registry_of_studies_is_light(module):
+def test_the_registry_of_studies_is_light():
     """Listing the studies must not wait for a numerical library; loading one may."""
-    needed = set().union(*(outside(imports(name, False)) for name in reached(module, late=False)))
-    assert needed <= set(sys.stdlib_module_names)
+    modules = reached("thalweg.studies", late=False)
+    assert set().union(*(outside(imports(name, False)) for name in modules)) <= STANDARD
+
+
+def test_every_import_is_a_declared_dependency():
+    """What a module needs when it is loaded is required; what it imports late may be an extra."""
+    early = set().union(*(outside(imports(name, False)) for name in FILES)) - STANDARD
+    late = set().union(*(outside(imports(name)) for name in FILES)) - STANDARD
+    required, extra = declared(*DEPENDENCIES["dependencies"]), optional(FOR_USERS)
+    assert early - required == set()
+    assert late - required - extra == set()
+
+
+def test_every_declared_dependency_is_imported():
+    late = set().union(*(outside(imports(name)) for name in FILES))
+    assert declared(*DEPENDENCIES["dependencies"]) | optional(FOR_USERS) == (
+        late - STANDARD | set(BEHIND_OTHERS)
+    )
+
+
+def test_the_extra_for_tests_holds_what_tests_import():
+    found = set()
+    for path in Path(__file__).parent.rglob("*.py"):
+        found |= {n.split(".")[0] for n in read_imports(path.read_text(encoding="utf-8"), "tests")}
+    ours = {path.stem for path in Path(__file__).parent.rglob("*.py")} | {"thalweg", "studies"}
+    needed = found - STANDARD - ours - {"_pytest"}
+    allowed = declared(*DEPENDENCIES["dependencies"]) | optional({"test"} | FOR_USERS)
+    assert needed - allowed == set()
+    unused = optional({"test"}) - needed - {"xdist", *BEHIND_OTHERS}
+    assert unused == set()
 
 
 def test_no_vague_names():

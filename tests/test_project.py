@@ -8,6 +8,7 @@ import inspect
 import re
 import subprocess
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -46,39 +47,48 @@ def tracked() -> list[Path]:
     return [ROOT / name for name in listed.stdout.splitlines() if (ROOT / name).is_file()]
 
 
-@pytest.mark.parametrize(("path", "module"), list(zip(PATHS, MODULES, strict=True)))
-def test_public_modules_say_what_they_are(path, module):
-    public = not any(word.startswith("_") for word in module.split("."))
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    assert not public or ast.get_docstring(tree)
+@pytest.fixture(scope="module")
+def loaded() -> dict[str, ModuleType]:
+    """Every module that can be imported, by name."""
+    return {m: importlib.import_module(m) for m in MODULES if not m.endswith("__main__")}
 
 
-@pytest.mark.parametrize("module", [name for name in MODULES if not name.endswith("__main__")])
-def test_public_names_exist(module):
-    loaded = importlib.import_module(module)
-    names = getattr(loaded, "__all__", [])
-    assert len(names) == len(set(names))
-    assert [name for name in names if not hasattr(loaded, name)] == []
+def test_public_modules_say_what_they_are():
+    silent = [
+        module
+        for path, module in zip(PATHS, MODULES, strict=True)
+        if not any(word.startswith("_") for word in module.split("."))
+        if not ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    ]
+    assert silent == []
 
 
-@pytest.mark.parametrize("module", [name for name in MODULES if f"{name}." in " ".join(MODULES)])
-def test_no_exported_name_hides_a_module(module):
+def test_public_names_exist_once(loaded):
+    exported = {module: getattr(loaded[module], "__all__", []) for module in loaded}
+    assert any(exported.values())
+    assert [m for m, names in exported.items() if len(names) != len(set(names))] == []
+    assert [
+        (m, n) for m, names in exported.items() for n in names if not hasattr(loaded[m], n)
+    ] == []
+
+
+def test_no_exported_name_hides_a_module(loaded):
     """A function called as the module that it comes from takes that module out of reach."""
-    loaded = importlib.import_module(module)
     hidden = [
-        name
-        for name in getattr(loaded, "__all__", [])
-        if f"{module}.{name}" in MODULES and not inspect.ismodule(getattr(loaded, name))
+        f"{module}.{name}"
+        for module in loaded
+        for name in getattr(loaded[module], "__all__", [])
+        if f"{module}.{name}" in MODULES and not inspect.ismodule(getattr(loaded[module], name))
     ]
     assert hidden == []
 
 
-@pytest.mark.parametrize("module", [name for name in MODULES if not name.endswith("__main__")])
-def test_public_methods_are_described(module):
+def test_public_methods_are_described(loaded):
     """By themselves, or where a base class declares them."""
     silent = [
-        f"{kind.__name__}.{name}"
-        for kind in vars(importlib.import_module(module)).values()
+        f"{module}.{kind.__name__}.{name}"
+        for module in loaded
+        for kind in vars(loaded[module]).values()
         if inspect.isclass(kind) and kind.__module__ == module and kind.__name__[0] != "_"
         for name, member in vars(kind).items()
         if name[0] != "_" and (inspect.isroutine(member) or isinstance(member, property))
