@@ -23,7 +23,7 @@ from timing import limit_threads, machine, show
 
 from thalweg.dynamics import FLOW_SOLVERS
 from thalweg.dynamics.flow.integrator import follow
-from thalweg.dynamics.flow.path import Tolerances, path_error, start
+from thalweg.dynamics.flow.path import Tolerances, path_error, start_path
 
 ERRORS = (1e-2, 1e-3, 1e-4, 1e-6)
 ASKED = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 1e-6, 1e-7)
@@ -58,7 +58,7 @@ class Bench:
         methods = FLOW_SOLVERS[solver].methods
 
         def whole(relative, theta):
-            path = start(self.force, theta, methods, paired)
+            path = start_path(self.force, theta, methods, paired)
 
             def on(path, t):
                 limit = jnp.asarray(10**9)

@@ -109,7 +109,7 @@ def calls() -> dict[str, dict[str, Any]]:
         },
         "problems.trained_part": {**at, "where": None},
         "problems.noisy_prototypes": {"classes": 2, "size": 4, "each": 2, "noise": 0.1, "seed": 0},
-        "problems.load": {"source": "digits"},
+        "problems.read_data": {"source": "digits"},
         "problems.digits": {"model": tw.models.mlp([3]), "loss": None, "samples": 20},
         "models.mlp": {
             "hidden": [3], "activation": "tanh", "bias": True, "initialiser": "xavier-uniform",
@@ -194,13 +194,13 @@ def calls() -> dict[str, dict[str, Any]]:
         "kernels.alignment": {"left": kernel, "right": kernel, "centred": False},
         "kernels.arc_cosine_kernel": {"x1": X, "x2": X, "order": 1},
         "kernels.as_matrix": {"kernel": kernel},
-        "kernels.effective_rank": {"kernel": kernel, "form": "entropy"},
+        "kernels.effective_rank_of": {"kernel": kernel, "form": "entropy"},
         "kernels.infinite_width_kernels": {
             "x1": X, "depth": 2, "activation": "relu", "weight_variance": 1.0,
             "bias_variance": 0.0, "nodes": 20,
         },
         "kernels.kernel_cost": {**at, "n1": 2, "n2": 2, "outputs": "full", "memory": 1e6},
-        "kernels.kernel_drift": {"kernel": kernel, "start": kernel},
+        "kernels.drift": {"kernel": kernel, "start": kernel},
         "kernels.layer_grams": at,
         "kernels.linearised_flow": {**at, "times": [0.0, 1.0], "rtol": 1e-3},
         "kernels.normalisation": {"activation": "relu", "nodes": 20},
@@ -212,7 +212,7 @@ def calls() -> dict[str, dict[str, Any]]:
             "x": X / np.linalg.norm(X, axis=1, keepdims=True), "activation": "softplus",
             "nodes": 20,
         },
-        "kernels.smallest_eigenvalue": {"kernel": kernel, "entry_error": 0.0},
+        "kernels.smallest_eigenvalue_of": {"kernel": kernel, "entry_error": 0.0},
         "kernels.tangent_kernel": {
             **at, "x1": X, "outputs": "trace", "layers": False, "where": "*", "method": "auto",
             "block": 2, "memory": 1e6,

@@ -13,8 +13,8 @@ import pytest
 from scipy.sparse.linalg import LinearOperator, eigsh
 
 from thalweg.core.lanczos import (
+    lanczos_smallest,
     missed_fraction,
-    smallest_eigenvalue,
     track_largest,
     tridiagonalise,
 )
@@ -39,7 +39,7 @@ def decompose(A, start, depth, key=KEY):
 
 @partial(jax.jit, static_argnames=("depth", "failure"))
 def smallest(A, guess, depth, failure=0.01, key=KEY):
-    return smallest_eigenvalue(lambda v: A @ v, guess, key, depth, failure)
+    return lanczos_smallest(lambda v: A @ v, guess, key, depth, failure)
 
 
 @partial(jax.jit, static_argnames=("most_products", "width"))
@@ -167,7 +167,7 @@ def test_the_bound_holds_as_often_as_it_promises(p, depth):
     keys = jax.random.split(jax.random.key(depth), len(spectra))
 
     def one(spectrum, key):
-        found = smallest_eigenvalue(lambda v: spectrum * v, jnp.zeros(p), key, depth, failure)
+        found = lanczos_smallest(lambda v: spectrum * v, jnp.zeros(p), key, depth, failure)
         return found.value, found.missed, found.residual
 
     value, missed, residual = map(np.asarray, jax.jit(jax.vmap(one))(jnp.asarray(spectra), keys))

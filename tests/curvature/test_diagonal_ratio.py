@@ -12,9 +12,9 @@ import thalweg as tw
 from thalweg.core.hessian_product import dense_hessian
 from thalweg.core.result import Reading, Result
 from thalweg.curvature.diagonal_ratio import (
+    block_ratio,
     block_ratios,
     coordinate_marks,
-    diagonal_ratio,
     max_over_median,
     sampled_coordinates,
 )
@@ -61,22 +61,22 @@ def test_largest_over_median_of_many_blocks_at_once():
 
 
 def test_zeros_are_counted():
-    found = diagonal_ratio(reading([0.0, 0.0, 1.0, 3.0]))
+    found = block_ratio(reading([0.0, 0.0, 1.0, 3.0]))
     assert (float(found.zeros), float(found.value)) == (0.5, 6)
-    assert float(diagonal_ratio(reading([0.0, 0.0, 3.0])).value) == np.inf
+    assert float(block_ratio(reading([0.0, 0.0, 3.0])).value) == np.inf
     assert int(found.result) == Result.OK
-    assert int(diagonal_ratio(reading([1.0, np.nan])).result) == Result.NONFINITE
+    assert int(block_ratio(reading([1.0, np.nan])).result) == Result.NONFINITE
 
 
 def test_the_error_covers_every_move_of_the_entries():
     rng = np.random.default_rng(3)
     values, errors = rng.normal(size=9), 0.1 * rng.random(9)
-    found = diagonal_ratio(reading(values, errors))
+    found = block_ratio(reading(values, errors))
     moved = values + errors * rng.uniform(-1, 1, size=(2000, 9))
     gaps = np.abs(max_over_median(jnp.asarray(moved)) - found.value)
     assert 0 < float(gaps.max()) <= float(found.error)
-    assert float(diagonal_ratio(reading(values)).error) == 0
-    assert float(diagonal_ratio(reading([1.0, 0.1, 0.1], [0.0, 0.2, 0.2])).error) == np.inf
+    assert float(block_ratio(reading(values)).error) == 0
+    assert float(block_ratio(reading([1.0, 0.1, 0.1], [0.0, 0.2, 0.2])).error) == np.inf
 
 
 def test_blocks_against_the_dense_hessian():

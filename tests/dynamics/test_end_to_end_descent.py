@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import thalweg as tw
-from thalweg.dynamics.end_to_end_rule import end_to_end_descent, preconditioned
+from thalweg.dynamics.end_to_end_rule import depth_preconditioned, end_to_end_descent
 from thalweg.models.overparametrisation import balanced_factors
 from thalweg.problems import Function
 from thalweg.problems.linear_targets import DeepLinear, deep_linear_params
@@ -42,7 +42,7 @@ def test_its_own_formula_is_that_of_theory(shape, depth):
     W, G = (jnp.asarray(draw.normal(size=shape)) for _ in range(2))
     W = W.at[:, 0].set(0)  # a null space, which only the ends of the sum reach
     np.testing.assert_allclose(
-        preconditioned(W, G, depth), end_to_end_field(W, G, depth), rtol=1e-12, atol=1e-13
+        depth_preconditioned(W, G, depth), end_to_end_field(W, G, depth), rtol=1e-12, atol=1e-13
     )
 
 

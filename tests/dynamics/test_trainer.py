@@ -18,7 +18,7 @@ from thalweg.dynamics.trainer import (
     REACH,
     SUFFICIENT,
     chebyshev,
-    next_stage,
+    chebyshev_stage,
 )
 from thalweg.problems import Function, Problem
 from thalweg.problems.closed_form import Factorisation
@@ -78,7 +78,7 @@ def test_a_step_is_a_chebyshev_polynomial(stages):
     far = jnp.ones_like(jnp.asarray(z))
     near = far - first * z
     for _ in range(1, stages):
-        point, carry = next_stage(carry, jnp.asarray(1.0), near, far, -z * near)
+        point, carry = chebyshev_stage(carry, jnp.asarray(1.0), near, far, -z * near)
         near, far = point, near
     expected, longest = factor(stages, z)
     np.testing.assert_allclose(near, expected, rtol=1e-9, atol=1e-12)

@@ -9,9 +9,9 @@ from thalweg import InputError, Result
 from thalweg.kernels import (
     alignment,
     as_matrix,
-    effective_rank,
-    kernel_drift,
-    smallest_eigenvalue,
+    drift,
+    effective_rank_of,
+    smallest_eigenvalue_of,
     target_alignment,
 )
 
@@ -25,14 +25,14 @@ def with_eigenvalues(values):
 
 def test_the_smallest_eigenvalue_lies_within_its_error():
     values = np.array([3.0, 2.0, 1e-3, 5.0, 7.0, 1.0])
-    reading = smallest_eigenvalue(with_eigenvalues(values))
+    reading = smallest_eigenvalue_of(with_eigenvalues(values))
     assert reading.result == Result.OK
     assert abs(reading.value - 1e-3) <= reading.error < 1e-12
 
 
 def test_a_singular_kernel_has_zero_within_the_error():
     points = RNG.normal(size=(6, 3))
-    reading = smallest_eigenvalue(points @ points.T)
+    reading = smallest_eigenvalue_of(points @ points.T)
     assert abs(reading.value) <= reading.error
 
 
@@ -41,7 +41,7 @@ def test_wrong_entries_move_the_smallest_eigenvalue_by_no_more_than_its_error():
     noise = 1e-3 * RNG.normal(size=(6, 6))
     noise = noise + noise.T
     for entries in (np.abs(noise), np.abs(noise).max()):
-        reading = smallest_eigenvalue(K + noise, entry_error=entries)
+        reading = smallest_eigenvalue_of(K + noise, entry_error=entries)
         assert abs(reading.value - 1) <= reading.error
 
 
@@ -51,7 +51,7 @@ def test_a_full_kernel_is_taken_as_a_matrix_over_examples_and_outputs():
     flat = jacobian.reshape(6, 9)
     assert np.allclose(as_matrix(jnp.asarray(kernel)), flat @ flat.T, rtol=1e-13)
     lowest = np.linalg.svd(flat, compute_uv=False)[-1] ** 2
-    reading = smallest_eigenvalue(kernel)
+    reading = smallest_eigenvalue_of(kernel)
     assert abs(reading.value - lowest) <= 2 * reading.error
 
 
@@ -91,41 +91,41 @@ def test_alignment_of_a_full_kernel_with_targets():
 
 def test_drift():
     K = np.cov(RNG.normal(size=(5, 9)))
-    assert kernel_drift(K, K).value == 0
-    assert np.isclose(kernel_drift(1.25 * K, K).value, 0.25, rtol=1e-13)
+    assert drift(K, K).value == 0
+    assert np.isclose(drift(1.25 * K, K).value, 0.25, rtol=1e-13)
     full, start = RNG.normal(size=(3, 3, 2, 2)), RNG.normal(size=(3, 3, 2, 2))
     wanted = np.linalg.norm((full - start).ravel()) / np.linalg.norm(start.ravel())
-    assert np.isclose(kernel_drift(full, start).value, wanted, rtol=1e-14)
+    assert np.isclose(drift(full, start).value, wanted, rtol=1e-14)
 
 
 @pytest.mark.parametrize("form", ["entropy", "participation"])
 def test_effective_rank_of_equal_eigenvalues_is_their_number(form):
     K = with_eigenvalues([2, 2, 2, 0, 0, 0])
-    assert np.isclose(effective_rank(K, form).value, 3, rtol=1e-12)
+    assert np.isclose(effective_rank_of(K, form).value, 3, rtol=1e-12)
 
 
 def test_effective_ranks_follow_their_formulas():
     values = np.array([4.0, 2, 1, 0.5, 0.25, 0.1])
     p = values / values.sum()
     K = with_eigenvalues(values)
-    assert np.isclose(effective_rank(K).value, np.exp(-np.sum(p * np.log(p))), rtol=1e-12)
+    assert np.isclose(effective_rank_of(K).value, np.exp(-np.sum(p * np.log(p))), rtol=1e-12)
     ratio = np.trace(K) ** 2 / np.linalg.norm(K) ** 2
-    assert np.isclose(effective_rank(K, "participation").value, ratio, rtol=1e-12)
+    assert np.isclose(effective_rank_of(K, "participation").value, ratio, rtol=1e-12)
 
 
 def test_a_kernel_that_is_not_finite_is_told():
-    assert smallest_eigenvalue(np.full((2, 2), np.nan)).result == Result.NONFINITE
-    assert kernel_drift(np.ones((2, 2)), np.zeros((2, 2))).result == Result.NONFINITE
+    assert smallest_eigenvalue_of(np.full((2, 2), np.nan)).result == Result.NONFINITE
+    assert drift(np.ones((2, 2)), np.zeros((2, 2))).result == Result.NONFINITE
 
 
 def test_bad_shapes_are_refused():
     with pytest.raises(InputError, match="not square"):
-        smallest_eigenvalue(np.ones((2, 3)))
+        smallest_eigenvalue_of(np.ones((2, 3)))
     with pytest.raises(InputError, match="compared"):
         alignment(np.eye(2), np.eye(3))
     with pytest.raises(InputError, match="compared"):
-        kernel_drift(np.eye(2), np.eye(3))
+        drift(np.eye(2), np.eye(3))
     with pytest.raises(InputError, match="belong together"):
         target_alignment(np.eye(3), np.ones(2))
     with pytest.raises(InputError, match="Did you mean 'entropy'"):
-        effective_rank(np.eye(2), "entropi")
+        effective_rank_of(np.eye(2), "entropi")

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from thalweg.kernels.structure import evaluate, find_structure
+from thalweg.kernels.structure import evaluate_structure, find_structure
 
 X = jnp.asarray([0.3, -1.2, 0.7])
 SQUARE = jnp.asarray(np.random.default_rng(0).normal(size=(3, 3)))
@@ -65,9 +65,9 @@ def test_the_jacobians_are_outer_products(case):
     outputs, leaves, _ = CASES[case]
     structure = find_structure(outputs, leaves, X)
     zeros = [jnp.zeros(tap.aval.size) for tap in structure.taps]
-    value, vectors = evaluate(structure, leaves, X, zeros)
+    value, vectors = evaluate_structure(structure, leaves, X, zeros)
     assert np.allclose(value, outputs(leaves, X), rtol=1e-15)
-    sent = jax.jacrev(lambda added: evaluate(structure, leaves, X, added)[0])(zeros)
+    sent = jax.jacrev(lambda added: evaluate_structure(structure, leaves, X, added)[0])(zeros)
     whole = jax.jacrev(lambda p: outputs(p, X))(leaves)
     for leaf, met in structure.met.items():
         rows = np.asarray(whole[leaf]).reshape(value.size, -1)

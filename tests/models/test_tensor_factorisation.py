@@ -13,10 +13,10 @@ from thalweg.models.tensor_factorisation import (
     ArithmeticCircuit,
     CPFactorisation,
     HierarchicalFactorisation,
-    conserved_quantities,
     cp_tensor,
     htf_tensor,
     local_component_norms,
+    norm_differences,
     unbalancedness,
 )
 
@@ -115,7 +115,7 @@ def test_scaling_a_vector_scales_its_component_alone(one):
 
 def test_conserved_quantities_are_differences_of_squares():
     norms = jnp.array([[1.0, 2.0], [3.0, 2.0], [0.0, 1.0]])
-    np.testing.assert_allclose(conserved_quantities(norms), [[8.0, 0.0], [-1.0, -3.0]])
+    np.testing.assert_allclose(norm_differences(norms), [[8.0, 0.0], [-1.0, -3.0]])
     assert float(unbalancedness(norms)) == 9.0
 
 

@@ -42,7 +42,7 @@ ARRAYS_ELSEWHERE = ("torch", "tensorflow", "mlx", "paddle", "pandas", "polars", 
 MADE = {
     "Problem": "problems.supervised(model, data)",
     "Supervised": "problems.supervised(model, data)",
-    "Data": "problems.load('digits')",
+    "Data": "problems.read_data('digits')",
     "Model": "models.mlp([16])",
     "MLP": "models.mlp([16])",
     "Dynamics": "gradient_descent(0.1), or of an Optax optimiser optax_dynamics(optimiser, 0.1)",

@@ -106,7 +106,7 @@ class Smallest(NamedTuple):
     largest: Float[Array, ""]
 
 
-def smallest_eigenvalue(
+def lanczos_smallest(
     product: Product, guess: Float[Array, " p"], key: Array, depth: int, failure: float
 ) -> Smallest:
     """Smallest (signed) eigenvalue from a random Krylov space enlarged by a guess.

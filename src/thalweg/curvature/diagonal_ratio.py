@@ -21,7 +21,7 @@ from thalweg.problems.problem import Problem
 Coordinates = Mapping[str, np.ndarray]
 
 
-class DiagonalRatio(NamedTuple):
+class BlockRatio(NamedTuple):
     """R_med of one block of parameters.
 
     Attributes:
@@ -51,7 +51,7 @@ def max_over_median(values: Float[Array, "... n"]) -> Float[Array, "..."]:
     return jnp.where(some | jnp.isnan(median), ratio, jnp.inf)
 
 
-def diagonal_ratio(entries: Reading) -> DiagonalRatio:
+def block_ratio(entries: Reading) -> BlockRatio:
     """R_med of the diagonal of one block, as `thalweg.curvature.diagonal` reads it.
 
     Args:
@@ -67,7 +67,7 @@ def diagonal_ratio(entries: Reading) -> DiagonalRatio:
     moved = jnp.maximum(value - low, high - value)
     error = jnp.where(jnp.all(entries.error == 0), jnp.zeros_like(value), moved)
     zeros = jnp.mean(entries.value == 0, dtype=size.dtype)
-    return DiagonalRatio(value, error, zeros, finite(entries.value))
+    return BlockRatio(value, error, zeros, finite(entries.value))
 
 
 def sampled_coordinates(
@@ -107,7 +107,7 @@ def block_ratios(
     method: str = "exact",
     key: Array | None = None,
     products: int = 60,
-) -> dict[str, DiagonalRatio]:
+) -> dict[str, BlockRatio]:
     """R_med of every block of parameters: max |H_ii| / median |H_ii| over its coordinates.
 
     Args:
@@ -139,7 +139,7 @@ def block_ratios(
     for path, _ in _leaves(params):
         if path in coordinates:
             here = slice(begin, begin + len(coordinates[path]))
-            ratios[path] = diagonal_ratio(Reading(read.value[here], read.error[here], read.result))
+            ratios[path] = block_ratio(Reading(read.value[here], read.error[here], read.result))
             begin = here.stop
     return ratios
 

@@ -20,7 +20,7 @@ from thalweg.driver.recorded import run
 from thalweg.dynamics.flow.gradient_flow import MOST_GRADIENTS
 from thalweg.models import MLP, parse_model
 from thalweg.probes.probe import Every
-from thalweg.problems import Data, Supervised, load, supervised
+from thalweg.problems import Data, Supervised, read_data, supervised
 from thalweg.problems.data.reading import what_was_read
 from thalweg.report import build, build_index, write_page
 from thalweg.storage.datasets import save_dataset
@@ -102,7 +102,7 @@ def diagnose(
 
     Args:
         data: "digits" (real, comes along), "mnist" (your files), openml:NAME, or a path ending in
-            .npz, .csv, .tsv or .parquet; in Python whatever `thalweg.problems.load` reads.
+            .npz, .csv, .tsv or .parquet; in Python whatever `thalweg.problems.read_data` reads.
         target: Column (tables) or key (.npz) to predict; several columns with commas.
         inputs: Columns (tables) or key (.npz) of the features; by default all but the target.
         drop: Columns to leave out of the features; several with commas.
@@ -249,9 +249,12 @@ def _examples(data: Any, options: dict[str, Any], samples: int | None, model: st
         )
         given["image"] = not isinstance(parse_model(model), MLP)
     if isinstance(data, Data):
-        require(not given and samples is None, "these examples are ready; give options to load()")
+        require(
+            not given and samples is None,
+            "these examples are ready; give options to problems.read_data",
+        )
         return data
-    return load(data, **given) if samples is None else load(data, samples=samples, **given)
+    return read_data(data, **given, **({} if samples is None else {"samples": samples}))
 
 
 def _steps(last: int, records: int) -> np.ndarray:

@@ -60,7 +60,7 @@ class EndToEndDescent(Discrete):
         loss, gradient = jax.value_and_grad(problem.objective)(state.params)
 
         def moved(W: Array, G: Array) -> Array:
-            slope = preconditioned(W, G, self.depth) + self.weight_decay * self.depth * W
+            slope = depth_preconditioned(W, G, self.depth) + self.weight_decay * self.depth * W
             return W - self.step_size.astype(W.dtype) * slope
 
         count = state.step + 1
@@ -89,7 +89,7 @@ class EndToEndDescent(Discrete):
         return no_rule("what bounds it is the sharpness of the deep net whose product it moves")
 
 
-def preconditioned(
+def depth_preconditioned(
     W: Float[Array, "out in"], G: Float[Array, "out in"], depth: int
 ) -> Float[Array, "out in"]:
     """sum_j [W W^T]^{(j-1)/N} G [W^T W]^{(N-j)/N}, j = 1..N, in the singular vectors of W.

@@ -33,7 +33,7 @@ from thalweg.dynamics.stability import StabilityRule
 from thalweg.problems.problem import Problem, Supervised
 
 
-class Memory(NamedTuple):
+class OptaxMemory(NamedTuple):
     """What a transformation carries from step to step.
 
     Attributes:
@@ -103,7 +103,7 @@ class OptaxDescent(Discrete):
             )
         return fresh(params, self.remember(params))
 
-    def remember(self, params: Params) -> Memory:
+    def remember(self, params: Params) -> OptaxMemory:
         """The memory at the start of a path.
 
         Raises:
@@ -114,7 +114,7 @@ class OptaxDescent(Discrete):
         state = self.transform.init(held_by(params, slow))
         state = jax.tree.map(typed_as, state, manner.state)
         values = manner.sight is not None and manner.sight.values
-        return Memory(state, slow, jnp.zeros((), jnp.int64) if values else None)
+        return OptaxMemory(state, slow, jnp.zeros((), jnp.int64) if values else None)
 
     def step(self, problem: Problem, state: State, key: Array) -> tuple[State, Info]:
         if self.reseed:
@@ -138,7 +138,7 @@ class OptaxDescent(Discrete):
 
     def descend(self, objective: Objective, state: State) -> tuple[State, Info]:
         """One step of the transformation on an objective."""
-        memory: Memory = state.memory
+        memory: OptaxMemory = state.memory
         loss, gradient = jax.value_and_grad(objective)(state.params)
         held = held_by(state.params, memory.slow)
         watched = manner_of(self.transform, state.params).sight is not None
@@ -161,7 +161,7 @@ class OptaxDescent(Discrete):
             step=state.step + 1,
             evaluations=evaluations,
             result=functools.reduce(jnp.maximum, (state.result, whole, tree_finite(params))),
-            memory=Memory(jax.tree.map(typed_as, taken.state, memory.state), slow, values),
+            memory=OptaxMemory(jax.tree.map(typed_as, taken.state, memory.state), slow, values),
         ), Info(loss)
 
     def recorded(self, problem: Problem) -> tuple[Statistic, ...]:
@@ -177,7 +177,7 @@ class OptaxDescent(Discrete):
         return tuple(told)
 
     def statistics(self, problem: Problem, state: State) -> dict[str, Array]:
-        memory: Memory = state.memory
+        memory: OptaxMemory = state.memory
         told = {} if memory.values is None else {"value_evaluations": memory.values}
         if memory.slow is not None:
             told["evaluation_loss"] = problem.objective(memory.slow)
@@ -226,7 +226,7 @@ class OptaxDescent(Discrete):
         size = None if callable(self.step_size) else float(self.step_size)
         return optax_rule(self.transform, params, size, self.batch)
 
-    def step_gains(self, problem: Problem, params: Params, memory: Memory) -> Params:
+    def step_gains(self, problem: Problem, params: Params, memory: OptaxMemory) -> Params:
         size = None if callable(self.step_size) else self.step_size
         gradient = jax.grad(problem.objective)(params)
         return step_gains(self.transform, params, memory.state, gradient, size)

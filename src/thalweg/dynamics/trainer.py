@@ -48,7 +48,7 @@ Scalar = Float[Array, ""]
 Count = Int[Array, ""]
 
 
-class Memory(NamedTuple):
+class StabilisedMemory(NamedTuple):
     """What is known between two steps.
 
     Attributes:
@@ -93,7 +93,7 @@ def chebyshev(stages: Count) -> tuple[Scalar, Float[Array, "4"]]:
     return w1 / w0, jnp.stack([w0, w1, w0, jnp.ones_like(w0)])
 
 
-def next_stage(
+def chebyshev_stage(
     carry: Float[Array, "4"], length: Scalar, near: Vector, far: Vector, force: Vector
 ) -> tuple[Vector, Float[Array, "4"]]:
     """Y_{j+1} from Y_j, Y_{j-1} and F(Y_j), and the carry of stage j + 1."""
@@ -145,7 +145,7 @@ class StabilisedDescent(Continuous):
         zero = jnp.zeros((), jnp.float64)
         proposal = size_of(theta) / size_of(force)
         attempts = jnp.zeros((), jnp.int64)
-        memory = Memory(height, force, first_direction(theta), zero, proposal, attempts)
+        memory = StabilisedMemory(height, force, first_direction(theta), zero, proposal, attempts)
         return fresh(params, memory)._replace(
             evaluations=jnp.ones((), jnp.int64), result=finite(height, force)
         )
@@ -175,7 +175,7 @@ class StabilisedDescent(Continuous):
                 return after, self._begin(after, until, jnp.ones_like(work.looks))
 
             def go_on() -> tuple[State, _Work]:
-                point, carry = next_stage(work.carry, work.length, work.point, work.far, force)
+                point, carry = chebyshev_stage(work.carry, work.length, work.point, work.far, force)
                 stage = work.stage + 1
                 return state, work._replace(point=point, far=work.point, carry=carry, stage=stage)
 
@@ -250,7 +250,7 @@ def _settle(
     longer = jnp.where(foreseen & pushed, jnp.maximum(same, GROW * h), same)
     reached = jnp.where(h >= until - state.time, until, state.time + h)
     _, clue = radius_of(force - memory.force, jnp.ones((), force.dtype), memory.direction)
-    after = Memory(
+    after = StabilisedMemory(
         height=jnp.where(keep, height, memory.height),
         force=jnp.where(keep, force, memory.force),
         direction=jnp.where(keep, memory.direction, clue),

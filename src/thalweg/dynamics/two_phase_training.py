@@ -34,7 +34,7 @@ from thalweg.problems.problem import Problem, Supervised
 CERTIFIED = "1/L_H"
 
 
-class Memory(NamedTuple):
+class TwoPhaseMemory(NamedTuple):
     """What the two phases carry.
 
     Attributes:
@@ -98,7 +98,7 @@ class TwoPhase(Discrete):
             loss_smoothness(problem.loss)
         blank = jnp.zeros(features.shape, features.dtype)
         zero = jnp.zeros((), jnp.float64)
-        return fresh(params, Memory(state.memory, blank, zero, zero))
+        return fresh(params, TwoPhaseMemory(state.memory, blank, zero, zero))
 
     def step(self, problem: Problem, state: State, key: Array) -> tuple[State, Info]:
         assert isinstance(problem, Supervised)

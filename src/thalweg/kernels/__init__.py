@@ -23,9 +23,9 @@ from thalweg.kernels.linearised import (
 )
 from thalweg.kernels.measures import (
     alignment,
-    effective_rank,
-    kernel_drift,
-    smallest_eigenvalue,
+    drift,
+    effective_rank_of,
+    smallest_eigenvalue_of,
     target_alignment,
 )
 from thalweg.kernels.population import (
@@ -48,12 +48,12 @@ __all__ = [
     "alignment",
     "arc_cosine_kernel",
     "as_matrix",
-    "effective_rank",
+    "drift",
+    "effective_rank_of",
     "expectations",
     "gaussian_mean",
     "infinite_width_kernels",
     "kernel_cost",
-    "kernel_drift",
     "last_layer_gram",
     "layer_grams",
     "linearised_flow",
@@ -62,7 +62,7 @@ __all__ = [
     "normalisation",
     "pattern_change",
     "population_gram",
-    "smallest_eigenvalue",
+    "smallest_eigenvalue_of",
     "tangent_kernel",
     "tangent_kernel_to_zarr",
     "target_alignment",

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from thalweg.core.tree import Params
-from thalweg.kernels.structure import evaluate, find_structure, shape_of
+from thalweg.kernels.structure import evaluate_structure, find_structure, shape_of
 from thalweg.models import Model
 
 # From factors A (i, a, p) and B (j, b, p) to the kernel, for every choice of outputs.
@@ -118,7 +118,7 @@ def by_layers(
         """Derivatives (k, d) by every tap, by every leaf of the rest, and the vectors met."""
 
         def of_parts(added: list[Array], some: list[Array]) -> tuple[Array, dict[int, Array]]:
-            return evaluate(structure, _with(leaves, rest, some), x, added)
+            return evaluate_structure(structure, _with(leaves, rest, some), x, added)
 
         zeros = [jnp.zeros(z.size, z.dtype) for z in map(shape_of, structure.taps)]
         (sent, rows), vectors = jax.jacrev(of_parts, (0, 1), has_aux=True)(

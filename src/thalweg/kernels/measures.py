@@ -15,7 +15,7 @@ from thalweg.kernels.tangent import as_matrix
 RANKS = ("entropy", "participation")
 
 
-def smallest_eigenvalue(kernel: ArrayLike, entry_error: ArrayLike = 0.0) -> Reading:
+def smallest_eigenvalue_of(kernel: ArrayLike, entry_error: ArrayLike = 0.0) -> Reading:
     """The smallest eigenvalue of a symmetric kernel, min_v v^T K v / v^T v.
 
     Args:
@@ -96,7 +96,7 @@ def target_alignment(kernel: ArrayLike, targets: ArrayLike, centred: bool = Fals
     return alignment(K, wanted, centred)
 
 
-def kernel_drift(kernel: ArrayLike, start: ArrayLike) -> Reading:
+def drift(kernel: ArrayLike, start: ArrayLike) -> Reading:
     """How far a kernel has moved, ||K_t - K_0||_F / ||K_0||_F.
 
     Args:
@@ -119,7 +119,7 @@ def kernel_drift(kernel: ArrayLike, start: ArrayLike) -> Reading:
     return exact(length(K - first) / length(first))
 
 
-def effective_rank(kernel: ArrayLike, form: str = "entropy") -> Reading:
+def effective_rank_of(kernel: ArrayLike, form: str = "entropy") -> Reading:
     """How many eigendirections carry a positive semidefinite kernel.
 
     With eigenvalues lambda_i and p_i = lambda_i / sum lambda: "entropy" (the effective rank) is

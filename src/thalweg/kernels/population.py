@@ -33,7 +33,7 @@ from thalweg.kernels.gaussian import (
     gaussian_mean,
 )
 from thalweg.kernels.infinite_width import arc_cosine_kernel, compared
-from thalweg.kernels.measures import smallest_eigenvalue
+from thalweg.kernels.measures import smallest_eigenvalue_of
 
 
 class PopulationGram(NamedTuple):
@@ -93,7 +93,7 @@ def population_gram(
 
     Returns:
         A `PopulationGram`. Error: the distance to the same recursion with half of the nodes, an
-        estimate; in lambda_0 with that of the eigenvalue solver (`smallest_eigenvalue`).
+        estimate; in lambda_0 with that of the eigenvalue solver (`smallest_eigenvalue_of`).
 
     Raises:
         InputError: If a name, the shape of x, depth, window or c_res is not allowed.
@@ -108,7 +108,7 @@ def population_gram(
         for m in (nodes, max(2, nodes // 2))
     )
     *levels, gram = (compared(a, b) for a, b in zip(fine, coarse, strict=True))
-    return PopulationGram(tuple(levels), gram, smallest_eigenvalue(gram.value, gram.error))
+    return PopulationGram(tuple(levels), gram, smallest_eigenvalue_of(gram.value, gram.error))
 
 
 def two_layer_relu_gram(x: ArrayLike) -> Reading:

@@ -165,7 +165,7 @@ def _check(path: Path, cut: Blocks, blocks: list[list[int]]) -> None:
         assert isinstance(array, zarr.Array)
         lost = arrays.lost_chunks(path, array, _places(cut, blocks, array.ndim - 2))
         if lost:
-            raise StoreError(f"{path} has missing or damaged files ({arrays.told(lost)})")
+            raise StoreError(f"{path} has missing or damaged files ({arrays.file_names(lost)})")
     except StoreError as error:
         raise StoreError(f"{error}; delete it and {_mark_of(path)} to start again") from error
 

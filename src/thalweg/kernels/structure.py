@@ -81,7 +81,7 @@ def find_structure(
     return Structure(trace, tuple(taps), met)
 
 
-def evaluate(
+def evaluate_structure(
     structure: Structure, leaves: list[Array], x: Array, added: list[Float[Array, " d_out"]]
 ) -> tuple[Float[Array, " k"], dict[int, Float[Array, " d_in"]]]:
     """The outputs with something added at every tap, and the vectors that the matrices meet."""

@@ -240,7 +240,7 @@ def local_component_norms(weights: Weights, tree: ModeTree) -> dict[str, Float[A
     return {name: jnp.prod(norms, 0) for name, norms in local_vector_norms(weights, tree).items()}
 
 
-def conserved_quantities(norms: Float[Array, "L R"]) -> Float[Array, "rest R"]:
+def norm_differences(norms: Float[Array, "L R"]) -> Float[Array, "rest R"]:
     """||w||^2 - ||w'||^2 within each component: every weight vector against the first.
 
     Gradient flow on any function of the end-to-end tensor keeps them.

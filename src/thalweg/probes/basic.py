@@ -15,7 +15,7 @@ from thalweg.probes.probe import Moment, Probe, with_data
 from thalweg.problems.problem import Problem
 
 
-class Loss(Probe):
+class Objective(Probe):
     """The full objective (unit: loss; exact up to rounding; one evaluation, no gradient)."""
 
     name: ClassVar[str] = "loss"
@@ -76,9 +76,9 @@ class DistanceFromStart(Probe):
         return exact(tree.norm(tree.difference(params, memory))), memory
 
 
-def loss() -> Loss:
-    """The full objective; see `Loss`."""
-    return Loss()
+def loss() -> Objective:
+    """The full objective; see `Objective`."""
+    return Objective()
 
 
 def gradient_norm() -> GradientNorm:

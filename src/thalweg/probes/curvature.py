@@ -13,8 +13,7 @@ from thalweg.core import tree
 from thalweg.core.complement import missed
 from thalweg.core.errors import require
 from thalweg.core.hessian_product import Product, hessian_product
-from thalweg.core.lanczos import Tracked, track_largest
-from thalweg.core.lanczos import smallest_eigenvalue as smallest_of
+from thalweg.core.lanczos import Tracked, lanczos_smallest, track_largest
 from thalweg.core.result import Reading, Result, finite
 from thalweg.core.tree import Params
 from thalweg.probes.probe import Moment, Probe
@@ -246,7 +245,7 @@ class SmallestEigenvalue(Probe):
     ) -> tuple[Reading, Any]:
         product = hessian_product(problem.objective, params)
         guess = jnp.where(jnp.all(jnp.isfinite(memory)), memory, jnp.zeros_like(memory))
-        found = smallest_of(product, guess, moment.key, self.products, self.failure)
+        found = lanczos_smallest(product, guess, moment.key, self.products, self.failure)
         scale = jnp.maximum(jnp.abs(found.largest), jnp.abs(found.value))
         rounding = 100 * jnp.finfo(found.value.dtype).eps * scale
         error = found.missed + rounding

@@ -64,7 +64,7 @@ class KernelDrift(KernelProbe):
     def measure(
         self, problem: Problem, params: Params, memory: Any, moment: Moment
     ) -> tuple[Reading, Any]:
-        return measures.kernel_drift(self.kernel(problem, params), memory), memory
+        return measures.drift(self.kernel(problem, params), memory), memory
 
 
 class KernelAlignment(KernelProbe):
@@ -98,13 +98,13 @@ class KernelEffectiveRank(KernelProbe):
     def measure(
         self, problem: Problem, params: Params, memory: Any, moment: Moment
     ) -> tuple[Reading, Any]:
-        return measures.effective_rank(self.kernel(problem, params)), memory
+        return measures.effective_rank_of(self.kernel(problem, params)), memory
 
 
 class KernelSmallestEigenvalue(KernelProbe):
     """The smallest eigenvalue of the kernel, which bounds the rate of training from below.
 
-    error   residual, backward error of the solver: see `thalweg.kernels.smallest_eigenvalue`
+    error   residual, backward error of the solver: see `thalweg.kernels.smallest_eigenvalue_of`
     """
 
     name: ClassVar[str] = "kernel_smallest_eigenvalue"
@@ -116,7 +116,7 @@ class KernelSmallestEigenvalue(KernelProbe):
     ) -> tuple[Reading, Any]:
         K = self.kernel(problem, params)
         entries = jnp.finfo(K.dtype).eps * jnp.sqrt(jnp.outer(jnp.diag(K), jnp.diag(K)))
-        return measures.smallest_eigenvalue(K, entries), memory
+        return measures.smallest_eigenvalue_of(K, entries), memory
 
 
 def kernel_drift(examples: int = EXAMPLES) -> KernelDrift:

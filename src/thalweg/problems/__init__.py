@@ -3,7 +3,7 @@
 from thalweg.core.arguments import guard
 from thalweg.problems.classic import digits
 from thalweg.problems.data.data import Data
-from thalweg.problems.data.files import load
+from thalweg.problems.data.files import read_data
 from thalweg.problems.data.long_range import is_same_class, noisy_prototypes
 from thalweg.problems.data.planes import near_plane
 from thalweg.problems.data.random_labels import random_data
@@ -37,7 +37,6 @@ __all__ = [
     "interaction_regulariser",
     "is_same_class",
     "linear_classifier",
-    "load",
     "long_range",
     "low_rank_matrix",
     "lp_optimum",
@@ -47,6 +46,7 @@ __all__ = [
     "observed_entries",
     "random_data",
     "random_tensor",
+    "read_data",
     "supervised",
     "tensor_completion",
     "tensor_sensing",

@@ -26,7 +26,7 @@ from thalweg.core.tree import Params
 from thalweg.models import Model
 from thalweg.models.given import ModelLike, as_model
 from thalweg.problems.data.data import Data
-from thalweg.problems.data.files import load
+from thalweg.problems.data.files import read_data
 from thalweg.problems.losses import Loss, as_loss
 from thalweg.problems.observed import observed
 
@@ -232,8 +232,8 @@ def supervised(
 
     Args:
         model: The network: a `Model`, an Equinox module, or text as "mlp:64-64".
-        data: A `Data`, what `problems.load` makes one of, or (inputs, targets): targets (n, k) of
-            floats for regression, (n,) of whole numbers, text or true/false for classification,
+        data: A `Data`, what `problems.read_data` makes one of, or (inputs, targets): targets (n, k)
+            of floats for regression, (n,) of whole numbers, text or true/false for classification,
             numbered in sorted order.
         loss: Name, `Loss`, or a function of one example's outputs (k,) and target (k,), labels
             one-hot, that gives one number; by default cross-entropy for labels, squared error for
@@ -286,7 +286,7 @@ def supervised(
 
 
 def _as_data(given: Any) -> Data:
-    """Examples from what a user has: `Data`, two arrays, or anything that `load` takes alone."""
+    """Examples from what a user has: `Data`, two arrays, or what `read_data` takes alone."""
     if isinstance(given, Data):
         return given
     if isinstance(given, tuple | list) and len(given) == 2:
@@ -298,10 +298,10 @@ def _as_data(given: Any) -> Data:
     table = framework(given) in ("pandas", "polars", "pyarrow", "sklearn")
     require(
         table or isinstance(given, str | os.PathLike | Mapping),
-        f"data came as {told(given)}; give (inputs, targets), or what problems.load takes: a name, "
-        "a file, a table",
+        f"data came as {told(given)}; give (inputs, targets), or what problems.read_data takes: a "
+        "name, a file, a table",
     )
-    return load(given)
+    return read_data(given)
 
 
 def _check_outputs(problem: Supervised) -> None:

@@ -54,7 +54,9 @@ def opened(path: Path) -> zarr.Group | zarr.Array:
     try:
         return zarr.open(path, mode="r", zarr_format=3, use_consolidated=False)
     except Exception as error:  # Zarr raises many kinds
-        raise StoreError(f"{path} cannot be read as a Zarr folder ({one_line(error)})") from error
+        raise StoreError(
+            f"{path} cannot be read as a Zarr folder ({in_one_line(error)})"
+        ) from error
 
 
 def lost_chunks(path: Path, array: zarr.Array, places: Iterable[tuple[int, ...]]) -> list[str]:
@@ -84,14 +86,14 @@ def chunks(array: zarr.Array, used: Mapping[str, int] | None = None) -> Iterator
     return product(*(range(-(-n // c)) for n, c in zip(sides, array.chunks, strict=True)))
 
 
-def told(files: Iterable[str]) -> str:
+def file_names(files: Iterable[str]) -> str:
     """Names of files, a few of them."""
     files = sorted(files)
     more = f" and {len(files) - 3} more" if len(files) > 3 else ""
     return ", ".join(files[:3]) + more
 
 
-def one_line(error: Exception) -> str:
+def in_one_line(error: Exception) -> str:
     """What an error says, on one line."""
     return " ".join(str(error).split()) or type(error).__name__
 
@@ -120,7 +122,7 @@ def _intact_arrays(path: Path) -> list[str]:
         if name not in there or _digest(there[name].read_bytes()) != arrays.get(name):
             bad.append(f"{name}/{_METADATA}")
     if bad:
-        raise StoreError(f"{path} has missing or damaged files ({told(bad)})")
+        raise StoreError(f"{path} has missing or damaged files ({file_names(bad)})")
     return list(arrays)
 
 

@@ -57,7 +57,7 @@ def open_dataset(path: Path) -> xr.Dataset:
         for file in arrays.lost_chunks(path, array, arrays.chunks(array))
     ]
     if lost:
-        raise StoreError(f"{path} has missing or damaged files ({arrays.told(lost)})")
+        raise StoreError(f"{path} has missing or damaged files ({arrays.file_names(lost)})")
     return as_dataset(path)
 
 
@@ -88,5 +88,5 @@ def as_dataset(path: Path) -> xr.Dataset:
         return xr.Dataset(variables, coords, attrs)
     except Exception as error:  # xarray and Zarr raise many kinds
         raise StoreError(
-            f"{path} cannot be read as a data set ({arrays.one_line(error)})"
+            f"{path} cannot be read as a data set ({arrays.in_one_line(error)})"
         ) from error

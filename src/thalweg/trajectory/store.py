@@ -190,7 +190,7 @@ class ZarrStore(Store):
                 except (ValueError, RuntimeError) as error:  # of codecs, about what is there
                     raise StoreError(
                         f"{self.path / name} was damaged while the run was going on "
-                        f"({arrays.one_line(error)}); give the same command to see how far"
+                        f"({arrays.in_one_line(error)}); give the same command to see how far"
                     ) from error
 
     def commit(self, count: int, leaves: Sequence[np.ndarray], note: dict[str, Any]) -> None:
@@ -318,7 +318,7 @@ class ZarrStore(Store):
             raise StoreError(self._told(lost))
 
     def _told(self, lost: Sequence[str]) -> str:
-        return f"{self.path} has missing or damaged files ({arrays.told(lost)}); {_REMEDY}"
+        return f"{self.path} has missing or damaged files ({arrays.file_names(lost)}); {_REMEDY}"
 
     def _mark(self, mark: dict[str, Any]) -> None:
         replace(self.mark, sealed({"format": FORMAT} | mark))

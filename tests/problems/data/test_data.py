@@ -13,7 +13,7 @@ from sklearn.datasets import load_digits
 
 from thalweg.core.errors import InputError
 from thalweg.problems.data.data import Data, from_arrays
-from thalweg.problems.data.files import load
+from thalweg.problems.data.files import read_data
 from thalweg.problems.data.images import digit_images, mnist, read_idx
 from thalweg.problems.data.rows import chosen_rows
 
@@ -338,7 +338,7 @@ def test_mnist_from_idx_files(tmp_path, ending):
 def test_mnist_finds_its_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("THALWEG_DATA", str(tmp_path))
     write_idx(tmp_path / "MNIST" / "raw", stem="t10k")
-    assert len(load("mnist", split="test").targets) == 30
+    assert len(read_data("mnist", split="test").targets) == 30
     with pytest.raises(InputError, match="train-images-idx3-ubyte and train-labels-idx1-ubyte"):
         mnist()
     monkeypatch.delenv("THALWEG_DATA")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from thalweg.core.errors import InputError
-from thalweg.problems.data.files import from_file, load
+from thalweg.problems.data.files import from_file, read_data
 from thalweg.problems.data.images import digit_images
 
 LIMITS = settings(
@@ -105,7 +105,7 @@ def test_csv_with_byte_order_mark_spaces_and_blank_lines(tmp_path):
 def test_archive(tmp_path, keys):
     x, y = np.arange(24.0).reshape(6, 1, 2, 2), FRAME["y"].to_numpy()
     np.savez_compressed(tmp_path / "d.NPZ.npz", **dict(zip(keys, (x, y), strict=True)), other=[1])
-    data = load(tmp_path / "d.NPZ.npz")
+    data = read_data(tmp_path / "d.NPZ.npz")
     np.testing.assert_array_equal(data.inputs, x)
     np.testing.assert_array_equal(data.targets[:, 0], y)
 
@@ -121,7 +121,7 @@ def test_archive_with_named_arrays(tmp_path):
 
 def test_options_reach_the_arrays(tmp_path):
     path = write(FRAME.drop(columns="colour"), tmp_path / "t.csv")
-    data = load(str(path), target="y", standardize="feature", samples=2, every=2)
+    data = read_data(str(path), target="y", standardize="feature", samples=2, every=2)
     raw = FRAME[["a", "b", "flag"]].to_numpy(float)[[0, 2]]
     np.testing.assert_array_equal(data.targets[:, 0], FRAME["y"][[0, 2]])
     np.testing.assert_allclose(data.inputs[:, :2], [[-1, -1], [1, 1]], rtol=1e-12)
@@ -131,7 +131,7 @@ def test_options_reach_the_arrays(tmp_path):
 
 def test_load_by_name():
     np.testing.assert_array_equal(
-        load("digits", samples=20).inputs, digit_images(samples=20).inputs
+        read_data("digits", samples=20).inputs, digit_images(samples=20).inputs
     )
 
 
@@ -148,7 +148,7 @@ def test_load_by_name():
 )
 def test_load_refuses(name, options, words):
     with pytest.raises(InputError, match=words):
-        load(name, **options)
+        read_data(name, **options)
 
 
 # ---- bad files -------------------------------------------------------------------------------

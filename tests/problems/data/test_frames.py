@@ -10,7 +10,7 @@ from sklearn.utils import Bunch
 
 from thalweg.core.errors import InputError
 from thalweg.models import mlp
-from thalweg.problems import load, supervised
+from thalweg.problems import read_data, supervised
 from thalweg.problems.data.reading import what_was_read
 
 FRAME = pd.DataFrame(
@@ -38,31 +38,31 @@ def frame(request):
 
 def refused(words, source, **options):
     with pytest.raises(InputError, match=words) as caught:
-        load(source, **options)
+        read_data(source, **options)
     assert "\n" not in str(caught.value)
 
 
 def test_numbers_and_labels(frame):
-    data = load(frame, target="y", inputs="a,n,flag")
+    data = read_data(frame, target="y", inputs="a,n,flag")
     np.testing.assert_array_equal(data.inputs, FRAME[["a", "n", "flag"]].to_numpy(float))
     np.testing.assert_array_equal(data.targets[:, 0], FRAME["y"])
-    assert load(frame, target="flag", inputs="a").classes == ("False", "True")
-    colour = load(frame, target="colour", inputs=["a"])
+    assert read_data(frame, target="flag", inputs="a").classes == ("False", "True")
+    colour = read_data(frame, target="colour", inputs=["a"])
     assert [colour.classes[i] for i in colour.targets] == FRAME["colour"].tolist()
-    size = load(frame, target="size", drop=["colour", "y"], standardize="feature", samples=4)
+    size = read_data(frame, target="size", drop=["colour", "y"], standardize="feature", samples=4)
     assert set(size.classes) == {"S", "M", "L"}
     assert abs(size.inputs.mean()) < 1e-15
 
 
 def test_one_hot_is_one_column_per_value(frame):
-    data = load(frame, target="y", one_hot="all")
+    data = read_data(frame, target="y", one_hot="all")
     by_hand = pd.get_dummies(FRAME[["colour"]], dtype=float).to_numpy()
     np.testing.assert_array_equal(data.inputs[:, 3:6], by_hand)
     assert data.description["one_hot"]["colour"] == ["blue", "green", "red"]
     assert sorted(data.description["one_hot"]["size"]) == ["L", "M", "S"]
     np.testing.assert_array_equal(data.inputs[:, 3:6].sum(axis=1), 1)
     np.testing.assert_array_equal(data.inputs[:, 6:].sum(axis=1), 1)
-    some = load(frame, target="y", one_hot="colour, flag", drop="size")
+    some = read_data(frame, target="y", one_hot="colour, flag", drop="size")
     assert some.inputs.shape == (6, 2 + 2 + 3)
     assert some.description["one_hot"]["flag"] == ["False", "True"]
     refused(
@@ -82,7 +82,7 @@ def test_gaps_are_counted_in_the_columns_used(library):
     holes.loc[5, "n"] = pd.NA
     table = LIBRARIES[library](holes)
     refused(r"missing .*'n' \(1 of 6 rows\).*drop_gaps=True", table, target="y", inputs="n")
-    data = load(table, target="y", one_hot="colour", drop="size,n", drop_gaps=True)
+    data = read_data(table, target="y", one_hot="colour", drop="size,n", drop_gaps=True)
     assert data.targets[:, 0].tolist() == [1.5, 0.5, 5.5]
     assert data.description["dropped_rows"] == {
         "count": 3, "of": 6, "missing_in": {"a": 1, "colour": 1, "y": 1}
@@ -105,7 +105,7 @@ def test_what_is_no_frame():
     refused("more than one column is named 1", FRAME.set_axis([1, "1", 2, 3, 4, 5], axis=1),
             target="2")  # fmt: skip
     nameless = pd.DataFrame(np.arange(12.0).reshape(4, 3) ** 2)
-    assert load(nameless, target="2").targets[:, 0].tolist() == [4, 25, 64, 121]
+    assert read_data(nameless, target="2").targets[:, 0].tolist() == [4, 25, 64, 121]
 
 
 @pytest.mark.parametrize("column", [[1j, 2, 3], [[1], [2], [3]], pd.to_datetime(["2020"] * 3),
@@ -123,9 +123,9 @@ def test_decimals_and_objects():
 
     values = [decimal.Decimal("0.1"), decimal.Decimal("2.5"), decimal.Decimal(3)]
     frame = pd.DataFrame({"a": values, "b": np.array([1, 2**70, 3.5], object), "y": [1.0, 2, 5]})
-    np.testing.assert_array_equal(load(frame, target="y").inputs[:, 0], [0.1, 2.5, 3])
+    np.testing.assert_array_equal(read_data(frame, target="y").inputs[:, 0], [0.1, 2.5, 3])
     arrow = pa.table({"a": pa.array(values, pa.decimal128(5, 2)), "y": [1.0, 2, 5]})
-    np.testing.assert_array_equal(load(arrow, target="y").inputs[:, 0], [0.1, 2.5, 3])
+    np.testing.assert_array_equal(read_data(arrow, target="y").inputs[:, 0], [0.1, 2.5, 3])
 
 
 # ---- bunches ---------------------------------------------------------------------------------
@@ -134,11 +134,11 @@ def test_decimals_and_objects():
 @pytest.mark.parametrize("as_frame", [False, True])
 def test_bunches_of_scikit_learn(as_frame):
     iris = datasets.load_iris(as_frame=as_frame)
-    data = load(iris)
+    data = read_data(iris)
     np.testing.assert_array_equal(data.inputs, np.asarray(iris.data))
     np.testing.assert_array_equal(data.targets, np.asarray(iris.target))
     assert data.classes == (("0", "1", "2") if as_frame else ("setosa", "versicolor", "virginica"))
-    sugar = load(datasets.load_diabetes(as_frame=as_frame), samples=9, standardize="feature")
+    sugar = read_data(datasets.load_diabetes(as_frame=as_frame), samples=9, standardize="feature")
     assert (sugar.task, sugar.inputs.shape) == ("regression", (9, 10))
 
 
@@ -146,7 +146,9 @@ def test_a_bunch_without_a_frame_has_no_columns():
     refused("as_frame=True", datasets.load_iris(), target="petal")
     refused("drop= is for data frames", datasets.load_iris(), drop="petal")
     labels = np.array([1, 2, 4] * 4)
-    data = load(Bunch(data=np.arange(12.0), target=labels, target_names=np.array(["a", "b", "c"])))
+    data = read_data(
+        Bunch(data=np.arange(12.0), target=labels, target_names=np.array(["a", "b", "c"]))
+    )
     assert data.classes == ("1", "2", "4")  # the names belong to 0, 1, 2
 
 
@@ -168,16 +170,17 @@ def test_openml_through_its_client(monkeypatch):
     bunch = Bunch(data=frame[["a", "n"]], target=frame["colour"], frame=frame,
                   details={"name": "paint", "version": "3", "id": "77"})  # fmt: skip
     asked = opened(monkeypatch, bunch)
-    data = load("openml:paint", version=3, samples=3)
+    data = read_data("openml:paint", version=3, samples=3)
     assert asked == [{"name": "paint", "version": 3, "as_frame": True}]
     assert data.description["source"] == "OpenML: name paint, version 3, id 77"
     assert (data.name, data.classes) == ("paint", ("blue", "green", "red"))
-    assert load("openml:77", target="n", drop="colour", task="regression").inputs.shape == (6, 1)
+    number = read_data("openml:77", target="n", drop="colour", task="regression")
+    assert number.inputs.shape == (6, 1)
     assert asked[1]["data_id"] == 77
     untargeted = Bunch(data=frame, target=None, frame=frame, details={})
     opened(monkeypatch, untargeted)
     refused("which column is the target", "openml:paint")
-    assert load("openml:paint", target="n", drop="colour", task="regression").name == "paint"
+    assert read_data("openml:paint", target="n", drop="colour", task="regression").name == "paint"
 
 
 @pytest.mark.parametrize(
@@ -205,7 +208,7 @@ def test_labels_of_arrays_are_numbered_as_those_of_tables(labels, classes, absen
     source = dict(problem.source)
     assert source["classes"] == tuple(classes)
     assert source.get("labels_without_example") == (tuple(absent) if absent else None)
-    table = load(pd.DataFrame({"a": np.arange(len(y)), "y": y}), target="y")
+    table = read_data(pd.DataFrame({"a": np.arange(len(y)), "y": y}), target="y")
     assert table.classes == tuple(classes)
     names = [classes[i] for i in np.argmax(problem.targets, axis=1)]
     assert names == [str(v) for v in y.tolist()]
@@ -222,26 +225,28 @@ def test_as_many_labels_as_examples_are_quantities():
 def test_the_first_line_tells_what_was_read():
     table = FRAME.copy()
     table.loc[0, "a"] = np.nan
-    data = load(table, target="y", one_hot="all", drop="flag", drop_gaps=True, scale_target=True)
+    data = read_data(
+        table, target="y", one_hot="all", drop="flag", drop_gaps=True, scale_target=True
+    )
     assert what_was_read(data, "squared-error") == (
         "Read table: 5 rows, 8 features, target y from 0.5 to 5.5, scaled to mean 0 and deviation "
         "1 (regression), squared error. 1 of 6 rows were left out for missing values in a. "
         "Left out: flag. Encoded one-hot: colour (3 values), size (3 values)."
     )
-    labels = load((np.eye(8), [0, 1, 3, 3] * 2), samples=6)
+    labels = read_data((np.eye(8), [0, 1, 3, 3] * 2), samples=6)
     assert what_was_read(labels, "cross-entropy") == (
         "Read arrays: 6 rows (all 8; 6 of these, the classes taking turns in file order), "
         "8 features, 3 classes (0, 1, 3; classification), cross entropy. "
         "No example has the label 2, which is no class."
     )
-    two = load((np.eye(3) + 2.0**53, [[1, 2.0], [3, 2.0], [4, 2.0]]))
+    two = read_data((np.eye(3) + 2.0**53, [[1, 2.0], [3, 2.0], [4, 2.0]]))
     assert what_was_read(two, "squared-error") == (
         "Read arrays: 3 rows, 3 features, target from 1 to 4, target from 2 to 2 (regression), "
         "squared error. The same in every row: target 1."
     )
-    images = load("digits", samples=10, image=True)
+    images = read_data("digits", samples=10, image=True)
     assert "inputs of shape 1x8x8, 10 classes (0, 1, 2" in what_was_read(images, "cross-entropy")
     exact = np.array([[2**53 + 1, 1], [5, -(2**53) - 1]])
     assert "2 whole numbers beyond 2^53 in the inputs lost digits" in what_was_read(
-        load((exact, [1.5, 2.5])), "squared-error"
+        read_data((exact, [1.5, 2.5])), "squared-error"
     )

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from thalweg.core.errors import InputError
-from thalweg.problems import load
+from thalweg.problems import read_data
 from thalweg.problems.data import unfolded
 
 
@@ -29,7 +29,7 @@ def small_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def refused(path: Path, words: str) -> None:
     with pytest.raises(InputError, match=words) as caught:
-        load(path)
+        read_data(path)
     assert "\n" not in str(caught.value)
 
 
@@ -53,7 +53,7 @@ def test_tables(tmp_path: Path) -> None:
     (tmp_path / "long.csv").write_text("a,b\n" + "1,2\n" * 100_000)
     refused(tmp_path / "long.csv", r"at least 1\.2 MB of memory")
     (tmp_path / "short.csv").write_text("a,b\n1,2\n2,4\n3,5\n")
-    assert load(tmp_path / "short.csv", target="b").inputs.shape == (3, 1)
+    assert read_data(tmp_path / "short.csv", target="b").inputs.shape == (3, 1)
 
 
 @pytest.mark.usefixtures("small_machine")
@@ -70,5 +70,5 @@ def test_what_fits_is_counted_as_it_is(tmp_path: Path, monkeypatch: pytest.Monke
     counted: list[float] = []
     monkeypatch.setattr(unfolded, "require_memory", lambda size, *_: counted.append(size))
     np.savez(tmp_path / "a.npz", x=np.ones((300, 7)), y=np.linspace(0, 1, 300))
-    load(tmp_path / "a.npz")
+    read_data(tmp_path / "a.npz")
     assert counted[0] == pytest.approx(2 * 8 * 300 * 8, rel=0.1)  # the file, and its arrays

@@ -97,7 +97,7 @@ def test_decoupled_start_follows_the_closed_form_of_the_whole_net(seed):  # C1, 
     products = np.array([W2 @ W1 for W1, W2 in flow])
     expected = lm.product_trajectory(U, s, V, u0, times, tau)
     np.testing.assert_allclose(products, expected, atol=1e-10)
-    strengths = lm.mode_strengths(jnp.asarray(products), U, V)
+    strengths = lm.strengths_along(jnp.asarray(products), U, V)
     np.testing.assert_allclose(strengths, lm.mode_trajectory(s, u0, times, tau), atol=1e-10)
     wrong_rate = lm.mode_trajectory(s, u0, times, 2 * tau)  # "s" in place of "2s"
     assert np.abs(np.asarray(strengths) - wrong_rate).max() > 0.1
@@ -272,7 +272,7 @@ def test_decoupled_deep_net_follows_the_mode_law(L):
     times = np.linspace(0, 1.0, 5)
     flow = matrix_flow(weights, U * s @ V.T, np.eye(5), times)
     products = jnp.stack([np.linalg.multi_dot(list(state[::-1])) for state in flow])
-    strengths = lm.mode_strengths(products, U, V)
+    strengths = lm.strengths_along(products, U, V)
     modes = integrate(lambda u: lm.deep_mode_rate(L, u, s), u0, times)
     np.testing.assert_allclose(strengths, modes, atol=1e-10)
     for level in lm.conserved_quantities([jnp.stack(layer) for layer in zip(*flow, strict=True)]):
@@ -420,7 +420,7 @@ def test_modes_of_the_tree_rise_in_the_order_of_their_strength():
         products.append(W2 @ W1)
         residual = sigma - W2 @ W1
         W1, W2 = W1 + rate * W2.T @ residual, W2 + rate * residual @ W1.T
-    strengths = np.asarray(lm.mode_strengths(jnp.asarray(np.array(products)), data.U, data.V))
+    strengths = np.asarray(lm.strengths_along(jnp.asarray(np.array(products)), data.U, data.V))
     s = data.singular_values
     rise = rate * np.argmax(strengths > s / 2, axis=0)
     scaled = rise * s

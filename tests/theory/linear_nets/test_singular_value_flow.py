@@ -52,13 +52,13 @@ def test_vectors_stand_still_where_the_gradient_is_aligned():
     G = (U * np.array([1.0, -2.0, 0.5, 3.0])) @ V.T
     dU, dV = flow.singular_vector_velocity(U, s, V, G, 3)
     np.testing.assert_allclose(np.abs(dU).max() + np.abs(dV).max(), 0, atol=1e-12)
-    aligned = flow.alignment(U, V, G)
+    aligned = flow.singular_alignment(U, V, G)
     assert aligned.diagonal == pytest.approx(np.sqrt((1 + 4 + 0.25 + 9) / 4))
     assert aligned.rest == pytest.approx(0, abs=1e-12)
 
 
 def test_alignment_by_hand():
-    found = flow.alignment(np.eye(2), np.eye(2), [[3.0, 1.0], [2.0, 4.0]])
+    found = flow.singular_alignment(np.eye(2), np.eye(2), [[3.0, 1.0], [2.0, 4.0]])
     assert found == pytest.approx((np.sqrt(12.5), np.sqrt(2.5)))
 
 
@@ -105,12 +105,12 @@ def test_escape_time_against_quadrature(N, share):
         np.log(target / 2),
         limit=500,
     )
-    assert flow.escape_time(target, start, N) == pytest.approx(exact, rel=share)
+    assert flow.lift_off_time(target, start, N) == pytest.approx(exact, rel=share)
 
 
 def test_escape_time_of_the_docstring():
     exact, _ = quad(lambda x: 1 / (3 * x ** (4 / 3) * (1 - x)), 1e-3, 0.5)
-    assert flow.escape_time(1, 1e-3, 3) / exact == pytest.approx(1.09, abs=0.005)
+    assert flow.lift_off_time(1, 1e-3, 3) / exact == pytest.approx(1.09, abs=0.005)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_escape_time_of_the_docstring():
         lambda: flow.mode_relation(1.0, 2.0, 3, 0.1),
         lambda: flow.mode_relation(1.0, 0.5, 3, 0.0),
         lambda: flow.mode_ceiling(0.5, 2, 0.1),
-        lambda: flow.escape_time(1.0, 0.6, 2),
+        lambda: flow.lift_off_time(1.0, 0.6, 2),
     ],
 )
 def test_bad_input(call):

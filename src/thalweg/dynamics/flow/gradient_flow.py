@@ -16,7 +16,7 @@ from thalweg.core.tree import Params
 from thalweg.dynamics.dynamics import Continuous, State, Statistic, fresh
 from thalweg.dynamics.flow.integrator import expected, follow
 from thalweg.dynamics.flow.methods import Method
-from thalweg.dynamics.flow.path import Tolerances, noise_floor, path_error, start
+from thalweg.dynamics.flow.path import Tolerances, noise_floor, path_error, start_path
 from thalweg.dynamics.flow.solvers import FLOW_SOLVERS
 from thalweg.problems.problem import Problem
 
@@ -70,7 +70,7 @@ class GradientFlow(Continuous):
 
     def init(self, problem: Problem, params: Params) -> State:
         force, theta, _ = _flat(problem, params)
-        path = start(force, theta, self._methods(problem), paired=True)
+        path = start_path(force, theta, self._methods(problem), paired=True)
         return fresh(params, path)._replace(evaluations=jnp.ones((), jnp.int64))
 
     def advance(

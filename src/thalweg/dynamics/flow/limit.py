@@ -27,14 +27,14 @@ from jaxtyping import Array, Float, Int
 
 from thalweg.core.errors import require
 from thalweg.core.hessian_product import hessian_product
-from thalweg.core.lanczos import smallest_eigenvalue
+from thalweg.core.lanczos import lanczos_smallest
 from thalweg.core.result import Result
 from thalweg.core.tree import Params
 from thalweg.dynamics.flow.gradient_flow import KINKED_ERROR
 from thalweg.dynamics.flow.integrator import follow
 from thalweg.dynamics.flow.landing import NEAR, Landing, land, squared
 from thalweg.dynamics.flow.methods import size_of, vector_norm
-from thalweg.dynamics.flow.path import Path, Tolerances, path_error, start
+from thalweg.dynamics.flow.path import Path, Tolerances, path_error, start_path
 from thalweg.dynamics.flow.solvers import FLOW_SOLVERS
 from thalweg.problems.problem import Problem
 
@@ -355,7 +355,7 @@ def _force(problem: Problem, params: Params) -> Callable[[Vector], Vector]:
 
 @eqx.filter_jit
 def _start(problem: Problem, params: Params) -> Path:
-    return start(_force(problem, params), ravel_pytree(params)[0], SOLVER.methods, paired=True)
+    return start_path(_force(problem, params), ravel_pytree(params)[0], SOLVER.methods, paired=True)
 
 
 @eqx.filter_jit
@@ -394,5 +394,5 @@ def _lowest(problem: Problem, params: Params, depth: int) -> tuple[Scalar, Scala
     """The smallest and the largest curvature, from inside the spectrum."""
     product = hessian_product(problem.objective, params)
     none = jnp.zeros_like(ravel_pytree(params)[0])
-    found = smallest_eigenvalue(product, none, jax.random.key(0), depth, FAILURE)
+    found = lanczos_smallest(product, none, jax.random.key(0), depth, FAILURE)
     return found.value, found.largest

@@ -98,7 +98,7 @@ class Tolerances(NamedTuple):
         return self.relative * jnp.maximum(size, self.share * path.largest) + self.absolute
 
 
-def start(force: Force, theta: Vector, methods: tuple[Method, ...], paired: bool) -> Path:
+def start_path(force: Force, theta: Vector, methods: tuple[Method, ...], paired: bool) -> Path:
     """The path at time zero, with a companion if paired: one gradient."""
     value = force(theta)
     zero, none = jnp.zeros((), jnp.float64), jnp.zeros((), jnp.int64)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from thalweg.core.errors import InputError, require
 from thalweg.problems.data.tables import no_such
-from thalweg.problems.data.text_labels import listed, one_line
+from thalweg.problems.data.text_labels import one_line, shortlist
 
 KEY_PAIRS = (("x", "y"), ("X", "y"), ("inputs", "targets"))
 
@@ -34,7 +34,7 @@ def read_archive(
         f"{name}: one bare array; save inputs and targets by np.savez(path, x=, y=).",
     )
     keys = archive.files
-    holds = f"it holds {listed(keys)}"
+    holds = f"it holds {shortlist(keys)}"
     pairs = [pair for pair in KEY_PAIRS if set(pair) <= set(keys)]
     found = pairs[0] if len(pairs) == 1 else (None, None)
     x_key = _key(inputs, keys, name) or found[0] or _only(keys, [x for x, _ in KEY_PAIRS])

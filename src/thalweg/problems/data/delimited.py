@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from thalweg.core.errors import InputError, require
 from thalweg.problems.data.tables import no_twins
-from thalweg.problems.data.text_labels import PLAIN, listed, one_line
+from thalweg.problems.data.text_labels import PLAIN, one_line, shortlist
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,7 +62,7 @@ def read_delimited(
     names = [f"column{i + 1}" for i in range(len(first))] if header is False else None
     frame = _parsed(text, separator, names, missing, name)
     if names is not None:
-        told.append(f"no row of names, so columns are called {listed(names, 2)}")
+        told.append(f"no row of names, so columns are called {shortlist(names, 2)}")
     frame = _without_empty_last(frame, told)
     _mend_numbers(frame, name, told)
     if header is None:
@@ -128,7 +128,7 @@ def _separated(text: str, given: str | None, name: str, told: list[str]) -> tupl
             told.append(f"{mark!r} before the names left out")
             lines[i] = lines[i].lstrip()[len(mark) :].lstrip()
     if comments:
-        where = f"line{'s' if len(comments) > 1 else ''} {listed(comments, 3)}"
+        where = f"line{'s' if len(comments) > 1 else ''} {shortlist(comments, 3)}"
         told.append(f"{where} skipped as comment")
     return separator, "\n".join(lines)
 
@@ -280,7 +280,7 @@ def _names_not_values(first: list[str], frame: pd.DataFrame, name: str) -> None:
         if in_turn and all(is_float_dtype(frame.iloc[:, i].dtype) for i in places):
             return
     raise InputError(
-        f"{name}: the first row looks like values, not names ({listed(first, 4)}); add a row of "
+        f"{name}: the first row looks like values, not names ({shortlist(first, 4)}); add a row of "
         "names, or give header=False if it is an example, header=True if these are the names."
     )
 
@@ -322,7 +322,7 @@ def _mend_numbers(frame: pd.DataFrame, name: str, told: list[str]) -> None:
     for column in commas:
         plain = frame[column].str.replace(".", "").str.replace(",", ".")
         frame[column] = plain.map(float, na_action="ignore").astype("Float64")
-    told.append(f"decimal commas in column{'s' if len(commas) > 1 else ''} {listed(commas, 5)}")
+    told.append(f"decimal commas in column{'s' if len(commas) > 1 else ''} {shortlist(commas, 5)}")
 
 
 def _number(text: str) -> int | float:

@@ -106,7 +106,7 @@ def from_file(
     return from_table(frame, target, inputs, drop, one_hot, drop_gaps, description=told, **rows)
 
 
-def load(source: Any, **options: Any) -> Data:
+def read_data(source: Any, **options: Any) -> Data:
     """Data from a source: a name, a path, a data frame, a bunch of scikit-learn, or arrays.
 
     Args:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from thalweg.problems.data.data import Data
-from thalweg.problems.data.text_labels import listed
+from thalweg.problems.data.text_labels import shortlist
 
 SHOWN = 10  # class names and columns listed at most
 
@@ -32,7 +32,9 @@ def what_was_read(data: Data, loss: str) -> str:
 def _target(data: Data) -> str:
     columns = data.description.get("target", [])
     if data.classes:
-        names = listed(data.classes, SHOWN) if len(data.classes) <= SHOWN else _ends(data.classes)
+        names = (
+            shortlist(data.classes, SHOWN) if len(data.classes) <= SHOWN else _ends(data.classes)
+        )
         of = f"target {columns[0]}, " if columns else ""
         return f"{of}{_count(len(data.classes), 'class', 'es')} ({names}; classification)"
     ranges = data.description.get("target_range")
@@ -57,17 +59,17 @@ def _remarks(told: dict[str, Any]) -> list[str]:
         gone = told["dropped_rows"]
         remarks.append(
             f"{gone['count']} of {gone['of']} rows were left out for missing values in "
-            f"{listed(list(gone['missing_in']), SHOWN)}"
+            f"{shortlist(list(gone['missing_in']), SHOWN)}"
         )
     if told.get("left_out"):
-        remarks.append(f"Left out: {listed(told['left_out'], SHOWN)}")
+        remarks.append(f"Left out: {shortlist(told['left_out'], SHOWN)}")
     if "one_hot" in told:
         each = [f"{column} ({len(values)} values)" for column, values in told["one_hot"].items()]
-        remarks.append(f"Encoded one-hot: {listed(each, SHOWN)}")
+        remarks.append(f"Encoded one-hot: {shortlist(each, SHOWN)}")
     if "constant_targets" in told:
-        remarks.append(f"The same in every row: {listed(told['constant_targets'], SHOWN)}")
+        remarks.append(f"The same in every row: {shortlist(told['constant_targets'], SHOWN)}")
     if "labels_without_example" in told:
-        absent = listed(told["labels_without_example"], SHOWN)
+        absent = shortlist(told["labels_without_example"], SHOWN)
         remarks.append(f"No example has the label {absent}, which is no class")
     for where, count in told.get("rounded", {}).items():
         place = where if where.startswith("the ") else f"column {where}"
@@ -78,7 +80,7 @@ def _remarks(told: dict[str, Any]) -> list[str]:
 
 
 def _ends(names: Sequence[str]) -> str:
-    return f"{listed(names[:3])}, ..., {listed(names[-1:])}"
+    return f"{shortlist(names[:3])}, ..., {shortlist(names[-1:])}"
 
 
 def _count(number: int, what: str, plural: str = "s") -> str:

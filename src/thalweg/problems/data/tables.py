@@ -12,7 +12,7 @@ import numpy as np
 from thalweg.core.errors import InputError, require
 from thalweg.problems.data import columns as column_of
 from thalweg.problems.data.data import Data, from_arrays
-from thalweg.problems.data.text_labels import PLAIN, listed, one_line, shortened, stray_text
+from thalweg.problems.data.text_labels import PLAIN, one_line, shortened, shortlist, stray_text
 
 if TYPE_CHECKING:
     import narwhals.stable.v2 as nw
@@ -59,10 +59,10 @@ def from_table(
     require(len(frame) > 0, f"{name}: column names but no rows; give at least 2 examples.")
     if target is None:
         raise InputError(
-            f"{name}: which column is the target? Give target=; the columns are {listed(found)}."
+            f"{name}: which column is the target? Give target=; the columns are {shortlist(found)}."
         )
     goals = _named(target, found, name)
-    require(bool(goals), f"{name}: target= names no column; the columns are {listed(found)}.")
+    require(bool(goals), f"{name}: target= names no column; the columns are {shortlist(found)}.")
     features = _features(found, goals, inputs, drop, name)
     told: dict[str, Any] = {"source": name, "target": goals} | dict(description or {})
     if drop is not None:
@@ -184,7 +184,7 @@ def _without_gaps(
     require(
         kept >= 2,
         f"{name}: only {kept} of {n} rows have no missing value; drop= the columns with gaps: "
-        f"{listed([f'{c!r} ({k})' for c, k in gaps.items()])}.",
+        f"{shortlist([f'{c!r} ({k})' for c, k in gaps.items()])}.",
     )
     told["dropped_rows"] = {"count": n - kept, "of": n, "missing_in": gaps}
     return frame.filter(whole.tolist())
@@ -258,11 +258,11 @@ def _named(wanted: Names, columns: list[str], name: str) -> list[str]:
 def no_twins(columns: Sequence[str], name: str) -> None:
     """Refuse a table in which two columns have one name."""
     twice = sorted(c for c, count in Counter(columns).items() if c and count > 1)
-    require(not twice, f"{name}: more than one column is named {listed(twice)}; rename them.")
+    require(not twice, f"{name}: more than one column is named {shortlist(twice)}; rename them.")
 
 
 def no_such(wanted: str, present: list[str], what: str) -> str:
     """The sentence that there is no such column or array, with the nearest name."""
     near = difflib.get_close_matches(str(wanted), present, n=1, cutoff=0.5)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    return f"there is no {what} {wanted!r}.{hint} There are: {listed(present)}."
+    return f"there is no {what} {wanted!r}.{hint} There are: {shortlist(present)}."

@@ -71,7 +71,7 @@ def shortened(value: Any, most: int = 30) -> str:
     return repr(text if len(text) <= most else text[: most - 3] + "...")
 
 
-def listed(names: Sequence[object], most: int = 12) -> str:
+def shortlist(names: Sequence[object], most: int = 12) -> str:
     """Names for a sentence, not too many of them."""
     shown = ", ".join(one_line(n) for n in names[:most]) or "nothing"
     return shown if len(names) <= most else f"{shown}, ... ({len(names)} in all)"

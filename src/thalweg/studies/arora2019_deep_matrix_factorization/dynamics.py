@@ -143,7 +143,7 @@ def _aligned(problem: MatrixFactorisation, W: np.ndarray) -> singular_value_flow
     """Alignment of the gradient with the leading modes of the product."""
     U, _, Vt = np.linalg.svd(W)
     G = np.asarray(problem.gradient_of_product(jnp.asarray(W)))
-    return singular_value_flow.alignment(U[:, :MODES], Vt[:MODES].T, G)
+    return singular_value_flow.singular_alignment(U[:, :MODES], Vt[:MODES].T, G)
 
 
 def _half_rise(values: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ import xarray as xr
 from thalweg.lab.study import Lab, variable
 from thalweg.theory.linear_nets import linear_modes
 from thalweg.theory.linear_nets.low_dimensional import (
-    Quadratic,
+    QuadraticLoss,
     ReducedFlow,
     closest_norm,
     frozen_invariant,
@@ -33,7 +33,7 @@ LATE = np.linspace(800.0, 1200.0, 41)
 UNIT = "output/input"
 
 
-def settled(loss: Quadratic, start: np.ndarray, L: int) -> ReducedFlow:
+def settled(loss: QuadraticLoss, start: np.ndarray, L: int) -> ReducedFlow:
     """The flow until ||w_x - a|| falls through 1e-9; the first coordinate is tangent."""
     a = loss.minimiser[0]
     return reduced_flow(loss, start, L, FOREVER, until=lambda w: abs(w[0] - a) - 1e-9)
@@ -120,7 +120,7 @@ def closest(lab: Lab) -> xr.Dataset:
     )
 
 
-def past_origin(loss: Quadratic, start: np.ndarray, L: int) -> ReducedFlow:
+def past_origin(loss: QuadraticLoss, start: np.ndarray, L: int) -> ReducedFlow:
     """The flow until w_x is half of its target: past the origin, if it comes near."""
     half = loss.minimiser[0] / 2
     return reduced_flow(loss, start, L, FOREVER, until=lambda w: half - w[0])

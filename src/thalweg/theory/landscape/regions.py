@@ -114,7 +114,7 @@ def boundary_distance(
     return _nearest(model, layer, r)
 
 
-class Crossing(NamedTuple):
+class RegionCrossing(NamedTuple):
     """Singular values of Q on the two sides of a wall, descending.
 
     Attributes:
@@ -130,7 +130,7 @@ class Crossing(NamedTuple):
 
 def across(
     model: ResidualMLP, params: Params, x: Float[Array, "n ..."], layer: int, wall: Boundary
-) -> Crossing:
+) -> RegionCrossing:
     """How the singular values of `downstream_matrix` change where one unit crosses its wall.
 
     Exact: the weights above the layer are fixed, so that Q depends on the slopes alone, and one of
@@ -156,7 +156,7 @@ def across(
         np.asarray(pieces.downstream_of_slopes(model, params, s, layer)) for s in (slopes, flipped)
     )
     s, after = (np.linalg.svd(Q, compute_uv=False) for Q in (here, there))
-    return Crossing(s, after, float(np.linalg.norm(there - here, 2)))
+    return RegionCrossing(s, after, float(np.linalg.norm(there - here, 2)))
 
 
 def region_loss(

@@ -26,7 +26,7 @@ from thalweg.core.errors import require
 
 __all__ = [
     "Integral",
-    "Spectrum",
+    "PreconditionerSpectrum",
     "balance_defect",
     "constant_gradient_integral",
     "end_to_end_field",
@@ -154,7 +154,7 @@ def preconditioner(W: Float[Array, "k d"], depth: int) -> Float[Array, "kd kd"]:
     return jnp.sum(jnp.stack(terms), axis=0)
 
 
-class Spectrum(NamedTuple):
+class PreconditionerSpectrum(NamedTuple):
     """Eigenvalues and eigenvectors of the preconditioner.
 
     Attributes:
@@ -168,7 +168,7 @@ class Spectrum(NamedTuple):
     V: Float[Array, "d d"]
 
 
-def preconditioner_spectrum(W: Float[Array, "k d"], depth: int) -> Spectrum:
+def preconditioner_spectrum(W: Float[Array, "k d"], depth: int) -> PreconditionerSpectrum:
     """Eigenvalues sum_j s_r^{2(j-1)/N} s_q^{2(N-j)/N} on vec(u_r v_q^T), r = 1..k, q = 1..d.
 
     s are the singular values of W, padded with zeros, and 0^0 = 1. For r = q it is
@@ -190,7 +190,7 @@ def preconditioner_spectrum(W: Float[Array, "k d"], depth: int) -> Spectrum:
         left[:, None] ** (2 * (j - 1) / depth) * right ** (2 * (depth - j) / depth)
         for j in range(1, depth + 1)
     ]
-    return Spectrum(jnp.sum(jnp.stack(values), axis=0), U, Vt.T)
+    return PreconditionerSpectrum(jnp.sum(jnp.stack(values), axis=0), U, Vt.T)
 
 
 def single_output_rule(w: Vector, g: Vector, depth: int) -> Vector:

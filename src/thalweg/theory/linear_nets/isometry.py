@@ -31,7 +31,7 @@ class MeanField(NamedTuple):
     error: float
 
 
-def gaussian_mean(function: Callable[[Values], Values], nodes: int = NODES) -> MeanField:
+def gaussian_expectation(function: Callable[[Values], Values], nodes: int = NODES) -> MeanField:
     """E[f(z)], z ~ N(0, 1), by the rule of `thalweg.core.gaussian.normal_rule`.
 
     Args:
@@ -52,14 +52,14 @@ def mean_square_activity(
         gain: g, at least 0.
         q: Mean square activity of the layer below, at least 0.
         activation: phi, vectorised.
-        nodes: Nodes of the quadrature, see `gaussian_mean`.
+        nodes: Nodes of the quadrature, see `gaussian_expectation`.
 
     Raises:
         InputError: If the gain or q is negative.
     """
     _check(gain, nodes)
     require(q >= 0, f"the mean square activity is {q}: it must be at least 0.")
-    return gaussian_mean(lambda z: activation(gain * np.sqrt(q) * z) ** 2, nodes)
+    return gaussian_expectation(lambda z: activation(gain * np.sqrt(q) * z) ** 2, nodes)
 
 
 def activity_profile(
@@ -128,7 +128,7 @@ def mean_square_singular_value(gain: float, q: float, nodes: int = NODES) -> Mea
     """
     _check(gain, nodes)
     require(q >= 0, f"the mean square activity is {q}: it must be at least 0.")
-    mean = gaussian_mean(lambda z: (1 - np.tanh(gain * np.sqrt(q) * z) ** 2) ** 2, nodes)
+    mean = gaussian_expectation(lambda z: (1 - np.tanh(gain * np.sqrt(q) * z) ** 2) ** 2, nodes)
     return MeanField(gain**2 * mean.value, gain**2 * mean.error)
 
 

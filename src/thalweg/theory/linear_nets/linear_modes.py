@@ -287,7 +287,7 @@ def deep_mode_sharpness(L: ArrayLike, s: ArrayLike) -> Values:
     return L * s ** (2 - 2 / L)
 
 
-def mode_strengths(
+def strengths_along(
     product: Float[Array, "*time out in"], U: Float[Array, "out r"], V: Float[Array, "in r"]
 ) -> Float[Array, "*time r"]:
     """Strengths diag(U^T W V) of a linear map in given singular bases.

@@ -32,7 +32,7 @@ Values = np.ndarray
 SOURCE = "He, Tsai and Ward (2023), arXiv 2203.00614"
 
 
-class Quadratic(NamedTuple):
+class QuadraticLoss(NamedTuple):
     """The loss E(w) = 1/2 (w - c)^T H (w - c) of an effective vector.
 
     Attributes:
@@ -50,7 +50,7 @@ class Quadratic(NamedTuple):
 
 def plane_loss(
     a: ArrayLike, codimension: int, noise: float = 0.0, correlation: ArrayLike | None = None
-) -> Quadratic:
+) -> QuadraticLoss:
     """The population loss of data near a plane: H = diag(Sigma_x, noise^2 I), c = (a, 0).
 
     Args:
@@ -70,7 +70,7 @@ def plane_loss(
         f"and noise {noise} came; give (d_x,), (d_x, d_x) and numbers of at least 0",
     )
     H = block_diag(inside, noise**2 * np.eye(codimension))
-    return Quadratic(H[: a.size + codimension], np.concatenate([a, np.zeros(codimension)]))
+    return QuadraticLoss(H[: a.size + codimension], np.concatenate([a, np.zeros(codimension)]))
 
 
 def reduced_velocity(w: Float[Values, " d"], gradient: Float[Values, " d"], L: int) -> Values:
@@ -111,7 +111,7 @@ class ReducedFlow(NamedTuple):
 
 
 def reduced_flow(
-    loss: Quadratic,
+    loss: QuadraticLoss,
     start: ArrayLike,
     L: int,
     times: ArrayLike,
@@ -161,7 +161,7 @@ def reduced_flow(
 
 
 def _integrated(
-    loss: Quadratic,
+    loss: QuadraticLoss,
     w0: Values,
     L: int,
     times: Values,

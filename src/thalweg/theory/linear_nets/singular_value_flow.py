@@ -123,7 +123,7 @@ def singular_vector_velocity(
     return VectorVelocity(turned, other)
 
 
-def alignment(U: ArrayLike, V: ArrayLike, G: ArrayLike) -> Alignment:
+def singular_alignment(U: ArrayLike, V: ArrayLike, G: ArrayLike) -> Alignment:
     """Root mean square of the diagonal of U^T G V, and of the entries beside it.
 
     The rest is zero where, and for distinct values only where, singular vectors stand still.
@@ -215,7 +215,7 @@ def mode_ceiling(ratio: float, N: int, start: float) -> float:
     return float(((1 - ratio) * start**-k) ** (-1 / k))
 
 
-def escape_time(target: float, start: float, N: int) -> float:
+def lift_off_time(target: float, start: float, N: int) -> float:
     """Training time in which sigma' = N sigma^{2-2/N} (target - sigma) gets to target/2 (E5).
 
     Leading order as start -> 0: ln(target/start)/(2 target) for N = 2, and
