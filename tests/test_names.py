@@ -18,7 +18,7 @@ def public_names(text: str) -> list[str]:
 
 
 def test_the_reader_sees_functions_and_classes_at_the_top_alone():
-    text = "def f():\n    def inner(): ...\nclass C:\n    def method(self): ...\ndef _g(): ...\nx = 1"
+    text = "def f():\n    def inner(): ...\nclass C:\n    def m(self): ...\ndef _g(): ...\nx = 1"
     assert public_names(text) == ["f", "C"]
 
 

@@ -12,6 +12,7 @@ import optax
 import pytest
 
 import thalweg as tw
+from thalweg.driver import chunks
 from thalweg.models import linear, mlp
 from thalweg.problems import Function, supervised
 
@@ -99,7 +100,7 @@ def test_runs_are_reproducible_and_resume_to_the_same_bits(tmp_path, monkeypatch
     alone = tw.run(PROBLEM, dynamics(4), **options | {"seeds": [5], "records": 2})
     assert np.allclose(alone.parameters[0, -1], whole.parameters[1, -1], rtol=1e-12, atol=1e-14)
     assert not np.allclose(whole.parameters[0, -1], whole.parameters[1, -1])
-    record, taken = tw.driver.Loop.record, []
+    record, taken = chunks.Loop.record, []
 
     def stopped(self, states):
         record(self, states)
@@ -107,7 +108,7 @@ def test_runs_are_reproducible_and_resume_to_the_same_bits(tmp_path, monkeypatch
         if len(taken) == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(tw.driver.Loop, "record", stopped)
+    monkeypatch.setattr(chunks.Loop, "record", stopped)
     with pytest.raises(tw.Interrupted):
         tw.run(PROBLEM, dynamics(4), out=tmp_path / "a.zarr", **options)
     monkeypatch.undo()

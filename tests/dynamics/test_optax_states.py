@@ -10,6 +10,7 @@ import optax.contrib
 import pytest
 
 import thalweg as tw
+from thalweg.driver import chunks
 from thalweg.problems import Function
 
 START = jnp.asarray([1.0, -2.0, 3.0])
@@ -29,7 +30,7 @@ KEYS = {
 
 def interrupted(monkeypatch, problem, dynamics, out, **options) -> None:
     """A run stopped by Ctrl-C after its third record."""
-    record, taken = tw.driver.Loop.record, []
+    record, taken = chunks.Loop.record, []
 
     def stopped(self, states):
         record(self, states)
@@ -37,7 +38,7 @@ def interrupted(monkeypatch, problem, dynamics, out, **options) -> None:
         if len(taken) == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(tw.driver.Loop, "record", stopped)
+    monkeypatch.setattr(chunks.Loop, "record", stopped)
     with pytest.raises(tw.Interrupted):
         tw.run(problem, dynamics, out=out, **options)
     monkeypatch.undo()

@@ -10,6 +10,7 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 import thalweg as tw
+from thalweg.driver import chunks
 from thalweg.dynamics.two_phase_training import CERTIFIED, two_phase
 from thalweg.models import ResidualMLP, mlp
 from thalweg.problems import Function, supervised
@@ -184,7 +185,7 @@ def test_float32_stays_float32():
 def test_a_run_resumes_to_the_same_bits_across_the_phases(tmp_path, monkeypatch):
     process = two_phase(MOMENTUM, 0.1, 5, 0.01, batch=4)
     whole = path(process, seeds=2)
-    record, taken = tw.driver.Loop.record, []
+    record, taken = chunks.Loop.record, []
 
     def stopped(self, states):
         record(self, states)
@@ -192,7 +193,7 @@ def test_a_run_resumes_to_the_same_bits_across_the_phases(tmp_path, monkeypatch)
         if len(taken) == 5:  # just into phase 2
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(tw.driver.Loop, "record", stopped)
+    monkeypatch.setattr(chunks.Loop, "record", stopped)
     with pytest.raises(tw.Interrupted):
         path(process, seeds=2, out=tmp_path / "a.zarr")
     monkeypatch.undo()
