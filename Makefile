@@ -25,7 +25,7 @@ help: ## this list
 setup: $(VENV)/.installed-test ## install into .venv, with what tests and lint need (once, and when pyproject.toml changes)
 
 demo: $(VENV)/.installed ## gradient descent against gradient flow on real digits, with a report (a minute)
-	$(BIN)/thalweg compare digits --model mlp:64-64 --activation tanh --loss cross-entropy --step-size 0.1 --out runs/demo
+	$(BIN)/thalweg diagnose digits --model mlp:64-64 --activation tanh --loss cross-entropy --step-size 0.1 --out runs/demo
 
 test: setup ## the fast tests: every part's core (under ten minutes on two cores, set-up included)
 	$(PYTEST) -m "not slow and not thorough"

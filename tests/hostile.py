@@ -227,7 +227,7 @@ def calls() -> dict[str, dict[str, Any]]:
 
 # Doors that other tests walk (the first two), or whose right calls take a long preparation.
 UNLISTED = {
-    "diagnose", "load", "problems.interaction_regulariser", "problems.is_same_class",
+    "diagnose", "load", "study", "problems.interaction_regulariser", "problems.is_same_class",
     "problems.long_range", "problems.near_plane", "problems.column_change",
     "problems.error_off_plane", "models.first_layer_gradient", "models.normal_derivatives",
     "kernels.expectations", "kernels.linearised_outputs", "kernels.linearised_parameters",

@@ -1,27 +1,33 @@
-"""thalweg: the dynamics of training, integrated, measured, compared with theory and explained."""
+"""thalweg: the dynamics of training, integrated, measured, compared with theory and explained.
 
-import jax
+Its names are imported when they are first used, so that what needs no JAX does not wait for it.
+"""
 
-# Float64 is the truth this library measures against. Arrays that are float32 stay float32.
-jax.config.update("jax_enable_x64", True)
+from __future__ import annotations
 
-from thalweg import curvature, dynamics, kernels, models, probes, problems, theory  # noqa: E402
-from thalweg.comparison.comparison import Comparison, compare, distance  # noqa: E402
-from thalweg.core.arguments import guard  # noqa: E402
-from thalweg.core.errors import InputError  # noqa: E402
-from thalweg.core.result import Reading, Result  # noqa: E402
-from thalweg.diagnosis.diagnosis import Diagnosis, diagnose  # noqa: E402
-from thalweg.driver.recorded import Interrupted, run  # noqa: E402
-from thalweg.dynamics import (  # noqa: E402
-    Limit,
-    flow_limit,
-    gradient_descent,
-    gradient_flow,
-    optax_dynamics,
-    stabilised_descent,
-)
-from thalweg.probes import Tracker, every, measure  # noqa: E402
-from thalweg.trajectory import Trajectory, load  # noqa: E402
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from thalweg.core.precision import float64_with_jax
+
+if TYPE_CHECKING:  # what type checkers and editors see; `_HOMES` says the same
+    from thalweg import curvature, dynamics, kernels, models, probes, problems, theory
+    from thalweg.comparison.comparison import Comparison, compare, distance
+    from thalweg.core.errors import InputError
+    from thalweg.core.result import Reading, Result
+    from thalweg.diagnosis.diagnosis import Diagnosis, diagnose
+    from thalweg.driver.recorded import Interrupted, run
+    from thalweg.dynamics import (
+        Limit,
+        flow_limit,
+        gradient_descent,
+        gradient_flow,
+        optax_dynamics,
+        stabilised_descent,
+    )
+    from thalweg.probes import Tracker, every, measure
+    from thalweg.studies.rerun import study
+    from thalweg.trajectory import Trajectory, load
 
 __version__ = "0.1.0.dev0"
 
@@ -53,7 +59,54 @@ __all__ = [
     "problems",
     "run",
     "stabilised_descent",
+    "study",
     "theory",
 ]
 
-guard(globals(), __all__)
+_HOMES = {
+    name: home
+    for home, names in {
+        "comparison.comparison": ("Comparison", "compare", "distance"),
+        "core.errors": ("InputError",),
+        "core.result": ("Reading", "Result"),
+        "diagnosis.diagnosis": ("Diagnosis", "diagnose"),
+        "driver.recorded": ("Interrupted", "run"),
+        "dynamics": (
+            "Limit",
+            "flow_limit",
+            "gradient_descent",
+            "gradient_flow",
+            "optax_dynamics",
+            "stabilised_descent",
+        ),
+        "probes": ("Tracker", "every", "measure"),
+        "studies.rerun": ("study",),
+        "trajectory": ("Trajectory", "load"),
+    }.items()
+    for name in names
+}
+
+float64_with_jax()
+
+
+def __getattr__(name: str) -> Any:
+    """A public name, or a room of the house, imported when it is first asked for."""
+    if name in _HOMES:
+        value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+        if not isinstance(value, type):
+            from thalweg.core.arguments import checked
+
+            value = checked(value)
+        return globals().setdefault(name, value)
+    if not name.startswith("_"):
+        try:
+            return importlib.import_module(f"{__name__}.{name}")
+        except ModuleNotFoundError as error:
+            if error.name != f"{__name__}.{name}":
+                raise
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """What is here already and what can be asked for."""
+    return sorted({*globals(), *__all__})

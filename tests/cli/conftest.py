@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ import pandas as pd
 import pytest
 from command_line import Reached, Said
 
-import thalweg  # noqa: F401  (the module below is hidden by the function of its name)
 from thalweg.cli import main
 
 
@@ -37,7 +35,7 @@ def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
     def reached(*_: Any, **__: Any) -> None:
         raise Reached
 
-    monkeypatch.setattr(sys.modules["thalweg.diagnosis.diagnosis"], "run", reached)
+    monkeypatch.setattr("thalweg.diagnosis.diagnosis.run", reached)
 
 
 @pytest.fixture

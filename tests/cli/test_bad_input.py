@@ -28,7 +28,7 @@ def snapshot(folder: Path) -> dict[Path, Any]:
     return {p: p.stat().st_mtime_ns for p in folder.rglob("*")}
 
 
-COMPARE = [
+DIAGNOSE = [
     ("digitz", "'digits'"),
     ("nothing.npz", "no such file"),
     ("table.xlsx", "must end in .npz, .csv, .tsv or .parquet"),
@@ -91,13 +91,13 @@ COMPARE = [
     ("good.npz --out plain/../page", "in use for other things"),
 ]
 OTHERS = [
-    ("compere good.npz", "compere"),
+    ("diagnoze good.npz", "diagnose"),
     ("studies extra", "extra"),
-    ("run", "study"),
-    ("run exact-linear-dynamic", "'saxe2013-exact-solutions'"),
-    ("run saxe2013-exact-solutions --scale quik", "'quick'"),
-    ("run saxe2013-exact-solutions --out good.npz", "a file of that name"),
-    ("run saxe2013-exact-solutions --out good.npz/x", "is a file"),
+    ("study", "STUDY"),
+    ("study exact-linear-dynamic", "'saxe2013-exact-solutions'"),
+    ("study saxe2013-exact-solutions --scale quik", "'quick'"),
+    ("study saxe2013-exact-solutions --out good.npz", "a file of that name"),
+    ("study saxe2013-exact-solutions --out good.npz/x", "is a file"),
     ("verify exact-linear-dynamic", "'saxe2013-exact-solutions'"),
     ("verify saxe2013-exact-solutions --json nowhere/claims.json", "cannot be written"),
     ("verify saxe2013-exact-solutions --json plain", "cannot be written"),
@@ -111,7 +111,7 @@ OTHERS = [
 
 
 @pytest.mark.usefixtures("no_work")
-@pytest.mark.parametrize(("line", "words"), [(f"compare {a}", w) for a, w in COMPARE] + OTHERS)
+@pytest.mark.parametrize(("line", "words"), [(f"diagnose {a}", w) for a, w in DIAGNOSE] + OTHERS)
 def test_one_sentence_and_nothing_written(
     desk: Path, thalweg_says: Says, line: str, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,7 +123,7 @@ def test_one_sentence_and_nothing_written(
 
 def test_out_through_a_file(desk: Path, thalweg_says: Says) -> None:
     before = snapshot(desk)
-    said = thalweg_says("compare", "good.npz", "--model", "mlp:", "--out", "good.npz/mine")
+    said = thalweg_says("diagnose", "good.npz", "--model", "mlp:", "--out", "good.npz/mine")
     one_sentence(said, "is a file")
     assert snapshot(desk) == before
 
@@ -144,7 +144,7 @@ def accepted_or_one_sentence(says: Says, *arguments: object) -> None:
 @FAIR
 @given(value=st.floats())
 def test_any_number(thalweg_says: Says, option: str, value: float) -> None:
-    accepted_or_one_sentence(thalweg_says, "compare", "good.npz", f"--{option}={value!r}")
+    accepted_or_one_sentence(thalweg_says, "diagnose", "good.npz", f"--{option}={value!r}")
 
 
 @pytest.mark.usefixtures("no_work", "desk")
@@ -152,7 +152,7 @@ def test_any_number(thalweg_says: Says, option: str, value: float) -> None:
 @given(step_size=st.floats(min_value=0), until=st.floats(min_value=0))
 def test_any_two_numbers(thalweg_says: Says, step_size: float, until: float) -> None:
     accepted_or_one_sentence(
-        thalweg_says, "compare", "good.npz", f"--step-size={step_size!r}", f"--until={until!r}"
+        thalweg_says, "diagnose", "good.npz", f"--step-size={step_size!r}", f"--until={until!r}"
     )
 
 
@@ -161,7 +161,7 @@ def test_any_two_numbers(thalweg_says: Says, step_size: float, until: float) -> 
 @FAIR
 @given(value=st.one_of(st.integers(), st.integers(-3, 40)))
 def test_any_whole_number(thalweg_says: Says, option: str, value: int) -> None:
-    accepted_or_one_sentence(thalweg_says, "compare", "good.npz", f"--{option}={value}")
+    accepted_or_one_sentence(thalweg_says, "diagnose", "good.npz", f"--{option}={value}")
 
 
 # All that an operating system can hand over: anything but NUL.
@@ -177,18 +177,18 @@ MODELS = st.from_regex(r"(mlp|linear|conv):?[0-9kspm/\-]{0,12}", fullmatch=True)
 @FAIR
 @given(value=st.one_of(ARGUMENTS, MODELS))
 def test_any_text(thalweg_says: Says, option: str, value: str) -> None:
-    accepted_or_one_sentence(thalweg_says, "compare", "good.npz", f"--{option}={value}")
+    accepted_or_one_sentence(thalweg_says, "diagnose", "good.npz", f"--{option}={value}")
 
 
 @pytest.mark.usefixtures("no_work", "desk")
 @FAIR
 @given(value=MODELS)
 def test_any_net_for_images(thalweg_says: Says, value: str) -> None:
-    accepted_or_one_sentence(thalweg_says, "compare", "digits", "--samples=20", f"--model={value}")
+    accepted_or_one_sentence(thalweg_says, "diagnose", "digits", "--samples=20", f"--model={value}")
 
 
 @pytest.mark.usefixtures("no_work", "desk")
-@pytest.mark.parametrize("command", ["compare", "run", "verify", "report"])
+@pytest.mark.parametrize("command", ["diagnose", "study", "verify", "report"])
 @FAIR
 @given(value=ARGUMENTS.filter(lambda text: text not in ("", "page") and text[0] != "-"))
 def test_any_argument(thalweg_says: Says, command: str, value: str) -> None:
@@ -199,4 +199,4 @@ def test_any_argument(thalweg_says: Says, command: str, value: str) -> None:
 @FAIR
 @given(value=ARGUMENTS)
 def test_any_folder(thalweg_says: Says, value: str) -> None:
-    accepted_or_one_sentence(thalweg_says, "compare", "good.npz", f"--out={value}")
+    accepted_or_one_sentence(thalweg_says, "diagnose", "good.npz", f"--out={value}")

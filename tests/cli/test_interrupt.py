@@ -26,7 +26,7 @@ HEEDFUL = f"import signal; signal.signal({signal.SIGINT:d}, signal.default_int_h
 def test_ctrl_c_is_a_sentence_and_the_same_command_goes_on(
     desk: Path, thalweg_says: Says, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    line = shlex.split("compare good.npz --model mlp: --until 2 --records 6 --out mine")
+    line = shlex.split("diagnose good.npz --model mlp: --until 2 --records 6 --out mine")
     record, count = driver.Loop.record, []
 
     def watched(self: driver.Loop, states: object) -> None:
@@ -53,8 +53,8 @@ def test_ctrl_c_anywhere_else(
     def stop(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(sys.modules["thalweg.diagnosis.diagnosis"], "run", stop)
-    said = thalweg_says("compare", "good.npz")
+    monkeypatch.setattr("thalweg.diagnosis.diagnosis.run", stop)
+    said = thalweg_says("diagnose", "good.npz")
     assert said.code == 130
     expected = str(error) or "stopped; give the same command to go on"
     assert said.err == f"thalweg: {expected}.\n"
@@ -63,7 +63,7 @@ def test_ctrl_c_anywhere_else(
 @pytest.mark.slow
 def test_sigint_to_a_process(desk: Path) -> None:
     """A run that would take minutes, stopped while it descends."""
-    line = "compare digits --samples 200 --model mlp:30 --step-size 0.001 --until 100 --out mine"
+    line = "diagnose digits --samples 200 --model mlp:30 --step-size 0.001 --until 100 --out mine"
     process = subprocess.Popen(
         [*COMMAND[:2], HEEDFUL + COMMAND[2], *line.split()],
         stdout=subprocess.PIPE,
@@ -101,8 +101,8 @@ def test_sigint_to_a_process(desk: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("compare nothing.npz", "no such file"),
-        ("compare objects.npz", "cannot be read"),
+        ("diagnose nothing.npz", "no such file"),
+        ("diagnose objects.npz", "cannot be read"),
         ("report plain", "page.json does not exist"),
         ("verify saxe2013-exact-solutions --json nowhere/x.json", "cannot be written"),
     ],

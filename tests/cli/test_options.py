@@ -1,7 +1,8 @@
-"""The options of `compare` are the parameters of `thalweg.diagnose`, each with its help."""
+"""The options of `diagnose` are the parameters of `thalweg.diagnose`, each with its help."""
 
 from __future__ import annotations
 
+import functools
 import inspect
 import re
 from collections.abc import Callable
@@ -14,11 +15,11 @@ from command_line import Reached, Said
 
 import thalweg as tw
 from thalweg.cli import app
-from thalweg.cli.derive import argument_help, as_options, parameters_of, summary_of
+from thalweg.cli.derive import DerivedCommand, argument_help, as_options, parameters_of, summary_of
 from thalweg.core.errors import InputError
 
 Says = Callable[..., Said]
-COMMANDS = ["compare", "studies", "run", "verify", "report"]
+COMMANDS = ["diagnose", "studies", "study", "verify", "report"]
 
 
 def plain(text: str) -> str:
@@ -28,12 +29,14 @@ def plain(text: str) -> str:
 
 def options_of(name: str) -> dict[str, Any]:
     command = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
+    if isinstance(command, DerivedCommand):
+        command.derive()
     return {parameter.name: parameter for parameter in command.params}
 
 
 def test_every_parameter_of_diagnose_is_an_option_with_its_default() -> None:
     parameters = inspect.signature(tw.diagnose).parameters
-    options = options_of("compare")
+    options = options_of("diagnose")
     assert list(options) == list(parameters)
     told = argument_help(tw.diagnose)
     for name, option in options.items():
@@ -46,7 +49,7 @@ def test_every_parameter_of_diagnose_is_an_option_with_its_default() -> None:
 def test_help_shows_every_option(thalweg_says: Says, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setenv("TERMINAL_WIDTH", "200")
-    said = thalweg_says("compare", "--help")
+    said = thalweg_says("diagnose", "--help")
     assert (said.code, said.err) == (0, "")
     for name in inspect.signature(tw.diagnose).parameters:
         assert name == "data" or f"--{name.replace('_', '-')}" in said.out
@@ -72,20 +75,19 @@ def test_every_option_has_help(name: str) -> None:
 def test_options_reach_the_function(thalweg_says: Says, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[str, Any] = {}
 
+    @functools.wraps(tw.diagnose)
     def note(**options: Any) -> None:
         seen.update(options)
         raise Reached
 
-    import sys
-
-    monkeypatch.setattr(sys.modules["thalweg.diagnosis.diagnosis"], "diagnose", note)
+    monkeypatch.setattr("thalweg.diagnosis.diagnosis.diagnose", note)
     with pytest.raises(Reached):
-        thalweg_says("compare")
+        thalweg_says("diagnose")
     defaults = {k: p.default for k, p in inspect.signature(tw.diagnose).parameters.items()}
     assert seen == defaults
     with pytest.raises(Reached):
         thalweg_says(
-            "compare", "x.csv", "--no-bias", "--seeds", "3", "--out", "a b", "--eps", "1e-3",
+            "diagnose", "x.csv", "--no-bias", "--seeds", "3", "--out", "a b", "--eps", "1e-3",
             "--progress", "--until", "7", "--target", "p,q", "--fresh",
         )  # fmt: skip
     assert seen == defaults | {

@@ -80,8 +80,8 @@ def test_a_process_with_a_full_output() -> None:
         ("studies >&-", 0),
         ("studies >&- 2>&- <&-", 0),
         ("--help >/dev/full", 2),
-        ("compare nothing.npz 2>&-", 2),
-        ("compare nothing.npz 2>/dev/full", 2),
+        ("diagnose nothing.npz 2>&-", 2),
+        ("diagnose nothing.npz 2>/dev/full", 2),
     ],
 )
 def test_processes_with_other_streams(line: str, code: int) -> None:
@@ -94,7 +94,7 @@ def test_a_name_that_is_no_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
     np.savez(os.fsdecode(b"a\xff.npz"), x=rng.normal(size=(20, 3)), y=np.arange(20.0))
-    line = "compare $'a\\xff.npz' --model mlp: --until 2 --records 4 --out $'o\\xff'"
+    line = "diagnose $'a\\xff.npz' --model mlp: --until 2 --records 4 --out $'o\\xff'"
     code, told = shell(line, PYTHONIOENCODING="ascii")
     assert code == 0
     assert "Run folder: o?" in told

@@ -1,4 +1,4 @@
-"""`thalweg compare` on the user's own files, from the command to what lies in the run folder."""
+"""`thalweg diagnose` on the user's own files, from the command to what lies in the run folder."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SMALL = "--until 2 --step-size 0.05 --records 5"
 
 def compared(says: Says, line: str) -> tuple[str, Path]:
     """The regime and the run folder of a successful comparison."""
-    said = says("compare", *shlex.split(line))
+    said = says("diagnose", *shlex.split(line))
     assert (said.code, said.err) == (0, "")
     (told,) = [row for row in said.out.splitlines() if row.startswith("Run folder: ")]
     folder = Path(told.removeprefix("Run folder: "))
@@ -80,14 +80,14 @@ def test_a_table_from_the_first_command_to_the_changed_one(
 
     # A changed command is refused, changed data are too, and what is there stays.
     changed = line.replace("--step-size 0.05", "--step-size 0.04")
-    said = thalweg_says("compare", *shlex.split(changed))
+    said = thalweg_says("diagnose", *shlex.split(changed))
     assert said.code == 2
     assert "--step-size 0.05, now 0.04" in said.err
     assert "--fresh" in said.err
     assert said.err.count("\n") == 1
     lines = Path("table.csv").read_text().splitlines()
     Path("table.csv").write_text("\n".join([*lines[:-1], lines[1]]) + "\n")
-    said = thalweg_says("compare", *shlex.split(line))
+    said = thalweg_says("diagnose", *shlex.split(line))
     assert said.code == 2
     assert "other data" in said.err
     assert contents(desk / "runs") == before
@@ -108,11 +108,11 @@ def test_the_advice_of_a_sentence_is_an_option_of_the_command(
         ("--one-hot origin or leave them out with --drop origin", "--one-hot all"),
         ("leave it out with --drop name", "--drop name"),
     ):
-        said = thalweg_says("compare", *shlex.split(line))
+        said = thalweg_says("diagnose", *shlex.split(line))
         assert (said.code, said.out) == (2, "")
         assert words in said.err
         line += f" {more}"
-    said = thalweg_says("compare", *shlex.split(line))
+    said = thalweg_says("diagnose", *shlex.split(line))
     assert said.code == 0
     first = said.out.splitlines()[0]
     assert first == (

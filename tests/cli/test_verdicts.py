@@ -76,7 +76,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("command", ["run", "verify"])
+@pytest.mark.parametrize("command", ["study", "verify"])
 @pytest.mark.parametrize("name", CASES)
 def test_what_is_unexpected_is_told_everywhere(
     study: Callable[[Study], None], thalweg_says: Says, command: str, name: str
@@ -125,8 +125,8 @@ def test_the_scale_decides_what_is_expected(
     study: Callable[[Study], None], thalweg_says: Says
 ) -> None:
     study(toy(1, 3, replace(SECOND, scales=("full",))))
-    assert thalweg_says("run", "toy").code == 1
-    assert thalweg_says("run", "toy", "--scale", "full").code == 0
+    assert thalweg_says("study", "toy").code == 1
+    assert thalweg_says("study", "toy", "--scale", "full").code == 0
     page = Path("runs/toy-full/index.html").read_text()
     assert "More of the same; the paper&#39;s net is not rerun." in page
 
@@ -138,7 +138,7 @@ def test_studies_say_what_their_full_scale_is(
     study(toy(1, 1))
     said = thalweg_says("studies")
     assert "9 min, more than quick, not the paper's size" in " ".join(said.out.split())
-    for command in ("run", "verify"):
+    for command in ("study", "verify"):
         told = thalweg_says(command, "--help").out
         assert "Exits with 1" in " ".join(re.sub("[│─╭╮╰╯]", " ", told).split())
         assert "as the paper ran it" not in told

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import thalweg as tw
 from thalweg.report import read_page
 from thalweg.storage.files import StoreError
 
-MODULE = sys.modules["thalweg.diagnosis.diagnosis"]
+MODULE = importlib.import_module("thalweg.diagnosis.diagnosis")
 
 
 class Reached(BaseException):

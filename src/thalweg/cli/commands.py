@@ -1,11 +1,15 @@
-"""The commands: compare, studies, run, verify, report."""
+"""The commands: diagnose, studies, study, verify, report.
+
+What a command needs it imports when it runs: help, versions and wrong usage wait for nothing.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import inspect
+import importlib.metadata
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, TextIO, cast
 
@@ -14,13 +18,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from thalweg.cli.derive import as_options, parameters_of, summary_of
+from thalweg.cli.derive import DerivedCommand, as_options, taking
 from thalweg.cli.streams import Output, prepare, settle
 from thalweg.core.errors import InputError
 
 app = typer.Typer(
-    help="The dynamics of training: gradient descent against gradient flow, measured, compared "
-    "with theory, and explained.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -47,38 +49,55 @@ def _console() -> Console:
     return Console(file=cast(TextIO, Output()), highlight=False, soft_wrap=True)
 
 
-def _compare(**options: Any) -> None:
+def _version(wanted: bool) -> None:
+    if wanted:
+        _console().print(f"thalweg {importlib.metadata.version('thalweg')}")
+        raise typer.Exit
+
+
+@app.callback(
+    help="The dynamics of training: gradient descent against gradient flow, measured, compared "
+    "with theory, and explained."
+)
+def _thalweg(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command("compare", cls=DerivedCommand, hidden=True)  # as `diagnose` was called
+@app.command(
+    "diagnose",
+    cls=DerivedCommand,
+    help="Compare gradient descent with gradient flow on a network and data, and say what regime "
+    "it is.",
+)
+def _diagnose() -> Callable[..., None]:
     from thalweg.diagnosis.diagnosis import diagnose
 
-    try:
-        found = diagnose(**options)
-    except InputError as error:
-        raise InputError(as_options(str(error), options)) from error
-    console, verdict = _console(), found.comparison
-    console.print(escape(found.reading))
-    console.print(f"[bold {_COLOURS[verdict.regime]}]{escape(verdict.sentence)}[/]")
-    for reason in verdict.reasons:
-        console.print(f"  • {escape(as_options(reason, options))}")
-    for warning in verdict.warnings:
-        console.print(f"  [yellow]Note:[/] {escape(as_options(warning, options))}.")
-    console.print(f"Run folder: {escape(str(found.folder))}")
-    console.print(f"Report:     {escape(_where(found.page))}")
+    def call(**options: Any) -> None:
+        try:
+            found = diagnose(**options)
+        except InputError as error:
+            raise InputError(as_options(str(error), options)) from error
+        console, verdict = _console(), found.comparison
+        console.print(escape(found.reading))
+        console.print(f"[bold {_COLOURS[verdict.regime]}]{escape(verdict.sentence)}[/]")
+        for reason in verdict.reasons:
+            console.print(f"  • {escape(as_options(reason, options))}")
+        for warning in verdict.warnings:
+            console.print(f"  [yellow]Note:[/] {escape(as_options(warning, options))}.")
+        console.print(f"Run folder: {escape(str(found.folder))}")
+        console.print(f"Report:     {escape(_where(found.page))}")
+
+    return taking(diagnose, "data", call)
 
 
 def _where(page: Path | None) -> str:
     return str(page.resolve()) if page else "not written, the folder is read-only"
-
-
-def _derive_compare() -> None:
-    """`compare` takes exactly the parameters of `thalweg.diagnose`."""
-    from thalweg.diagnosis.diagnosis import diagnose
-
-    _compare.__signature__ = inspect.Signature(parameters_of(diagnose, "data"))  # type: ignore[attr-defined]
-    _compare.__annotations__ = {p.name: p.annotation for p in parameters_of(diagnose, "data")}
-    app.command("compare", help=summary_of(diagnose))(_compare)
-
-
-_derive_compare()
 
 
 @app.command("studies")
@@ -109,9 +128,12 @@ def studies() -> None:
     _console().print(table)
 
 
-@app.command("run")
-def run(
-    study: Annotated[str, typer.Argument(help="A name that `thalweg studies` lists.")],
+@app.command("run", hidden=True)  # as `study` was called
+@app.command("study")
+def study(
+    name: Annotated[
+        str, typer.Argument(metavar="STUDY", help="A name that `thalweg studies` lists.")
+    ],
     scale: Annotated[
         str,
         typer.Option(
@@ -127,12 +149,11 @@ def run(
 
     Exits with 1 if any part of a claim comes out otherwise than expected.
     """
-    from thalweg.lab.runner import run_study
-    from thalweg.studies import study_named
+    from thalweg.studies import rerun
 
     console = _console()
-    outcome = run_study(
-        study_named(study), scale, out, tell=lambda text: console.print(f"[dim]{escape(text)}[/]")
+    outcome = rerun.study(
+        name, scale, out, tell=lambda text: console.print(f"[dim]{escape(text)}[/]")
     )
     _show(outcome, console)
     console.print(f"Report: {escape(_where(outcome.page))}")
@@ -146,7 +167,7 @@ def verify(
         list[str] | None,
         typer.Argument(metavar="[STUDY]...", help="Which studies; all by default."),
     ] = None,
-    scale: Annotated[str, typer.Option(help="quick or full, as for `thalweg run`.")] = "quick",
+    scale: Annotated[str, typer.Option(help="quick or full, as for `thalweg study`.")] = "quick",
     out: Annotated[Path, typer.Option(help="The folder of the run folders.")] = Path("runs"),
     table: Annotated[
         Path | None, typer.Option("--json", help="Write the table of claims to this file.")
@@ -198,11 +219,11 @@ def report(
     ] = "",
 ) -> None:
     """Rebuild the pages of a run folder from its stored results alone."""
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder; give a run folder, as in runs/demo")
     from thalweg.report import build, build_index, export_figures
     from thalweg.storage.files import writing
 
-    if not folder.is_dir():
-        raise InputError(f"{folder} is not a folder; give a run folder, as in runs/demo")
     console = _console()
     formats = [f.strip() for f in figures.split(",") if f.strip()]
     with writing(folder):

@@ -11,10 +11,53 @@ from collections.abc import Callable, Collection
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from thalweg.core.errors import InputError
 
 QUOTED = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""  # as repr() quotes
+
+
+class DerivedCommand(TyperCommand):
+    """A command that is made of a function when it is called or its help is asked for, not before.
+
+    Its callback makes the function, as `taking` gives it; the help it is registered with is the
+    line in the list of commands.
+    """
+
+    _derived = False
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        """The context of a call or of its help, for which the function must be known."""
+        self.derive()
+        return super().make_context(*args, **kwargs)
+
+    def derive(self) -> None:
+        """Take over the function, its parameters and its whole help."""
+        if self._derived or self.callback is None:
+            return
+        single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+        single.command()(self.callback())
+        made = typer.main.get_command(single)
+        self.callback, self.params, self.help = made.callback, made.params, made.help
+        self._derived = True
+
+
+def taking(
+    function: Callable[..., Any], argument: str, call: Callable[..., None]
+) -> Callable[..., None]:
+    """A function fit for Typer, with the parameters and the summary of another.
+
+    Args:
+        function: Whose parameters: see `parameters_of`.
+        argument: The parameter that needs no flag.
+        call: What is called with them, by name.
+    """
+    parameters = parameters_of(function, argument)
+    call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    call.__annotations__ = {each.name: each.annotation for each in parameters}
+    call.__doc__ = summary_of(function)
+    return call
 
 
 def parameters_of(function: Callable[..., Any], argument: str) -> list[inspect.Parameter]:

@@ -222,7 +222,7 @@ def study_page(
         claims=tuple(_row(v) for v in verdicts),
         deviates=study.deviates,
         provenance=flat,
-        command=f"thalweg run {study.slug}" + (" --scale full" if lab.full else ""),
+        command=f"thalweg study {study.slug}" + (" --scale full" if lab.full else ""),
         datasets=tuple(results),
         source=study.source,
         minutes=round(seconds / 60, 2),

@@ -1,0 +1,60 @@
+"""What answers at once: help, version, wrong usage. Nothing numerical is imported for them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+import typer
+from command_line import Said
+
+import thalweg as tw
+from thalweg.cli import app
+from thalweg.cli.derive import DerivedCommand, summary_of
+
+Says = Callable[..., Said]
+HEAVY = ("jax", "numpy", "scipy", "pandas", "xarray", "zarr", "plotly", "equinox")
+ANSWER = """
+import sys
+from thalweg.cli import main
+for line in {lines!r}:
+    try:
+        main(line.split())
+    except SystemExit as done:
+        print("code", done.code)
+print("heavy", [name for name in {heavy!r} if name in sys.modules])
+"""
+
+
+def test_answers_that_wait_for_nothing() -> None:
+    """One process gives them all, so that whatever any of them imports is seen."""
+    lines = ["--help", "", "--version", "--hlep", "diagnoze digits", "study --help", "study"]
+    lines += ["verify --help", "report --help", "report nowhere"]
+    program = ANSWER.format(lines=lines, heavy=HEAVY)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    said = done.stdout.splitlines()
+    codes = [int(line.split()[1]) for line in said if line.startswith("code ")]
+    assert codes == [0, 2, 0, 2, 2, 0, 2, 0, 0, 2]
+    assert said[-1] == "heavy []"
+    assert f"thalweg {tw.__version__}" in said
+
+
+def test_the_list_of_commands_says_what_the_function_says() -> None:
+    command = typer.main.get_command(app).commands["diagnose"]  # type: ignore[attr-defined]
+    assert isinstance(command, DerivedCommand)
+    assert command.help == " ".join(summary_of(tw.diagnose).split("\n\n")[0].split())
+    command.derive()
+    assert command.help == summary_of(tw.diagnose)
+
+
+@pytest.mark.parametrize(("former", "name"), [("compare", "diagnose"), ("run", "study")])
+def test_former_names_are_understood(thalweg_says: Says, former: str, name: str) -> None:
+    said, meant = thalweg_says(former, "--help"), thalweg_says(name, "--help")
+    assert (said.code, said.err) == (0, "")
+    words = said.out.replace(f"thalweg {former} ", f"thalweg {name} ").split()
+    assert words == meant.out.split()
+    assert f"│ {former} " not in thalweg_says("--help").out
