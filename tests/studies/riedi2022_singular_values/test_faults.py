@@ -97,7 +97,7 @@ C2 = {
         lambda right, A: right(A)._replace(second=right(A).second / 2),
     ),
     "terms missing": (sv, "derivatives", without_the_sum),
-    "branches of twice the skip": (sv, "paths", lambda right, A, rho: right(A, 2 * rho)),
+    "branches of twice the skip": (sv, "singular_paths", lambda right, A, rho: right(A, 2 * rho)),
 }
 
 

@@ -63,7 +63,7 @@ def test_paths_pass_through_a_crossing():
     """Eigenvalues -1 and 0.3: s = |rho - 1| and rho + 0.3 cross at 0.35."""
     V = np.linalg.qr(np.random.default_rng(1).normal(size=(2, 2)))[0]
     rho = np.linspace(0, 0.9, 90)
-    path = sv.paths(V @ np.diag([-1.0, 0.3]) @ V.T, rho)
+    path = sv.singular_paths(V @ np.diag([-1.0, 0.3]) @ V.T, rho)
     np.testing.assert_allclose(path.value, np.transpose([1 - rho, rho + 0.3]), atol=1e-13)
     np.testing.assert_allclose(path.slope, np.tile([-1.0, 1.0], (90, 1)), atol=1e-12)
 
@@ -72,7 +72,7 @@ def test_integrated_slopes_give_the_paths_back():
     A = np.random.default_rng(3).normal(size=(6, 6)) / 6**0.5
 
     def error(points):
-        path = sv.paths(A, np.linspace(0, 2, points))
+        path = sv.singular_paths(A, np.linspace(0, 2, points))
         rise = np.diff(path.rho)[:, None] * (path.slope[1:] + path.slope[:-1]) / 2
         return np.max(np.abs(path.value[0] + rise.sum(0) - path.value[-1]))
 
@@ -152,8 +152,8 @@ def test_bad_input():
     for wrong in (
         lambda: sv.derivatives(np.ones((2, 3))),
         lambda: sv.derivatives(np.eye(2), np.eye(3)),
-        lambda: sv.paths(np.eye(2), []),
-        lambda: sv.paths(np.ones(2), [0.0]),
+        lambda: sv.singular_paths(np.eye(2), []),
+        lambda: sv.singular_paths(np.ones(2), [0.0]),
         lambda: sv.row_scaling(np.eye(2), [1, 0], 0.5),
         lambda: sv.row_scaling(np.eye(2), np.array([True]), 0.5),
         lambda: sv.row_scaling(np.eye(2), np.array([True, False]), 1.5),

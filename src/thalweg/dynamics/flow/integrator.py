@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from thalweg.core.result import Result
 from thalweg.dynamics.flow.methods import Method, Work, blank, curious, vector_norm
-from thalweg.dynamics.flow.path import Path, Tolerances, distance_by_error
+from thalweg.dynamics.flow.path import Integration, Tolerances, distance_by_error
 from thalweg.dynamics.flow.stabilised import (
     SAFETY,
     push,
@@ -42,28 +42,28 @@ Force = Callable[[Vector], Vector]
 
 def follow(
     force: Force,
-    path: Path,
+    path: Integration,
     methods: tuple[Method, ...],
     tolerances: Tolerances,
     until: Scalar,
     most_steps: Count,
     most_gradients: Count | float = math.inf,
-) -> Path:
+) -> Integration:
     """Go on to a time exactly, or as far as `most_steps` attempts lead.
 
     Once `most_gradients` are spent in all no step begins, and the code is STEP_LIMIT.
     """
     limit = path.attempts + most_steps
 
-    def spent(path: Path) -> Array:
+    def spent(path: Integration) -> Array:
         return jnp.sum(path.evaluations) >= most_gradients
 
-    def going(now: tuple[Path, Work]) -> Array:
+    def going(now: tuple[Integration, Work]) -> Array:
         path, work = now
         unfinished = (path.time < until) & (path.attempts < limit) & ~spent(path)
         return ~work.idle | (unfinished & (path.result < Result.STEP_LIMIT))
 
-    def turn(now: tuple[Path, Work]) -> tuple[Path, Work]:
+    def turn(now: tuple[Integration, Work]) -> tuple[Integration, Work]:
         path, work = now
         value = force(work.point)
         payer = jnp.where(work.leg == 2, len(methods) + 1, path.method)
@@ -72,11 +72,11 @@ def follow(
         which = jnp.where(work.looking, 0, jnp.where(work.last, 1, 2 + path.method))
         final = 2 if _paired(path) else 0
 
-        def look(path: Path, work: Work) -> tuple[Path, Work]:
+        def look(path: Integration, work: Work) -> tuple[Integration, Work]:
             path = _look(path, value)
             return path, _begin(path, work, methods, until)
 
-        def settle(path: Path, work: Work) -> tuple[Path, Work]:
+        def settle(path: Integration, work: Work) -> tuple[Integration, Work]:
             work = _judge(path, work, value, methods, tolerances)
             over = (work.leg == final) | ~(work.worst <= 1)
             after = _settle(path, work, value, methods, tolerances, until)
@@ -86,8 +86,8 @@ def follow(
             further = _next_leg(path, work, value, methods)
             return jax.tree.map(lambda a, b: jnp.where(over, a, b), (after, begun), (path, further))
 
-        def stage(method: Method) -> Callable[[Path, Work], tuple[Path, Work]]:
-            def on(path: Path, work: Work) -> tuple[Path, Work]:
+        def stage(method: Method) -> Callable[[Integration, Work], tuple[Integration, Work]]:
+            def on(path: Integration, work: Work) -> tuple[Integration, Work]:
                 return path, method.stage(work, value)._replace(idle=jnp.asarray(False))
 
             return on
@@ -101,7 +101,7 @@ def follow(
     return end._replace(result=jnp.maximum(end.result, code.astype(end.result.dtype)))
 
 
-def expected(path: Path, methods: tuple[Method, ...], until: Scalar) -> Scalar:
+def expected(path: Integration, methods: tuple[Method, ...], until: Scalar) -> Scalar:
     """Gradients up to a time, those spent included, if steps stay as long as the next one."""
     bound, paired = SAFETY * path.sharpness, _paired(path)
     price = _of(methods, path.method, lambda m: _price(m, path.proposal, bound, paired))
@@ -109,7 +109,7 @@ def expected(path: Path, methods: tuple[Method, ...], until: Scalar) -> Scalar:
     return spent + price * jnp.maximum(until - path.time, 0)
 
 
-def _rested(path: Path, until: Scalar) -> Path:
+def _rested(path: Integration, until: Scalar) -> Integration:
     """The path at a later time where neither it nor its companion moves at all."""
     still = ~(jnp.any(path.force != 0) | jnp.any(path.companion_force != 0))
     rest = jnp.where(still & (path.result == Result.OK), until - path.time, 0)
@@ -118,7 +118,7 @@ def _rested(path: Path, until: Scalar) -> Path:
     )
 
 
-def _begin(path: Path, work: Work, methods: tuple[Method, ...], until: Scalar) -> Work:
+def _begin(path: Integration, work: Work, methods: tuple[Method, ...], until: Scalar) -> Work:
     """The first evaluation of what comes next: a look at the curvature, or a step."""
     bound, span = SAFETY * path.sharpness, _span(path)
     longest = _of(methods, path.method, lambda m: m.longest(bound))
@@ -146,7 +146,7 @@ def _clipped(proposal: Scalar, rest: Scalar) -> Scalar:
     return jnp.where(proposal >= rest, rest, jnp.minimum(proposal, rest / 2))
 
 
-def _look(path: Path, value: Vector) -> Path:
+def _look(path: Integration, value: Vector) -> Integration:
     """Take in one power iteration."""
     change = value - path.force
     sharpness, direction = radius_of(change, push(path.theta), path.direction)
@@ -165,17 +165,21 @@ def _look(path: Path, value: Vector) -> Path:
     )
 
 
-def _paired(path: Path) -> bool:
+def _paired(path: Integration) -> bool:
     return path.companion.size > 0
 
 
-def _span(path: Path) -> int:
+def _span(path: Integration) -> int:
     """Legs of the path in a step."""
     return 2 if _paired(path) else 1
 
 
 def _judge(
-    path: Path, work: Work, value: Vector, methods: tuple[Method, ...], tolerances: Tolerances
+    path: Integration,
+    work: Work,
+    value: Vector,
+    methods: tuple[Method, ...],
+    tolerances: Tolerances,
 ) -> Work:
     """Take in the error of a leg that has come to its end."""
     allowed = tolerances.allowed(path, work.point)[path.method]
@@ -193,7 +197,7 @@ def _judge(
     )
 
 
-def _next_leg(path: Path, work: Work, value: Vector, methods: tuple[Method, ...]) -> Work:
+def _next_leg(path: Integration, work: Work, value: Vector, methods: tuple[Method, ...]) -> Work:
     """The second leg goes on where the first ended; the third is the companion's."""
     second = work.leg == 0
     work = work._replace(
@@ -207,13 +211,13 @@ def _next_leg(path: Path, work: Work, value: Vector, methods: tuple[Method, ...]
 
 
 def _settle(
-    path: Path,
+    path: Integration,
     work: Work,
     value: Vector,
     methods: tuple[Method, ...],
     tolerances: Tolerances,
     until: Scalar,
-) -> Path:
+) -> Integration:
     """Take the step or refuse it, and say how long the next one is, and by which method."""
     span, rest = _span(path), until - path.time
     h = jnp.where(work.leg == 2, work.length / 2, work.length)
@@ -269,7 +273,7 @@ def _settle(
     return jax.tree.map(lambda a, b: jnp.where(keep, a, b), chosen, after)
 
 
-def _factor(method: Method, path: Path, h: Scalar, ratio: Scalar, keep: Array) -> Scalar:
+def _factor(method: Method, path: Integration, h: Scalar, ratio: Scalar, keep: Array) -> Scalar:
     """By how much to change the step after one of length h with an error ratio."""
     plain = CAUTION * ratio ** (-1 / method.exponent)
     before = jnp.where(path.error_before > 0, path.error_before, 1.0)
@@ -283,14 +287,14 @@ def _factor(method: Method, path: Path, h: Scalar, ratio: Scalar, keep: Array) -
 
 
 def _chosen(
-    path: Path,
+    path: Integration,
     methods: tuple[Method, ...],
     h: Scalar,
     trapezoid: Scalar,
     allowed: Float[Array, " m"],
     offered: Bool[Array, " m"],
     bound: Scalar,
-) -> Path:
+) -> Integration:
     """The path with the method that promises the fewest gradients per time.
 
     The error of a stabilised method can be told from the ends of any step. That of an explicit

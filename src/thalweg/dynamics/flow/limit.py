@@ -34,7 +34,7 @@ from thalweg.dynamics.flow.gradient_flow import KINKED_ERROR
 from thalweg.dynamics.flow.integrator import follow
 from thalweg.dynamics.flow.landing import NEAR, Landing, land, squared
 from thalweg.dynamics.flow.methods import size_of, vector_norm
-from thalweg.dynamics.flow.path import Path, Tolerances, path_error, start_path
+from thalweg.dynamics.flow.path import Integration, Tolerances, path_error, start_path
 from thalweg.dynamics.flow.solvers import FLOW_SOLVERS
 from thalweg.problems.problem import Problem
 
@@ -231,7 +231,7 @@ def _search(problem: Problem, params: Params, goal: _Goal) -> tuple[Limit, float
 
 
 def _jump(
-    problem: Problem, params: Params, path: Path, watch: _Watch, goal: _Goal, budget: float
+    problem: Problem, params: Params, path: Integration, watch: _Watch, goal: _Goal, budget: float
 ) -> tuple[_Watch, Limit | None, float]:
     """Jump from the path; what that tells, the limit if it was found, and the flow's part in it."""
     flowed, time = int(jnp.sum(path.evaluations)), float(path.time)
@@ -292,7 +292,7 @@ def _judged(
     return error, watch._replace(last=landing, gap=gap, fall=fall)
 
 
-def _flow_error(path: Path, landing: Landing, twin: Landing) -> float:
+def _flow_error(path: Integration, landing: Landing, twin: Landing) -> float:
     """What the error of the path makes of the limit: the companion has a landing of its own.
 
     The part of the path error normal to the minima is no error of the limit.
@@ -324,7 +324,7 @@ def _limit(params: Params, landing: Landing, error: float, budget: float, goal: 
     )
 
 
-def _unfound(problem: Problem, params: Params, path: Path, aside: int, goal: _Goal) -> Limit:
+def _unfound(problem: Problem, params: Params, path: Integration, aside: int, goal: _Goal) -> Limit:
     """What is said where no landing was believed."""
     evaluations = int(jnp.sum(path.evaluations)) + aside
     params = ravel_pytree(params)[1](path.theta)
@@ -341,7 +341,7 @@ def _unfound(problem: Problem, params: Params, path: Path, aside: int, goal: _Go
     )
 
 
-def _tolerances(path: Path, goal: _Goal) -> Tolerances:
+def _tolerances(path: Integration, goal: _Goal) -> Tolerances:
     relative = SOLVER.tolerances(jnp.asarray(goal.path_error), None)
     # Not to follow a path into the origin with ever shorter steps.
     return Tolerances(relative, jnp.min(jnp.where(relative > 0, relative, 1)) * size_of(path.theta))
@@ -354,7 +354,7 @@ def _force(problem: Problem, params: Params) -> Callable[[Vector], Vector]:
 
 
 @eqx.filter_jit
-def _start(problem: Problem, params: Params) -> Path:
+def _start(problem: Problem, params: Params) -> Integration:
     return start_path(_force(problem, params), ravel_pytree(params)[0], SOLVER.methods, paired=True)
 
 
@@ -362,21 +362,21 @@ def _start(problem: Problem, params: Params) -> Path:
 def _flow(
     problem: Problem,
     params: Params,
-    path: Path,
+    path: Integration,
     tolerances: Tolerances,
     until: Scalar,
     most: Int[Array, ""],
-) -> Path:
+) -> Integration:
     """Go on to a time, or until about so many gradients more are spent; one step from time zero."""
     force, stop = _force(problem, params), jnp.sum(path.evaluations) + most
     affordable = most**2 / (STEP_PRICE * path.sharpness)
     until = jnp.where(path.time > 0, jnp.minimum(until, path.time + affordable), jnp.inf)
 
-    def going(now: Path) -> Array:
+    def going(now: Integration) -> Array:
         unfinished = (now.time < until) & ((path.time > 0) | (now.time == 0))
         return unfinished & (jnp.sum(now.evaluations) < stop) & (now.result < Result.NONFINITE)
 
-    def step(now: Path) -> Path:
+    def step(now: Integration) -> Integration:
         return follow(force, now, SOLVER.methods, tolerances, until, jnp.ones((), jnp.int64))
 
     return jax.lax.while_loop(going, step, path)

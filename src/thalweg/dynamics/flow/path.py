@@ -20,7 +20,7 @@ Count = Int[Array, ""]
 Force = Callable[[Vector], Vector]
 
 
-class Path(NamedTuple):
+class Integration(NamedTuple):
     """One integration between two steps: all that is needed to go on to the same bits.
 
     Attributes:
@@ -92,17 +92,19 @@ class Tolerances(NamedTuple):
     absolute: Scalar
     share: float = 0.0
 
-    def allowed(self, path: Path, end: Vector) -> Float[Array, " m"]:
+    def allowed(self, path: Integration, end: Vector) -> Float[Array, " m"]:
         """What a step from the path to a point may err by each method (unit: parameter)."""
         size = jnp.maximum(vector_norm(path.theta), vector_norm(end))
         return self.relative * jnp.maximum(size, self.share * path.largest) + self.absolute
 
 
-def start_path(force: Force, theta: Vector, methods: tuple[Method, ...], paired: bool) -> Path:
+def start_path(
+    force: Force, theta: Vector, methods: tuple[Method, ...], paired: bool
+) -> Integration:
     """The path at time zero, with a companion if paired: one gradient."""
     value = force(theta)
     zero, none = jnp.zeros((), jnp.float64), jnp.zeros((), jnp.int64)
-    return Path(
+    return Integration(
         theta=theta,
         force=value,
         companion=theta if paired else theta[:0],
@@ -135,7 +137,7 @@ def distance_by_error(order: Array) -> Array:
     return 2.0**order - 1
 
 
-def path_error(path: Path, smooth: bool = True) -> Scalar:
+def path_error(path: Integration, smooth: bool = True) -> Scalar:
     """Estimated error of a path with a companion, rounding included (unit: parameter).
 
     Over kinks no method is of an order above 1.
@@ -144,7 +146,7 @@ def path_error(path: Path, smooth: bool = True) -> Scalar:
     return gap + noise_floor(path)
 
 
-def noise_floor(path: Path) -> Scalar:
+def noise_floor(path: Integration) -> Scalar:
     """What rounding alone makes of the error, eps ||theta|| sqrt(gradients) (unit: parameter).
 
     A random walk of one rounding error per gradient. Measured on six problems, as the distance of

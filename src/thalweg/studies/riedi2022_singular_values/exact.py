@@ -153,7 +153,7 @@ def singular_paths(lab: Lab) -> xr.Dataset:
     """X3: singular values along A + rho I, beside the integral of their slopes."""
     n, points = (64, 2001) if lab.full else (12, 401)
     A = np.random.default_rng(3).normal(size=(n, n)) / np.sqrt(n)
-    path = sv.paths(A, np.linspace(0, 2, points))
+    path = sv.singular_paths(A, np.linspace(0, 2, points))
     h = path.rho[1] - path.rho[0]
     rise = h * (path.slope[1:] + path.slope[:-1]) / 2
     integral = path.value[0] + np.concatenate([np.zeros((1, n)), np.cumsum(rise, 0)])

@@ -113,7 +113,7 @@ class Paths(NamedTuple):
     slope: Float[Values, "T n"]
 
 
-def paths(A: Float[ArrayLike, "n n"], rho: Float[ArrayLike, " T"]) -> Paths:
+def singular_paths(A: Float[ArrayLike, "n n"], rho: Float[ArrayLike, " T"]) -> Paths:
     """Singular values and their slopes along A + rho I.
 
     Branches are matched between neighbouring rho by the largest total overlap
