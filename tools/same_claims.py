@@ -2,8 +2,9 @@
 
     python tools/same_claims.py before.json after.json [--relative 1e-6]
 
-A study that was renamed is matched by what the package knows of former names. A part is matched by its words. Exits with 1 if a claim or a part is
-gone, a verdict has changed, or a number has moved by more than the tolerance.
+A study that was renamed is matched by what the package knows of former names, a part by its words.
+Exits with 1 if a claim or a part is gone, a verdict has changed, or a number has moved by more
+than the tolerance.
 """
 
 from __future__ import annotations

@@ -1,21 +1,19 @@
 """The kit that tests every study: one smoke result each, and faults planted under its claims.
 
-A planted fault is a wrong sign, factor or transpose in what a claim rests on. The claim must then
-fail; one that cannot fail says nothing. See `docs/extend/planted-faults.md`.
+`planting.Fault` says what is planted; `docs/extend/planted-faults.md` how and why.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import xarray as xr
 
-from thalweg.lab.claims import judge
+from planting import Fault
 from thalweg.lab.experiment import Lab
 from thalweg.lab.runner import experiments
 from thalweg.lab.study import Study
@@ -23,42 +21,6 @@ from thalweg.studies import STUDIES, study_named
 
 LAB = Lab("smoke", progress=False)
 SLUGS = {place.rpartition(".")[2]: slug for slug, place in STUDIES.items()}
-
-
-@dataclass(frozen=True)
-class Fault:
-    """What is planted, where, and which claim must notice.
-
-    Attributes:
-        claim: The claim that must fail.
-        place: The module or class that is changed.
-        name: What of it.
-        wrong: Called as `wrong(right, *arguments)` in the place of `right(*arguments)`; or, with
-            `value`, put there as it is.
-        about: What is wrong, in words.
-        sizes: Fields of the experiments' smoke sizes that are changed, where a smaller run shows
-            it, or a larger one is needed.
-        value: Whether `wrong` is a value, not a function.
-        reruns: Which of the claim's experiments run again under it; all by default. One that only
-            touches the judgement needs none: ().
-    """
-
-    claim: str
-    place: Any
-    name: str
-    wrong: Any
-    about: str = ""
-    sizes: Mapping[str, Any] = field(default_factory=dict)
-    value: bool = False
-    reruns: tuple[str, ...] | None = None
-
-    def __str__(self) -> str:
-        return f"{self.claim}: {self.about or getattr(self.wrong, '__name__', self.name)}"
-
-
-def fault_table(*faults: Fault) -> pytest.MarkDecorator:
-    """`@fault_table(Fault(...), ...)` above a test that takes `fault` and `noticed`."""
-    return pytest.mark.parametrize("fault", faults, ids=str)
 
 
 def study_of(path: Path) -> Study:
@@ -75,7 +37,9 @@ def smoke(request: pytest.FixtureRequest) -> Callable[[str], dict[str, xr.Datase
 
     def of(slug: str) -> dict[str, xr.Dataset]:
         if slug not in found:
-            place = folder / os.environ.get("PYTEST_XDIST_WORKER", "main") / slug if folder else None
+            place = (
+                folder / os.environ.get("PYTEST_XDIST_WORKER", "main") / slug if folder else None
+            )
             lab = Lab("smoke", place, progress=False)
             found[slug] = experiments(study_named(slug), lab)[0]
         return dict(found[slug])
@@ -101,9 +65,7 @@ def plant(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
     def planted(place: Any, name: str, wrong: Any, value: bool = False) -> None:
         right = getattr(place, name)
-        monkeypatch.setattr(
-            place, name, wrong if value else lambda *a, **k: wrong(right, *a, **k)
-        )
+        monkeypatch.setattr(place, name, wrong if value else lambda *a, **k: wrong(right, *a, **k))
 
     return planted
 
@@ -123,7 +85,9 @@ def word(study: Study, results: dict[str, xr.Dataset]) -> Callable[..., str]:
 
 @pytest.fixture
 def noticed(
-    study: Study, results: dict[str, xr.Dataset], plant: Callable[..., None],
+    study: Study,
+    results: dict[str, xr.Dataset],
+    plant: Callable[..., None],
     word: Callable[..., str],
 ) -> Callable[[Fault], str]:
     """The verdict on a fault's claim once it is planted and what the claim needs was run again."""
@@ -141,6 +105,3 @@ def noticed(
         return word(fault.claim, **fresh)
 
     return of
-
-
-__all__ = ["LAB", "Fault", "fault_table", "judge"]

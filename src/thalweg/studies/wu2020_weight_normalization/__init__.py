@@ -2,19 +2,9 @@
 
 from __future__ import annotations
 
-from thalweg.lab.study import Study
-from thalweg.studies.wu2020_weight_normalization.claims import CLAIMS
-from thalweg.studies.wu2020_weight_normalization.descent import (
-    condition_sweep,
-    norm_growth,
-    orthonormal_rows,
-    scale_sweep,
-)
-from thalweg.studies.wu2020_weight_normalization.figures import FIGURES
-from thalweg.studies.wu2020_weight_normalization.flow import flow, flow_draws, other_flows
+from thalweg.lab.card import Card
 
-STUDY = Study(
-    slug="wu2020-weight-normalization",
+CARD = Card(
     title="Implicit regularisation and convergence of weight normalisation",
     source=(
         "X. Wu, E. Dobriban, T. Ren, S. Wu, Z. Li, S. Gunasekar, R. Ward, Q. Liu: Implicit "
@@ -29,17 +19,6 @@ STUDY = Study(
     full=(
         "More draws and scales, and systems of 500 unknowns; the paper's sizes were not at hand."
     ),
-    experiments={
-        "X1": flow,
-        "X1-draws": flow_draws,
-        "X1-others": other_flows,
-        "X2": scale_sweep,
-        "X2-steps": norm_growth,
-        "X2-condition": condition_sweep,
-        "X3": orthonormal_rows,
-    },
-    claims=CLAIMS,
-    figures=FIGURES,
     answer=(
         "For most starts, yes, and by an amount that is known before training. Plain descent "
         "never touches the part of x that the data do not see. With x = g w/||w|| that part of the "

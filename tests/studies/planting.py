@@ -1,0 +1,49 @@
+"""Planted faults: what is wrong, where, and which claim must notice.
+
+A planted fault is a wrong sign, factor or transpose in what a claim rests on. The claim must then
+fail; one that cannot fail says nothing. See `docs/extend/planted-faults.md`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is planted, where, and which claim must notice.
+
+    Attributes:
+        claim: The claim that must fail.
+        place: The module or class that is changed.
+        name: What of it.
+        wrong: Called as `wrong(right, *arguments)` in the place of `right(*arguments)`; or, with
+            `value`, put there as it is.
+        about: What is wrong, in words.
+        sizes: Fields of the experiments' smoke sizes that are changed, where a smaller run shows
+            it, or a larger one is needed.
+        value: Whether `wrong` is a value, not a function.
+        reruns: Which of the claim's experiments run again under it; all by default. One that only
+            touches the judgement needs none: ().
+    """
+
+    claim: str
+    place: Any
+    name: str
+    wrong: Any
+    about: str = ""
+    sizes: Mapping[str, Any] = field(default_factory=dict)
+    value: bool = False
+    reruns: tuple[str, ...] | None = None
+
+    def __str__(self) -> str:
+        return f"{self.claim}: {self.about or getattr(self.wrong, '__name__', self.name)}"
+
+
+def fault_table(*faults: Fault) -> pytest.MarkDecorator:
+    """`@fault_table(Fault(...), ...)` above a test that takes `fault` and `noticed`."""
+    return pytest.mark.parametrize("fault", faults, ids=str)
