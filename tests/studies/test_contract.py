@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import xarray as xr
-from planting import Fault
 
+from planting import Fault
 from thalweg.lab.claims import Claim, judge
 from thalweg.lab.experiment import Experiment, Lab
 from thalweg.lab.runner import experiments
