@@ -54,6 +54,7 @@ def curves(
     style: str = "line",
     error: str = "",
     more: Sequence[Series] = (),
+    log: str = "",
     **panel: Any,
 ) -> Panel:
     """The usual panel: one or several variables of a stored table over another.
@@ -70,15 +71,16 @@ def curves(
         style: "line", "points", "dash" or "steps".
         error: The variable drawn around y.
         more: Further series of the panel.
-        **panel: Fields of `Panel`: title, y_log, levels, ... Labels of the axes are the words and
-            units of the stored variables where none are given.
+        log: Which axes are logarithmic: "x", "y" or "xy".
+        **panel: Further fields of `Panel`: title, levels, y_label, ... Labels of the axes are the
+            words and units of the stored variables where none are given.
 
     Returns:
         The panel.
 
     Examples:
         >>> from thalweg.lab.curves import curves
-        >>> panel = curves("X1", "loss", each="depth", theory=True, y_log=True)
+        >>> panel = curves("X1", "loss", each="depth", theory=True, log="y")
         >>> [(line.y, line.style) for line in panel.series]
         [('loss', 'line'), ('loss_theory', 'dash')]
     """
@@ -91,4 +93,4 @@ def curves(
             label=(labels or {}).get(name, ""), style=style, error=error,
         )
     ]  # fmt: skip
-    return Panel(series=(*lines, *more), **panel)
+    return Panel(series=(*lines, *more), x_log="x" in log, y_log="y" in log, **panel)

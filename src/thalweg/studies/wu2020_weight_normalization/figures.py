@@ -6,7 +6,6 @@ from thalweg.lab.curves import curves, series
 from thalweg.report.spec import Figure, Level, Panel
 
 STARTS = (0.1, 1.0, 2.0, 4.0)
-LOGS = {"x_log": True, "y_log": True}
 DISTANCE = "||x - x*|| (parameter)"
 
 
@@ -29,15 +28,13 @@ def _sweep(draw: int) -> Panel:
         more=[*both, *theory],
         title=f"draw {draw}",
         y_label=DISTANCE,
-        **LOGS,
+        log="xy",
     )
 
 
 def _drift(y: str, algorithm: str, title: str) -> Panel:
-    at = {"algorithm": algorithm, "time": 400.0, "draw": 0}
-    return curves(
-        "X2", y, over="g0", each="eta", only=(0.02, 0.005), at=at, title=title, x_log=True
-    )
+    at: dict[str, str | float] = {"algorithm": algorithm, "time": 400.0, "draw": 0}
+    return curves("X2", y, over="g0", each="eta", only=(0.02, 0.005), at=at, title=title, log="x")
 
 
 def _conditioned(condition: float) -> Panel:
@@ -63,7 +60,7 @@ def _conditioned(condition: float) -> Panel:
         more=[*both, *limit],
         title=f"condition number {condition:g}",
         y_label="||x - x*||/g*",
-        **LOGS,
+        log="xy",
     )
 
 
@@ -87,15 +84,15 @@ FIGURES = (
         "then. (c) Relative drift of w_perp exp(g^2/(2c)) from g0 = 1: it is constant to the "
         "solver's error, at c = 0.25 to the digits that the tiny w_perp has left.",
         (
-            curves("X1", "distance", each="g0", only=STARTS, at={"c": 1.0}, **LOGS),
-            curves("X1", "g", each="g0", only=STARTS, at={"c": 1.0}, x_log=True),
+            curves("X1", "distance", each="g0", only=STARTS, at={"c": 1.0}, log="xy"),
+            curves("X1", "g", each="g0", only=STARTS, at={"c": 1.0}, log="x"),
             curves(
                 "X1",
                 "drift",
                 each="c",
                 at={"g0": 1.0},
                 levels=(Level(1e-8, "allowed at c = 1"),),
-                **LOGS,
+                log="xy",
             ),
         ),
     ),
@@ -114,7 +111,7 @@ FIGURES = (
                 only=(0.1, 4.0),
                 at={"c": 1.0},
                 theory="loss_bound",
-                **LOGS,
+                log="xy",
             ),
         ),
     ),
@@ -136,11 +133,9 @@ FIGURES = (
                 at={"draw": 0},
                 theory=True,
                 style="points",
-                y_log=True,
+                log="y",
             ),
-            curves(
-                "X3", "gap", over="later", at={"draw": 0}, theory=True, style="points", y_log=True
-            ),
+            curves("X3", "gap", over="later", at={"draw": 0}, theory=True, style="points", log="y"),
             curves(
                 "X2",
                 ("two_phase", "held_large"),
@@ -148,7 +143,7 @@ FIGURES = (
                 at={"draw": 0},
                 style="points",
                 y_label=DISTANCE,
-                **LOGS,
+                log="xy",
             ),
         ),
     ),

@@ -71,7 +71,7 @@ class Flow:
 @experiment("X1", Flow(), smoke={"end": 400.0, "records": 30, "ratios": (1.0, 4.0)})
 def flow(lab: Lab, size: Flow) -> xr.Dataset:
     """The flow from five scales at three ratios of the learning rates."""
-    at = draw(*size.draws, 10, 30, 1.0)
+    at = draw(size.draws[0], 10, 30, 1.0)
     return over(lambda g0, c: _path(at, g0, c, size.times), g0=SCALES, c=size.ratios)
 
 
@@ -127,7 +127,7 @@ def drift(at: Draw, path: theory.WNFlow, g0: float, c: float) -> np.ndarray:
 @experiment("X1-others", Flow(ratios=(0.5, 1.0)), smoke={"end": 400.0, "records": 30})
 def other_flows(lab: Lab, size: Flow) -> xr.Dataset:
     """Another loss, and weight normalisation from ||w0|| = 2."""
-    at, g0 = draw(*size.draws, 10, 30, 1.0), 1.0
+    at, g0 = draw(size.draws[0], 10, 30, 1.0), 1.0
 
     def one(c: float) -> xr.Dataset:
         w0, slope = 2 * at.w0, theory.pseudo_huber_slope
