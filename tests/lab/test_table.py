@@ -1,0 +1,165 @@
+"""Tables, experiments by scale, predictions beside what was measured, keys of what is stored."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from thalweg.core.errors import InputError
+from thalweg.lab import reached as reaching
+from thalweg.lab.claims import held
+from thalweg.lab.experiment import Lab, experiment
+from thalweg.lab.table import over, predicted, table
+from thalweg.theory.prediction import make_prediction
+
+TIMES = [0.0, 1.0, 2.0]
+
+
+def falling(kind="exact", factor=1.0):
+    def at(t):
+        return factor * np.exp(-np.asarray(t))
+
+    return make_prediction("loss", "loss", kind, "always", at, "E1")
+
+
+def measured():
+    return table(
+        {"time": {"loss": (np.exp([-0.0, -1, -2]), "loss", "loss of the net")}}, time=TIMES
+    )
+
+
+def test_a_table_says_what_everything_is():
+    found = table(
+        {"draw time": {"loss": (np.ones((2, 3)), "loss", "the loss")}, "": {"n": (3, "1", "size")}},
+        {"eps": 0.1},
+        draw=[5, 7],
+        time=TIMES,
+        width=([1.0], "parameter", "width"),
+    )
+    assert found["loss"].dims == ("draw", "time")
+    assert found["time"].attrs == {"units": "step size", "long_name": "training time"}
+    assert found["width"].attrs["units"] == "parameter"
+    assert found.attrs == {"eps": 0.1}
+    assert found["n"].item() == 3
+    assert found["draw"].values.tolist() == [5, 7]
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        ((np.ones(3), "", "the loss"), "without a unit or words"),
+        ((np.ones(3), "loss", ""), "without a unit or words"),
+        ((np.ones((3, 2)), "loss", "the loss"), "give one dim for each axis"),
+    ],
+)
+def test_a_table_refuses_what_says_too_little(entry, words):
+    with pytest.raises(InputError, match=words):
+        table({"time": {"loss": entry}}, time=TIMES)
+
+
+def test_a_grid_of_tables_is_one_table():
+    def one(depth, rate):
+        return table({"time": {"loss": (depth * rate * np.ones(3), "loss", "loss")}}, time=TIMES)
+
+    found = over(one, depth=[1, 2], rate=([0.5, 0.1, 0.2], "step size", "step size"))
+    assert found["loss"].dims == ("depth", "rate", "time")
+    np.testing.assert_allclose(found["loss"][1, :, 0], [1.0, 0.2, 0.4])
+    assert found["rate"].attrs["units"] == "step size"
+    with pytest.raises(InputError, match="differ in their variables, sizes or labels"):
+        over(lambda n: table({"time": {"a": (np.ones(n), "1", "a")}}, time=range(n)), n=[1, 2])
+
+
+@pytest.mark.parametrize(
+    ("kind", "factor", "holds"),
+    [
+        ("exact", 1.0, True),
+        ("exact", 1.01, False),
+        ("asymptotic", 1.01, False),
+        ("upper", 1.2, True),
+        ("upper", 0.99, False),
+        ("lower", 0.9, True),
+        ("lower", 1.01, False),
+    ],
+)
+def test_a_prediction_is_held_as_its_kind_says(kind, factor, holds):
+    found = predicted(measured(), falling(kind, factor))
+    assert found["loss_theory"].attrs["long_name"] == "loss of the net, theory"
+    check = held(found, "loss", relative=1e-6)
+    assert check.ok == holds
+    assert check.what == "loss of the net"
+
+
+def test_tolerances_and_gaps_of_predictions():
+    assert held(predicted(measured(), falling("exact", 1.01)), "loss", relative=0.011).ok
+    assert held(predicted(measured(), falling("upper", 0.99)), "loss", absolute=0.0101).ok
+    early = make_prediction(
+        "loss", "loss", "exact", "later", lambda t: np.where(t < 1, np.nan, np.exp(-t)), "E1"
+    )
+    assert held(predicted(measured(), early), "loss", relative=1e-12).ok
+    never = make_prediction("loss", "loss", "exact", "never", lambda t: np.nan * t, "E1")
+    assert not held(predicted(measured(), never), "loss", relative=1.0).ok
+    with pytest.raises(InputError, match="loss_theory"):
+        held(measured(), "loss")
+
+
+@dataclass(frozen=True)
+class Size:
+    draws: int = 5
+    steps: int = 10
+
+
+def test_sizes_by_scale():
+    @experiment("X1", Size(), smoke={"draws": 2}, full={"steps": 1000})
+    def product(lab, size):
+        return table({"": {"n": (size.draws * size.steps, "1", "product")}})
+
+    found = [int(product(Lab(scale))["n"]) for scale in ("smoke", "quick", "full")]
+    assert found == [20, 50, 5000]
+    assert int(product(Lab("smoke"), steps=1)["n"]) == 2
+    assert len({product.told_size(s) for s in ("smoke", "quick", "full")}) == 3
+    with pytest.raises(InputError, match="Did you mean 'draws'"):
+        experiment("X1", Size(), smoke={"draw": 1})
+    with pytest.raises(InputError, match="has no size"):
+        experiment("X1", smoke={"draws": 1})
+
+
+def test_a_stored_experiment_depends_on_what_it_reaches():
+    flow = "thalweg.studies.wu2020_weight_normalization.flow"
+    modules = reaching.reached(flow)
+    assert {flow, "thalweg.theory.linear_nets.weight_normalisation", "thalweg.core.tree"} <= modules
+    others = (
+        "thalweg.cli",
+        "thalweg.studies.du2018",
+        "thalweg.report.drawing",
+        f"{flow[:-5]}.claims",
+    )
+    assert not [m for m in modules if m.startswith(others)]
+    assert len(reaching.source_digest(flow)) == 64
+
+
+def test_a_package_taken_whole_reaches_what_it_exports(tmp_path, monkeypatch):
+    both = "from thalweg.rooms.first import one\nfrom thalweg.rooms.two import two"
+    for name, text in {
+        "__init__.py": "",
+        "a.py": "from thalweg.rooms import one",
+        "b.py": "from thalweg import rooms",
+        "c.py": "def f():\n    from thalweg.rooms.two import two",
+        "rooms/__init__.py": both,
+        "rooms/first.py": "one = 1",
+        "rooms/two.py": "two = 2",
+    }.items():
+        place = tmp_path / name
+        place.parent.mkdir(exist_ok=True)
+        place.write_text(text)
+    monkeypatch.setattr(reaching, "ROOT", tmp_path)
+    reaching._names.cache_clear()
+    rooms = "thalweg.rooms"
+    assert reaching.reached("thalweg.a") == {"thalweg.a", f"{rooms}.first"}
+    assert reaching.reached("thalweg.b") == {"thalweg.b", rooms, f"{rooms}.first", f"{rooms}.two"}
+    assert reaching.reached("thalweg.c") == {"thalweg.c", f"{rooms}.two"}
+    reaching._names.cache_clear()
+
+
+def test_a_table_is_an_ordinary_data_set():
+    assert isinstance(measured(), xr.Dataset)
