@@ -75,6 +75,14 @@ def distance(left: Trajectory, right: Trajectory, mask: np.ndarray | None = None
 
     Raises:
         InputError: If the two have no times or seeds in common, or other numbers of parameters.
+
+    Examples:
+        >>> bowl = tw.problems.Function(lambda x: 0.5 * jnp.sum(x**2), start=jnp.ones(1))
+        >>> steps = tw.run(bowl, tw.gradient_descent(0.5), until=1.0, records=1)
+        >>> flow = tw.run(bowl, tw.gradient_flow(1e-10), until=1.0, records=1)
+        >>> apart = tw.distance(steps, flow)["distance"].values[0, -1]
+        >>> bool(np.isclose(apart, np.exp(-1) - 0.25))  # 0.5^2 after two steps
+        True
     """
     a, b = left.dataset, right.dataset
     first, second = left.parameters, right.parameters
@@ -161,6 +169,14 @@ def compare(
     Raises:
         InputError: If the runs do not fit together, the first is no discrete dynamics or the
             second no gradient flow, or `eps` is not positive.
+
+    Examples:
+        >>> bowl = tw.problems.Function(lambda x: 0.5 * jnp.sum(x**2), start=jnp.ones(1))
+        >>> too_long = tw.gradient_descent(2.5)  # the sharpness is 1, above 2/eta = 0.8
+        >>> steps = tw.run(bowl, too_long, until=20.0, records=4, probes="sharpness")
+        >>> flow = tw.run(bowl, tw.gradient_flow(1e-8), times=steps.dataset["time"].values)
+        >>> tw.compare(steps, flow).regime
+        'divergent'
     """
     require(np.isfinite(eps) and eps > 0, f"eps came as {eps}; give a positive number, as in 0.05")
     check_kinds(descent, flow)

@@ -39,6 +39,12 @@ class Reading(NamedTuple):
 
     `error` is 0 only for values that are exact up to rounding; what kind of error it is (a
     residual, a standard error, a bound) is said in the docstring of the probe.
+
+    Examples:
+        >>> bowl = tw.problems.Function(lambda x: 0.5 * jnp.sum(x**2), start=jnp.ones(2))
+        >>> value, error, result = tw.measure(bowl, bowl.start, "loss")
+        >>> float(value), float(error), tw.Result(int(result)).name
+        (1.0, 0.0, 'OK')
     """
 
     value: Float[Array, "..."]

@@ -54,6 +54,11 @@ def mode_tree(nested: Any) -> ModeTree:
     Raises:
         InputError: If the leaves are not 0 to N - 1, each once, or a node has fewer than two
             children.
+
+    Examples:
+        >>> tree = tw.models.mode_tree([[0, 1], 2])
+        >>> tree.order, tree.depth
+        ((0, 1, 2), 2)
     """
     tree = _tree(nested)
     require(
@@ -80,6 +85,10 @@ def perfect_tree(order: int, pool: int = 2) -> ModeTree:
 
     Raises:
         InputError: If `order` is not a power of `pool`, at least `pool`.
+
+    Examples:
+        >>> tw.models.perfect_tree(4) == tw.models.mode_tree([[0, 1], [2, 3]])
+        True
     """
     require(pool >= 2, f"pool came as {pool}; give at least 2")
     level = [ModeTree((mode,)) for mode in range(order)]
@@ -131,6 +140,12 @@ def hierarchical_rank(T: ArrayLike, tree: ModeTree, tolerance: float = 1e-10) ->
         tolerance: Singular values up to this share of the largest count as zero.
 
     Source: Razin, Maman and Cohen (2022), definition of hierarchical tensor rank.
+
+    Examples:
+        >>> tree = tw.models.mode_tree([[0, 1], [2, 3]])
+        >>> T = np.einsum("ab,cd->acbd", np.eye(2), np.eye(2))  # modes 0 and 2 go together, 1 and 3
+        >>> tw.probes.hierarchical_rank(T, tree)["0-1"]
+        4
     """
     spectra = {name: np.asarray(s) for name, s in matricisation_spectra(T, tree).items()}
     return {name: int(np.sum(s > tolerance * s[0])) for name, s in spectra.items()}

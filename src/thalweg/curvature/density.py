@@ -72,6 +72,14 @@ def spectral_density(
 
     Raises:
         InputError: If the operator is not symmetric, or a number is out of its range.
+
+    Examples:
+        >>> A = tw.curvature.Matrix(2 * jnp.eye(3))
+        >>> grid, key = jnp.array([2.0]), jax.random.key(0)
+        >>> density = tw.curvature.spectral_density(A, key, grid=grid, width=0.1)
+        >>> peak = 1 / (0.1 * np.sqrt(2 * np.pi))  # of the Gaussian that stands for the eigenvalue
+        >>> bool(jnp.isclose(density.value[0], peak))
+        True
     """
     p = operator.shape[0]
     require(operator.symmetric, "a map that is not symmetric came; give a Hessian or its like")

@@ -43,6 +43,10 @@ def max_over_median(values: Float[Array, "... n"]) -> Float[Array, "..."]:
 
     The median of an even number of values is the mean of the middle two. Source: Jiang, Malik and
     Li (2023), definition of R_med.
+
+    Examples:
+        >>> float(tw.curvature.max_over_median(jnp.array([1.0, -6.0, 2.0])))
+        3.0
     """
     size = jnp.abs(values)
     median = jnp.median(size, axis=-1)
@@ -129,6 +133,13 @@ def block_ratios(
         InputError: If coordinates do not fit the parameters, or as `diagonal`.
 
     Source: Jiang, Malik and Li (2023, arXiv 2211.02254).
+
+    Examples:
+        >>> data = (np.diag([1.0, 1.0, 3.0]), np.ones((3, 1)))
+        >>> problem = tw.problems.supervised(tw.models.linear([]), data)  # H = diag(1, 1, 9)/3
+        >>> ratios = tw.curvature.block_ratios(problem, problem.init(jax.random.key(0)))
+        >>> [round(float(ratio.value), 6) for ratio in ratios.values()]
+        [9.0]
     """
     if coordinates is None:
         coordinates = sampled_coordinates(params, None)

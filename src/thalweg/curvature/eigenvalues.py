@@ -101,6 +101,11 @@ def top_k(
 
     Raises:
         InputError: If the operator is not symmetric, or a number is out of its range.
+
+    Examples:
+        >>> A = tw.curvature.Matrix(jnp.diag(jnp.array([1.0, 5.0, 5.0])))
+        >>> tw.curvature.top_k(A, 2, jax.random.key(0)).values.round(6).tolist()
+        [5.0, 5.0]
     """
     asked = _Asked(k, tolerance, width, check, most_products, failure)
     return _found(operator, asked, start, key, 1.0)
@@ -122,6 +127,11 @@ def smallest(
 
     No value is below its eigenvalue, which lies at most `missed` below it, and no eigenvalue that
     is not listed lies below `beyond`, with probability at least 1 - 2 `failure`.
+
+    Examples:
+        >>> A = tw.curvature.Matrix(jnp.diag(jnp.array([1.0, -3.0, 5.0])))
+        >>> tw.curvature.smallest(A, 2, jax.random.key(0)).values.round(6).tolist()
+        [-3.0, 1.0]
     """
     asked = _Asked(k, tolerance, width, check, most_products, failure)
     found = _found(operator, asked, start, key, -1.0)
@@ -161,6 +171,11 @@ def above(
     Returns:
         The pairs found, none if there are none. Not for use under `jax.jit`: the number of
         values depends on the matrix.
+
+    Examples:
+        >>> A = tw.curvature.Matrix(jnp.diag(jnp.array([1.0, 3.0, 5.0])))
+        >>> tw.curvature.above(A, 2.0, jax.random.key(0)).values.round(6).tolist()
+        [5.0, 3.0]
     """
     require(capacity >= 1, f"capacity came as {capacity}; give at least 1")
     p, spent = operator.shape[0], 0

@@ -93,7 +93,13 @@ def _times(operator: Operator, v: Array) -> Array:
 
 
 class Matrix(Operator):
-    """A symmetric matrix that is held in memory."""
+    """A symmetric matrix that is held in memory.
+
+    Examples:
+        >>> A = tw.curvature.Matrix(jnp.array([[2.0, 0.0], [0.0, 3.0]]))
+        >>> (A @ jnp.array([1.0, 1.0])).tolist()
+        [2.0, 3.0]
+    """
 
     values: Float[Array, "p p"]
     cost: ClassVar[float] = 0.0
@@ -161,6 +167,11 @@ def preconditioned(operator: Operator, diagonal: Float[Array, " p"] | Params) ->
 
     Raises:
         InputError: If sizes do not fit, A is not symmetric, or an entry is not positive.
+
+    Examples:
+        >>> A = tw.curvature.Matrix(jnp.diag(jnp.array([8.0, 3.0])))
+        >>> tw.curvature.preconditioned(A, jnp.array([4.0, 1.0])).dense().tolist()
+        [[2.0, 0.0], [0.0, 3.0]]
     """
     require(operator.symmetric, "a map that is not symmetric came; give a Hessian or its like")
     flat = isinstance(diagonal, jax.Array | np.ndarray) and diagonal.shape == operator.shape[:1]

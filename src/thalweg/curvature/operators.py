@@ -179,6 +179,12 @@ def hessian(problem: Problem, params: Params, where: Where = None) -> Hessian:
     Returns:
         Operator (p, p), loss/parameter^2; exact up to rounding. For piecewise smooth nets it is
         the Hessian of the linear piece. Cost of a product: 2 gradients.
+
+    Examples:
+        >>> bowl = tw.problems.Function(lambda x: x[0] ** 2 + 3 * x[0] * x[1], start=jnp.zeros(2))
+        >>> H = tw.curvature.hessian(bowl, bowl.start)
+        >>> H.dense().tolist(), (H @ jnp.array([1.0, 0.0])).tolist()
+        ([[2.0, 3.0], [3.0, 0.0]], [2.0, 3.0])
     """
     return Hessian(problem, part_of(params, where))
 
@@ -196,6 +202,13 @@ def gauss_newton(problem: Problem, params: Params, where: Where = None) -> Pullb
 
     Raises:
         InputError: If the problem has no model and data.
+
+    Examples:
+        >>> data = (np.diag([1.0, 2.0]), np.zeros((2, 1)))
+        >>> problem = tw.problems.supervised(tw.models.linear([]), data)
+        >>> G = tw.curvature.gauss_newton(problem, [{"weight": jnp.ones((1, 2))}])
+        >>> G.dense().tolist()  # X^T X / n
+        [[0.5, 0.0], [0.0, 2.0]]
     """
     return Pullback(_supervised(problem, "gauss_newton"), part_of(params, where), LossHessian())
 
@@ -209,6 +222,13 @@ def fisher(problem: Problem, params: Params, where: Where = None) -> Pullback:
 
     Raises:
         InputError: If the loss is neither, or the problem has no model and data.
+
+    Examples:
+        >>> data = (np.eye(2), np.array([[1.0], [2.0]]))
+        >>> problem = tw.problems.supervised(tw.models.linear([]), data)
+        >>> F = tw.curvature.fisher(problem, [{"weight": jnp.zeros((1, 2))}])
+        >>> F.dense().tolist()  # J^T J / n, whatever the targets
+        [[0.5, 0.0], [0.0, 0.5]]
     """
     return Pullback(_likelihood(problem, "fisher"), part_of(params, where), LossHessian())
 
@@ -224,6 +244,13 @@ def fisher_sampled(
 
     Raises:
         InputError: As `fisher`, or if `samples` is below 1.
+
+    Examples:
+        >>> problem = tw.problems.supervised(tw.models.linear([]), (np.eye(2), np.zeros((2, 1))))
+        >>> params = [{"weight": jnp.zeros((1, 2))}]
+        >>> F = tw.curvature.fisher_sampled(problem, params, jax.random.key(0), samples=10_000)
+        >>> bool(jnp.allclose(F.dense(), jnp.eye(2) / 2, atol=0.05))  # near the Fisher matrix
+        True
     """
     require(samples >= 1, f"samples came as {samples}; give at least 1")
     problem = _likelihood(problem, "fisher_sampled")
@@ -238,6 +265,13 @@ def empirical_fisher(problem: Problem, params: Params, where: Where = None) -> P
 
     Raises:
         InputError: If the problem has no model and data.
+
+    Examples:
+        >>> data = (np.eye(2), np.array([[1.0], [2.0]]))
+        >>> problem = tw.problems.supervised(tw.models.linear([]), data)
+        >>> F = tw.curvature.empirical_fisher(problem, [{"weight": jnp.zeros((1, 2))}])
+        >>> F.dense().tolist()  # gradients (-1, 0) and (0, -2), a mean over two examples
+        [[0.5, 0.0], [0.0, 2.0]]
     """
     problem = _supervised(problem, "empirical_fisher")
     return Pullback(problem, part_of(params, where), OwnGradient())
@@ -255,6 +289,13 @@ def jacobian(problem: Problem, params: Params, where: Where = None) -> Jacobian:
 
     Raises:
         InputError: If the problem has no model and data.
+
+    Examples:
+        >>> data = (np.diag([1.0, 2.0]), np.zeros((2, 1)))
+        >>> problem = tw.problems.supervised(tw.models.linear([]), data)
+        >>> J = tw.curvature.jacobian(problem, [{"weight": jnp.ones((1, 2))}])
+        >>> J.dense().tolist()  # outputs are W x
+        [[1.0, 0.0], [0.0, 2.0]]
     """
     return Jacobian(_supervised(problem, "jacobian"), part_of(params, where))
 

@@ -52,6 +52,12 @@ def trace(operator: Operator, key: Array, *, method: str = "xtrace", products: i
 
     Raises:
         InputError: If the operator is not symmetric, the method unknown, or `products` too few.
+
+    Examples:
+        >>> A = tw.curvature.Matrix(jnp.array([[2.0, 1.0], [1.0, 3.0]]))
+        >>> reading = tw.curvature.trace(A, jax.random.key(0))  # two unit vectors tell it exactly
+        >>> round(float(reading.value), 6), float(reading.error)
+        (5.0, 0.0)
     """
     return _reading(operator, key, choose(method, TRACES, "method"), products)
 
@@ -74,6 +80,11 @@ def diagonal(
 
     Raises:
         InputError: As `trace`.
+
+    Examples:
+        >>> A = tw.curvature.Matrix(jnp.array([[2.0, 1.0], [1.0, 3.0]]))
+        >>> tw.curvature.diagonal(A, jax.random.key(0), method="exact").value.tolist()
+        [2.0, 3.0]
     """
     return _reading(operator, key, choose(method, DIAGONALS, "method"), products)
 

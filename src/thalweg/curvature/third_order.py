@@ -73,6 +73,12 @@ def sharpness_gradient(
 
     Raises:
         InputError: If `where` or a number does not fit, or the part has a single parameter.
+
+    Examples:
+        >>> f = tw.problems.Function(lambda x: x[0] ** 3 + x[1] ** 2, start=jnp.ones(2))
+        >>> found = tw.curvature.sharpness_gradient(f, f.start, jax.random.key(0))
+        >>> round(float(found.value), 6), found.gradient.round(6).tolist()  # 6 x_0 at x_0 = 1
+        (6.0, [6.0, 0.0])
     """
     operator = hessian(problem, params, where)
     require(operator.shape[0] >= 2, "the part has one parameter; give at least 2")
@@ -113,6 +119,12 @@ def trace_gradient(
         value (p,), loss/parameter^3, flat in the order of `ravel_pytree`; error (p,), of every
         entry, 0 if exact: the standard error, widened for few samples (`student_factor`). Cost:
         about 4 gradients for every sample or unit vector.
+
+    Examples:
+        >>> f = tw.problems.Function(lambda x: jnp.sum(x**3), start=jnp.ones(2))
+        >>> slope = tw.curvature.trace_gradient(f, f.start, jax.random.key(0), method="exact")
+        >>> slope.value.round(6).tolist()  # the trace is 6 (x_0 + x_1)
+        [6.0, 6.0]
     """
     estimate = choose(method, {"hutchinson": _sampled, "exact": _summed}, "method")
     require(samples >= 10, f"samples came as {samples}; give at least 10, for an error")

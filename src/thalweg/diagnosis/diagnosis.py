@@ -143,6 +143,15 @@ def diagnose(
 
     Raises:
         InputError: On any argument or data that do not fit: one sentence, nothing half-written.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> data = (np.eye(2), np.array([[1.0], [2.0]]))  # half the squared distance, mean of two
+        >>> found = tw.diagnose(
+        ...     data, model="linear:2", step_size=5.0, until=100.0, records=4, out=Path("run")
+        ... )
+        >>> found.comparison.regime, found.page.name
+        ('divergent', 'index.html')
     """
     settings = {k: v for k, v in locals().items() if k not in ("out", "progress", "fresh")}
     require(seeds >= 1, f"seeds came as {seeds}; give at least 1")

@@ -99,6 +99,14 @@ def run(
         InputError: If an argument does not fit.
         OtherRunError: If `out` holds a run of another configuration.
         Interrupted: On Ctrl-C; what was recorded is safe.
+
+    Examples:
+        >>> bowl = tw.problems.Function(lambda x: 0.5 * jnp.sum(x**2), start=jnp.ones(1))
+        >>> path = tw.run(bowl, tw.gradient_descent(0.1), until=1.0, records=1, probes="sharpness")
+        >>> bool(np.isclose(path.dataset["loss"].values[0, -1], 0.5 * 0.9**20))
+        True
+        >>> round(float(path.dataset["sharpness"][0, -1]), 6)
+        1.0
     """
     if isinstance(dynamics, optax.GradientTransformation):
         dynamics = optax_dynamics(dynamics)

@@ -209,7 +209,15 @@ class LevenbergMarquardt(Discrete):
 
 
 def levenberg_marquardt(tries: int = 8) -> LevenbergMarquardt:
-    """Levenberg-Marquardt in sample space; see `LevenbergMarquardt`."""
+    """Levenberg-Marquardt in sample space; see `LevenbergMarquardt`.
+
+    Examples:
+        >>> x, y = np.array([[1.0, 0.0], [1.0, 1.0], [1.0, 2.0]]), np.array([[1.0], [3.0], [5.0]])
+        >>> line = tw.problems.supervised(tw.models.linear([]), (x, y))
+        >>> path = tw.run(line, tw.dynamics.levenberg_marquardt(), until=10.0, records=1)
+        >>> np.round(path.dataset["parameters"].values[0, -1], 4).tolist()  # y = 1 + 2 x
+        [1.0, 2.0]
+    """
     return LevenbergMarquardt(tries)
 
 

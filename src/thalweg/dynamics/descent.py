@@ -67,5 +67,12 @@ def nearest_count(time: float, step_size: float) -> int:
 
 
 def gradient_descent(step_size: float | Array) -> GradientDescent:
-    """Gradient descent with a constant step size; see `GradientDescent`."""
+    """Gradient descent with a constant step size; see `GradientDescent`.
+
+    Examples:
+        >>> bowl = tw.problems.Function(lambda x: 0.5 * jnp.sum(x**2), start=jnp.ones(1))
+        >>> path = tw.run(bowl, tw.gradient_descent(0.5), until=1.0, records=2)
+        >>> path.dataset["loss"].values.tolist()  # x = 1, 1/2, 1/4
+        [[0.5, 0.125, 0.03125]]
+    """
     return GradientDescent(step_size_array(step_size))

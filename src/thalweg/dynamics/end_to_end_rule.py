@@ -112,5 +112,15 @@ def depth_preconditioned(
 def end_to_end_descent(
     step_size: float | Array, depth: int, weight_decay: float = 0.0
 ) -> EndToEndDescent:
-    """The end-to-end rule with a constant step size; see `EndToEndDescent`."""
+    """The end-to-end rule with a constant step size; see `EndToEndDescent`.
+
+    Examples:
+        >>> start = [{"weight": jnp.array([[1.0]])}]
+        >>> net = tw.models.given_start(tw.models.linear([]), start)
+        >>> problem = tw.problems.supervised(net, (np.array([[1.0]]), np.array([[3.0]])))
+        >>> rule = tw.dynamics.end_to_end_descent(0.1, depth=2)  # w <- w - 0.1 * 2 |w| (w - 3)
+        >>> path = tw.run(problem, rule, until=0.1, records=1)
+        >>> path.dataset["parameters"].values.ravel().round(6).tolist()
+        [1.0, 1.4]
+    """
     return EndToEndDescent(step_size_array(step_size), depth, weight_decay)

@@ -32,6 +32,13 @@ def group_rmsprop(
     give it to `thalweg.dynamics.optax_dynamics`.
 
     Source: Razin, Maman and Cohen (2021), optimisation in the experiments.
+
+    Examples:
+        >>> transform = tw.dynamics.group_rmsprop(0.1, epsilon=0.0)
+        >>> g = jnp.array([3.0, 4.0])
+        >>> move, state = transform.update(g, transform.init(g))
+        >>> move.round(6).tolist()  # the first step has length lr, along the gradient
+        [-0.06, -0.08]
     """
 
     def init(params: Params) -> GroupScale:

@@ -61,6 +61,13 @@ def normalised_descent(
 
     Raises:
         InputError: If the step size is not positive, or `by` unknown.
+
+    Examples:
+        >>> bowl = tw.problems.Function(lambda x: 2 * jnp.sum(x**2), start=jnp.ones(1))
+        >>> by_loss = tw.dynamics.normalised_descent(0.125, by="loss")
+        >>> path = tw.run(bowl, by_loss, until=0.125, records=1)
+        >>> path.dataset["parameters"].values[0].tolist()  # 1 - 0.125 f'/f
+        [[1.0], [0.75]]
     """
     require(by in NORMALISED_BY, unknown(by, NORMALISED_BY, "normalisation"))
     size = step_size if callable(step_size) else step_size_array(step_size)

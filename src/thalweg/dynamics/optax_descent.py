@@ -280,6 +280,13 @@ def optax_dynamics(
         InputError: If the transformation is none, the step size is missing or not positive; at
             the start of a run, if the transformation refuses the problem's parameters, or the
             problem has fewer examples than the batch, or none.
+
+    Examples:
+        >>> import optax
+        >>> bowl = tw.problems.Function(lambda x: 0.5 * jnp.sum(x**2), start=jnp.ones(1))
+        >>> path = tw.run(bowl, tw.optax_dynamics(optax.sgd(0.5), 0.5), until=1.0, records=2)
+        >>> path.dataset["loss"].values.tolist()
+        [[0.5, 0.125, 0.03125]]
     """
     if hasattr(transform, "gradient_transformation"):  # optax.MultiSteps
         transform = transform.gradient_transformation()

@@ -148,6 +148,13 @@ def weight_normalised_descent(
     Raises:
         InputError: If eta is not positive or gamma negative; at the start of a run, if no
             parameter is a `ScaledDirection`.
+
+    Examples:
+        >>> net = tw.models.weight_normalised(tw.models.linear([]))
+        >>> fit = tw.problems.supervised(net, (np.eye(2), np.array([[3.0], [4.0]])))
+        >>> path = tw.run(fit, tw.dynamics.weight_normalised_descent(0.1), until=100.0, records=1)
+        >>> bool(np.isclose(path.dataset["loss"].values[0, -1], 0, atol=1e-6))
+        True
     """
     return _with_rates(step_size, scale_step_size, projected=False)
 
@@ -158,6 +165,13 @@ def projected_descent(
     """Projected descent (rPGD) on (g, w) of x = g w with ||w|| = 1; see `ReparametrisedDescent`.
 
     Arguments and errors are those of `weight_normalised_descent`; w is brought to norm 1 at once.
+
+    Examples:
+        >>> net = tw.models.weight_normalised(tw.models.linear([]), sphere=True)
+        >>> fit = tw.problems.supervised(net, (np.eye(2), np.array([[3.0], [4.0]])))
+        >>> path = tw.run(fit, tw.dynamics.projected_descent(0.1), until=100.0, records=1)
+        >>> bool(np.isclose(path.dataset["loss"].values[0, -1], 0, atol=1e-6))
+        True
     """
     return _with_rates(step_size, scale_step_size, projected=True)
 
@@ -169,6 +183,14 @@ def two_phase_projected_descent(
 
     Raises:
         InputError: If a step size is not positive, or `switch` no whole number of at least 0.
+
+    Examples:
+        >>> net = tw.models.weight_normalised(tw.models.linear([]), sphere=True)
+        >>> fit = tw.problems.supervised(net, (np.eye(2), np.array([[3.0], [4.0]])))
+        >>> phases = tw.dynamics.two_phase_projected_descent(0.1, 100, 0.1, 0.1)
+        >>> path = tw.run(fit, phases, until=100.0, records=1)
+        >>> bool(np.isclose(path.dataset["loss"].values[0, -1], 0, atol=1e-6))
+        True
     """
     require(
         isinstance(switch, int | np.integer) and switch >= 0,

@@ -314,6 +314,12 @@ def stabilised_descent(most_stages: int = 100) -> StabilisedDescent:
 
     Raises:
         InputError: If it is not a whole number from 1 to 10000.
+
+    Examples:
+        >>> bowl = tw.problems.Function(lambda x: 0.5 * jnp.sum(x**2), start=jnp.ones(1))
+        >>> path = tw.run(bowl, tw.stabilised_descent(), until=20.0, records=1)
+        >>> float(path.dataset["loss"][0, -1]) < 1e-6
+        True
     """
     whole = isinstance(most_stages, int) and not isinstance(most_stages, bool)
     require(

@@ -222,6 +222,16 @@ def two_phase(
     Raises:
         InputError: If a number is out of range, or `last_step_size` is another word; at the start
             of a run, if the problem has no last layer.
+
+    Examples:
+        >>> import optax
+        >>> data = (np.eye(2), np.array([[1.0], [-1.0]]))
+        >>> fit = tw.problems.supervised(tw.models.mlp([4], "tanh"), data)
+        >>> sgd = optax.sgd(0.1)
+        >>> phases = tw.dynamics.two_phase(sgd, 0.1, tau=5, noise=0.1, last_step_size="1/L_H")
+        >>> path = tw.run(fit, phases, until=50.0, records=1)
+        >>> float(path.dataset["loss"][0, -1]) < 1e-6  # the infimum over all parameters
+        True
     """
     require(
         isinstance(tau, int | np.integer) and tau >= 0,

@@ -86,6 +86,12 @@ def kernel_cost(
 
     Raises:
         InputError: If a size or a name is not allowed.
+
+    Examples:
+        >>> problem = tw.problems.supervised(tw.models.mlp([8]), (np.eye(4), np.ones((4, 1))))
+        >>> costs = tw.kernels.kernel_cost(problem, problem.init(jax.random.key(0)))
+        >>> sorted(costs)
+        ['jacobian', 'layers', 'products']
     """
     choose(outputs, CONTRACTIONS, "choice of outputs")
     require(block is None or block >= 1, f"block came as {block}; give at least 1 example")

@@ -89,6 +89,12 @@ def expectations(
 
     Source: Cho and Saul (2009), eqs. 6-7; Williams (1997), eq. 11; sin by e^{iu}. Trefethen (2022),
     Exactness of quadrature formulas, for the choice of the rule.
+
+    Examples:
+        >>> pairs = tw.kernels.Covariance(jnp.array(1.0), jnp.array(0.0), jnp.array(1.0))
+        >>> product, slopes = tw.kernels.expectations("relu", pairs)
+        >>> round(float(product) * 2 * np.pi, 6), float(slopes)  # E[relu(u)]^2 = 1/(2 pi)
+        (1.0, 0.25)
     """
     if isinstance(activation, str):
         slopes = activation_named(activation)[1]
@@ -110,6 +116,11 @@ def gaussian_mean(
         activation: As in `expectations`.
         variances: Any shape.
         nodes: Of the quadrature.
+
+    Examples:
+        >>> mean = tw.kernels.gaussian_mean("relu", jnp.array(2 * jnp.pi))  # sqrt(variance/(2 pi))
+        >>> round(float(mean), 6)
+        1.0
     """
     if isinstance(activation, str):
         slopes = activation_named(activation)[1]

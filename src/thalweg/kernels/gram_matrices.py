@@ -49,6 +49,13 @@ def layer_grams(problem: Problem, params: Params) -> LayerGrams:
     Cost: a gradient of every example, and n gradients of memory; `last_layer_gram` needs less.
 
     Source: Du et al. (2019), arXiv 1811.03804, sec. 4 (E4 of the study).
+
+    Examples:
+        >>> problem = tw.problems.supervised(tw.models.linear([1]), (np.eye(2), np.ones((2, 1))))
+        >>> params = [{"weight": jnp.array([[1.0, 2.0]])}, {"weight": jnp.array([[3.0]])}]
+        >>> grams = tw.kernels.layer_grams(problem, params)
+        >>> grams.layers.tolist()  # 3^2 x.x', then h h' with h = W_1 x
+        [[[9.0, 0.0], [0.0, 9.0]], [[1.0, 2.0], [2.0, 4.0]]]
     """
     by_layer = tangent_kernel(problem, params, outputs="trace", layers=True)
     assert isinstance(by_layer, dict)
@@ -80,6 +87,13 @@ def last_layer_gram(
     Cost: a forward pass and (n pixels)^2 m products; memory that of the pass, no Jacobian.
 
     Source: Du et al. (2019), arXiv 1811.03804, definition of G^(H) (E5 of the study).
+
+    Examples:
+        >>> net = tw.models.WideNet("fully-connected", width=5, depth=1, activation="linear")
+        >>> params = net.init(jax.random.key(0), (2,), 1, jnp.float64)
+        >>> gram = tw.kernels.last_layer_gram(net, params, jnp.eye(2))  # x.x' |a|^2/m
+        >>> bool(jnp.allclose(gram, jnp.eye(2) * jnp.mean(params[-1]["weight"] ** 2)))
+        True
     """
     readout = params[-1]["weight"]
     require(len(readout) == 1, f"the net has {len(readout)} outputs; give one with one output")
@@ -109,6 +123,11 @@ def two_layer_gram(
         (n, n), unit output^2/parameter^2; exact up to rounding. Cost: n^2 m products.
 
     Source: Du, Zhai, Poczos and Singh (2019), arXiv 1810.02054, eq. for H(t) (E10 of the study).
+
+    Examples:
+        >>> weights = jnp.array([[1.0, 1.0], [1.0, -1.0]])
+        >>> tw.kernels.two_layer_gram(weights, jnp.eye(2)).tolist()  # all are active, and half
+        [[1.0, 0.0], [0.0, 0.5]]
     """
     slopes = _slope(activation, x @ weights.T)
     return (x @ x.T) * (slopes @ slopes.T) / len(weights)
@@ -128,6 +147,11 @@ def pattern_change(
         Between 0 and 1; 0 where every ReLU is on the linear piece where it was. Exact.
 
     Source: Du, Zhai, Poczos and Singh (2019), arXiv 1810.02054, sec. 5, pattern changes.
+
+    Examples:
+        >>> weights, start = jnp.array([[1.0], [-1.0]]), jnp.array([[1.0], [1.0]])
+        >>> float(tw.kernels.pattern_change(weights, start, jnp.array([[2.0], [-3.0]])))
+        0.5
     """
     changed = (x @ weights.T >= 0) != (x @ start.T >= 0)
     return jnp.mean(changed, dtype=x.dtype)

@@ -93,6 +93,13 @@ def infinite_width_kernels(
         InputError: If shapes, depth, a variance or a name is not allowed.
 
     Source: Jacot, Gabriel and Hongler (2018), theorem 1; Lee et al. (2019), supplement E.
+
+    Examples:
+        >>> found = tw.kernels.infinite_width_kernels(np.eye(2), depth=1, activation="linear")
+        >>> found.nngp.value.tolist()  # x.x'/2
+        [[0.5, 0.0], [0.0, 0.5]]
+        >>> found.tangent.value.tolist()  # each of the two layers adds as much
+        [[1.0, 0.0], [0.0, 1.0]]
     """
     left, right = _flat(x1), _flat(x1 if x2 is None else x2)
     _check(left, right, depth, weight_variance, bias_variance)
@@ -131,6 +138,11 @@ def arc_cosine_kernel(x1: ArrayLike, x2: ArrayLike | None = None, order: int = 1
         InputError: If the order is another one.
 
     Source: Cho and Saul (2009), eqs. 1-6.
+
+    Examples:
+        >>> K = tw.kernels.arc_cosine_kernel(np.eye(2), order=0).value  # (pi - angle)/pi
+        >>> K.round(6).tolist()
+        [[1.0, 0.5], [0.5, 1.0]]
     """
     require(order in (0, 1, 2), f"order came as {order}; give 0, 1 or 2")
     left, right = _flat(x1), _flat(x1 if x2 is None else x2)

@@ -76,6 +76,12 @@ def linearised_flow(
     Cost: a tangent kernel, then N^3 (squared error) or N^3 for every step of the integrator.
 
     Source: Lee et al. (2019), sec. 2.2, eqs. 6-9.
+
+    Examples:
+        >>> problem = tw.problems.supervised(tw.models.linear([]), (np.eye(1), np.eye(1)))
+        >>> path = tw.kernels.linearised_flow(problem, [{"weight": jnp.zeros((1, 1))}], [0.0, 1.0])
+        >>> bool(jnp.allclose(path.outputs.value.ravel(), 1 - jnp.exp(-path.times)))
+        True
     """
     if not isinstance(problem, Supervised):
         raise InputError("linearised flow needs a model with examples; this problem has none")
@@ -120,6 +126,14 @@ def linearised_parameters(problem: Supervised, params: Params, path: LinearisedP
     Returns:
         The pytree of `params` with a leading axis of times. Error: that of the path, times the
         norm of the Jacobian. Cost: one gradient for every time.
+
+    Examples:
+        >>> problem = tw.problems.supervised(tw.models.linear([]), (np.eye(1), np.eye(1)))
+        >>> params = [{"weight": jnp.zeros((1, 1))}]
+        >>> path = tw.kernels.linearised_flow(problem, params, [0.0, 1.0])
+        >>> moved = tw.kernels.linearised_parameters(problem, params, path)
+        >>> bool(jnp.allclose(moved[0]["weight"].ravel(), 1 - jnp.exp(-path.times)))
+        True
     """
     pull = jax.vjp(problem.outputs, params)[1]
     moves = jax.lax.map(lambda g: pull(g)[0], path.collected)
@@ -140,6 +154,14 @@ def linearised_outputs(
 
     Returns:
         (t, n, k), exact up to rounding. Cost: two forward passes for every time.
+
+    Examples:
+        >>> problem = tw.problems.supervised(tw.models.linear([1]), (np.eye(1), np.eye(1)))
+        >>> params = [{"weight": jnp.array([[1.0]])}, {"weight": jnp.array([[1.0]])}]
+        >>> moved = jax.tree.map(lambda w: 2 * w[None], params)  # one time, both weights at 2
+        >>> outputs = tw.kernels.linearised_outputs(problem, params, moved)
+        >>> outputs.ravel().tolist()  # 1 + 1 + 1, where the net itself gives 4
+        [3.0]
     """
     value, push = jax.linearize(lambda p: problem.outputs(p, x), params)
     return jax.lax.map(lambda q: value + push(jax.tree.map(jnp.subtract, q, params)), moved)

@@ -32,6 +32,10 @@ def smallest_eigenvalue_of(kernel: ArrayLike, entry_error: ArrayLike = 0.0) -> R
         InputError: If the kernel is not square.
 
     Source: Weyl's inequality; Parlett (1998), The Symmetric Eigenvalue Problem, ch. 4.
+
+    Examples:
+        >>> round(float(tw.kernels.smallest_eigenvalue(np.diag([3.0, -2.0])).value), 6)
+        -2.0
     """
     K = _square(kernel)
     values, vectors = jnp.linalg.eigh(K)
@@ -60,6 +64,11 @@ def alignment(left: ArrayLike, right: ArrayLike, centred: bool = False) -> Readi
 
     Source: Cristianini et al. (2001), definition 1; Cortes, Mohri and Rostamizadeh (2012),
     definition 4, for centring.
+
+    Examples:
+        >>> K = np.diag([1.0, 0.0])
+        >>> round(float(tw.kernels.alignment(K, np.eye(2)).value), 6)  # 1/sqrt(2)
+        0.707107
     """
     K, M = (_centred(k) if centred else _square(k) for k in (left, right))
     require(K.shape == M.shape, f"kernels of shapes {K.shape} and {M.shape} cannot be compared")
@@ -84,6 +93,11 @@ def target_alignment(kernel: ArrayLike, targets: ArrayLike, centred: bool = Fals
         InputError: If shapes do not agree.
 
     Source: Cristianini et al. (2001), sec. 3.
+
+    Examples:
+        >>> y = np.array([1.0, -1.0])
+        >>> round(float(tw.kernels.target_alignment(np.outer(y, y), 3 * y).value), 6)
+        1.0
     """
     K, Y = jnp.asarray(kernel), jnp.asarray(targets)
     Y = Y[:, None] if Y.ndim == 1 else Y
@@ -110,6 +124,10 @@ def drift(kernel: ArrayLike, start: ArrayLike) -> Reading:
         InputError: If shapes do not agree.
 
     Source: Chizat, Oyallon and Bach (2019), sec. 3.
+
+    Examples:
+        >>> round(float(tw.kernels.kernel_drift(1.5 * np.eye(2), np.eye(2)).value), 6)
+        0.5
     """
     K, first = jnp.asarray(kernel), jnp.asarray(start)
     require(
@@ -138,6 +156,10 @@ def effective_rank_of(kernel: ArrayLike, form: str = "entropy") -> Reading:
         InputError: If the form is unknown or the kernel not square.
 
     Source: Roy and Vetterli (2007), definition 1.
+
+    Examples:
+        >>> round(float(tw.kernels.effective_rank(np.eye(3)).value), 6)
+        3.0
     """
     require(form in RANKS, unknown(form, RANKS, "effective rank"))
     values = jnp.maximum(jnp.linalg.eigvalsh(_square(kernel)), 0)

@@ -99,6 +99,12 @@ def population_gram(
         InputError: If a name, the shape of x, depth, window or c_res is not allowed.
 
     Source: Du et al. (2019), arXiv 1811.03804, definitions of K^(h) for the three architectures.
+
+    Examples:
+        >>> x = np.eye(2)
+        >>> found = tw.kernels.population_gram("fully-connected", x, depth=1, activation="linear")
+        >>> found.gram.value.round(6).tolist(), round(float(found.smallest.value), 6)
+        ([[1.0, 0.0], [0.0, 1.0]], 1.0)
     """
     grams = choose(architecture, ARCHITECTURES, "architecture")
     x = jnp.asarray(x, float)
@@ -124,6 +130,10 @@ def two_layer_relu_gram(x: ArrayLike) -> Reading:
         A `Reading` (n, n). Error: rounding, see `arc_cosine_kernel`.
 
     Source: Du, Zhai, Poczos and Singh (2019), arXiv 1810.02054, definition 3.1.
+
+    Examples:
+        >>> tw.kernels.two_layer_relu_gram(np.eye(2)).value.round(6).tolist()  # half are active
+        [[0.5, 0.0], [0.0, 0.5]]
     """
     active = arc_cosine_kernel(x, order=0)
     x = jnp.asarray(x)
@@ -137,6 +147,10 @@ def normalisation(activation: str | Activation, nodes: int = NODES) -> Float[Arr
     Args:
         activation: As in `population_gram`.
         nodes: Nodes of the quadrature.
+
+    Examples:
+        >>> round(float(tw.kernels.normalisation("relu")), 6)  # E[relu(z)^2] = 1/2
+        2.0
     """
     one = jnp.ones(())
     return 1 / expectations(activation, Covariance(one, one, one), nodes).product

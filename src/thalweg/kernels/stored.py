@@ -71,6 +71,14 @@ def tangent_kernel_to_zarr(
             otherwise as `tangent_kernel`.
 
     Cost: as `kernel_cost`, for the blocks that are missing; those that are there are read once.
+
+    Examples:
+        >>> data = (np.diag([1.0, 2.0]), np.zeros((2, 1)))
+        >>> problem = tw.problems.supervised(tw.models.linear([]), data)
+        >>> params = problem.init(jax.random.key(0))
+        >>> K = tw.kernels.tangent_kernel_to_zarr(problem, params, "kernel.zarr", outputs="trace")
+        >>> K[:].tolist()
+        [[1.0, 0.0], [0.0, 4.0]]
     """
     path = Path(path)
     require(path.suffix == ".zarr", f"the path came as {path}; give a name that ends in .zarr")

@@ -100,6 +100,13 @@ def tangent_kernel(
 
     Source: Jacot, Gabriel and Hongler (2018), sec. 4; Novak, Sohl-Dickstein and Schoenholz (2022)
     for the methods.
+
+    Examples:
+        >>> data = (np.diag([1.0, 2.0]), np.zeros((2, 1)))
+        >>> problem = tw.problems.supervised(tw.models.linear([]), data)
+        >>> K = tw.kernels.tangent_kernel(problem, problem.init(jax.random.key(0)), outputs="trace")
+        >>> K.tolist()  # x.x' of a linear model
+        [[1.0, 0.0], [0.0, 4.0]]
     """
     cut = plan_blocks(
         problem,
@@ -124,6 +131,11 @@ def as_matrix(kernel: Float[Array, "n1 n2 k k"]) -> Float[Array, "n1k n2k"]:
 
     Args:
         kernel: (n1, n2, k, k); a kernel (n1, n2) is returned as it is.
+
+    Examples:
+        >>> K = jnp.arange(16.0).reshape(2, 2, 2, 2)
+        >>> float(tw.kernels.as_matrix(K)[2, 1]) == float(K[1, 0, 0, 1])  # (example, output) pairs
+        True
     """
     if kernel.ndim == 2:
         return kernel

@@ -39,6 +39,12 @@ class ConvNet(Model):
         activation: A name in `thalweg.models.ACTIVATIONS`.
         bias: Whether layers have biases, which start uniform in +-1/sqrt(fan_in).
         initialiser: For the dense layers; kernels are uniform in +-1/sqrt(fan_in).
+
+    Examples:
+        >>> net = tw.models.ConvNet([tw.models.Convolution(filters=2, kernel=3)], [4])
+        >>> params = net.init(jax.random.key(0), (1, 8, 8), 3, jnp.float64)
+        >>> net.apply(params, jnp.ones((5, 1, 8, 8))).shape
+        (5, 3)
     """
 
     convolutions: tuple[Convolution, ...] = eqx.field(static=True, converter=listed)

@@ -85,12 +85,26 @@ def mlp(
     initialiser: str = "xavier-uniform",
     gain: float = 1.0,
 ) -> MLP:
-    """A fully connected network; see `MLP`."""
+    """A fully connected network; see `MLP`.
+
+    Examples:
+        >>> net = tw.models.mlp([8], "relu", initialiser="he-normal")
+        >>> params = net.init(jax.random.key(0), (3,), 2)
+        >>> net.apply(params, jnp.ones((5, 3))).shape
+        (5, 2)
+    """
     return MLP(tuple(hidden), activation_given(activation), bias, initialiser, gain)
 
 
 def linear(hidden: Sequence[int], *, initialiser: str = "xavier-uniform", gain: float = 1.0) -> MLP:
-    """A deep linear network x -> W_n ... W_1 x without biases."""
+    """A deep linear network x -> W_n ... W_1 x without biases.
+
+    Examples:
+        >>> net = tw.models.linear([1])
+        >>> params = [{"weight": jnp.array([[2.0]])}, {"weight": jnp.array([[3.0]])}]
+        >>> net.apply(params, jnp.array([[5.0]])).tolist()  # 3 * 2 * 5
+        [[30.0]]
+    """
     return MLP(tuple(hidden), "linear", False, initialiser, gain)
 
 
@@ -99,6 +113,11 @@ def layer_weights(params: Params) -> list[Float[Array, "out in"]]:
 
     Raises:
         InputError: If the parameters are not a list of layers with a "weight".
+
+    Examples:
+        >>> params = tw.models.mlp([8, 4]).init(jax.random.key(0), (3,), 2)
+        >>> [W.shape for W in tw.models.layer_weights(params)]
+        [(8, 3), (4, 8), (2, 4)]
     """
     layers = isinstance(params, list | tuple) and all(isinstance(p, Mapping) for p in params)
     require(

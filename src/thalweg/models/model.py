@@ -182,6 +182,14 @@ def from_equinox(module: eqx.Module, smooth: bool | None = None, state: Any = No
 
     Raises:
         InputError: If the module has a dropout layer in training mode, or needs a state.
+
+    Examples:
+        >>> import equinox as eqx
+        >>> net = eqx.nn.Linear(2, 1, use_bias=False, key=jax.random.key(0))
+        >>> model = tw.models.from_equinox(net)
+        >>> params = model.init(jax.random.key(1), (2,), 1, jnp.float64)  # the net's own, cast
+        >>> bool(jnp.allclose(model.apply(params, jnp.eye(2)), net.weight.T))
+        True
     """
     require(
         isinstance(module, eqx.Module),
@@ -304,6 +312,11 @@ def activation(name: str | Activation) -> Activation:
     Raises:
         InputError: If the name is unknown, or what follows the colon is no number it takes; the
             sentence says what is allowed.
+
+    Examples:
+        >>> leaky = tw.models.activation("leaky-relu:0.5")
+        >>> float(leaky.function(-2.0)), leaky.slopes, leaky.smooth
+        (-1.0, (1.0, 0.5), False)
     """
     if isinstance(name, Activation):
         return name

@@ -62,6 +62,14 @@ class Overparametrised(Model):
             min(out, in), which adds that square to the number of parameters for each factor more.
 
     Source: Arora, Cohen and Hazan (2018), experiment on a convolutional net.
+
+    Examples:
+        >>> net = tw.models.linear([])
+        >>> deep = tw.models.Overparametrised(net, factors=2)
+        >>> x, key = jnp.ones((1, 3)), jax.random.key(0)
+        >>> same = [m.apply(m.init(key, (3,), 2, jnp.float64), x) for m in (net, deep)]
+        >>> bool(jnp.allclose(*same))  # both start from the same function
+        True
     """
 
     model: MLP

@@ -40,6 +40,10 @@ def parse_model(
 
     Raises:
         InputError: If the text is not of one of the forms; the sentence shows the right form.
+
+    Examples:
+        >>> tw.models.parse_model("mlp:64-32", activation="gelu").hidden
+        (64, 32)
     """
     kind, _, layers = text.partition(":")
     form = choose(kind, FORMS, "model")

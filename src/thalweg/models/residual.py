@@ -42,6 +42,12 @@ class ResidualMLP(Model):
         fixed: Moments to normalise with, instead of those of the batch; see `at_moments_of`.
 
     Source: He et al. (2016); Huang et al. (2017); skip strengths as in Riedi et al. (2023), E1.
+
+    Examples:
+        >>> net = tw.models.ResidualMLP([2], "relu", readout=False)  # z + relu(W z + b)
+        >>> params = [{"weight": jnp.eye(2), "bias": jnp.zeros(2)}]
+        >>> net.apply(params, jnp.array([[1.0, -1.0]])).tolist()
+        [[2.0, -1.0]]
     """
 
     hidden: tuple[int, ...] = eqx.field(static=True, converter=listed)

@@ -44,6 +44,12 @@ class ConvResNet(Model):
         fixed: Moments to normalise with, instead of those of the batch; see `at_moments_of`.
 
     Parameters are a list: layers in order of use, the last affine. Source: He et al. (2016).
+
+    Examples:
+        >>> net = tw.models.ConvResNet([tw.models.Stage(filters=2, blocks=1)], normalised=False)
+        >>> params = net.init(jax.random.key(0), (1, 4, 4), 3, jnp.float64)
+        >>> net.apply(params, jnp.ones((5, 1, 4, 4))).shape
+        (5, 3)
     """
 
     stages: tuple[Stage, ...] = eqx.field(

@@ -114,7 +114,14 @@ class WeightNormalised(Model):
 
 
 def weight_normalised(model: Model, *, sphere: bool = False) -> WeightNormalised:
-    """A model with weight normalisation; see `WeightNormalised`."""
+    """A model with weight normalisation; see `WeightNormalised`.
+
+    Examples:
+        >>> net = tw.models.weight_normalised(tw.models.linear([]))
+        >>> params = net.init(jax.random.key(0), (3,), 1, jnp.float64)
+        >>> bool(jnp.isclose(jnp.linalg.norm(params[0]["weight"].direction), 1))
+        True
+    """
     return WeightNormalised(model, sphere)
 
 

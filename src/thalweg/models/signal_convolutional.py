@@ -30,6 +30,12 @@ class SignalConvNet(Model):
     Attributes:
         filters: Channels of each layer, first to last.
         activation: A name in `thalweg.models.ACTIVATIONS`.
+
+    Examples:
+        >>> net = tw.models.SignalConvNet([4, 8])
+        >>> params = net.init(jax.random.key(0), (1, 1, 16), 3, jnp.float64)
+        >>> net.apply(params, jnp.ones((5, 1, 1, 16))).shape
+        (5, 3)
     """
 
     filters: tuple[int, ...] = eqx.field(static=True, converter=listed)

@@ -102,17 +102,38 @@ class GivenStart(Restarted):
 
 
 def gaussian_start(model: Model, std: float) -> GaussianStart:
-    """The model with every parameter drawn from N(0, std^2); see `GaussianStart`."""
+    """The model with every parameter drawn from N(0, std^2); see `GaussianStart`.
+
+    Examples:
+        >>> net = tw.models.gaussian_start(tw.models.linear([100]), std=0.1)
+        >>> params = net.init(jax.random.key(0), (100,), 1, jnp.float64)
+        >>> 0.095 < float(jnp.std(params[0]["weight"])) < 0.105  # 10,000 draws
+        True
+    """
     return GaussianStart(model, std)
 
 
 def zero_last_start(model: Model, std: float = 0.1) -> ZeroLastStart:
-    """The net with its last layer at zero and random hidden biases; see `ZeroLastStart`."""
+    """The net with its last layer at zero and random hidden biases; see `ZeroLastStart`.
+
+    Examples:
+        >>> net = tw.models.zero_last_start(tw.models.mlp([4]))
+        >>> params = net.init(jax.random.key(0), (3,), 1)
+        >>> net.apply(params, jnp.ones((2, 3))).tolist()  # the outputs start at zero
+        [[0.0], [0.0]]
+    """
     return ZeroLastStart(model, std)
 
 
 def given_start(model: Model, start: Params) -> GivenStart:
-    """The model that starts from these parameters; see `GivenStart`."""
+    """The model that starts from these parameters; see `GivenStart`.
+
+    Examples:
+        >>> start = [{"weight": jnp.array([[1.0, 2.0]])}]
+        >>> net = tw.models.given_start(tw.models.linear([]), start)
+        >>> net.init(jax.random.key(0), (2,), 1)[0]["weight"].tolist()  # whatever the key
+        [[1.0, 2.0]]
+    """
     return GivenStart(model, start)
 
 

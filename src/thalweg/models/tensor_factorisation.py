@@ -273,6 +273,13 @@ class ArithmeticCircuit(Model):
         std: Standard deviation of the weights at the start.
 
     Source: Cohen, Sharir and Shashua (2016); Razin, Maman and Cohen (2022).
+
+    Examples:
+        >>> cp = tw.models.CPFactorisation((2, 2), components=1)
+        >>> net = tw.models.ArithmeticCircuit(cp)
+        >>> params = {"0": jnp.array([[1.0], [2.0]]), "1": jnp.array([[3.0], [4.0]])}
+        >>> net.apply(params, jnp.array([[[1.0, 0.0], [0.0, 1.0]]])).tolist()  # 1 * 4
+        [[4.0]]
     """
 
     factorisation: TensorFactorisation

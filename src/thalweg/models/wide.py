@@ -44,6 +44,13 @@ class WideNet(Model):
         window: q, odd: pixels in a window, stride 1, zero padding; for convolutions only.
 
     Source: Du et al. (2019), arXiv 1811.03804, sec. 3; E1 to E3 of the study.
+
+    Examples:
+        >>> net = tw.models.WideNet("fully-connected", width=4, depth=1, activation="relu")
+        >>> params = [{"weight": jnp.ones((4, 1))}, {"weight": jnp.ones((1, 4))}]
+        >>> out = net.apply(params, jnp.ones((1, 1)))  # 4 sqrt(c_s/4), c_s = 2
+        >>> round(float(out[0, 0]) ** 2, 6)
+        8.0
     """
 
     architecture: str = eqx.field(static=True)
@@ -148,6 +155,12 @@ class TwoLayerNet(Model):
         activation: A name that `thalweg.models.activation` takes.
 
     Source: Du, Zhai, Poczos and Singh (2019), arXiv 1810.02054, sec. 3.
+
+    Examples:
+        >>> net = tw.models.TwoLayerNet(width=4)
+        >>> params = [{"weight": jnp.ones((4, 2))}, {"weight": jnp.ones((1, 4))}]
+        >>> net.apply(params, jnp.ones((1, 2))).tolist()  # 4 * 2 / sqrt(4)
+        [[4.0]]
     """
 
     width: int = eqx.field(static=True)

@@ -256,17 +256,38 @@ class SmallestEigenvalue(Probe):
 
 
 def sharpness(tolerance: float = 1e-2, recheck: int = 25, most_products: int = 200) -> Sharpness:
-    """Largest Hessian eigenvalue; see `Sharpness`."""
+    """Largest Hessian eigenvalue; see `Sharpness`.
+
+    Examples:
+        >>> bowl = tw.problems.Function(lambda x: x[0] ** 2 + 4.5 * x[1] ** 2, start=jnp.ones(2))
+        >>> reading = tw.measure(bowl, bowl.start, tw.probes.sharpness())
+        >>> round(float(reading.value), 6), float(reading.error) < 0.01
+        (9.0, True)
+    """
     return Sharpness(tolerance, recheck, most_products)
 
 
 def top_eigenvalues(
     count: int = 5, tolerance: float = 1e-2, recheck: int = 25, most_products: int = 400
 ) -> TopEigenvalues:
-    """The largest Hessian eigenvalues; see `TopEigenvalues`."""
+    """The largest Hessian eigenvalues; see `TopEigenvalues`.
+
+    Examples:
+        >>> bowl = tw.problems.Function(
+        ...     lambda x: jnp.sum(jnp.array([1.0, 2.0, 5.0]) * x**2) / 2, start=jnp.ones(3)
+        ... )
+        >>> tw.measure(bowl, bowl.start, tw.probes.top_eigenvalues(2)).value.round(6).tolist()
+        [5.0, 2.0]
+    """
     return TopEigenvalues(count, tolerance, recheck, most_products)
 
 
 def smallest_eigenvalue(products: int = 60, failure: float = 0.005) -> SmallestEigenvalue:
-    """Smallest Hessian eigenvalue with a bound; see `SmallestEigenvalue`."""
+    """Smallest Hessian eigenvalue with a bound; see `SmallestEigenvalue`.
+
+    Examples:
+        >>> saddle = tw.problems.Function(lambda x: x[0] ** 2 / 2 - x[1] ** 2, start=jnp.ones(2))
+        >>> round(float(tw.measure(saddle, saddle.start, tw.probes.smallest_eigenvalue()).value), 6)
+        -2.0
+    """
     return SmallestEigenvalue(products, failure)

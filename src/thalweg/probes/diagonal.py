@@ -51,5 +51,13 @@ class DiagonalRatio(Probe):
 
 
 def diagonal_ratio(count: int = 200, draw: int = 0) -> DiagonalRatio:
-    """Largest over median diagonal entry of the Hessian, per layer; see `DiagonalRatio`."""
+    """Largest over median diagonal entry of the Hessian, per layer; see `DiagonalRatio`.
+
+    Examples:
+        >>> data = (np.diag([1.0, 1.0, 3.0]), np.ones((3, 1)))
+        >>> problem = tw.problems.supervised(tw.models.linear([]), data)
+        >>> params = problem.init(jax.random.key(0))
+        >>> tw.measure(problem, params, tw.probes.diagonal_ratio()).value.round(6).tolist()
+        [9.0]
+    """
     return DiagonalRatio(count, draw)

@@ -43,5 +43,14 @@ class FeatureSingularValue(Probe):
 
 
 def feature_singular_value() -> FeatureSingularValue:
-    """The n-th singular value of the last layer's inputs; see `FeatureSingularValue`."""
+    """The n-th singular value of the last layer's inputs; see `FeatureSingularValue`.
+
+    Examples:
+        >>> data = (np.array([[3.0]]), np.ones((1, 1)))
+        >>> problem = tw.problems.supervised(tw.models.mlp([]), data)
+        >>> params = problem.init(jax.random.key(0))
+        >>> reading = tw.measure(problem, params, tw.probes.feature_singular_value())
+        >>> round(float(reading.value) ** 2, 6)  # of [3, 1]
+        10.0
+    """
     return FeatureSingularValue()

@@ -120,20 +120,52 @@ class KernelSmallestEigenvalue(KernelProbe):
 
 
 def kernel_drift(examples: int = EXAMPLES) -> KernelDrift:
-    """How far the tangent kernel has moved; see `KernelDrift`."""
+    """How far the tangent kernel has moved; see `KernelDrift`.
+
+    Examples:
+        >>> problem = tw.problems.supervised(tw.models.linear([]), (np.eye(2), np.ones((2, 1))))
+        >>> drift = tw.probes.kernel_drift()
+        >>> path = tw.run(problem, tw.gradient_descent(0.1), until=1.0, records=1, probes=drift)
+        >>> path.dataset["kernel_drift"].values.tolist()  # a linear model's kernel stays
+        [[0.0, 0.0]]
+    """
     return KernelDrift(examples)
 
 
 def kernel_alignment(examples: int = EXAMPLES) -> KernelAlignment:
-    """How far the tangent kernel points along the targets; see `KernelAlignment`."""
+    """How far the tangent kernel points along the targets; see `KernelAlignment`.
+
+    Examples:
+        >>> x = np.array([[-1.0], [1.0]])  # K = x x^T, Y Y^T = 4 K
+        >>> problem = tw.problems.supervised(tw.models.linear([]), (x, 2 * x))
+        >>> params = problem.init(jax.random.key(0))
+        >>> round(float(tw.measure(problem, params, tw.probes.kernel_alignment()).value), 6)
+        1.0
+    """
     return KernelAlignment(examples)
 
 
 def kernel_effective_rank(examples: int = EXAMPLES) -> KernelEffectiveRank:
-    """How many directions carry the tangent kernel; see `KernelEffectiveRank`."""
+    """How many directions carry the tangent kernel; see `KernelEffectiveRank`.
+
+    Examples:
+        >>> problem = tw.problems.supervised(tw.models.linear([]), (np.eye(3), np.ones((3, 1))))
+        >>> params = problem.init(jax.random.key(0))  # K = I
+        >>> round(float(tw.measure(problem, params, tw.probes.kernel_effective_rank()).value), 6)
+        3.0
+    """
     return KernelEffectiveRank(examples)
 
 
 def kernel_smallest_eigenvalue(examples: int = EXAMPLES) -> KernelSmallestEigenvalue:
-    """Smallest eigenvalue of the tangent kernel; see `KernelSmallestEigenvalue`."""
+    """Smallest eigenvalue of the tangent kernel; see `KernelSmallestEigenvalue`.
+
+    Examples:
+        >>> data = (np.diag([2.0, 1.0]), np.ones((2, 1)))
+        >>> problem = tw.problems.supervised(tw.models.linear([]), data)
+        >>> params = problem.init(jax.random.key(0))  # K = diag(4, 1)
+        >>> reading = tw.measure(problem, params, tw.probes.kernel_smallest_eigenvalue())
+        >>> round(float(reading.value), 6)
+        1.0
+    """
     return KernelSmallestEigenvalue(examples)

@@ -72,10 +72,24 @@ class SingularValues(Probe):
 
 
 def balancedness() -> Balancedness:
-    """Balancedness of adjacent layers; see `Balancedness`."""
+    """Balancedness of adjacent layers; see `Balancedness`.
+
+    Examples:
+        >>> problem = tw.problems.supervised(tw.models.linear([1]), (np.eye(1), np.eye(1)))
+        >>> params = [{"weight": jnp.array([[2.0]])}, {"weight": jnp.array([[3.0]])}]
+        >>> tw.measure(problem, params, tw.probes.balancedness()).value.tolist()  # 3^2 - 2^2
+        [5.0]
+    """
     return Balancedness()
 
 
 def singular_values() -> SingularValues:
-    """Singular values of every layer; see `SingularValues`."""
+    """Singular values of every layer; see `SingularValues`.
+
+    Examples:
+        >>> problem = tw.problems.supervised(tw.models.linear([2]), (np.eye(2), np.eye(2)))
+        >>> params = [{"weight": jnp.diag(jnp.array([1.0, 3.0]))}, {"weight": 2 * jnp.eye(2)}]
+        >>> tw.measure(problem, params, tw.probes.singular_values()).value.round(6).tolist()
+        [[3.0, 1.0], [2.0, 2.0]]
+    """
     return SingularValues()

@@ -175,35 +175,81 @@ def _unit(direction: ArrayLike) -> Array:
 
 
 def parameter_norm() -> ParameterNorm:
-    """Norm of all parameters; see `ParameterNorm`."""
+    """Norm of all parameters; see `ParameterNorm`.
+
+    Examples:
+        >>> bowl = tw.problems.Function(lambda x: jnp.sum(x**2), start=jnp.ones(2))
+        >>> float(tw.measure(bowl, jnp.array([3.0, 4.0]), tw.probes.parameter_norm()).value)
+        5.0
+    """
     return ParameterNorm()
 
 
 def margin() -> Margin:
-    """The smallest margin; see `Margin`."""
+    """The smallest margin; see `Margin`.
+
+    Examples:
+        >>> problem = tw.problems.linear_classifier([[1.0, 0.0], [0.0, 3.0]])
+        >>> float(tw.measure(problem, jnp.array([2.0, 1.0]), tw.probes.margin()).value)
+        2.0
+    """
     return Margin()
 
 
 def normalised_margin() -> NormalisedMargin:
-    """The smallest margin over the norm of the parameters; see `NormalisedMargin`."""
+    """The smallest margin over the norm of the parameters; see `NormalisedMargin`.
+
+    Examples:
+        >>> problem = tw.problems.linear_classifier([[1.0, 0.0], [0.0, 3.0]])
+        >>> float(tw.measure(problem, jnp.array([4.0, 3.0]), tw.probes.normalised_margin()).value)
+        0.8
+    """
     return NormalisedMargin()
 
 
 def direction_distance(direction: ArrayLike) -> DirectionDistance:
-    """Distance of the parameters' direction from a given one; see `DirectionDistance`."""
+    """Distance of the parameters' direction from a given one; see `DirectionDistance`.
+
+    Examples:
+        >>> bowl = tw.problems.Function(lambda w: jnp.sum(w**2), start=jnp.ones(2))
+        >>> away = tw.probes.direction_distance([0.0, 2.0])
+        >>> round(float(tw.measure(bowl, jnp.array([5.0, 0.0]), away).value), 6)  # sqrt(2)
+        1.414214
+    """
     return DirectionDistance(_unit(direction))
 
 
 def angle_gap(direction: ArrayLike) -> AngleGap:
-    """1 - cos of the angle to a given direction; see `AngleGap`."""
+    """1 - cos of the angle to a given direction; see `AngleGap`.
+
+    Examples:
+        >>> bowl = tw.problems.Function(lambda w: jnp.sum(w**2), start=jnp.ones(2))
+        >>> gap = tw.probes.angle_gap([1.0, 1.0])  # 1 - cos(45 degrees)
+        >>> round(float(tw.measure(bowl, jnp.array([1.0, 0.0]), gap).value), 6)
+        0.292893
+    """
     return AngleGap(_unit(direction))
 
 
 def validation_loss(X: ArrayLike, loss: MarginLoss) -> ValidationLoss:
-    """Mean loss of a linear classifier on other examples; see `ValidationLoss`."""
+    """Mean loss of a linear classifier on other examples; see `ValidationLoss`.
+
+    Examples:
+        >>> problem = tw.problems.linear_classifier([[1.0, 0.0]], "exponential")
+        >>> others = tw.probes.validation_loss([[0.0, 1.0]], problem.loss)
+        >>> float(tw.measure(problem, jnp.array([1.0, 0.0]), others).value)  # exp(0)
+        1.0
+    """
     return ValidationLoss(jnp.asarray(X, jnp.float64), loss)
 
 
 def validation_error(X: ArrayLike) -> ValidationError:
-    """Share of other examples that a linear classifier gets wrong; see `ValidationError`."""
+    """Share of other examples that a linear classifier gets wrong; see `ValidationError`.
+
+    Examples:
+        >>> problem = tw.problems.linear_classifier([[1.0, 0.0]])
+        >>> others = tw.probes.validation_error([[1.0, 1.0], [-1.0, 1.0]])  # one is wrong
+        >>> float(tw.measure(problem, jnp.array([1.0, 0.0]), others).value)
+        0.5
+    """
     return ValidationError(jnp.asarray(X, jnp.float64))

@@ -105,6 +105,14 @@ def second_moment(b2: float = 0.999, epsilon: float = 1e-8, corrected: bool = Tr
     Returns:
         A function of the state. It raises an `InputError` where the state has no second moment
         (`nu`), as that of plain gradient descent.
+
+    Examples:
+        >>> import optax
+        >>> g = jnp.array([2.0, -3.0])
+        >>> adam = optax.adam(0.1)
+        >>> moved, state = adam.update(g, adam.init(g))
+        >>> tw.probes.second_moment(epsilon=0.0)(state).round(6).tolist()  # sqrt of the mean of g^2
+        [2.0, 3.0]
     """
 
     def diagonal(state: Any) -> Params:
@@ -133,5 +141,11 @@ def preconditioned_sharpness(
             says, and outside a run `second_moment()`, Adam's with its default numbers.
         tolerance: Relative residual allowed.
         recheck: How often, in records, a random direction is tried.
+
+    Examples:
+        >>> bowl = tw.problems.Function(lambda x: 4 * x[0] ** 2 + x[1] ** 2 / 2, start=jnp.ones(2))
+        >>> scaled = tw.probes.preconditioned_sharpness(lambda state: jnp.array([4.0, 1.0]))
+        >>> round(float(tw.measure(bowl, bowl.start, scaled).value), 6)  # 8/4 above 1/1
+        2.0
     """
     return PreconditionedSharpness(diagonal, tolerance, recheck)

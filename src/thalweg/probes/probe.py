@@ -95,6 +95,13 @@ def every(period: int, probe: ProbeLike) -> Every:
     """Measure a costly probe, or the one of a name, at every `period`-th record only.
 
     The other records hold NaN with the result code NOT_MEASURED.
+
+    Examples:
+        >>> bowl = tw.problems.Function(lambda x: 0.5 * jnp.sum(x**2), start=jnp.ones(1))
+        >>> rarely = tw.every(2, "sharpness")
+        >>> path = tw.run(bowl, tw.gradient_descent(0.1), until=0.4, records=4, probes=rarely)
+        >>> np.isfinite(path.dataset["sharpness"].values[0]).tolist()
+        [True, False, True, False, True]
     """
     if period < 1:
         raise InputError(f"period came as {period}; give a whole number of at least 1")
@@ -102,7 +109,14 @@ def every(period: int, probe: ProbeLike) -> Every:
 
 
 def measure(problem: Problem, params: Params, probe: ProbeLike, key: Array | int = 0) -> Reading:
-    """Measure one probe, or the one of a name ("sharpness"), once, outside any run."""
+    """Measure one probe, or the one of a name ("sharpness"), once, outside any run.
+
+    Examples:
+        >>> bowl = tw.problems.Function(lambda x: 0.5 * jnp.sum(x**2), start=jnp.ones(2))
+        >>> reading = tw.measure(bowl, jnp.array([3.0, 4.0]), "gradient_norm")
+        >>> float(reading.value), float(reading.error)
+        (5.0, 0.0)
+    """
     probe = as_probe(probe)
     if isinstance(key, int):
         key = jax.random.key(key)

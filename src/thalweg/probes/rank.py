@@ -115,25 +115,62 @@ class ReconstructionError(Probe):
 
 
 def end_to_end_singular_values() -> EndToEndSingularValues:
-    """Singular values of the product of the layers; see `EndToEndSingularValues`."""
+    """Singular values of the product of the layers; see `EndToEndSingularValues`.
+
+    Examples:
+        >>> problem = tw.problems.supervised(tw.models.linear([2]), (np.eye(2), np.eye(2)))
+        >>> params = [{"weight": jnp.diag(jnp.array([1.0, 3.0]))}, {"weight": 2 * jnp.eye(2)}]
+        >>> reading = tw.measure(problem, params, tw.probes.end_to_end_singular_values())
+        >>> reading.value.round(6).tolist()
+        [6.0, 2.0]
+    """
     return EndToEndSingularValues()
 
 
 def effective_rank() -> EffectiveRank:
-    """Effective rank of the product of the layers; see `EffectiveRank`."""
+    """Effective rank of the product of the layers; see `EffectiveRank`.
+
+    Examples:
+        >>> problem = tw.problems.supervised(tw.models.linear([]), (np.eye(2), np.eye(2)))
+        >>> params = [{"weight": jnp.diag(jnp.array([3.0, 3.0]))}]
+        >>> round(float(tw.measure(problem, params, tw.probes.effective_rank()).value), 6)
+        2.0
+    """
     return EffectiveRank()
 
 
 def stable_rank() -> StableRank:
-    """Stable rank of the product of the layers; see `StableRank`."""
+    """Stable rank of the product of the layers; see `StableRank`.
+
+    Examples:
+        >>> problem = tw.problems.supervised(tw.models.linear([]), (np.eye(2), np.eye(2)))
+        >>> params = [{"weight": jnp.diag(jnp.array([2.0, 1.0]))}]
+        >>> round(float(tw.measure(problem, params, tw.probes.stable_rank()).value), 6)  # (4 + 1)/4
+        1.25
+    """
     return StableRank()
 
 
 def nuclear_norm() -> NuclearNorm:
-    """Nuclear norm of the product of the layers; see `NuclearNorm`."""
+    """Nuclear norm of the product of the layers; see `NuclearNorm`.
+
+    Examples:
+        >>> problem = tw.problems.supervised(tw.models.linear([]), (np.eye(2), np.eye(2)))
+        >>> params = [{"weight": jnp.diag(jnp.array([3.0, -1.0]))}]
+        >>> round(float(tw.measure(problem, params, tw.probes.nuclear_norm()).value), 6)
+        4.0
+    """
     return NuclearNorm()
 
 
 def reconstruction_error(target: ArrayLike) -> ReconstructionError:
-    """Mean squared distance of the product from a known matrix; see `ReconstructionError`."""
+    """Mean squared distance of the product from a known matrix; see `ReconstructionError`.
+
+    Examples:
+        >>> problem = tw.problems.supervised(tw.models.linear([]), (np.eye(2), np.eye(2)))
+        >>> params = [{"weight": jnp.zeros((2, 2))}]
+        >>> error = tw.probes.reconstruction_error([[2, 0], [0, 2]])
+        >>> float(tw.measure(problem, params, error).value)
+        2.0
+    """
     return ReconstructionError(jnp.asarray(target))

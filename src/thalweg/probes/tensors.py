@@ -117,20 +117,58 @@ class TensorError(Probe):
 
 
 def component_norms(node: str = "") -> ComponentNorms:
-    """Norms of the components at a node; see `ComponentNorms`."""
+    """Norms of the components at a node; see `ComponentNorms`.
+
+    Examples:
+        >>> from thalweg.problems import tensor_completion
+        >>> cp = tw.models.CPFactorisation((2, 2), 1)
+        >>> problem = tensor_completion(cp, jnp.ones((2, 2)), 3, jax.random.key(0))
+        >>> params = jax.tree.map(jnp.ones_like, problem.init(jax.random.key(0)))
+        >>> tw.measure(problem, params, tw.probes.component_norms()).value.round(6).tolist()
+        [2.0]
+    """
     return ComponentNorms(node)
 
 
 def component_unbalancedness() -> ComponentUnbalancedness:
-    """Unbalancedness of the components at every node; see `ComponentUnbalancedness`."""
+    """Unbalancedness of the components at every node; see `ComponentUnbalancedness`.
+
+    Examples:
+        >>> from thalweg.problems import tensor_completion
+        >>> cp = tw.models.CPFactorisation((2, 3), 1)
+        >>> problem = tensor_completion(cp, jnp.ones((2, 3)), 3, jax.random.key(0))
+        >>> params = jax.tree.map(jnp.ones_like, problem.init(jax.random.key(0)))
+        >>> reading = tw.measure(problem, params, tw.probes.component_unbalancedness())
+        >>> reading.value.round(6).tolist()  # 3 - 2
+        [1.0]
+    """
     return ComponentUnbalancedness()
 
 
 def hierarchical_effective_rank(tree: ModeTree) -> HierarchicalEffectiveRank:
-    """Effective ranks of the matricisations of a tree; see `HierarchicalEffectiveRank`."""
+    """Effective ranks of the matricisations of a tree; see `HierarchicalEffectiveRank`.
+
+    Examples:
+        >>> from thalweg.problems import tensor_completion
+        >>> cp = tw.models.CPFactorisation((2, 2), 1)
+        >>> problem = tensor_completion(cp, jnp.ones((2, 2)), 3, jax.random.key(0))
+        >>> params = jax.tree.map(jnp.ones_like, problem.init(jax.random.key(0)))
+        >>> ranks = tw.probes.hierarchical_effective_rank(tw.models.mode_tree([0, 1]))
+        >>> tw.measure(problem, params, ranks).value.round(4).tolist()  # a tensor of rank 1
+        [1.0, 1.0]
+    """
     return HierarchicalEffectiveRank(tree)
 
 
 def tensor_error() -> TensorError:
-    """Relative distance from the target tensor; see `TensorError`."""
+    """Relative distance from the target tensor; see `TensorError`.
+
+    Examples:
+        >>> from thalweg.problems import tensor_completion
+        >>> cp = tw.models.CPFactorisation((2, 2), 1)
+        >>> problem = tensor_completion(cp, 2 * jnp.ones((2, 2)), 3, jax.random.key(0))
+        >>> params = jax.tree.map(jnp.ones_like, problem.init(jax.random.key(0)))
+        >>> round(float(tw.measure(problem, params, tw.probes.tensor_error()).value), 6)
+        0.5
+    """
     return TensorError()

@@ -71,6 +71,13 @@ class Tracker(eqx.Module):
         seed: Of the random directions that probes draw.
 
     Cost of a record: that of its probes, two products for the sharpness when training is slow.
+
+    Examples:
+        >>> track = tw.Tracker(lambda params, batch: jnp.sum(batch * params**2) / 2, "sharpness")
+        >>> params, batch = jnp.ones(2), jnp.array([1.0, 3.0])
+        >>> readings, memory = track.measure(params, batch, track.start(params, batch))
+        >>> round(float(readings["sharpness"].value), 6)
+        3.0
     """
 
     function: Callable[[Params, Any], Array] = eqx.field(static=True)

@@ -85,6 +85,13 @@ def trained_part(problem: Problem, params: Params, where: Where = None) -> Probl
     Raises:
         InputError: If `where` does not fit the parameters or chooses nothing, or if the problem
             is one of a part already.
+
+    Examples:
+        >>> net = tw.problems.supervised(tw.models.linear([1]), (np.eye(1), np.eye(1)))
+        >>> params = [{"weight": jnp.array([[2.0]])}, {"weight": jnp.array([[3.0]])}]
+        >>> last = tw.problems.trained_part(net, params, lambda path: path == "1.weight")
+        >>> last.init(jax.random.key(0)).tolist(), float(last.objective(jnp.array([0.5])))
+        ([3.0], 0.0)
     """
     whole = problem.model if isinstance(problem, Supervised) else problem
     require(

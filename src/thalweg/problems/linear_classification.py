@@ -66,6 +66,11 @@ def linear_classifier(
 
     Raises:
         InputError: If shapes or the name of the loss do not fit.
+
+    Examples:
+        >>> problem = tw.problems.linear_classifier([[1.0, 0.0], [0.0, 1.0]], "exponential")
+        >>> float(problem.objective(jnp.zeros(2)))  # exp(0), summed over two examples
+        2.0
     """
     inputs = jnp.asarray(X, jnp.float64)
     require(inputs.ndim == 2, f"inputs of shape {inputs.shape} came; give (examples, features)")

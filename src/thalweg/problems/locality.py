@@ -46,6 +46,13 @@ def interaction_regulariser(
         InputError: If there is only one example.
 
     Source: Razin, Maman and Cohen (2022), regularisation against locality.
+
+    Examples:
+        >>> f = lambda x: x[:, 0] ** 2 + x[:, 1] ** 2  # nothing between the two patches
+        >>> p, q = jnp.array([True, False]), jnp.array([False, True])
+        >>> x = jnp.array([[1.0, 2.0], [3.0, 4.0]])
+        >>> round(float(tw.problems.interaction_regulariser(f, x, p, q)), 6)
+        1.0
     """
     require(len(x) >= 2, "a batch of one example came; the term compares at least two")
     gradient = jax.grad(lambda batch: jnp.sum(f(batch)))
@@ -104,6 +111,14 @@ def long_range(problem: Supervised, pairs: Any, strength: float | Array) -> Long
 
     Raises:
         InputError: If the masks do not fit an example, are empty, or overlap.
+
+    Examples:
+        >>> data = (np.array([[1.0, 2.0], [3.0, 4.0]]), np.zeros((2, 1)))
+        >>> problem = tw.problems.supervised(tw.models.linear([]), data)
+        >>> harder = tw.problems.long_range(problem, [[[True, False], [False, True]]], strength=0.5)
+        >>> params = [{"weight": jnp.ones((1, 2))}]
+        >>> round(float(harder.objective(params) - problem.objective(params)), 6)  # R = 1
+        0.5
     """
     masks = jnp.asarray(pairs)
     example = problem.inputs.shape[1:]

@@ -64,6 +64,11 @@ def lp_regression(
         InputError: If p or the shapes do not fit.
 
     Source: Arora, Cohen and Hazan (2018), experiments.
+
+    Examples:
+        >>> problem = tw.problems.lp_regression([[1.0], [1.0]], [0.0, 2.0], p=4)
+        >>> float(problem.objective([{"weight": jnp.array([[1.0]])}]))  # |1|^4/4
+        0.25
     """
     y = np.asarray(y, float)
     data = (np.asarray(X, float), y[:, None] if y.ndim == 1 else y)
@@ -99,6 +104,11 @@ def lp_optimum(X: ArrayLike, y: ArrayLike, p: float, tolerance: float = 1e-15) -
 
     Cost: a d x d linear system a step; about ten steps where the data do not fit exactly, and
     convergence by a factor (p - 2)/(p - 1) a step in w where they do.
+
+    Examples:
+        >>> best = tw.problems.lp_optimum([[1.0], [1.0]], [0.0, 2.0], p=4)
+        >>> round(float(best.w[0]), 6), round(best.loss, 6)  # half-way, |1|^4/4
+        (1.0, 0.25)
     """
     X, y = np.asarray(X, float), np.asarray(y, float)
     require(

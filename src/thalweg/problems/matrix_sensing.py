@@ -133,6 +133,12 @@ class MatrixFactorisation(Problem):
         reduction: "mean" or "sum".
 
     Source: Arora, Cohen, Hu and Luo (2019), section 2 and appendix D.
+
+    Examples:
+        >>> seen = tw.problems.observed_entries(jax.random.key(0), np.diag([2.0, 1.0]), 4)
+        >>> problem = tw.problems.MatrixFactorisation(seen, depth=2, scale=0.0)
+        >>> float(problem.objective(problem.init(jax.random.key(0))))  # (2^2 + 1^2)/4 at zero
+        1.25
     """
 
     observed: Observations
@@ -216,6 +222,11 @@ def low_rank_matrix(key: Array, out: int, inputs: int, rank: int) -> Float[Array
         InputError: If the rank is not from 1 to min(out, in).
 
     Source: Arora, Cohen, Hu and Luo (2019), experiments.
+
+    Examples:
+        >>> W = tw.problems.low_rank_matrix(jax.random.key(0), 4, 3, rank=1)
+        >>> int(jnp.linalg.matrix_rank(W)), bool(jnp.isclose(jnp.mean(W**2), 1))
+        (1, True)
     """
     require(
         1 <= rank <= min(out, inputs),
@@ -231,6 +242,11 @@ def observed_entries(key: Array, truth: ArrayLike, count: int) -> Entries:
 
     Raises:
         InputError: If there are not so many.
+
+    Examples:
+        >>> seen = tw.problems.observed_entries(jax.random.key(0), np.ones((3, 4)), 5)
+        >>> int(jnp.sum(seen.mask))
+        5
     """
     W = jnp.asarray(truth)
     require(1 <= count <= W.size, f"{count} of {W.size} entries came; give 1 to {W.size}")
@@ -245,6 +261,11 @@ def gaussian_measurements(key: Array, truth: ArrayLike, count: int) -> Measureme
         InputError: If there is less than one.
 
     Source: Arora, Cohen, Hu and Luo (2019), experiments on sensing.
+
+    Examples:
+        >>> seen = tw.problems.gaussian_measurements(jax.random.key(0), np.eye(2), 3)
+        >>> bool(jnp.allclose(seen.b, jnp.trace(seen.A, axis1=1, axis2=2)))  # <A, I>
+        True
     """
     W = jnp.asarray(truth)
     require(count >= 1, f"{count} measurements came; give at least 1")

@@ -186,6 +186,11 @@ class Function(Problem):
         start: Parameters that every seed starts from, or None if `draw` is given.
         draw: Maps a key to parameters.
         is_smooth: Declare False if the function has kinks.
+
+    Examples:
+        >>> bowl = tw.problems.Function(lambda x: 0.5 * jnp.sum(x**2), start=jnp.array([3.0, 4.0]))
+        >>> float(bowl.objective(bowl.start))
+        12.5
     """
 
     function: Callable[[Params], Array] = eqx.field(static=True)
@@ -245,6 +250,12 @@ def supervised(
 
     Raises:
         InputError: If shapes, types, names or the pair (loss, task) do not fit.
+
+    Examples:
+        >>> x, y = np.array([[1.0], [2.0]]), np.array([[1.0], [4.0]])
+        >>> problem = tw.problems.supervised(tw.models.linear([]), (x, y))
+        >>> float(problem.objective([{"weight": jnp.array([[1.0]])}]))  # mean of 0 and 2^2/2
+        1.0
     """
     model = as_model(model)
     data = _as_data(data)

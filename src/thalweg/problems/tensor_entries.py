@@ -73,7 +73,14 @@ class TensorSensing(TensorRecovery):
 
 
 def random_tensor(factorisation: TensorFactorisation, key: Array, norm: float = 1.0) -> Array:
-    """The tensor of N(0, 1) weights, scaled to a Frobenius norm: a low-rank ground truth."""
+    """The tensor of N(0, 1) weights, scaled to a Frobenius norm: a low-rank ground truth.
+
+    Examples:
+        >>> cp = tw.models.CPFactorisation((2, 3, 2), 1)
+        >>> T = tw.problems.random_tensor(cp, jax.random.key(0), norm=5.0)
+        >>> T.shape, round(float(jnp.linalg.norm(T)), 6)
+        ((2, 3, 2), 5.0)
+    """
     tensor = factorisation.tensor(factorisation.init(key))
     return norm * tensor / jnp.linalg.norm(tensor.ravel())
 
@@ -89,6 +96,13 @@ def tensor_completion(
 
     Raises:
         InputError: If shapes do not fit or there are not so many entries.
+
+    Examples:
+        >>> cp = tw.models.CPFactorisation((2, 2), 1)
+        >>> problem = tw.problems.tensor_completion(cp, 3 * jnp.ones((2, 2)), 4, jax.random.key(0))
+        >>> ones = jax.tree.map(jnp.ones_like, problem.init(jax.random.key(0)))
+        >>> round(float(problem.objective(ones)), 6)  # (1 - 3)^2 at every entry
+        4.0
     """
     target = _checked(factorisation, target, observed)
     require(observed <= target.size, f"{observed} of {target.size} entries came; give at most all")
@@ -113,6 +127,13 @@ def tensor_sensing(
 
     Raises:
         InputError: If shapes do not fit.
+
+    Examples:
+        >>> cp = tw.models.CPFactorisation((2, 2), 1)
+        >>> problem = tw.problems.tensor_sensing(cp, jnp.ones((2, 2)), 3, jax.random.key(0))
+        >>> ones = jax.tree.map(jnp.ones_like, problem.init(jax.random.key(0)))
+        >>> round(float(problem.objective(ones)), 6)  # the tensor that was measured
+        0.0
     """
     target = _checked(factorisation, target, measurements)
     design = jax.random.normal(key, (measurements, target.size))

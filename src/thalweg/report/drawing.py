@@ -53,6 +53,14 @@ def draw(figure: Figure, find: Open) -> dict[str, Any]:
     Raises:
         InputError: If a variable, dimension or label is not in its dataset, or a series has
             more than one dimension left.
+
+    Examples:
+        >>> import xarray as xr
+        >>> from thalweg.report import Figure, Panel, Series, draw
+        >>> data = xr.Dataset({"loss": ("time", [4.0, 1.0])}, {"time": [0.0, 1.0]})
+        >>> figure = Figure("decay", "Decay", "The loss.", (Panel((Series("bowl", "loss"),)),))
+        >>> draw(figure, lambda name: data)["data"][0]["y"]
+        [4.0, 1.0]
     """
     shared = _Shared()
     whole = base_layout(figure)

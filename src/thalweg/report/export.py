@@ -31,6 +31,14 @@ def export_data(folder: PathLike, name: str) -> list[Path]:
 
     Raises:
         InputError: If the dataset is missing or damaged.
+
+    Examples:
+        >>> from thalweg import report
+        >>> bowl = tw.problems.Function(lambda x: 0.5 * jnp.sum(x**2), start=jnp.ones(1))
+        >>> place = "bowl-run/descent.zarr"
+        >>> path = tw.run(bowl, tw.gradient_descent(0.5), until=1.0, records=2, out=place)
+        >>> report.export_data("bowl-run", "descent")[0].as_posix()
+        'bowl-run/data/descent.csv'
     """
     data = open_data(folder, name)
     target = Path(folder) / "data"
@@ -57,6 +65,13 @@ def export_figures(folder: PathLike, formats: Iterable[str] = FORMATS) -> list[P
 
     Raises:
         InputError: If a format is unknown or kaleido is not installed.
+
+    Examples:
+        >>> from thalweg import report
+        >>> page = report.Page("A bowl", "study", "Does it decay?", "Yes.")
+        >>> written = report.write_page(page, "bowl")
+        >>> report.export_figures("bowl", ["svg"])  # the page has none
+        []
     """
     formats = tuple(formats)
     for kind in formats:

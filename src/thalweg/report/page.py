@@ -42,6 +42,13 @@ def build(folder: PathLike, root: PathLike | None = None) -> Path:
 
     Raises:
         InputError: If `page.json` or a dataset is missing or damaged.
+
+    Examples:
+        >>> from thalweg import report
+        >>> page = report.Page("A bowl", "study", "Does it decay?", "Yes.")
+        >>> written = report.write_page(page, "bowl")
+        >>> report.build("bowl").name
+        'index.html'
     """
     folder = Path(folder)
     page = read_page(folder)
@@ -68,6 +75,13 @@ def build_index(root: PathLike) -> Path | None:
 
     Returns:
         The path of the index; None if there is none, or it is not one of ours.
+
+    Examples:
+        >>> from thalweg import report
+        >>> page = report.Page("A bowl", "study", "Does it decay?", "Yes.")
+        >>> written = report.write_page(page, "runs/bowl")
+        >>> report.build_index("runs").as_posix()
+        'runs/index.html'
     """
     root = Path(root)
     index = root / "index.html"

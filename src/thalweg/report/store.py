@@ -24,6 +24,12 @@ def write_page(page: Page, folder: PathLike) -> Path:
 
     Returns:
         The path of the file.
+
+    Examples:
+        >>> from thalweg import report
+        >>> page = report.Page("A bowl", "study", "Does it decay?", "It does.")
+        >>> report.write_page(page, "bowl").name
+        'page.json'
     """
     target = Path(folder) / PAGE_FILE
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -36,6 +42,13 @@ def read_page(folder: PathLike) -> Page:
 
     Raises:
         InputError: If `page.json` is missing, damaged, or does not describe a page.
+
+    Examples:
+        >>> from thalweg import report
+        >>> page = report.Page("A bowl", "study", "Does it decay?", "Yes.")
+        >>> written = report.write_page(page, "bowl")
+        >>> report.read_page("bowl").verdict
+        'Yes.'
     """
     path = Path(folder) / PAGE_FILE
     require(path.is_file(), f"{path} does not exist; a run folder with a finished run has one.")
@@ -56,6 +69,14 @@ def open_data(folder: PathLike, name: str) -> xr.Dataset:
 
     Raises:
         InputError: If a file of it is missing or damaged.
+
+    Examples:
+        >>> from thalweg import report
+        >>> bowl = tw.problems.Function(lambda x: 0.5 * jnp.sum(x**2), start=jnp.ones(1))
+        >>> place = "bowl-run/descent.zarr"
+        >>> path = tw.run(bowl, tw.gradient_descent(0.5), until=1.0, records=2, out=place)
+        >>> report.open_data("bowl-run", "descent")["loss"].values.tolist()
+        [[0.5, 0.125, 0.03125]]
     """
     from thalweg.storage.datasets import open_dataset  # half a second, and a list reads pages only
 

@@ -51,6 +51,14 @@ def make_prediction(
 
     Raises:
         InputError: If `kind` is not one of `KINDS`, or no condition or no source is given.
+
+    Examples:
+        >>> decay = tw.theory.make_prediction(
+        ...     name="loss", unit="loss", kind="exact", holds="gradient flow on x^2/2 from x = 1",
+        ...     at=lambda t: np.exp(-2 * np.asarray(t)) / 2, source="elementary",
+        ... )
+        >>> float(decay.at(0.0))
+        0.5
     """
     choose(kind, KINDS, "kind of prediction")
     require(bool(holds.strip()), f"prediction {name!r} states no condition; say when it holds.")

@@ -113,6 +113,12 @@ def load(path: str | Path) -> Trajectory:
 
     Raises:
         InputError: If there is none, or it is damaged.
+
+    Examples:
+        >>> bowl = tw.problems.Function(lambda x: 0.5 * jnp.sum(x**2), start=jnp.ones(1))
+        >>> made = tw.run(bowl, tw.gradient_descent(0.5), until=1.0, records=2, out="bowl.zarr")
+        >>> tw.load("bowl.zarr").dataset["loss"].values.tolist()
+        [[0.5, 0.125, 0.03125]]
     """
     path = Path(path)
     if not path.exists():

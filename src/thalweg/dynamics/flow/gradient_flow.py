@@ -218,6 +218,12 @@ def gradient_flow(
     Raises:
         InputError: If both are given, one is not in (0, 0.1], `most_gradients` is not a positive
             whole number, or the solver is unknown.
+
+    Examples:
+        >>> bowl = tw.problems.Function(lambda x: 0.5 * jnp.sum(x**2), start=jnp.ones(1))
+        >>> path = tw.run(bowl, tw.gradient_flow(error=1e-6), until=1.0, records=1)
+        >>> bool(np.isclose(path.dataset["loss"].values[0, -1], 0.5 * np.exp(-2), rtol=1e-5))
+        True
     """
     require(
         rtol is None or error is None,

@@ -172,6 +172,12 @@ def flow_limit(
     vmapped; its parts are compiled once per problem and shapes, not per start or tolerance.
 
     Source: Katzenberger (1991), Li, Wang and Arora (2022) for Phi; the estimate is derived above.
+
+    Examples:
+        >>> valley = tw.problems.Function(lambda x: (x[0] * x[1] - 1) ** 2, start=jnp.zeros(2))
+        >>> x = tw.flow_limit(valley, jnp.array([2.0, 0.0])).params  # x^2 - y^2 stays 4
+        >>> bool(jnp.isclose(x[0] * x[1], 1)), bool(jnp.isclose(x[0] ** 2 - x[1] ** 2, 4))
+        (True, True)
     """
     require(
         1e-12 <= error <= 0.1, f"error came as {error}; give a number in [1e-12, 0.1], as in 1e-6"

@@ -118,6 +118,12 @@ def read_data(source: Any, **options: Any) -> Data:
 
     Raises:
         InputError: If the name or an option is unknown, or the data are refused.
+
+    Examples:
+        >>> labels = ["cat", "dog", "cat", "dog"]
+        >>> data = tw.problems.load((np.eye(4), labels), task="classification")
+        >>> data.task, data.classes, data.targets.tolist()
+        ('classification', ('cat', 'dog'), [0, 1, 0, 1])
     """
     read, given, called = _reader(source)
     allowed = set(inspect.signature(read).parameters)

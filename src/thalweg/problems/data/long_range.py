@@ -51,6 +51,12 @@ def is_same_class(
         InputError: If the images do not fit on the canvas, or a class has one image only.
 
     Source: Razin, Maman and Cohen (2022), experiments on long-range tasks.
+
+    Examples:
+        >>> images, labels = np.ones((4, 1, 2, 2)), np.array([0, 0, 1, 1])
+        >>> pairs = tw.problems.is_same_class(images, labels, count=5, distance=1, canvas=(4, 8))
+        >>> pairs.inputs.shape
+        (5, 1, 4, 8)
     """
     x, y = np.asarray(images, np.float64), np.asarray(labels)
     require(
@@ -101,6 +107,11 @@ def noisy_prototypes(
 
     Raises:
         InputError: If a size is not positive or the noise negative.
+
+    Examples:
+        >>> signals, labels = tw.problems.noisy_prototypes(classes=2, size=16, each=3, noise=0.0)
+        >>> signals.shape, labels.tolist()
+        ((6, 1, 1, 16), [0, 1, 0, 1, 0, 1])
     """
     require(
         min(classes, size, each) >= 1 and noise >= 0,

@@ -132,6 +132,12 @@ def near_plane(
 
     Raises:
         InputError: If n is below 1, the noise negative, or the law unknown.
+
+    Examples:
+        >>> from thalweg.problems.data.planes import coordinate_plane
+        >>> data = tw.problems.near_plane(coordinate_plane(1, 2), 5, lambda x: x[:, 0])
+        >>> bool(np.all(data.inputs[:, 1:] == 0))  # on the plane
+        True
     """
     draw = choose(law, LAWS, "law of the tangent coordinates")
     require(n >= 1 and noise >= 0, f"n = {n} and noise {noise} came; give n >= 1 and noise >= 0")

@@ -38,6 +38,13 @@ def random_data(
         InputError: If a size is not positive, or the labels are unknown.
 
     Source: Zhang et al. (2017), random labels; Kawaguchi and Huang (2019), sec. 4.
+
+    Examples:
+        >>> data = tw.problems.random_data(10, 3, "signs", norm=2.0)
+        >>> bool(np.all(np.abs(data.targets) == 1))
+        True
+        >>> bool(np.allclose(np.linalg.norm(data.inputs, axis=1), 2))
+        True
     """
     shape = (inputs,) if isinstance(inputs, int) else tuple(inputs)
     require(n >= 1 and min(shape, default=0) >= 1, f"sizes {n} and {shape}; give at least 1 each")

@@ -1,0 +1,150 @@
+"""Every public function has an example in its docstring, and the examples run as they stand.
+
+Public is what a room exports: the names in its `__all__`, and the functions of theory's modules.
+Of classes, those that users make: a class that a public function returns is shown by its maker.
+Examples know `tw`, `jax`, `jnp` and `np` and import all else that they use.
+"""
+
+from __future__ import annotations
+
+import doctest
+import importlib.util
+import inspect
+import pkgutil
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import thalweg as tw
+from thalweg.curvature import Operator
+from thalweg.dynamics import Dynamics
+from thalweg.models import Model
+from thalweg.probes import Probe
+from thalweg.problems import Problem
+
+ROOMS = (
+    "thalweg",
+    *(
+        f"thalweg.{room}"
+        for room in [
+            "problems",
+            "models",
+            "dynamics",
+            "curvature",
+            "kernels",
+            "probes",
+            "driver",
+            "comparison",
+            "diagnosis",
+            "trajectory",
+            "report",
+        ]
+    ),
+)
+NAMESPACE = {"tw": tw, "jax": jax, "jnp": jnp, "np": np}
+NEEDED = {"thalweg.report.export_figures": "kaleido"}  # an extra without which it refuses
+STILL_TO_SHOW = ("thalweg.theory.",)
+MADE_BY_USERS = (Problem, Model, Dynamics, Probe, Operator)
+
+
+def theory() -> list[str]:
+    found = pkgutil.walk_packages(tw.theory.__path__, "thalweg.theory.")
+    return [module.name for module in found if not module.ispkg]
+
+
+def exported(name: str) -> dict[str, Any]:
+    """What a room exports, or a module of theory defines, by name."""
+    module = importlib.import_module(name)
+    names = getattr(module, "__all__", None)
+    if names is None:
+        names = [n for n, o in vars(module).items() if defined_in(o, module)]
+    return {n: inspect.unwrap(getattr(module, n)) for n in names if not n.startswith("_")}
+
+
+def defined_in(thing: Any, module: ModuleType) -> bool:
+    return getattr(thing, "__module__", None) == module.__name__
+
+
+def is_made_by_users(thing: Any) -> bool:
+    """Whether a class is one whose instances users make by calling it."""
+    return (
+        inspect.isclass(thing)
+        and issubclass(thing, MADE_BY_USERS)
+        and not inspect.isabstract(thing)
+        and thing not in MADE_BY_USERS
+    )
+
+
+def makers() -> dict[str, Callable[..., Any]]:
+    return {
+        f"{room}.{name}": thing
+        for room in (*ROOMS, *theory())
+        for name, thing in exported(room).items()
+        if inspect.isfunction(thing)
+    }
+
+
+def returned_by_functions() -> set[str]:
+    return {str(inspect.signature(make).return_annotation) for make in makers().values()}
+
+
+def owing() -> Iterator[tuple[str, Any]]:
+    """Every public function, and every class that no public function makes."""
+    returned = returned_by_functions()
+    for room in (*ROOMS, *theory()):
+        for name, thing in exported(room).items():
+            if inspect.isfunction(thing) or (is_made_by_users(thing) and name not in returned):
+                yield f"{room}.{name}", thing
+
+
+def without_example() -> list[str]:
+    return sorted(name for name, thing in owing() if ">>> " not in (thing.__doc__ or ""))
+
+
+def run_examples(thing: Any, name: str) -> list[str]:
+    """What went wrong in a docstring's examples; nothing if all gave what they say."""
+    said: list[str] = []
+    test = doctest.DocTestParser().get_doctest(
+        inspect.getdoc(thing) or "", dict(NAMESPACE), name, inspect.getsourcefile(thing), 0
+    )
+    doctest.DocTestRunner(verbose=False).run(test, out=said.append)
+    return said
+
+
+def shown_by_room() -> dict[str, dict[int, tuple[str, Any]]]:
+    """What has an example, in the first room that exports it."""
+    shown: dict[str, dict[int, tuple[str, Any]]] = {}
+    seen: set[int] = set()
+    for room in (*ROOMS, *theory()):
+        for name, thing in exported(room).items():
+            kind = inspect.isfunction(thing) or inspect.isclass(thing)
+            if kind and id(thing) not in seen and ">>> " in (thing.__doc__ or ""):
+                seen.add(id(thing))
+                shown.setdefault(room, {})[id(thing)] = (f"{room}.{name}", thing)
+    return shown
+
+
+SHOWN = shown_by_room()
+
+
+@pytest.mark.parametrize("room", SHOWN)
+def test_examples_give_what_they_say(room, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    wrong = [
+        line
+        for name, thing in SHOWN[room].values()
+        if name not in NEEDED or importlib.util.find_spec(NEEDED[name])
+        for line in run_examples(thing, name)
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_every_public_function_has_an_example():
+    """Modules of theory still to be shown are named; a newcomer without an example fails."""
+    lacking = [name for name in without_example() if not name.startswith(STILL_TO_SHOW)]
+    assert lacking == []
