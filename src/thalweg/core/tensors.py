@@ -144,7 +144,7 @@ def hierarchical_rank(T: ArrayLike, tree: ModeTree, tolerance: float = 1e-10) ->
     Examples:
         >>> tree = tw.models.mode_tree([[0, 1], [2, 3]])
         >>> T = np.einsum("ab,cd->acbd", np.eye(2), np.eye(2))  # modes 0 and 2 go together, 1 and 3
-        >>> tw.probes.hierarchical_rank(T, tree)["0-1"]
+        >>> tw.models.hierarchical_rank(T, tree)["0-1"]
         4
     """
     spectra = {name: np.asarray(s) for name, s in matricisation_spectra(T, tree).items()}

@@ -34,7 +34,7 @@ def smallest_eigenvalue_of(kernel: ArrayLike, entry_error: ArrayLike = 0.0) -> R
     Source: Weyl's inequality; Parlett (1998), The Symmetric Eigenvalue Problem, ch. 4.
 
     Examples:
-        >>> round(float(tw.kernels.smallest_eigenvalue(np.diag([3.0, -2.0])).value), 6)
+        >>> round(float(tw.kernels.smallest_eigenvalue_of(np.diag([3.0, -2.0])).value), 6)
         -2.0
     """
     K = _square(kernel)
@@ -126,7 +126,7 @@ def drift(kernel: ArrayLike, start: ArrayLike) -> Reading:
     Source: Chizat, Oyallon and Bach (2019), sec. 3.
 
     Examples:
-        >>> round(float(tw.kernels.kernel_drift(1.5 * np.eye(2), np.eye(2)).value), 6)
+        >>> round(float(tw.kernels.drift(1.5 * np.eye(2), np.eye(2)).value), 6)
         0.5
     """
     K, first = jnp.asarray(kernel), jnp.asarray(start)
@@ -158,7 +158,7 @@ def effective_rank_of(kernel: ArrayLike, form: str = "entropy") -> Reading:
     Source: Roy and Vetterli (2007), definition 1.
 
     Examples:
-        >>> round(float(tw.kernels.effective_rank(np.eye(3)).value), 6)
+        >>> round(float(tw.kernels.effective_rank_of(np.eye(3)).value), 6)
         3.0
     """
     require(form in RANKS, unknown(form, RANKS, "effective rank"))

@@ -53,6 +53,12 @@ def normal_derivatives(
         InputError: If the basis does not fit the points.
 
     Source: He, Tsai and Ward (2023), arXiv 2203.00614, df/dn.
+
+    Examples:
+        >>> f = lambda z: z[:, 0] ** 2 + 5 * z[:, 1]
+        >>> normal = tw.models.normal_derivatives(f, [[1.0, 0.0]], [[0.0], [1.0]])
+        >>> normal.value.ravel().tolist()
+        [5.0]
     """
     points, normal = jnp.asarray(points), jnp.asarray(normal)
     require(
@@ -95,6 +101,15 @@ def first_layer_gradient(
 
     Raises:
         InputError: If the first layer has no bias.
+
+    Examples:
+        >>> net = tw.models.mlp([2], "relu")
+        >>> params = [
+        ...     {"weight": jnp.eye(2), "bias": jnp.zeros(2)},
+        ...     {"weight": jnp.array([[5.0, 7.0]]), "bias": jnp.zeros(1)},
+        ... ]
+        >>> tw.models.first_layer_gradient(net, params, jnp.array([[1.0, -1.0]])).tolist()
+        [[5.0, 0.0]]
     """
     require(
         isinstance(params, list) and "bias" in params[0],

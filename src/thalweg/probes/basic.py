@@ -77,20 +77,49 @@ class DistanceFromStart(Probe):
 
 
 def loss() -> Objective:
-    """The full objective; see `Objective`."""
+    """The full objective; see `Objective`.
+
+    Examples:
+        >>> bowl = tw.problems.Function(lambda x: 0.5 * jnp.sum(x**2), start=jnp.ones(2))
+        >>> float(tw.measure(bowl, jnp.array([3.0, 4.0]), tw.probes.loss()).value)
+        12.5
+    """
     return Objective()
 
 
 def gradient_norm() -> GradientNorm:
-    """Norm of the full gradient; see `GradientNorm`."""
+    """Norm of the full gradient; see `GradientNorm`.
+
+    Examples:
+        >>> bowl = tw.problems.Function(lambda x: 0.5 * jnp.sum(x**2), start=jnp.ones(2))
+        >>> float(tw.measure(bowl, jnp.array([3.0, 4.0]), tw.probes.gradient_norm()).value)
+        5.0
+    """
     return GradientNorm()
 
 
 def accuracy() -> Accuracy:
-    """Training accuracy; see `Accuracy`."""
+    """Training accuracy; see `Accuracy`.
+
+    Examples:
+        >>> data = (np.array([[1.0], [2.0], [-1.0]]), np.array(["up", "down", "down"]))
+        >>> problem = tw.problems.supervised(tw.models.linear([]), data)
+        >>> params = [{"weight": jnp.array([[0.0], [1.0]])}]  # "up" for positive inputs
+        >>> round(float(tw.measure(problem, params, tw.probes.accuracy()).value), 4)
+        0.6667
+    """
     return Accuracy()
 
 
 def distance_from_start() -> DistanceFromStart:
-    """Distance from the initial parameters; see `DistanceFromStart`."""
+    """Distance from the initial parameters; see `DistanceFromStart`.
+
+    Examples:
+        >>> bowl = tw.problems.Function(lambda x: 0.5 * jnp.sum(x**2), start=jnp.ones(1))
+        >>> path = tw.run(
+        ...     bowl, tw.gradient_descent(0.5), until=1.0, records=2, probes="distance_from_start"
+        ... )
+        >>> path.dataset["distance_from_start"].values.tolist()  # x = 1, 1/2, 1/4
+        [[0.0, 0.5, 0.75]]
+    """
     return DistanceFromStart()

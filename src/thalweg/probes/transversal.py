@@ -69,6 +69,13 @@ def normal_derivative(tolerance: float = 1e-5) -> NormalDerivative:
 
     Raises:
         InputError: If the tolerance is not in [0, 1).
+
+    Examples:
+        >>> x = np.array([[1.0, 0.0], [2.0, 0.0]])  # on the first axis
+        >>> problem = tw.problems.supervised(tw.models.linear([]), (x, np.ones((2, 1))))
+        >>> params = [{"weight": jnp.array([[1.0, 4.0]])}]
+        >>> round(float(tw.measure(problem, params, tw.probes.normal_derivative()).value), 6)
+        4.0
     """
     require(0 <= tolerance < 1, f"the tolerance is {tolerance}; give a share in [0, 1)")
     return NormalDerivative(tolerance)

@@ -29,6 +29,11 @@ def digits(
         precision: "float64" or "float32".
         microbatch: How many examples to work on at a time; see `Supervised`.
         **options: Passed to `thalweg.problems.digit_images` (standardize, every, image).
+
+    Examples:
+        >>> problem = tw.problems.digits(model=tw.models.mlp([16]), samples=100)
+        >>> problem.inputs.shape, problem.targets.shape
+        ((100, 64), (100, 10))
     """
     data = images.digit_images(samples=samples, **options)
     return supervised(

@@ -121,7 +121,7 @@ def read_data(source: Any, **options: Any) -> Data:
 
     Examples:
         >>> labels = ["cat", "dog", "cat", "dog"]
-        >>> data = tw.problems.load((np.eye(4), labels), task="classification")
+        >>> data = tw.problems.read_data((np.eye(4), labels), task="classification")
         >>> data.task, data.classes, data.targets.tolist()
         ('classification', ('cat', 'dog'), [0, 1, 0, 1])
     """
