@@ -1,93 +1,48 @@
-"""Axes, titles and reference lines of a figure, in Plotly's terms."""
+"""Axes and reference lines of a figure, in Plotly's terms."""
 
 from __future__ import annotations
 
-import html
 from typing import Any
 
 import numpy as np
 
-from thalweg.report.spec import Figure, Level, Panel
+from thalweg.report.spec import Level
+from thalweg.report.text import as_text
 
-INK, GRID = "#22292f", "#e6e3dc"
+INK, GRID, RULE = "#22292f", "#e6e3dc", "#8a9096"
 FONT = "'Helvetica Neue', Helvetica, Arial, 'Liberation Sans', sans-serif"
 
 
-def base_layout(figure: Figure) -> dict[str, Any]:
-    """The layout of a figure with its panels side by side and no data."""
-    layout: dict[str, Any] = {
+def base_layout() -> dict[str, Any]:
+    """What all figures share. Without margins a place on the paper is a place in the figure."""
+    return {
         "font": {"family": FONT, "size": 13, "color": INK},
         "paper_bgcolor": "#ffffff",
         "plot_bgcolor": "#ffffff",
-        "margin": {"l": 64, "r": 16, "t": 36, "b": 56},
+        "margin": {"l": 0, "r": 0, "t": 0, "b": 0, "autoexpand": False},
         "hovermode": "closest",
         "hoverlabel": {"namelength": -1},
-        "legend": {
-            "orientation": "h",
-            "x": 0,
-            "xanchor": "left",
-            "yanchor": "bottom",
-            "y": 1.1,
-            "font": {"size": 12},
-            "tracegroupgap": 0,
-        },
         "shapes": [],
         "annotations": [],
     }
-    # Side by side, with a fifth of a panel between for the next one's labels; the page's script
-    # arranges the panels anew to the width it finds.
-    width = 1 / (1.2 * len(figure.panels) - 0.2)
-    for index, panel in enumerate(figure.panels):
-        suffix = str(index + 1) if index else ""
-        left = 1.2 * index * width
-        layout[f"xaxis{suffix}"] = _axis(panel.x_label, panel.x_log, f"y{suffix}")
-        layout[f"xaxis{suffix}"]["domain"] = [left, min(1.0, left + width)]
-        layout[f"yaxis{suffix}"] = _axis(panel.y_label, panel.y_log, f"x{suffix}")
-        if panel.title:
-            layout["annotations"].append(_panel_title(panel, suffix))
-    return layout
 
 
-def _panel_title(panel: Panel, suffix: str) -> dict[str, Any]:
+def axis(label: str, log: bool, anchor: str) -> dict[str, Any]:
+    """One axis with its label."""
     return {
-        "text": f"<b>{as_text(panel.title)}</b>",
-        "xref": f"x{suffix} domain",
-        "yref": f"y{suffix} domain",
-        "x": 0,
-        "y": 1,
-        "xanchor": "left",
-        "yanchor": "bottom",
-        "yshift": 6,
-        "showarrow": False,
-        "font": {"size": 13},
-    }
-
-
-def _axis(label: str, log: bool, anchor: str) -> dict[str, Any]:
-    return {
-        "title": {"text": as_text(label), "standoff": 8, "font": {"size": 13}},
-        # Plotly draws a power of ten a quarter larger than asked.
-        "tickfont": {"size": 10 if log else 12},
+        "title": {"text": as_text(label), "standoff": 6, "font": {"size": 13}},
+        "tickfont": {"size": 11},
         "type": "log" if log else "-",
         "exponentformat": "power",
         "anchor": anchor,
-        "automargin": True,
         "zeroline": False,
         "showline": True,
-        "linecolor": "#8a9096",
+        "linecolor": RULE,
         "ticks": "outside",
         "ticklen": 4,
-        "tickcolor": "#8a9096",
+        "tickcolor": RULE,
         "gridcolor": GRID,
     }
-
-
-def log_ticks(traces: list[dict[str, Any]], axis: str, name: str) -> dict[str, Any]:
-    """Label the decades alone where there are several of them."""
-    values = [v for t in traces if t[f"{axis}axis"] == name for v in t[axis]]
-    drawn = [v for v in values if isinstance(v, (int, float)) and v > 0]
-    several = bool(drawn) and max(drawn) / min(drawn) >= 30
-    return {"minorloglabels": "none"} if several else {}
 
 
 def level_line(level: Level, value: float, suffix: str) -> dict[str, Any]:
@@ -128,6 +83,22 @@ def level_label(level: Level, value: float, suffix: str, log: bool) -> dict[str,
     }
 
 
-def as_text(text: str) -> str:
-    """Text that Plotly, which reads a little HTML, shows as it is."""
-    return html.escape(text, quote=False)
+def residual_axes(above: dict[str, Any], suffix: str, relative: bool) -> dict[str, Any]:
+    """The axes of the thin panel beneath another, which takes over the other's x labels."""
+    said = "measured ÷<br>theory − 1" if relative else "measured<br>− theory"
+    y = axis("", False, f"x{suffix}")
+    y["title"] |= {"text": said, "font": {"size": 11}}
+    zero = {"nticks": 4, "zeroline": True, "zerolinecolor": RULE}
+    return {f"xaxis{suffix}": above | {"anchor": f"y{suffix}"}, f"yaxis{suffix}": y | zero}
+
+
+def nothing(suffix: str) -> dict[str, Any]:
+    """What stands in a panel whose series hold no value that could be drawn."""
+    return {
+        "text": "no values to draw",
+        "xref": f"x{suffix} domain",
+        "yref": f"y{suffix} domain",
+        "x": 0.5,
+        "y": 0.5,
+        "showarrow": False,
+    }

@@ -3,52 +3,59 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import xarray as xr
 
 from thalweg.core.errors import InputError, require, unknown
-from thalweg.report.axes import as_text, base_layout, level_label, level_line, log_ticks
-from thalweg.report.number import show
-from thalweg.report.spec import Figure, Level, Panel, Scalar, Series
+from thalweg.report.arrangement import WIDTHS, Frame, arrange
+from thalweg.report.axes import axis, base_layout, level_label, level_line, nothing, residual_axes
+from thalweg.report.colours import Colours, Open
+from thalweg.report.legend import entries
+from thalweg.report.lines import REPLICATES, Line, lines
+from thalweg.report.residual import pairs, residual
+from thalweg.report.spec import Figure, Level, Panel, Series
 from thalweg.report.store import PathLike, open_data
+from thalweg.report.text import as_text
 from thalweg.report.thin import thin
+from thalweg.report.ticks import log_range
+from thalweg.report.traces import line_traces, swatch
 
-# Okabe and Ito's palette without its yellow, which is too light for a line on white.
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#444444")
-# Viridis without its light end, for a dimension with more values than the palette has colours.
-RAMP = ("#440154", "#3b528b", "#21918c", "#5ec962")
-REPLICATES = ("seed",)
-LEGEND_ENTRIES = 8
-
-Open = Callable[[str], xr.Dataset]
-Colours = dict[tuple[str, Scalar | None], str]
-Lines = list[tuple[str, Scalar | None, xr.Dataset]]
+NEUTRAL = "#5a6268"  # of a legend's line that stands for a style whatever the colour
 
 
 @dataclass
-class _Shared:
-    """What the series of one figure have in common."""
+class _Sheet:
+    """What is drawn so far of one figure."""
 
-    colours: Colours = field(default_factory=dict)
-    entries: set[tuple[str, str]] = field(default_factory=set)
-    joint: dict[tuple[str, str], bool] = field(default_factory=dict)
+    figure: Figure
+    find: Open
+    colours: Colours
+    traces: list[dict[str, Any]] = field(default_factory=list)
+    layout: dict[str, Any] = field(default_factory=base_layout)
+    frames: list[Frame] = field(default_factory=list)
+    reach: dict[str, list[np.ndarray]] = field(default_factory=dict)  # numbers by axis, as "y2"
     thinned: bool = False
 
+    def include(self, axis: str, values: np.ndarray) -> None:
+        if values.dtype.kind in "iuf":
+            self.reach.setdefault(axis, []).append(np.asarray(values, float))
 
-def draw(figure: Figure, find: Open) -> dict[str, Any]:
+
+def draw(figure: Figure, find: Open, colours: Colours | None = None) -> dict[str, Any]:
     """A figure as a Plotly figure (`data`, `layout`) of plain lists and numbers.
 
     Args:
         figure: What to draw.
         find: Gives the dataset of a name.
+        colours: Those of the page that the figure stands on; its own if not given.
 
     Returns:
-        Plotly's JSON; `layout.meta` holds `thinned` (whether points were left out),
-        `panels` (how many) and `legend` (its entries' texts), which the page's script reads.
+        Plotly's JSON, arranged as for print; `layout.meta` holds `caption` (the whole of it),
+        `thinned` (whether points were left out), `panels` (how many) and `arrangements` (by width,
+        from which the page's script takes its own).
 
     Raises:
         InputError: If a variable, dimension or label is not in its dataset, or a series has
@@ -62,261 +69,230 @@ def draw(figure: Figure, find: Open) -> dict[str, Any]:
         >>> draw(figure, lambda name: data)["data"][0]["y"]
         [4.0, 1.0]
     """
-    shared = _Shared()
-    whole = base_layout(figure)
-    traces: list[dict[str, Any]] = []
+    sheet = _Sheet(figure, find, colours or Colours([figure], find))
     for index, panel in enumerate(figure.panels):
-        suffix = str(index + 1) if index else ""
-        axes = {"xaxis": f"x{suffix}", "yaxis": f"y{suffix}"}
-        for series in panel.series:
-            lines = _lines(series, find(series.data))
-            traces += [axes | trace for trace in _traces(series, lines, panel, shared)]
-        for level in panel.levels:
-            value = _level_value(level, find)
-            log = panel.x_log if level.axis == "x" else panel.y_log
-            if not np.isfinite(value) or (log and value <= 0):
-                continue
-            whole["shapes"].append(level_line(level, value, suffix))
-            if level.label:
-                whole["annotations"].append(level_label(level, value, suffix, log))
-        for axis, log in (("x", panel.x_log), ("y", panel.y_log)):
-            if log:
-                whole[f"{axis}axis{suffix}"] |= log_ticks(traces, axis, axis + suffix)
-    entries = [trace["name"] for trace in traces if trace["showlegend"]]
-    legend = entries if len(entries) > 1 else []
-    whole["showlegend"] = bool(legend)
-    whole["meta"] = {"thinned": shared.thinned, "panels": len(figure.panels), "legend": legend}
-    return {"data": traces, "layout": whole}
+        _panel(sheet, index, panel)
+    _share_ranges(sheet)
+    columns = min(len(figure.panels), 3) if len(figure.panels) != 4 else 2
+    print_ = _arranged(sheet, 420.0 * columns + 80, columns)
+    layout = {name: value for name, value in sheet.layout.items() if name != "annotations"}
+    for name, value in print_["layout"].items():
+        layout[name] = layout.get(name, {}) | value if isinstance(value, dict) else value
+    data = [
+        trace
+        | {"legend": print_["legends"].get(trace["legendgroup"], "legend")}
+        | {"name": print_["names"].get(str(position), trace["name"])}
+        for position, trace in enumerate(sheet.traces)
+    ]
+    layout["showlegend"] = bool(print_["names"])
+    layout["meta"] = {
+        "caption": _caption(sheet),
+        "thinned": sheet.thinned,
+        "panels": len(figure.panels),
+        "arrangements": [_arranged(sheet, width) for width in WIDTHS],
+    }
+    return {"data": data, "layout": layout}
 
 
-def draw_stored(figure: Figure, folder: PathLike) -> dict[str, Any]:
-    """`draw` with the datasets of a run folder.
+def draw_stored(figures: Sequence[Figure], folder: PathLike) -> list[dict[str, Any]]:
+    """`draw` for the figures of one page with the datasets of its run folder.
 
     Raises:
         InputError: Also if a dataset is missing or damaged.
     """
+    find = functools.cache(functools.partial(open_data, folder))
     try:
-        return draw(figure, functools.cache(functools.partial(open_data, folder)))
+        colours = Colours(figures, find)
+        return [draw(figure, find, colours) for figure in figures]
     except InputError:
         raise
     except (OSError, RuntimeError, ValueError) as error:
+        names = dict.fromkeys(name for figure in figures for name in figure.data_names())
         raise InputError(
-            f"the data of figure {figure.name!r} ({', '.join(figure.data_names())}) in {folder} "
-            f"cannot be read ({error}); run the study again."
+            f"the data of the figures ({', '.join(names)}) in {folder} cannot be read ({error}); "
+            "run the study again."
         ) from error
 
 
-def _traces(
-    series: Series, lines: Lines, panel: Panel, shared: _Shared
-) -> Iterator[dict[str, Any]]:
-    """The lines of a series, each behind its band if it has one."""
-    # A second fan in the colours of a first (theory behind measurement) has one legend entry.
-    again = bool(series.each and series.label) and _coloured(series, lines, shared.colours)
-    joint = shared.joint.setdefault((series.label, series.style), again)
-    _colour(series, lines, shared.colours)
-    for number, (name, value, data) in enumerate(lines):
-        x, y, error = (_values(data, key) for key in ("x", "y", "error"))
-        if panel.y_log:  # a zero lies infinitely far below: a gap, not a plunge
-            y = np.where(np.asarray(y, float) > 0, y, np.nan)
-        kept = thin(x, y, log=panel.x_log)
-        shared.thinned |= kept.size < y.size
-        x, y, error = x[kept], y[kept], error[kept] if error.size else error
-        colour = shared.colours[_key(series, value)]
-        entry = _legend(series, lines, number)
-        if joint:
-            name, entry = series.label, series.label if number == 0 else ""
-        fresh = bool(entry) and (entry, series.style) not in shared.entries
-        shared.entries.add((entry, series.style))
-        group = {"legendgroup": as_text(entry or name)}
-        if error.size and series.style in ("line", "dash"):
-            yield _band(x, y, error, colour, panel.y_log) | group
-        line = _trace(series.style, x, y, error, colour, faint=_faint(series, lines))
-        yield line | group | {"name": as_text(entry if fresh else name), "showlegend": fresh}
+def _panel(sheet: _Sheet, index: int, panel: Panel) -> None:
+    suffix = str(index + 1) if index else ""
+    sheet.layout[f"xaxis{suffix}"] = axis(panel.x_label, panel.x_log, f"y{suffix}")
+    sheet.layout[f"yaxis{suffix}"] = axis(panel.y_label, panel.y_log, f"x{suffix}")
+    frame = Frame(suffix, f"{sheet.figure.letter(index)} {panel.title}".strip())
+    sheet.frames.append(frame)
+    drawn = [
+        [_drawable(line, panel) for line in lines(series, sheet.find(series.data))]
+        for series in panel.series
+    ]
+    legend = entries(panel, drawn, sheet.colours)
+    said = {(entry.series, entry.line): entry.text for entry in legend}
+    for at, (series, fan) in enumerate(zip(panel.series, drawn, strict=True)):
+        faint = series.each in REPLICATES and len(fan) > 2
+        for number, line in enumerate(fan):
+            _line(sheet, index, series, line, suffix, faint=faint)
+            if (at, number) in said:
+                sheet.traces[-1]["showlegend"] = True
+                frame.entries.append((len(sheet.traces) - 1, said[at, number]))
+    for entry in legend:
+        if entry.line is None:
+            style = panel.series[entry.series].style
+            group = {"legendgroup": as_text(f"{index}: {entry.text}"), "showlegend": True}
+            sheet.traces.append(swatch(style, NEUTRAL) | _axes(suffix) | group | {"name": ""})
+            frame.entries.append((len(sheet.traces) - 1, entry.text))
+    _levels(sheet, panel, suffix)
+    values = [line.y[np.isfinite(line.y)] for fan in drawn for line in fan]
+    if not any(these.size for these in values):
+        sheet.layout["annotations"].append(nothing(suffix))
+    elif panel.residual:
+        _residuals(sheet, index, drawn, np.concatenate(values))
+    for name, log in (("x", panel.x_log), ("y", panel.y_log)):
+        span = log_range(sheet.reach.get(name + suffix, []))
+        if log and span:
+            frame.log[f"{name}axis{suffix}"] = span
 
 
-def _lines(series: Series, data: xr.Dataset) -> Lines:
-    """One (name, value of `each`, dataset with one-dimensional x, y, error) per trace."""
-    for name in (series.y, series.x, series.error):
-        known = [*data.variables, *data.dims]
-        require(not name or name in known, unknown(name, map(str, known), "variable"))
-    keys = {"x": series.x, "y": series.y} | ({"error": series.error} if series.error else {})
-    chosen = xr.Dataset({key: _variable(data, name) for key, name in keys.items()})
-    for dim, value in series.select.items():
-        chosen = _select(chosen, dim, value, series.data)
-    label = series.label or str(data[series.y].attrs.get("long_name", series.y))
-    if not series.each:
-        return [(label, None, _flat(chosen, series))]
-    require(series.each in chosen.dims, unknown(series.each, map(str, chosen.dims), "dimension"))
-    lines: Lines = []
-    for position in range(chosen.sizes[series.each]):
-        one = chosen.isel({series.each: position})
-        value = one[series.each].item() if series.each in one.coords else position
-        shown = value if isinstance(value, str) else f"{series.each} {show(value)}"
-        # "mode, mode 1" says one thing twice.
-        named = series.label and not shown.startswith(f"{series.label} ")
-        name = f"{series.label}, {shown}" if named else shown
-        lines.append((name, value, _flat(one, series)))
-    return lines
+def _drawable(line: Line, panel: Panel) -> Line:
+    """The line with gaps where an axis has no place: at and below zero on a logarithm.
+
+    A zero lies infinitely far below: a gap, not a plunge.
+    """
+    y = np.asarray(line.y, float)
+    if panel.y_log:
+        y = np.where(y > 0, y, np.nan)
+    if panel.x_log and line.x.dtype.kind in "iuf":
+        y = np.where(line.x > 0, y, np.nan)
+        return replace(line, x=np.where(line.x > 0, line.x, np.nan), y=y)
+    return replace(line, y=y)
 
 
-def _variable(data: xr.Dataset, name: str) -> xr.DataArray:
-    """A variable under no name of its own, so that x may be the very coordinate of y."""
-    if name in data.variables:
-        source = data[name]
-    else:
-        source = xr.DataArray(np.arange(data.sizes[name]), dims=name)
-    require(
-        not np.issubdtype(source.dtype, np.complexfloating),
-        f"variable {name!r} is complex; store its real and imaginary parts to draw them.",
-    )
-    return source.rename(None)
+def _line(
+    sheet: _Sheet, index: int, series: Series, line: Line, suffix: str, faint: bool = False
+) -> None:
+    """The traces of a line, thinned; a residual stands in the panel of its line."""
+    panel = sheet.figure.panels[index]
+    own = suffix == (str(index + 1) if index else "")
+    kept = thin(line.x, line.y, log=panel.x_log)
+    sheet.thinned |= kept.size < line.y.size
+    error = line.error[kept] if line.error.size else line.error
+    line = replace(line, x=line.x[kept], y=line.y[kept], error=error)
+    log = panel.y_log and own
+    meaning = sheet.colours.meaning(series, line.shown)
+    group = {"legendgroup": as_text(f"{index}: {meaning}"), "showlegend": False}
+    colour = sheet.colours.of(series, line.shown)
+    for trace in line_traces(line, series.style, colour, log, faint):
+        sheet.traces.append(trace | _axes(suffix) | group | {"name": as_text(line.name)})
+    sheet.include(f"x{suffix}", line.x)
+    sheet.include(f"y{suffix}", line.y)
+    if line.error.size:
+        with np.errstate(invalid="ignore"):  # inf - inf is a gap like any other
+            low, high = line.y - line.error, line.y + line.error
+        # A logarithm ends below the smallest value; no error bar makes it reach far under it.
+        sheet.include(f"y{suffix}", np.maximum(low, line.y / 3) if log else low)
+        sheet.include(f"y{suffix}", high)
 
 
-def _select(data: xr.Dataset, dim: str, value: Scalar, name: str) -> xr.Dataset:
-    require(dim in data.dims, unknown(dim, map(str, data.dims), f"dimension of {name!r}"))
-    if dim not in data.coords:
-        size = data.sizes[dim]
-        require(
-            isinstance(value, int) and -size <= value < size,
-            f"dimension {dim!r} of {name!r} has no position {value!r}; it has {size}.",
+def _residuals(sheet: _Sheet, index: int, drawn: list[list[Line]], values: np.ndarray) -> None:
+    """A thin pair of axes beneath a panel for the lines that lie on their theory."""
+    panel, frame = sheet.figure.panels[index], sheet.frames[index]
+    flat = [
+        (sheet.colours.meaning(series, line.shown), series.style, line)
+        for series, fan in zip(panel.series, drawn, strict=True)
+        for line in fan
+    ]
+    owners = [s for s, fan in zip(panel.series, drawn, strict=True) for _ in fan]
+    span = (float(values.min()), float(values.max()))
+    found = [
+        (owners[at], measured, rest)
+        for at, measured, theory in pairs(flat)
+        if (rest := residual(measured, theory, span, panel.x_log, panel.y_log)) is not None
+    ]
+    if not found:
+        return
+    taken = len(sheet.figure.panels) + sum(bool(other.residual) for other in sheet.frames)
+    frame.residual = str(taken + 1)
+    for series, measured, rest in found:
+        line = replace(measured, x=rest.x, y=rest.y, error=rest.error)
+        _line(sheet, index, series, line, frame.residual)
+    above = sheet.layout[f"xaxis{frame.suffix}"]
+    sheet.layout |= residual_axes(above, frame.residual, panel.y_log)
+    above |= {"title": {"text": ""}, "showticklabels": False}
+
+
+def _share_ranges(sheet: _Sheet) -> None:
+    """One range for panels of one horizontal quantity; the one beneath follows its panel."""
+    first: dict[tuple[str, bool, bool], Frame] = {}
+    for panel, frame in zip(sheet.figure.panels, sheet.frames, strict=True):
+        name = f"xaxis{frame.suffix}"
+        kind = (panel.x_label, panel.x_log, f"x{frame.suffix}" in sheet.reach)
+        leader = first.setdefault(kind, frame) if panel.x_label else frame
+        if leader is not frame:
+            sheet.layout[name]["matches"] = f"x{leader.suffix}"
+            lead = f"xaxis{leader.suffix}"
+            spans = [f.log[n] for f, n in ((leader, lead), (frame, name)) if n in f.log]
+            if spans:
+                leader.log[lead] = (min(low for low, _ in spans), max(high for _, high in spans))
+        if frame.residual:
+            sheet.layout[f"xaxis{frame.residual}"]["matches"] = f"x{leader.suffix}"
+    for panel, frame in zip(sheet.figure.panels, sheet.frames, strict=True):
+        name = f"xaxis{frame.suffix}"
+        leader = (
+            first[panel.x_label, panel.x_log, f"x{frame.suffix}" in sheet.reach]
+            if (panel.x_label)
+            else frame
         )
-        return data.isel({dim: value})
-    nearest = np.issubdtype(data[dim].dtype, np.floating)
-    try:
-        return data.sel({dim: value}, method="nearest" if nearest else None)
-    except (KeyError, TypeError, ValueError) as error:
-        labels = ", ".join(str(label) for label in data[dim].values[:12])
-        raise InputError(
-            f"coordinate {dim!r} of {name!r} has no label {value!r}; it has {labels}."
-        ) from error
+        lead = f"xaxis{leader.suffix}"
+        if lead in leader.log:
+            frame.log[name] = leader.log[lead]
+        for which, span in frame.log.items():
+            sheet.layout[which]["range"] = list(span)
+        if frame.residual and name in frame.log:
+            sheet.layout[f"xaxis{frame.residual}"]["range"] = list(frame.log[name])
 
 
-def _flat(data: xr.Dataset, series: Series) -> xr.Dataset:
-    require(
-        len(data.dims) <= 1,
-        f"{series.y!r} over {series.x!r} of {series.data!r} has the dimensions "
-        f"{', '.join(map(str, data.dims))}; use select or each until one is left.",
-    )
-    return data if data.dims else data.expand_dims("point")
-
-
-def _values(data: xr.Dataset, key: str) -> np.ndarray:
-    if key not in data:
-        return np.empty(0)
-    size = next(iter(data.sizes.values()))
-    return np.broadcast_to(data[key].values, (size,))
-
-
-def _key(series: Series, value: Scalar | None) -> tuple[str, Scalar | None]:
-    alike = series.each in REPLICATES
-    return series.group or series.label or series.y, None if alike else value
-
-
-def _coloured(series: Series, lines: Lines, colours: Colours) -> bool:
-    return all(_key(series, value) in colours for _, value, _ in lines)
-
-
-def _colour(series: Series, lines: Lines, colours: Colours) -> None:
-    """Give every line that has none yet a colour: the next of the palette, or one of the ramp."""
-    keys = list(dict.fromkeys(_key(series, value) for _, value, _ in lines))
-    for position, key in enumerate(keys):
-        if len(keys) > len(PALETTE):
-            colours.setdefault(key, _ramp(position / (len(keys) - 1)))
-        else:
-            colours.setdefault(key, PALETTE[len(colours) % len(PALETTE)])
-
-
-def _ramp(place: float) -> str:
-    stops = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in RAMP])
-    at = np.linspace(0, 1, len(RAMP))
-    return "#" + "".join(f"{round(np.interp(place, at, stops[:, i])):02x}" for i in range(3))
-
-
-def _legend(series: Series, lines: Lines, number: int) -> str:
-    """The legend's text of a line; "" if a neighbour speaks for it."""
-    if not series.each or len(lines) == 1:
-        return lines[number][0]
-    if series.each in REPLICATES:
-        return f"{series.label or series.y} ({len(lines)} {series.each}s)" if number == 0 else ""
-    spoken = np.linspace(0, len(lines) - 1, min(len(lines), LEGEND_ENTRIES)).round()
-    return lines[number][0] if number in spoken else ""
-
-
-def _faint(series: Series, lines: Lines) -> bool:
-    return series.each in REPLICATES and len(lines) > 2
-
-
-def _trace(
-    style: str, x: np.ndarray, y: np.ndarray, error: np.ndarray, colour: str, faint: bool
-) -> dict[str, Any]:
-    trace: dict[str, Any] = {"type": "scatter", "x": _list(x), "y": _list(y)}
-    if style == "points":
-        trace |= {"mode": "markers", "marker": {"color": colour, "size": 6}}
-    else:
-        line = {"color": colour, "width": 1.25 if faint else 2}
-        line |= {"dash": "5px,4px"} if style == "dash" else {}
-        line |= {"shape": "hv"} if style == "steps" else {}
-        trace |= {"mode": "lines", "line": line}
-        # A value between two gaps has no line to be seen by.
-        if _has_lonely(y):
-            trace |= {"mode": "lines+markers", "marker": {"color": colour, "size": 4}}
-    if faint:
-        trace["opacity"] = 0.7
-    if error.size and style in ("points", "steps"):
-        trace["error_y"] = {"type": "data", "array": _list(error), "thickness": 1, "width": 3}
-    return trace
-
-
-def _has_lonely(y: np.ndarray) -> bool:
-    drawn = np.concatenate([[False], np.isfinite(y), [False]])
-    return bool(np.any(drawn[1:-1] & ~drawn[:-2] & ~drawn[2:]))
-
-
-def _band(
-    x: np.ndarray, y: np.ndarray, error: np.ndarray, colour: str, log: bool
-) -> dict[str, Any]:
-    """The strip y - error to y + error: one closed outline per stretch without a gap."""
-    with np.errstate(invalid="ignore"):  # inf - inf is a gap like any other
-        low, high = y - error, y + error
-    if log and np.any(y > 0):
-        # A logarithm ends below the smallest value; the band is cut a decade under it.
-        low = np.maximum(low, np.min(y[y > 0]) / 10)
-    outline_x: list[Any] = []
-    outline_y: list[Any] = []
-    for start, stop in _stretches(np.isfinite(low) & np.isfinite(high)):
-        part = slice(start, stop)
-        outline_x += [*_list(x[part]), *_list(x[part])[::-1], None]
-        outline_y += [*_list(high[part]), *_list(low[part])[::-1], None]
-    return {
-        "type": "scatter",
-        "x": outline_x,
-        "y": outline_y,
-        "mode": "lines",
-        "fill": "toself",
-        "fillcolor": _translucent(colour, 0.16),
-        "line": {"width": 0},
-        "hoverinfo": "skip",
-        "showlegend": False,
+def _arranged(sheet: _Sheet, width: float, columns: int = 0) -> dict[str, Any]:
+    """An arrangement as the page's script takes it."""
+    made = arrange(sheet.frames, width, columns)
+    layout = made["layout"] | {
+        "annotations": [*made["titles"], *sheet.layout["annotations"]],
+        "width": made["width"],
+        "height": made["height"],
     }
+    groups = {sheet.traces[at]["legendgroup"]: name for at, name in made["legends"].items()}
+    names = {str(at): name for at, name in made["names"].items()}
+    return {"width": width, "layout": layout, "legends": groups, "names": names}
 
 
-def _stretches(good: np.ndarray) -> Iterator[tuple[int, int]]:
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], good, [False]]).astype(int)))
-    yield from zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
+def _caption(sheet: _Sheet) -> str:
+    """The figure's caption, and what the thin panels are."""
+    words = [sheet.figure.whole_caption()]
+    for log, said in ((False, "measured minus theory"), (True, "measured over theory, less one")):
+        places = [
+            sheet.figure.letter(index)
+            for index, (panel, frame) in enumerate(
+                zip(sheet.figure.panels, sheet.frames, strict=True)
+            )
+            if frame.residual and panel.y_log == log
+        ]
+        if places:
+            where = f" {', '.join(places)}" if places[0] else ""
+            words.append(f"The thin panel beneath{where} shows {said}, where the two coincide.")
+    return " ".join(word for word in words if word)
 
 
-def _translucent(colour: str, alpha: float) -> str:
-    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
-    return f"rgba({red},{green},{blue},{alpha})"
+def _axes(suffix: str) -> dict[str, str]:
+    return {"xaxis": f"x{suffix}", "yaxis": f"y{suffix}"}
 
 
-def _list(values: np.ndarray) -> list[Any]:
-    """Values as JSON: a gap for what is not finite, nine digits (a screen shows four)."""
-    if values.dtype.kind in "iu":
-        return values.tolist()
-    if values.dtype.kind == "f":
-        return [float(f"{v:.9g}") if np.isfinite(v) else None for v in values.tolist()]
-    return [as_text(str(value)) for value in values.tolist()]
+def _levels(sheet: _Sheet, panel: Panel, suffix: str) -> None:
+    for level in panel.levels:
+        value = _level_value(level, sheet.find)
+        log = panel.x_log if level.axis == "x" else panel.y_log
+        if not np.isfinite(value) or (log and value <= 0):
+            continue
+        sheet.include(level.axis + suffix, np.array([value]))
+        sheet.layout["shapes"].append(level_line(level, value, suffix))
+        if level.label:
+            sheet.layout["annotations"].append(level_label(level, value, suffix, log))
 
 
 def _level_value(level: Level, find: Open) -> float:

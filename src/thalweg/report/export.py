@@ -86,12 +86,12 @@ def export_figures(folder: PathLike, formats: Iterable[str] = FORMATS) -> list[P
     target = Path(folder) / "figures"
     target.mkdir(exist_ok=True)
     paths = []
-    for figure in read_page(folder).figures:
-        drawn = go.Figure(draw_stored(figure, folder))
-        width = 420 * len(figure.panels) + 80
+    figures = read_page(folder).figures
+    for figure, made in zip(figures, draw_stored(figures, folder), strict=True):
+        drawn = go.Figure(made)
         for kind in formats:
             paths.append(target / f"{figure.name}.{kind}")
-            drawn.write_image(paths[-1], width=width, height=400, scale=4 if kind == "png" else 1)
+            drawn.write_image(paths[-1], scale=4 if kind == "png" else 1)
     return paths
 
 

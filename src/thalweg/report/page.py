@@ -52,7 +52,7 @@ def build(folder: PathLike, root: PathLike | None = None) -> Path:
     """
     folder = Path(folder)
     page = read_page(folder)
-    figures = [(figure, draw_stored(figure, folder)) for figure in page.figures]
+    figures = list(zip(page.figures, draw_stored(page.figures, folder), strict=True))
     home = folder if root is None else Path(root)
     script = _link(_plotly_script(home), folder) if figures else ""
     text = _template("page.html").render(

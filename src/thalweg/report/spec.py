@@ -26,6 +26,8 @@ TONES = ("good", "warn", "bad", "neutral")
 AXES = ("x", "y")
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+_PLACE = "[Ll]eft|[Mm]iddle|[Rr]ight"
+_PLACES = re.compile(rf"\b({_PLACE})(?: and ({_PLACE}))?(?=:)")
 _FLOAT = "$float"
 
 
@@ -124,7 +126,21 @@ class Level(Record):
 
 @dataclass(frozen=True)
 class Panel(Record):
-    """One pair of axes; the unit belongs in the axis label."""
+    """One pair of axes; the unit belongs in the axis label.
+
+    Attributes:
+        series: What is drawn, in the order of the legend.
+        title: What this panel shows, in a few words; its letter is put before it.
+        x_label: Horizontal quantity and unit; panels of a figure that share it share the range.
+        y_label: Vertical quantity and unit.
+        x_log: Whether the horizontal axis is logarithmic.
+        y_log: Whether the vertical axis is logarithmic.
+        levels: Reference lines.
+        caption: What to see in this panel, in one sentence; the figure's caption puts it behind the
+            panel's letter.
+        residual: Whether a thin panel beneath shows measured minus theory where the two coincide
+            (their ratio minus one if y is logarithmic).
+    """
 
     series: tuple[Series, ...] = field(metadata={"of": Series})
     title: str = ""
@@ -133,11 +149,16 @@ class Panel(Record):
     x_log: bool = False
     y_log: bool = False
     levels: tuple[Level, ...] = field(default=(), metadata={"of": Level})
+    caption: str = ""
+    residual: bool = True
 
 
 @dataclass(frozen=True)
 class Figure(Record):
-    """One to four panels side by side under one caption; `name` becomes the export's file name."""
+    """One to four panels under one caption; `name` becomes the export's file name.
+
+    On a phone panels stand below one another, so that a caption names them by letter: "(a)".
+    """
 
     name: str
     title: str
@@ -150,6 +171,30 @@ class Figure(Record):
         super().__post_init__()
         count = len(self.panels)
         require(1 <= count <= 4, f"figure {self.name!r} has {count} panels; give one to four.")
+
+    def letter(self, index: int) -> str:
+        """What a caption calls a panel: "(a)", "(b)", ...; "" if there is but one."""
+        return f"({'abcd'[index]})" if len(self.panels) > 1 else ""
+
+    def whole_caption(self) -> str:
+        """The caption with each panel's own sentence behind its letter.
+
+        A place word of an older page, as in "Left and middle: ...", becomes letters too.
+        """
+        lettered = [
+            f"{self.letter(index)} {panel.caption}".strip()
+            for index, panel in enumerate(self.panels)
+            if panel.caption
+        ]
+        return " ".join([_PLACES.sub(self._letters, self.caption), *lettered]).strip()
+
+    def _letters(self, found: re.Match[str]) -> str:
+        last = len(self.panels) - 1
+        at = {"left": 0, "right": last} | ({"middle": 1} if last == 2 else {})
+        words = [word.lower() for word in found.groups() if word]
+        if last not in (1, 2) or any(word not in at for word in words):
+            return found.group()
+        return ", ".join(self.letter(at[word]) for word in words)
 
     def data_names(self) -> tuple[str, ...]:
         """The datasets that the figure draws, once each."""

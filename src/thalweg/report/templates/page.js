@@ -1,32 +1,35 @@
 "use strict";
-// Panels stand side by side while each has 300 px, and in rows below one another otherwise.
-const ROW_HEIGHT = 280, GAP = { x: 78, y: 92 }, MARGIN = { l: 62, r: 14, t: 58, b: 54 };
-
-function arrange(layout, width) {
-  const panels = layout.meta.panels, entries = layout.meta.legend;
-  const columns = width >= 300 * panels ? panels : width >= 640 ? Math.ceil(panels / 2) : 1;
-  const rows = Math.ceil(panels / columns);
-  const inner = { x: width - MARGIN.l - MARGIN.r, y: rows * ROW_HEIGHT + (rows - 1) * GAP.y };
-  const gap = { x: GAP.x / inner.x, y: GAP.y / inner.y };
-  const cell = { x: (1 - (columns - 1) * gap.x) / columns, y: (1 - (rows - 1) * gap.y) / rows };
-  const update = {};
-  for (let index = 0; index < panels; index++) {
-    const suffix = index ? index + 1 : "";
-    const left = (index % columns) * (cell.x + gap.x);
-    const top = 1 - Math.floor(index / columns) * (cell.y + gap.y);
-    update["xaxis" + suffix + ".domain"] = [left, Math.min(1, left + cell.x)];
-    update["yaxis" + suffix + ".domain"] = [Math.max(0, top - cell.y), Math.min(1, top)];
+// The figure comes arranged for several widths; the widest that has room is taken and stretched.
+function arrange({ data, layout }, width) {
+  const all = layout.meta.arrangements;
+  const { layout: places, legends, names } = all.filter((it) => it.width <= width).pop() || all[0];
+  const laid = Object.fromEntries(Object.entries(layout).filter(([key]) => !key.startsWith("legend")));
+  for (const [key, value] of Object.entries(places)) {
+    laid[key] = /^[xy]axis/.test(key) ? { ...layout[key], ...value } : value;
   }
-  const longest = Math.max(0, ...entries.map((text) => text.length)) * 6.4 + 50;
-  const across = Math.max(1, Math.floor(inner.x / longest));
-  const legend = entries.length ? Math.ceil(entries.length / across) * 19 + 8 : 0;
-  update["margin"] = { ...MARGIN, t: MARGIN.t + legend };
-  update["legend.y"] = 1 + 28 / inner.y;
-  update["width"] = width;
-  update["height"] = inner.y + MARGIN.t + legend + MARGIN.b;
-  return update;
+  const traces = data.map((trace, at) => ({
+    ...trace, legend: legends[trace.legendgroup] || "legend", name: names[at] ?? trace.name,
+  }));
+  return [traces, { ...laid, width }];
 }
 
+// Labels chosen for a whole logarithmic axis are too few once a reader looks closer.
+function relabel(plot) {
+  const update = {};
+  for (const [name, axis] of Object.entries(plot.layout)) {
+    if (!/^[xy]axis/.test(name) || axis.type !== "log" || !axis.tickvals) continue;
+    const whole = figures.get(plot).layout[name].range;
+    const span = whole[1] - whole[0];
+    const same = axis.range.every((end, i) => Math.abs(end - whole[i]) < 0.01 * span);
+    const mode = same ? "array" : "auto";
+    if (axis.tickmode !== mode) {
+      update[name + ".tickmode"] = update[name + ".minor.tickmode"] = mode;
+    }
+  }
+  if (Object.keys(update).length) Plotly.relayout(plot, update);
+}
+
+const figures = new Map();
 const plots = document.querySelectorAll(".plot");
 
 function save(plot, format) {
@@ -36,22 +39,22 @@ function save(plot, format) {
 }
 
 for (const plot of plots) {
-  const { data, layout } = JSON.parse(document.getElementById("drawn-" + plot.dataset.figure).textContent);
-  const width = plot.clientWidth;
-  Plotly.newPlot(plot, data, layout, {
+  const figure = JSON.parse(document.getElementById("drawn-" + plot.dataset.figure).textContent);
+  figures.set(plot, figure);
+  Plotly.newPlot(plot, ...arrange(figure, plot.clientWidth), {
     displaylogo: false,
     responsive: false,
     modeBarButtons: [["zoom2d", "pan2d", "resetScale2d"], [
       { name: "Save as SVG", icon: Plotly.Icons.camera, click: (it) => save(it, "svg") },
       { name: "Save as PNG", icon: Plotly.Icons.disk, click: (it) => save(it, "png") },
     ]],
-  }).then(() => Plotly.relayout(plot, arrange(layout, width)));
+  }).then(() => plot.on("plotly_relayout", () => relabel(plot)));
 }
 
 function fit(width) {
   for (const plot of plots) {
     const across = width || plot.clientWidth;
-    if (plot.layout && plot.layout.width !== across) Plotly.relayout(plot, arrange(plot.layout, across));
+    if (plot.layout && plot.layout.width !== across) Plotly.react(plot, ...arrange(figures.get(plot), across));
   }
 }
 
