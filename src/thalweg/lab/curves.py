@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from thalweg.report.spec import Panel, Scalar, Series
+import xarray as xr
+
+from thalweg.report.spec import Figure, Panel, Scalar, Series
 
 
 def series(
@@ -94,3 +97,28 @@ def curves(
         )
     ]  # fmt: skip
     return Panel(series=(*lines, *more), x_log="x" in log, y_log="y" in log, **panel)
+
+
+def labelled(figure: Figure, tables: Mapping[str, xr.Dataset]) -> Figure:
+    """A figure whose axes without a label say the words and the unit of what is drawn there first.
+
+    Args:
+        figure: The figure.
+        tables: What it draws, by experiment.
+    """
+    return replace(figure, panels=tuple(_labelled(panel, tables) for panel in figure.panels))
+
+
+def _labelled(panel: Panel, tables: Mapping[str, xr.Dataset]) -> Panel:
+    first = panel.series[0]
+    return replace(
+        panel,
+        x_label=panel.x_label or _told(tables[first.data], first.x),
+        y_label=panel.y_label or _told(tables[first.data], first.y),
+    )
+
+
+def _told(table: xr.Dataset, name: str) -> str:
+    attrs = table[name].attrs if name in table.variables else {}
+    unit, words = attrs.get("units", "1"), attrs.get("long_name", name)
+    return str(words) if unit in ("", "1") else f"{words} ({unit})"
