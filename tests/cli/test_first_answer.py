@@ -5,14 +5,16 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import typer
-from command_line import Said
+from command_line import Reached, Said
 
 import thalweg as tw
 from thalweg.cli import app
 from thalweg.cli.derive import DerivedCommand, summary_of
+from thalweg.storage.programs import Programs
 
 Says = Callable[..., Said]
 HEAVY = ("jax", "numpy", "scipy", "pandas", "xarray", "zarr", "plotly", "equinox")
@@ -31,14 +33,21 @@ print("heavy", [name for name in {heavy!r} if name in sys.modules])
 def test_answers_that_wait_for_nothing() -> None:
     """One process gives them all, so that whatever any of them imports is seen."""
     lines = ["--help", "", "--version", "--hlep", "diagnoze digits", "study --help", "study"]
-    lines += ["verify --help", "report --help", "report nowhere"]
+    lines += [
+        "verify --help",
+        "report --help",
+        "report nowhere",
+        "cache --help",
+        "cache",
+        "study nothing",
+    ]
     program = ANSWER.format(lines=lines, heavy=HEAVY)
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     said = done.stdout.splitlines()
     codes = [int(line.split()[1]) for line in said if line.startswith("code ")]
-    assert codes == [0, 2, 0, 2, 2, 0, 2, 0, 0, 2]
+    assert codes == [0, 2, 0, 2, 2, 0, 2, 0, 0, 2, 0, 0, 2]
     assert said[-1] == "heavy []"
     assert f"thalweg {tw.__version__}" in said
 
@@ -58,3 +67,40 @@ def test_former_names_are_understood(thalweg_says: Says, former: str, name: str)
     words = said.out.replace(f"thalweg {former} ", f"thalweg {name} ").split()
     assert words == meant.out.split()
     assert f"│ {former} " not in thalweg_says("--help").out
+
+
+@pytest.mark.usefixtures("desk", "no_work")
+@pytest.mark.parametrize("line", ["diagnose good.npz", "study wu2020", "verify wu2020"])
+def test_commands_that_compute_keep_their_programs(
+    thalweg_says: Says, monkeypatch: pytest.MonkeyPatch, line: str
+) -> None:
+    kept = []
+
+    def reached(*_: object, **__: object) -> None:
+        raise Reached
+
+    monkeypatch.setattr("thalweg.storage.programs.keep_programs", lambda **_: kept.append(True))
+    monkeypatch.setattr("thalweg.studies.rerun.study", reached)
+    monkeypatch.setattr("thalweg.lab.runner.run_study", reached)
+    with pytest.raises(Reached):
+        thalweg_says(*line.split())
+    assert kept == [True]
+
+
+def test_the_folder_of_programs_is_told_and_emptied(
+    thalweg_says: Says, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("THALWEG_CACHE", str(tmp_path / "compiled"))
+    assert "Programs: 0, 0.0 MB" in thalweg_says("cache").out
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "compiled").mkdir()
+    (tmp_path / "compiled" / "letter.txt").write_text("not ours")
+    Programs(tmp_path / "compiled").put("jit_f", bytes(1_200_000))
+    said = thalweg_says("cache")
+    assert (said.code, said.err) == (0, "")
+    assert str(tmp_path / "compiled") in said.out
+    assert "Programs: 1, 1.2 MB of at most 256 MB" in said.out
+    assert "Programs: 0, 0.0 MB" in thalweg_says("cache", "--clear").out
+    assert [file.name for file in (tmp_path / "compiled").iterdir()] == ["letter.txt"]
+    monkeypatch.setenv("THALWEG_CACHE", "off")
+    assert "not kept" in thalweg_says("cache").out

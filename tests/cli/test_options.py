@@ -19,7 +19,7 @@ from thalweg.cli.derive import DerivedCommand, argument_help, as_options, parame
 from thalweg.core.errors import InputError
 
 Says = Callable[..., Said]
-COMMANDS = ["diagnose", "studies", "study", "verify", "report"]
+COMMANDS = ["diagnose", "studies", "study", "verify", "report", "cache"]
 
 
 def plain(text: str) -> str:

@@ -1,4 +1,4 @@
-"""The commands: diagnose, studies, study, verify, report.
+"""The commands: diagnose, studies, study, verify, report, cache.
 
 What a command needs it imports when it runs: help, versions and wrong usage wait for nothing.
 """
@@ -49,6 +49,12 @@ def _console() -> Console:
     return Console(file=cast(TextIO, Output()), highlight=False, soft_wrap=True)
 
 
+def _keep_programs() -> None:
+    from thalweg.storage.programs import keep_programs
+
+    keep_programs(tell=_complain)
+
+
 def _version(wanted: bool) -> None:
     if wanted:
         _console().print(f"thalweg {importlib.metadata.version('thalweg')}")
@@ -79,6 +85,7 @@ def _diagnose() -> Callable[..., None]:
     from thalweg.diagnosis.diagnosis import diagnose
 
     def call(**options: Any) -> None:
+        _keep_programs()
         try:
             found = diagnose(**options)
         except InputError as error:
@@ -149,11 +156,14 @@ def study(
 
     Exits with 1 if any part of a claim comes out otherwise than expected.
     """
+    from thalweg.studies import slug_of
+
+    slug, console = slug_of(name), _console()
+    _keep_programs()
     from thalweg.studies import rerun
 
-    console = _console()
     outcome = rerun.study(
-        name, scale, out, tell=lambda text: console.print(f"[dim]{escape(text)}[/]")
+        slug, scale, out, tell=lambda text: console.print(f"[dim]{escape(text)}[/]")
     )
     _show(outcome, console)
     console.print(f"Report: {escape(_where(outcome.page))}")
@@ -178,7 +188,6 @@ def verify(
     Exits with 1 if any part of a claim comes out otherwise than expected: one that should hold
     fails, or one that is known to fail holds.
     """
-    from thalweg.lab.runner import claims_json, default_folder, run_study, tally
     from thalweg.studies import STUDIES, slug_of, study_named
 
     console, rows, surprises = _console(), [], 0
@@ -186,6 +195,9 @@ def verify(
     chosen = [slug_of(name) for name in (names or list(STUDIES))]
     if table is not None and (table.is_dir() or not table.resolve().parent.is_dir()):
         raise InputError(f"{table} cannot be written; give a file in a folder that exists")
+    _keep_programs()
+    from thalweg.lab.runner import claims_json, default_folder, run_study, tally
+
     for slug in chosen:
         console.print(f"[bold]{slug}[/]")
         folder = out / default_folder(slug, scale).name
@@ -232,6 +244,25 @@ def report(
         for path in exported:
             console.print(f"Figure: {escape(str(path))}")
     build_index(folder.resolve().parent)
+
+
+@app.command("cache")
+def cache(
+    clear: Annotated[bool, typer.Option("--clear", help="Delete the programs.")] = False,
+) -> None:
+    """Say where compiled programs are kept for the next command, and how many there are."""
+    from thalweg.storage.programs import LARGEST, SWITCH, Programs, programs_folder
+
+    folder, console = programs_folder(), _console()
+    if folder is None:
+        console.print(f"Compiled programs are not kept: {SWITCH} is off.")
+        return
+    programs = Programs(folder)
+    if clear:
+        programs.clear()
+    count, size = programs.held()
+    console.print(f"Folder: {escape(str(folder))}")
+    console.print(f"Programs: {count}, {size / 1e6:.1f} MB of at most {LARGEST / 1e6:.0f} MB")
 
 
 def _show(outcome: Any, console: Console) -> None:
