@@ -42,7 +42,7 @@ bench: $(VENV)/.installed-bench ## every benchmark of benchmarks/ (installs PyTo
 	@for file in $(BENCHMARKS); do echo "== $$file"; $(BIN)/python "$$file" || exit 1; done
 
 docs: $(VENV)/.installed-docs ## the documentation, into site/
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --site-dir site
+	$(BIN)/zensical build --clean --strict
 
 lint: setup ## ruff (rules and format) and mypy
 	$(BIN)/ruff check .
@@ -50,7 +50,7 @@ lint: setup ## ruff (rules and format) and mypy
 	$(BIN)/mypy
 
 clean: ## remove .venv, caches and what was built (never runs/)
-	rm -rf $(VENV) build dist site .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) build dist site .cache .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 $(BIN)/pip:

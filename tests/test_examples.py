@@ -11,7 +11,9 @@ import doctest
 import importlib.util
 import inspect
 import pkgutil
+import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -27,6 +29,7 @@ from thalweg.models import Model
 from thalweg.probes import Probe
 from thalweg.problems import Problem
 
+ROOT = Path(__file__).parents[1]
 ROOMS = (
     "thalweg",
     "thalweg.problems",
@@ -152,3 +155,24 @@ def test_every_public_function_has_an_example():
     """Modules of theory still to be shown are named; a newcomer without an example fails."""
     lacking = [name for name in without_example() if not name.startswith(STILL_TO_SHOW)]
     assert lacking == []
+
+
+def found_at(name: str) -> Any:
+    """What a dotted name leads to: a module, or a name in one."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError:
+        room, _, last = name.rpartition(".")
+        return getattr(importlib.import_module(room), last)
+
+
+def test_the_reference_names_all_that_is_public():
+    pages = [page.read_text(encoding="utf-8") for page in (ROOT / "docs/reference").glob("*.md")]
+    named = re.findall(r"^::: (\S+)$", "\n".join(pages), re.MULTILINE)
+    shown = [inspect.unwrap(found_at(name)) for name in named]
+    public = {f"{room}.{n}": thing for room in ROOMS for n, thing in exported(room).items()}
+    public |= {name: importlib.import_module(name) for name in theory()}
+    rooms = [found_at(room) for room in (*ROOMS, "thalweg.theory")]
+    assert [
+        name for name, thing in public.items() if not any(thing is s for s in shown + rooms)
+    ] == []
