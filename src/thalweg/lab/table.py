@@ -115,7 +115,8 @@ def over(function: Callable[..., xr.Dataset], **axes: Any) -> xr.Dataset:
 
 def _told(axis: Any) -> bool:
     """Whether an axis came as (values, unit, words)."""
-    return isinstance(axis, tuple) and len(axis) == 3 and isinstance(axis[1], str)
+    three = isinstance(axis, tuple) and len(axis) == 3
+    return three and isinstance(axis[1], str) and not isinstance(axis[0], str)
 
 
 def predicted(found: xr.Dataset, *predictions: Prediction, time: str = "time") -> xr.Dataset:

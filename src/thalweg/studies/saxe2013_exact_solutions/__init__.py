@@ -2,21 +2,9 @@
 
 from __future__ import annotations
 
-from thalweg.lab.study import Study
-from thalweg.studies.saxe2013_exact_solutions.claims import CLAIMS
-from thalweg.studies.saxe2013_exact_solutions.depth import depth, digits, isometry_spectra
-from thalweg.studies.saxe2013_exact_solutions.figures import FIGURES
-from thalweg.studies.saxe2013_exact_solutions.modes import (
-    chains,
-    conserved,
-    hyperbola,
-    limit,
-    network,
-    tree,
-)
+from thalweg.lab.card import Card
 
-STUDY = Study(
-    slug="saxe2013-exact-solutions",
+CARD = Card(
     title="Exact solutions to the learning dynamics of deep linear networks",
     source=(
         "A. M. Saxe, J. L. McClelland, S. Ganguli: Exact solutions to the nonlinear dynamics of "
@@ -32,19 +20,6 @@ STUDY = Study(
         "The paper's depths, step sizes and 1000 units for the digits (MNIST's if its files "
         "are at hand, THALWEG_DATA); more seeds for the rest, whose sizes are our own."
     ),
-    experiments={
-        "X1": tree,
-        "X2-network": network,
-        "X2-hyperbola": hyperbola,
-        "X2-chain": chains,
-        "X2-limit": limit,
-        "X2-conserved": conserved,
-        "X3": depth,
-        "X4": isometry_spectra,
-        "X5": digits,
-    },
-    claims=CLAIMS,
-    figures=FIGURES,
     answer=(
         "A deep linear net computes a linear map, yet learns it mode by mode: each singular mode "
         "of the input-output correlation waits on a plateau for a time in 1/s and then rises "
