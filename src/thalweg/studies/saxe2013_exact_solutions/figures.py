@@ -7,7 +7,6 @@ from typing import Any
 from thalweg.lab.curves import curves, series
 from thalweg.report.spec import Figure, Level, Panel, Scalar
 
-LOG: dict[str, Any] = {"x_log": True, "y_log": True}
 HALF = {"half": "measured", "half_theory": "closed form from the same start"}
 BOUNDS = ("sharpness_bound", "stability_bound")
 FASTEST = "fastest step size (step size)"
@@ -22,7 +21,7 @@ def _modes(net: str) -> Panel:
 def _half(net: str) -> Panel:
     return curves(
         "X1", list(HALF), over="singular_value", each="seed", at={"net": net}, labels=HALF,
-        style="points", title=f"{net} net", y_label="time of half rise (step size)", **LOG,
+        style="points", title=f"{net} net", y_label="time of half rise (step size)", log="xy",
     )  # fmt: skip
 
 
@@ -30,7 +29,7 @@ def _step_size(data: str, **which: Any) -> Panel:
     bounds = [line for y in BOUNDS for line in series(data, y, over="depth", style="dash")]
     return curves(
         data, "step_size", over="depth", style="points", more=bounds, title="Fastest step size",
-        y_label=FASTEST, **LOG, **which,
+        y_label=FASTEST, log="xy", **which,
     )  # fmt: skip
 
 
@@ -64,7 +63,7 @@ FIGURES = (
         (
             curves(
                 "X2-limit", "scaled_time", over="depth", style="points", title="Learning time",
-                x_log=True, levels=(Level(("X2-limit", "scaled_time_limit"), "infinite depth"),),
+                log="x", levels=(Level(("X2-limit", "scaled_time_limit"), "infinite depth"),),
             ),
             curves(
                 "X2-chain", "strength", each="depth", style="points", title="Sigmoids of depth L",
@@ -86,7 +85,7 @@ FIGURES = (
         (
             curves(
                 "X3", "steps_mean", over="depth", each="start", error="steps_mean_error",
-                title="Steps", y_label="steps to 1 % of the loss", **LOG,
+                title="Steps", y_label="steps to 1 % of the loss", log="xy",
             ),
             _step_size("X3", each="start", at={"seed": 0}),
         ),
@@ -101,7 +100,7 @@ FIGURES = (
         (
             curves(
                 "X5", "steps", over="depth", at={"start": "decoupled", "seed": 0}, theory=True,
-                labels={"steps": "decoupled"}, style="points", title="Steps", x_log=True,
+                labels={"steps": "decoupled"}, style="points", title="Steps", log="x",
                 y_label="steps to 1 % of the loss",
             ),
             _step_size(
@@ -120,18 +119,18 @@ FIGURES = (
         (
             curves(
                 "X4", "product", over="index", each="start", at={"product_depth": 20, "seed": 0},
-                title="Product of 20", y_log=True,
+                title="Product of 20", log="y",
             ),
             curves(
                 "X4", "jacobian", over="index", each="start", at={"gain": 1.05, "seed": 0},
-                title="Tanh net, 100 layers", y_log=True,
+                title="Tanh net, 100 layers", log="y",
             ),
             curves(
                 "X4", "activity", over="layer", each="gain", at={"start": "orthogonal", "seed": 0},
                 title="Activity", more=series(
                     "X4", "activity_theory", over="layer", each="gain", style="dash",
                     label="theory",
-                ), **LOG,
+                ), log="xy",
             ),
         ),
     ),
