@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import jax
 import pytest
 import xarray as xr
 
@@ -60,14 +61,23 @@ def results(study: Study, smoke: Callable[[str], dict[str, xr.Dataset]]) -> dict
 
 
 @pytest.fixture
-def plant(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """A function that replaces `place.name` by `wrong(right, *arguments)`."""
+def plant(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """A function that replaces `place.name`, or `place[name]`, by `wrong(right, *arguments)`."""
+    stale = False
 
     def planted(place: Any, name: str, wrong: Any, value: bool = False) -> None:
-        right = getattr(place, name)
-        monkeypatch.setattr(place, name, wrong if value else lambda *a, **k: wrong(right, *a, **k))
+        nonlocal stale
+        if isinstance(place, type):  # what was compiled of a class must not be met again
+            stale = True
+            jax.clear_caches()
+        table = isinstance(place, dict)
+        right = place[name] if table else getattr(place, name)
+        put: Any = monkeypatch.setitem if table else monkeypatch.setattr
+        put(place, name, wrong if value else lambda *a, **k: wrong(right, *a, **k))
 
-    return planted
+    yield planted
+    if stale:
+        jax.clear_caches()
 
 
 @pytest.fixture

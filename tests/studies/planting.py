@@ -19,7 +19,7 @@ class Fault:
 
     Attributes:
         claim: The claim that must fail.
-        place: The module or class that is changed.
+        place: The module, class or table of names that is changed.
         name: What of it.
         wrong: Called as `wrong(right, *arguments)` in the place of `right(*arguments)`; or, with
             `value`, put there as it is.
