@@ -163,3 +163,9 @@ def test_a_package_taken_whole_reaches_what_it_exports(tmp_path, monkeypatch):
 
 def test_a_table_is_an_ordinary_data_set():
     assert isinstance(measured(), xr.Dataset)
+
+
+def test_three_names_are_three_values_and_no_unit():
+    found = over(lambda start: table({"": {"a": (len(start), "1", "a")}}), start=("x", "yy", "zzz"))
+    assert found["a"].values.tolist() == [1, 2, 3]
+    assert list(found["start"].values) == ["x", "yy", "zzz"]
