@@ -15,6 +15,10 @@ from thalweg.probes import PROBES
 from thalweg.probes.probe import Moment
 from thalweg.problems import LOSSES, Function
 
+# Each compiles a search for eigenvalues a test; tests/probes holds them against the dense Hessian.
+DEAR = {"sharpness", "smallest-eigenvalue", "top-eigenvalues"}
+EVERY_PROBE = [pytest.param(n, marks=pytest.mark.thorough) if n in DEAR else n for n in PROBES]
+
 MOMENT = Moment(jnp.asarray(0), jax.random.key(7))
 
 
@@ -23,7 +27,7 @@ def small(precision: str = "float64", activation: str = "tanh") -> tw.problems.S
     return tw.problems.digits(model, samples=20, precision=precision)
 
 
-@pytest.mark.parametrize("name", PROBES)
+@pytest.mark.parametrize("name", EVERY_PROBE)
 class TestProbes:
     def test_states_its_shape_and_unit(self, name: str) -> None:
         problem, probe = small(), PROBES[name]()

@@ -93,6 +93,7 @@ def parse(arguments: list[str]) -> None:
             raise
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("page", pages_with_python())
 def test_python_on_the_page_runs(request, page, tmp_path, monkeypatch):
     if reason := PAGE_MARK.search(page):

@@ -80,6 +80,24 @@ def test_a_file_of_planted_faults_is_thorough(session):
     session(text, "-m", "not thorough", name="test_faults").assert_outcomes(deselected=1)
 
 
+def test_the_first_cases_may_stay_fast(session):
+    text = """
+    @pytest.mark.thorough(after=2)
+    @pytest.mark.parametrize("a", [1, 2, 3])
+    @pytest.mark.parametrize("b", [1, 2, 3])
+    def test_cases(a, b):
+        pass
+
+    @pytest.mark.thorough(after=1)
+    @pytest.mark.parametrize("a", [1, 2])
+    def test_dear(a):
+        burn()
+    """
+    session(text, "-m", "not thorough").assert_outcomes(passed=2, failed=1, deselected=8)
+    session(text, "-m", "thorough").assert_outcomes(passed=8, deselected=3)
+    session(text, "-m", "thorough", "-k", "3-3").assert_outcomes(passed=1, deselected=10)
+
+
 def test_set_up_has_a_budget_of_its_own(session):
     text = """
     @pytest.fixture(scope="module")

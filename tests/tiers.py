@@ -3,7 +3,8 @@
 Three tiers, told by markers: the fast one (neither marker, `make test`), the thorough one (`make
 check`), the slow one (`make verify`). A test dearer than its tier allows fails, so that the tiers
 stay as short as their targets promise. What counts is CPU time of the process and of its finished
-children: a busy machine fails nothing.
+children: a busy machine fails nothing. `@pytest.mark.thorough(after=2)` on a parametrised test
+leaves its first two cases in the fast tier.
 """
 
 from __future__ import annotations
@@ -80,11 +81,22 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(Ledger(config.getoption("--cpu-times")), "ledger")
 
 
+def stays_fast(item: pytest.Item, after: int) -> bool:
+    """Whether a case is among the first `after` of its test, however few of them are asked for."""
+    callspec = getattr(item, "callspec", None)
+    return callspec is not None and max(callspec.indices.values()) < after
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Before pytest chooses by markers: planted faults by file, later cases by place."""
     for item in items:
         if item.path.name in THOROUGH_FILES:
             item.add_marker(THOROUGH)
+            continue
+        for mark in item.iter_markers(THOROUGH):
+            if "after" in mark.kwargs and stays_fast(item, mark.kwargs["after"]):
+                item.own_markers.remove(mark)
 
 
 def timed(item: pytest.Item, phase: str) -> Generator[None, Any, Any]:

@@ -139,6 +139,7 @@ def accepted_or_one_sentence(says: Says, *arguments: object) -> None:
     one_sentence(said)
 
 
+@pytest.mark.thorough(after=1)
 @pytest.mark.usefixtures("no_work", "desk")
 @pytest.mark.parametrize("option", ["step-size", "until", "eps", "flow-error"])
 @FAIR
@@ -147,6 +148,7 @@ def test_any_number(thalweg_says: Says, option: str, value: float) -> None:
     accepted_or_one_sentence(thalweg_says, "diagnose", "good.npz", f"--{option}={value!r}")
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("no_work", "desk")
 @FAIR
 @given(step_size=st.floats(min_value=0), until=st.floats(min_value=0))
@@ -156,6 +158,7 @@ def test_any_two_numbers(thalweg_says: Says, step_size: float, until: float) -> 
     )
 
 
+@pytest.mark.thorough(after=1)
 @pytest.mark.usefixtures("no_work", "desk")
 @pytest.mark.parametrize("option", ["records", "seeds", "samples", "smallest-every"])
 @FAIR
@@ -169,6 +172,7 @@ ARGUMENTS = st.text(st.characters(exclude_characters="\0"), max_size=30)
 MODELS = st.from_regex(r"(mlp|linear|conv):?[0-9kspm/\-]{0,12}", fullmatch=True)
 
 
+@pytest.mark.thorough(after=1)
 @pytest.mark.usefixtures("no_work", "desk")
 @pytest.mark.parametrize(
     "option",
@@ -187,6 +191,7 @@ def test_any_net_for_images(thalweg_says: Says, value: str) -> None:
     accepted_or_one_sentence(thalweg_says, "diagnose", "digits", "--samples=20", f"--model={value}")
 
 
+@pytest.mark.thorough(after=1)
 @pytest.mark.usefixtures("no_work", "desk")
 @pytest.mark.parametrize("command", ["diagnose", "study", "verify", "report"])
 @FAIR

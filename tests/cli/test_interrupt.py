@@ -23,6 +23,7 @@ COMMAND = [sys.executable, "-c", "from thalweg.cli import main; main()"]
 HEEDFUL = f"import signal; signal.signal({signal.SIGINT:d}, signal.default_int_handler); "
 
 
+@pytest.mark.thorough
 def test_ctrl_c_is_a_sentence_and_the_same_command_goes_on(
     desk: Path, thalweg_says: Says, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -95,6 +95,7 @@ def test_a_table_from_the_first_command_to_the_changed_one(
     assert settings(folder)["dynamics"]["step_size"] == 0.04
 
 
+@pytest.mark.thorough
 def test_the_advice_of_a_sentence_is_an_option_of_the_command(
     desk: Path, thalweg_says: Says
 ) -> None:

@@ -85,6 +85,7 @@ def test_gaps_are_left_out():
     assert along_flow(Trajectory(bare.dataset.drop_vars("sharpness")), {0: 0.1}) == []
 
 
+@pytest.mark.thorough(after=1)
 @pytest.mark.parametrize(
     ("objective", "start", "until"),
     [
@@ -109,6 +110,7 @@ def test_the_indicated_step_size_keeps_descent_near(objective, start, until):
     assert np.all(gaps[1:] <= bound[1:] * 1.1)
 
 
+@pytest.mark.thorough(after=1)
 @pytest.mark.parametrize("activation", ["linear", "relu", "leaky-relu"])
 @pytest.mark.parametrize("loss", ["squared-error", "cross-entropy"])
 @pytest.mark.parametrize("reduction", ["mean", "sum"])

@@ -38,6 +38,7 @@ def bowl() -> Function:
     return Function(quadratic, draw=normal_start)
 
 
+@pytest.mark.thorough
 def test_distance_on_a_quadratic() -> None:
     """||(1 - eta lambda)^k x_0 - e^{-lambda k eta} x_0||."""
     descent, flow = pair(bowl(), 0.1, 4.0, seeds=2)
@@ -57,6 +58,7 @@ def test_distance_on_a_quadratic() -> None:
     assert float(table["relative_distance"][0, 0]) == 0.0
 
 
+@pytest.mark.thorough
 def test_distance_counts_only_what_is_asked() -> None:
     descent, flow = pair(bowl(), 0.1, 2.0)
     table = tw.distance(descent, flow, mask=np.asarray([True, False, False]))
@@ -87,6 +89,7 @@ def test_beyond_the_threshold_a_quadratic_diverges() -> None:
     assert "diverges" in str(verdict)
 
 
+@pytest.mark.thorough
 def test_seeds_may_differ_and_the_worst_is_told() -> None:
     """f = x^4/4: whether 2/eta is exceeded depends on the start."""
     problem = Function(

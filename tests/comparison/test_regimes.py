@@ -55,6 +55,7 @@ def test_heavy_ball_is_judged_by_its_own_threshold(flow):
     assert not verdict.certificates  # the theorem is about gradient descent
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("nesterov", [False, True])
 def test_momentum_beyond_its_threshold_is_not_stable(flow, nesterov):
     """The same curvature, a step size just beyond each one's own threshold."""
@@ -83,6 +84,7 @@ def test_what_was_not_measured_is_not_judged(flow):
     assert "(2/eta) (1 + beta)/(1 - beta), beta = 0.9 = 42.22" in told
 
 
+@pytest.mark.thorough
 def test_adam_is_judged_by_its_preconditioned_sharpness():
     """On a bowl it ends at its own edge: D shrinks with the gradient. 2/eta is 19 times lower."""
     adam = tw.optax_dynamics(optax.adam(0.01, b2=0.99), 0.01, "Adam")
@@ -96,6 +98,7 @@ def test_adam_is_judged_by_its_preconditioned_sharpness():
     assert 0.9 < float(verdict.dataset["descent_stability"].max()) < 1.1
 
 
+@pytest.mark.thorough
 def test_a_diagonal_of_the_users_is_told(flow):
     given = tw.probes.preconditioned_sharpness(tw.probes.second_moment(b2=0.9))
     run = trained(optax.adam(0.09, b2=0.9), "Adam", [given], step_size=0.09)
@@ -116,6 +119,7 @@ def test_no_rule_is_said_to_be_known_where_none_is(flow):
     assert any("is not judged" in r and "100, as I measured" in r for r in judged.reasons)
 
 
+@pytest.mark.thorough
 def test_a_schedule_is_judged_by_the_step_at_each_record(flow):
     """2/eta holds for every eta; the preconditioned sharpness is then eta times the sharpness."""
     schedule = optax.linear_schedule(1.2, 0.1, 60)
@@ -163,6 +167,7 @@ def test_other_problems_and_starts_are_refused(flow):
     assert any("records begin at training time 9" in note for note in told)
 
 
+@pytest.mark.thorough
 def test_least_squares_without_a_step_size_is_told_apart(flow):
     """Levenberg-Marquardt has neither a step size nor a threshold."""
     data = (np.linspace(-1, 1, 8)[:, None], np.linspace(0, 1, 8)[:, None])
@@ -225,6 +230,7 @@ def compared(problem, step_size, until, records=40):
     return tw.compare(run, tw.run(problem, tw.gradient_flow(1e-3), times=times, probes=measured))
 
 
+@pytest.mark.thorough
 def test_a_catapult_is_named():
     """From (6, 0.2) the sharpness is 36; at eta = 0.07 (2/eta = 28.6) descent is thrown."""
     verdict = compared(product([6.0, 0.2]), 0.07, 20.0)
@@ -301,6 +307,7 @@ def test_losses_are_told_in_the_units_of_the_target(reduction):
     assert not own_units(two, 1.0)  # columns of two scales have no single error
 
 
+@pytest.mark.thorough
 def test_dollars_throw_a_net_into_saturation():
     """The first step makes every hidden unit +-1; what is left is the mean, and this is said."""
     problem = net(PRICES, inputs=3.0 + 0.3 * INPUTS)  # every unit to the same side for all rows
@@ -326,6 +333,7 @@ def advised(verdict) -> str:
     return verdict.reasons[-1]
 
 
+@pytest.mark.thorough
 def test_a_small_step_is_kept_and_the_guarantee_is_put_in_its_place():
     """The theorem's step is far smaller; the one that is advised does follow the flow."""
     problem = product([1.5, 0.2])
@@ -392,6 +400,7 @@ def test_a_step_too_small_to_move_anything_is_no_percentage():
     assert "longer training time" in advised(verdict)
 
 
+@pytest.mark.thorough
 def test_stores_from_before_the_rules_are_judged_as_gradient_descent_only():
     """Their record says the dynamics; a momentum run of that time has no rule."""
     measured = [tw.probes.sharpness()]

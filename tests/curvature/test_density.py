@@ -82,6 +82,7 @@ def test_a_quadrature_has_the_moments_of_every_probe():
         assert np.sum(found.weights[0] * found.nodes[0] ** j) == pytest.approx(moment, abs=1e-13)
 
 
+@pytest.mark.thorough
 def test_a_net_and_its_layer():
     rng = np.random.default_rng(0)
     x, labels = rng.normal(size=(30, 6)), rng.integers(0, 4, 30)

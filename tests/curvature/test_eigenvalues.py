@@ -83,6 +83,7 @@ def test_extremes_of_awkward_spectra(name):
         assert np.all(residuals <= 1e-6 * scale)
 
 
+@pytest.mark.thorough(after=1)
 @pytest.mark.parametrize(
     "name", ["tenfold", pytest.param("outliers", marks=pytest.mark.slow), "negative"]
 )
@@ -149,6 +150,7 @@ def net(precision="float64", microbatch=None):
     return problem, jax.tree.map(lambda p: p + 0.05, problem.init(KEY))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("make", [hessian, pytest.param(gauss_newton, marks=pytest.mark.slow)])
 def test_a_net_against_numpy_and_scipy(make):
     problem, params = net()
@@ -191,6 +193,7 @@ def test_microbatches_change_rounding_only():
     np.testing.assert_allclose(a.values, b.values, rtol=1e-10)
 
 
+@pytest.mark.thorough
 def test_float32_has_honest_residuals():
     problem, params = net()
     truth = np.sort(np.linalg.eigvalsh(hessian(problem, params).dense()))[::-1]

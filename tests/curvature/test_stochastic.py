@@ -46,6 +46,7 @@ def repeated(A, measure, method, products, count=300):
     return (np.asarray(a) for a in run(jnp.asarray(A), jax.random.split(KEY, count)))
 
 
+@pytest.mark.thorough(after=3)
 @pytest.mark.parametrize("spectrum", BREADTH)
 @pytest.mark.parametrize("method", [m for m in TRACES if m != "exact"])
 def test_traces_are_unbiased_and_their_errors_honest(method, spectrum):
@@ -62,6 +63,7 @@ def test_traces_are_unbiased_and_their_errors_honest(method, spectrum):
     assert said <= 1.2 * widened * rms + rounding
 
 
+@pytest.mark.thorough(after=2)
 @pytest.mark.parametrize("spectrum", ["slow", "flat"])
 @pytest.mark.parametrize("method", [m for m in DIAGONALS if m != "exact"])
 def test_diagonals_are_unbiased_and_their_errors_honest(method, spectrum):
@@ -119,6 +121,7 @@ def test_a_matrix_of_low_rank_is_captured(scale):
     np.testing.assert_allclose(found.value, np.diag(A), atol=1e-11 * scale)
 
 
+@pytest.mark.thorough(after=1)
 @pytest.mark.parametrize(
     ("dtype", "scale"), [("float64", 1e-165), ("float64", 1e200), ("float32", 1e-22)]
 )
@@ -144,6 +147,7 @@ def net(precision="float64", microbatch=None):
     return problem, problem.init(KEY)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("microbatch", [7, pytest.param(None, marks=pytest.mark.slow)])
 def test_a_net_by_layer(microbatch):
     problem, params = net(microbatch=microbatch)

@@ -49,6 +49,7 @@ def differences(problem, params, of, count=8, h=1e-4):
     return lines, np.array([slope(d) for d in lines])
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["dense", pytest.param("convolutional", marks=pytest.mark.slow)])
 def test_gradients_against_finite_differences(name):
     problem = NETS[name]()

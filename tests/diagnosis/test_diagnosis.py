@@ -53,6 +53,7 @@ def quick(**options: Any) -> Any:
     return tw.diagnose(**(known | {"records": 8, "out": Path("mine")} | options))
 
 
+@pytest.mark.thorough
 def test_distance_sharpness_and_losses_are_the_closed_forms(
     table: dict[str, np.ndarray],
 ) -> None:
@@ -85,6 +86,7 @@ def test_distance_sharpness_and_losses_are_the_closed_forms(
     assert f"at most {far:.3g}" in found.comparison.reasons[0]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("eta_times_sharpness", "regime"),
     [(0.01, "gradient flow"), (1.95, "edge of stability"), (2.1, "divergent")],
@@ -208,6 +210,7 @@ def test_the_default_folder_is_a_function_of_the_settings(
     assert all(p.parent == Path("runs") and p.name.startswith("compare-data-") for p in places)
 
 
+@pytest.mark.thorough
 def test_an_index_that_is_not_ours_is_left_alone(table: dict[str, np.ndarray]) -> None:
     Path("index.html").write_text("<title>my pages</title>")
     quick(until=0.5, records=4)
@@ -220,6 +223,7 @@ def test_an_index_that_is_not_ours_is_left_alone(table: dict[str, np.ndarray]) -
 # ---- file systems -------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough(after=1)
 @pytest.mark.parametrize("stage", ["save_dataset", "replace", "write_page", "build"])
 def test_a_disk_that_fills_up_at_the_end_is_a_sentence_and_the_command_goes_on(
     table: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch, stage: str
@@ -284,6 +288,7 @@ def test_a_finished_run_on_a_read_only_disk_gives_its_verdict(
     assert Path("mine/index.html").read_bytes() == before
 
 
+@pytest.mark.thorough(after=1)
 @pytest.mark.parametrize("lost", ["flow.zarr/loss/c/0/0", "descent.zarr/time/c/0"])
 def test_damage_of_a_folder_is_told_by_the_command(table: dict[str, np.ndarray], lost: str) -> None:
     quick(until=0.5, records=4)

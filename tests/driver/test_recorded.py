@@ -59,6 +59,7 @@ def test_descent_is_first_order_in_the_step_size() -> None:
     np.testing.assert_allclose(orders, 1.0, atol=0.1)
 
 
+@pytest.mark.thorough
 def test_seeds_together_are_seeds_alone() -> None:
     problem = tw.problems.digits(tw.models.mlp([5]), samples=20)
     options = {"until": 2.0, "records": 4, "probes": [tw.probes.sharpness()]}
@@ -75,6 +76,7 @@ def test_seeds_together_are_seeds_alone() -> None:
     assert not np.allclose(starts[0], starts[1])
 
 
+@pytest.mark.thorough
 def test_lanes_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     """Seeds in one batch or one after another: the same paths."""
     problem = tw.problems.digits(tw.models.mlp([5]), samples=20)
@@ -238,6 +240,7 @@ def test_a_start_that_is_not_finite_is_refused() -> None:
         tw.run(problem, tw.gradient_descent(0.1), until=1.0)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("dynamics", [tw.gradient_descent(0.1), tw.gradient_flow(1e-5)])
 def test_an_interrupted_run_goes_on_to_the_same_bits(dynamics, tmp_path, monkeypatch) -> None:
     options = {

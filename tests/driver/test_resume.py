@@ -136,6 +136,7 @@ def resumed_everywhere(name: str, tmp_path: Path, error: type[BaseException], st
         stops += 1
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize(("error", "stride"), [(Killed, 97), (KeyboardInterrupt, 131)])
 def test_stopped_at_some_lines(tmp_path: Path, error: type[BaseException], stride: int) -> None:
@@ -154,6 +155,7 @@ def test_stopped_at_many_lines(
     assert resumed_everywhere(name, tmp_path, error, stride) >= 30
 
 
+@pytest.mark.thorough
 def test_ctrl_c_keeps_what_was_not_committed_yet(
     tmp_path: Path, references: dict[str, xr.Dataset], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -203,6 +205,7 @@ def test_a_run_where_every_seed_diverged_is_over(
     same(again.dataset, first.dataset)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -234,6 +237,7 @@ def test_another_step_size_is_named(tmp_path: Path) -> None:
         tw.run(PROBLEM, tw.gradient_descent(0.2), 2.0, out=tmp_path / "a.zarr", progress=False)
 
 
+@pytest.mark.thorough(after=1)
 @pytest.mark.parametrize("harm", ["mark", "checkpoint", "chunk", "variable", "metadata"])
 def test_damage_is_told_and_a_fresh_run_mends_it(
     tmp_path: Path, references: dict[str, xr.Dataset], harm: str
@@ -281,6 +285,7 @@ def test_a_place_that_is_none(tmp_path: Path) -> None:
         go("descent", tmp_path / ("long" * 100) / "a.zarr")
 
 
+@pytest.mark.thorough(after=1)
 @pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize("lost", ["a.zarr", "a.resume", "a.zarr/loss", "a.zarr/loss/c/0/0"])
 def test_what_is_removed_while_it_runs_is_told(

@@ -229,6 +229,7 @@ def test_the_preconditioner_is_that_of_the_next_step(name):
         assert abs(value - truth) <= error + 1e-9 * truth
 
 
+@pytest.mark.thorough
 def test_momentum_scales_the_preconditioner():
     """D of RMSProp with heavy ball is 1 - beta times that without; the threshold says the same."""
     values = []

@@ -32,6 +32,7 @@ def path(dynamics, problem=PROBLEM, seeds=1, steps=STEPS, **options):
     )
 
 
+@pytest.mark.thorough(after=1)
 @pytest.mark.parametrize(("batch", "seeds"), [(None, 1), (4, 3)])
 def test_phases(batch, seeds):
     base = path(tw.optax_dynamics(MOMENTUM, 0.1, batch=batch), seeds=seeds).parameters.values

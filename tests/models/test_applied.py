@@ -250,6 +250,7 @@ MEASURED = [
 ]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["module", "flax", "counted"])
 def test_a_tracker_measures_what_is_trained(name):
     function, start, batch = LOSS[name], PARAMS[name], (jnp.asarray(X), jnp.sin(X[:, 0]))

@@ -79,6 +79,7 @@ def test_normalised_units_have_the_moments_of_their_scale_and_shift():
     assert np.allclose(z.std(0), np.abs(scale) * shrunk, atol=1e-13)
 
 
+@pytest.mark.thorough(after=1)
 @pytest.mark.parametrize(
     ("model", "x"),
     [
@@ -136,6 +137,7 @@ def test_a_resnet_18_has_the_known_number_of_parameters():
     assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == 11_173_962
 
 
+@pytest.mark.thorough(after=1)
 @pytest.mark.parametrize(
     ("text", "x"),
     [

@@ -151,6 +151,7 @@ def campaign(name, p, draws, precision):
     return counts, wrong
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("name", "precision"), [("top_eigenvalues", "float64"), ("smallest_eigenvalue", "float32")]
 )
@@ -180,6 +181,7 @@ def test_other_sizes(name, p):
     assert wrong == []
 
 
+@pytest.mark.thorough(after=1)
 @pytest.mark.parametrize(
     "name", ["sharpness", pytest.param("top_eigenvalues", marks=pytest.mark.slow)]
 )

@@ -46,6 +46,7 @@ def test_definite_flat_round_and_single(curvature):
     assert top.result == bottom.result == Result.OK
 
 
+@pytest.mark.thorough(after=1)
 @pytest.mark.parametrize("loss", ["squared-error", "cross-entropy"])
 def test_nets_along_descent_against_the_dense_hessian(loss):
     """At every record: the truth is within the error; sharpness is never too high."""
@@ -94,6 +95,7 @@ def test_a_limit_of_products_is_told():
     assert np.abs(lam - reading.value).min() <= reading.error
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("which", EXTREME)
 def test_bad_points_are_coded_and_forgotten(which):
     probe = EXTREME[which][0]()
@@ -112,6 +114,7 @@ def test_bad_points_are_coded_and_forgotten(which):
         assert np.all(np.isfinite(memory))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("which", EXTREME)
 def test_vmap_is_a_loop(which):
     probe, pick = EXTREME[which]

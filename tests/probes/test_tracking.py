@@ -95,6 +95,7 @@ def test_kernel_probes_need_examples():
         tw.measure(problem, problem.start, kernel_drift())
 
 
+@pytest.mark.thorough(after=1)
 @pytest.mark.parametrize("corrected", [True, False], ids=["adam", "rmsprop"])
 def test_preconditioned_sharpness_along_adaptive_descent(corrected):
     adam, rmsprop = optax.adam(1e-2, b2=0.9), optax.rmsprop(1e-2, decay=0.9)
@@ -128,6 +129,7 @@ def objective(params, batch):
     return jnp.mean((hidden @ params["out"] - y) ** 2)
 
 
+@pytest.mark.thorough
 def test_a_foreign_loop_is_tracked():
     rng = np.random.default_rng(1)
     params = {"in": jnp.asarray(rng.normal(size=(4, 6))), "out": jnp.asarray(rng.normal(size=6))}

@@ -76,6 +76,7 @@ def test_precision_is_that_of_everything(precision):
     assert problem.describe()["precision"] == precision
 
 
+@pytest.mark.thorough
 def test_strict_promotion_of_types():
     """Nothing rests on implicit conversions, in float32 or in float64."""
     with jax.numpy_dtype_promotion("strict"):

@@ -87,6 +87,7 @@ class TwoStarts(Problem):
         return taxi(params)
 
 
+@pytest.mark.thorough
 def test_a_seed_that_is_stuck_does_not_hold_up_the_others():
     path = tw.run(
         TwoStarts(), tw.gradient_flow(error=1e-2, most_gradients=3_000), until=2.0, records=2,

@@ -174,6 +174,7 @@ FLOWS = {
 }
 
 
+@pytest.mark.thorough(after=2)
 @pytest.mark.parametrize("kind", ["quadratic", "logistic"])
 @pytest.mark.parametrize("name", FLOWS)
 def test_the_reported_error_covers_the_true_one(name, kind):
@@ -217,6 +218,7 @@ def test_a_deep_linear_net_follows_its_closed_form():
     assert np.all(gaps < 1e-6)
 
 
+@pytest.mark.thorough(after=1)
 @pytest.mark.parametrize("solver", FLOW_SOLVERS)
 def test_marks_are_met_exactly_however_near(solver):
     problem = Function(lambda x: jnp.sum(x**4) / 4 + jnp.sum(x**2), np.array([1.0, -0.5]))
@@ -231,6 +233,7 @@ def test_marks_are_met_exactly_however_near(solver):
     assert state.time == until
 
 
+@pytest.mark.thorough(after=1)
 @pytest.mark.parametrize("solver", ["tsit5", "auto"])
 def test_more_marks_change_the_path_within_its_error_only(solver):
     problem = Function(lambda x: jnp.sum(x**4) / 4 + 3 * x[0] * x[1], np.array([1.0, -0.5]))
@@ -242,6 +245,7 @@ def test_more_marks_change_the_path_within_its_error_only(solver):
     assert gap <= sum(errors)
 
 
+@pytest.mark.thorough(after=1)
 @pytest.mark.parametrize("solver", ["tsit5", "rkc2", "auto"])
 def test_a_point_at_rest_stays_for_any_time(solver):
     problem = Function(lambda x: 0.5 * jnp.sum(x**2), np.zeros(3))

@@ -16,6 +16,7 @@ RNG = np.random.default_rng(5)
 X, Y = RNG.normal(size=(5, 4)), RNG.normal(size=(5, 3))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("model", [linear([6]), mlp([9], "tanh")], ids=["linear", "tanh"])
 def test_a_sum_over_examples_is_the_same_flow_in_another_time(model):
     """n times the objective: the same path, hence the same limit, from the same start."""
@@ -29,6 +30,7 @@ def test_a_sum_over_examples_is_the_same_flow_in_another_time(model):
     np.testing.assert_allclose(ends[0], ends[1], atol=1e-6)
 
 
+@pytest.mark.thorough
 def test_a_sum_over_more_examples_than_outputs_ends_at_least_squares():
     """One matrix: where the flow ends is the least-squares solution nearest to the start."""
     x = np.vstack([X, X[:2] + 1, X[3:] - 2])  # nine examples that no matrix fits

@@ -114,6 +114,7 @@ def near(net, net_limit):
     return [(start, followed(problem, start, 450.0, method="Radau")) for start in starts]
 
 
+@pytest.mark.thorough(after=1)
 @pytest.mark.parametrize("error", [1e-3, 1e-9])
 def test_of_a_quadratic_is_a_projection(error):
     """Null directions stay, the others go to -b/h, over five orders of curvature."""

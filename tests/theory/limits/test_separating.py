@@ -175,6 +175,7 @@ def test_near_rounding_no_answer_is_false():
 columns = st.integers(-3, 3)
 
 
+@pytest.mark.thorough
 @settings(max_examples=70, deadline=None)
 @example(rows=[(0, 1, 1), (0, 2, 0), (1, -1, 0)], powers=[-1, 3, 4])  # alpha over ten decades
 @given(
