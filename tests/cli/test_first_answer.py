@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,6 +17,7 @@ import thalweg as tw
 from thalweg.cli import app
 from thalweg.cli.derive import DerivedCommand, summary_of
 from thalweg.storage.programs import Programs
+from thalweg.studies import STUDIES
 
 Says = Callable[..., Said]
 HEAVY = ("jax", "numpy", "scipy", "pandas", "xarray", "zarr", "plotly", "equinox")
@@ -50,6 +53,36 @@ def test_answers_that_wait_for_nothing() -> None:
     assert codes == [0, 2, 0, 2, 2, 0, 2, 0, 0, 2, 0, 0, 2]
     assert said[-1] == "heavy []"
     assert f"thalweg {tw.__version__}" in said
+
+
+LIGHT = """
+from pathlib import Path
+from thalweg import studies
+for slug, name in list(studies.STUDIES.items()):
+    text = Path(studies.__file__).with_name(name.rpartition(".")[2]).joinpath("__init__.py")
+    if "\\nCARD = " not in text.read_text():
+        del studies.STUDIES[slug]
+assert studies.STUDIES
+"""
+
+
+def test_studies_are_listed_from_their_cards(tmp_path: Path) -> None:
+    """With a run here of each; no page is drawn, and no experiment imported."""
+    for slug in STUDIES:
+        folder = tmp_path / "runs" / slug
+        folder.mkdir(parents=True)
+        words = ["reproduced", "not reproduced", "reproduced at reduced scale", "not run"]
+        rows = json.dumps([{"verdict": word} for word in words])
+        (folder / "claims.json").write_text(rows)
+    program = LIGHT + ANSWER.format(lines=["studies"], heavy=HEAVY)
+    wide = os.environ | {"COLUMNS": "200"}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True, text=True, check=False, cwd=tmp_path, env=wide,
+    )  # fmt: skip
+    assert done.stderr == ""
+    assert done.stdout.splitlines()[-2:] == ["code 0", "heavy []"]
+    assert "2 of 4" in done.stdout
 
 
 def test_the_list_of_commands_says_what_the_function_says() -> None:

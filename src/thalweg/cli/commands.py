@@ -110,28 +110,22 @@ def _where(page: Path | None) -> str:
 @app.command("studies")
 def studies() -> None:
     """List the papers: what each asks, minutes and size at both scales, claims reproduced here."""
-    from thalweg.lab.runner import default_folder
-    from thalweg.lab.study import PAPER_SIZE
-    from thalweg.report.store import PAGE_FILE, read_page
-    from thalweg.studies import STUDIES, study_named
+    from thalweg.lab.card import PAPER_SIZE, claims_held, default_folder
+    from thalweg.studies import STUDIES, card_of
 
     table = Table(box=None, pad_edge=False)
     for heading in ("study", "question", "quick, about", "full, about", "claims"):
         table.add_column(heading, no_wrap=heading in ("study", "quick, about"), overflow="fold")
     for slug in STUDIES:
-        study = study_named(slug)
-        folder = default_folder(slug, "quick")
-        tally = f"{len(study.claims)}, not run here yet"
-        if (folder / PAGE_FILE).exists():
-            try:
-                rows = read_page(folder).claims
-                held = sum(row.verdict.startswith("reproduced") for row in rows)
-                tally = f"{held} of {len(rows)} reproduced"
-            except InputError as error:
-                tally = escape(str(error))
-        quick, full = (f"{study.minutes[scale]:g} min" for scale in ("quick", "full"))
-        full += f", {PAPER_SIZE[study.paper_size]}"
-        table.add_row(slug, study.question, quick, full, tally)
+        card = card_of(slug)
+        try:
+            held = claims_held(default_folder(slug, "quick"))
+            tally = "not run here yet" if held is None else f"{held[0]} of {held[1]} reproduced"
+        except InputError as error:
+            tally = escape(str(error))
+        quick, full = (f"{card.minutes[scale]:g} min" for scale in ("quick", "full"))
+        full += f", {PAPER_SIZE[card.paper_size]}"
+        table.add_row(slug, card.question, quick, full, tally)
     _console().print(table)
 
 
@@ -196,7 +190,8 @@ def verify(
     if table is not None and (table.is_dir() or not table.resolve().parent.is_dir()):
         raise InputError(f"{table} cannot be written; give a file in a folder that exists")
     _keep_programs()
-    from thalweg.lab.runner import claims_json, default_folder, run_study, tally
+    from thalweg.lab.card import default_folder
+    from thalweg.lab.runner import claims_json, run_study, tally
 
     for slug in chosen:
         console.print(f"[bold]{slug}[/]")

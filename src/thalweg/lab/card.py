@@ -6,10 +6,14 @@ alone.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
-from thalweg.core.errors import require, unknown
+from thalweg.core.errors import InputError, require, unknown
+
+CLAIMS_FILE = "claims.json"  # the verdicts of a run, in its folder
 
 SCALES = {
     "smoke": "seconds: whether it runs, and what holds at any size",
@@ -52,3 +56,27 @@ class Card:
         """Refuse a full scale of which nothing is said."""
         require(self.paper_size in PAPER_SIZE, unknown(self.paper_size, PAPER_SIZE, "paper_size"))
         require(bool(self.full), f"the card of {self.title!r} does not say what full scale is")
+
+
+def default_folder(slug: str, scale: str) -> Path:
+    """Where a study's run goes if nobody says."""
+    return Path("runs") / (slug if scale == "quick" else f"{slug}-{scale}")
+
+
+def claims_held(folder: Path) -> tuple[int, int] | None:
+    """How many claims a stored run reproduced, at whichever scale, and of how many.
+
+    Returns:
+        The two counts; None if no finished run is there.
+
+    Raises:
+        InputError: If the file of its verdicts cannot be read.
+    """
+    path = folder / CLAIMS_FILE
+    try:
+        words = [str(row["verdict"]) for row in json.loads(path.read_bytes())]
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} cannot be read; give the command of the run again") from error
+    return sum(word.startswith("reproduced") for word in words), len(words)

@@ -13,6 +13,7 @@ from typing import Any
 import xarray as xr
 
 from thalweg.core.errors import InputError, unknown
+from thalweg.lab.card import CLAIMS_FILE, default_folder
 from thalweg.lab.checks import Check
 from thalweg.lab.claims import REDUCED, Verdict, judge
 from thalweg.lab.curves import labelled
@@ -112,7 +113,7 @@ def run_study(
         try:
             with writing(folder):
                 table = json.dumps(claims_json(study, verdicts), indent=1)
-                replace(folder / "claims.json", table.encode())
+                replace(folder / CLAIMS_FILE, table.encode())
                 write_page(page, folder)
                 built = build(folder)
         except ReadOnlyError as error:  # everything was stored before: the verdicts stand
@@ -120,11 +121,6 @@ def run_study(
             return Outcome(study, verdicts, None, seconds)
     build_index(folder.resolve().parent)
     return Outcome(study, verdicts, built, seconds)
-
-
-def default_folder(slug: str, scale: str) -> Path:
-    """Where a study's run goes if nobody says."""
-    return Path("runs") / (slug if scale == "quick" else f"{slug}-{scale}")
 
 
 def tally(verdicts: Collection[Verdict]) -> str:

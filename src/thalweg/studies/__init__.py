@@ -48,4 +48,5 @@ def study_named(name: str) -> Any:
 
 def card_of(slug: str) -> Any:
     """The card of a study, without its experiments."""
-    return importlib.import_module(STUDIES[slug]).CARD
+    package = importlib.import_module(STUDIES[slug])
+    return getattr(package, "CARD", None) or package.STUDY
