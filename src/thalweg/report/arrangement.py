@@ -11,10 +11,10 @@ from thalweg.report.ticks import log_ticks
 
 WIDTHS = (290, 330, 360, 480, 640, 760, 870)  # the page takes the widest that has room
 NARROWEST = 290  # of a panel that stands beside another
-PLOT, RESIDUAL, BETWEEN = 250, 76, 12  # heights: of a plot, the one beneath, the gap
+PLOT, RESIDUAL, BETWEEN = 250, 76, 28  # heights: of a plot, the one beneath, the gap
 LEFT, RIGHT, FOOT = 74, 12, 58  # room for the labels of the axes
 TOOLBAR = 30  # above the first row, where the page's toolbar stands
-TITLE, LEGEND = 13, 12  # sizes of the fonts
+TITLE, AXIS, LEGEND = 13, 13, 12  # sizes of the fonts
 SWATCH = 46  # what Plotly needs for an entry besides its text
 
 Span = tuple[float, float]
@@ -28,6 +28,8 @@ class Frame:
     Attributes:
         suffix: Of its axes, as "2" in "x2".
         title: With its letter.
+        x_label: Of its horizontal axis.
+        y_label: Of its vertical axis.
         residual: Suffix of the axes beneath; "" if there are none.
         entries: `(position of the trace, text)` of its legend.
         log: Exponents at the ends of its logarithmic axes, by the axis' name in the layout.
@@ -35,6 +37,8 @@ class Frame:
 
     suffix: str
     title: str
+    x_label: str = ""
+    y_label: str = ""
     residual: str = ""
     entries: list[tuple[int, str]] = field(default_factory=list)
     log: dict[str, Span] = field(default_factory=dict)
@@ -56,6 +60,8 @@ def arrange(frames: list[Frame], width: float, columns: int = 0) -> dict[str, An
     count = len(frames)
     columns = columns or _columns(count, width)
     cell = width / columns
+    deep = max(len(broken(frame.y_label, AXIS, PLOT)) for frame in frames)
+    before = LEFT + 16 * (deep - 1)
     layout: dict[str, Any] = {}
     made: dict[str, Any] = {"titles": [], "legends": {}, "names": {}, "layout": layout}
     boxes: list[tuple[Frame, float, float, float, float]] = []
@@ -75,11 +81,15 @@ def arrange(frames: list[Frame], width: float, columns: int = 0) -> dict[str, An
             left = place * cell
             made["titles"].append((left, top, title))
             _place_legend(made, frame, legend, left, top + 17 * len(title) * any(title))
-            boxes.append((frame, left + LEFT, left + cell - RIGHT, plot, foot))
-        top = foot + FOOT
+            boxes.append((frame, left + before, left + cell - RIGHT, plot, foot))
+        below = [broken(frame.x_label, AXIS, cell - before - RIGHT) for frame in row]
+        top = foot + FOOT + 16 * (max(map(len, below)) - 1)
     made |= {"width": width, "height": top}
     for frame, left, right, plot, foot in boxes:
         _place_axes(layout, frame, (left / width, right / width), plot, foot, top)
+        lowest = f"xaxis{frame.residual or frame.suffix}"
+        layout[lowest]["title"] = _label(frame.x_label, right - left)
+        layout[f"yaxis{frame.suffix}"]["title"] = _label(frame.y_label, PLOT)
         for name, span in frame.log.items():
             upright = name.startswith("y")
             tall = foot - plot - (RESIDUAL + BETWEEN if frame.residual else 0)
@@ -142,6 +152,7 @@ def _place_legend(
             "font": {"size": LEGEND},
             "bgcolor": "rgba(0,0,0,0)",
             "tracegroupgap": 0,
+            "traceorder": "normal",  # grouped entries would be set apart and moved
         }
         left += wide
         for i in column:
@@ -162,6 +173,11 @@ def _place_axes(
         layout[f"yaxis{frame.residual}"] = {"domain": thin}
     layout[x] = {"domain": list(across)}
     layout[y] = {"domain": [1 - bottom / height, 1 - plot / height]}
+
+
+def _label(text: str, room: float) -> dict[str, Any]:
+    lines = "<br>".join(map(as_text, broken(text, AXIS, room)))
+    return {"text": lines, "standoff": 6, "font": {"size": AXIS}}
 
 
 def _title(lines: list[str], x: float, y: float) -> dict[str, Any]:

@@ -27,10 +27,9 @@ def base_layout() -> dict[str, Any]:
     }
 
 
-def axis(label: str, log: bool, anchor: str) -> dict[str, Any]:
-    """One axis with its label."""
+def axis(log: bool, anchor: str) -> dict[str, Any]:
+    """One axis; its label comes with the arrangement."""
     return {
-        "title": {"text": as_text(label), "standoff": 6, "font": {"size": 13}},
         "tickfont": {"size": 11},
         "type": "log" if log else "-",
         "exponentformat": "power",
@@ -83,13 +82,35 @@ def level_label(level: Level, value: float, suffix: str, log: bool) -> dict[str,
     }
 
 
-def residual_axes(above: dict[str, Any], suffix: str, relative: bool) -> dict[str, Any]:
+def residual_axes(above: dict[str, Any], suffix: str) -> dict[str, Any]:
     """The axes of the thin panel beneath another, which takes over the other's x labels."""
-    said = "measured ÷<br>theory − 1" if relative else "measured<br>− theory"
-    y = axis("", False, f"x{suffix}")
-    y["title"] |= {"text": said, "font": {"size": 11}}
-    zero = {"nticks": 4, "zeroline": True, "zerolinecolor": RULE}
-    return {f"xaxis{suffix}": above | {"anchor": f"y{suffix}"}, f"yaxis{suffix}": y | zero}
+    y = axis(False, f"x{suffix}")
+    y |= {"nticks": 4, "zeroline": True, "zerolinecolor": RULE}
+    return {f"xaxis{suffix}": above | {"anchor": f"y{suffix}"}, f"yaxis{suffix}": y}
+
+
+def residual_label(suffix: str, sides: set[tuple[str, str]], relative: bool) -> dict[str, Any]:
+    """The name of the thin panel's vertical axis, above it: turned, it would be longer than it.
+
+    Args:
+        suffix: Of its axes.
+        sides: The labels of what was measured and of its theory, of all lines.
+        relative: Whether the difference is relative.
+    """
+    one, other = sides.copy().pop() if len(sides) == 1 else ("", "")
+    if not (one and other and len(one) + len(other) < 28):
+        one, other = "measured", "theory"
+    return {
+        "text": as_text(f"{one} ÷ {other} − 1" if relative else f"{one} − {other}"),
+        "xref": f"x{suffix} domain",
+        "yref": f"y{suffix} domain",
+        "x": 0,
+        "y": 1,
+        "xanchor": "left",
+        "yanchor": "bottom",
+        "showarrow": False,
+        "font": {"size": 11},
+    }
 
 
 def nothing(suffix: str) -> dict[str, Any]:

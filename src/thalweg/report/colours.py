@@ -26,13 +26,14 @@ PALETTE = (
     "#550475",
     "#A42778",
 )
-# From dark to light, for values in an order: viridis without its light end, and four of one hue.
+# From dark to light, for values in an order: viridis and inferno without their light ends, and
+# three more that change their hue on the way.
 RAMPS = (
     ("#440154", "#3B528B", "#21918C", "#4BAF55"),
-    ("#5A0F00", "#A83200", "#DC6A10", "#E8902F"),
-    ("#3A0A45", "#84207F", "#C2569F", "#D98BBD"),
-    ("#08203F", "#1B4F8F", "#3A83C6", "#62A5DD"),
-    ("#2B2600", "#665900", "#98851A", "#B09B34"),
+    ("#1B0C41", "#781C6D", "#CF4446", "#E8862F"),
+    ("#0B1740", "#1F4FA8", "#2E8FCC", "#3FB0AE"),
+    ("#2E1A00", "#7A3B00", "#A8740A", "#A5A02E"),
+    ("#3A0036", "#8A1C7C", "#C14F8F", "#E0848F"),
 )
 CLOSE = 0.09  # in OKLab: colours nearer than this are hard to tell apart as lines
 
@@ -103,7 +104,8 @@ class Colours:
                 families[place[0]].append(text)
         taken: dict[str, int] = {}
         ordered = {stem: texts for stem, texts in families.items() if len(texts) > 1}
-        for stem, texts in ordered.items():
+        # The longest first: viridis keeps most values apart.
+        for stem, texts in sorted(ordered.items(), key=lambda family: -len(family[1])):
             near = {other for text in texts for other in beside[text]}
             met = [taken[other] for other in taken if near & set(ordered[other])]
             used = list(taken.values())

@@ -11,7 +11,15 @@ import numpy as np
 
 from thalweg.core.errors import InputError, require, unknown
 from thalweg.report.arrangement import WIDTHS, Frame, arrange
-from thalweg.report.axes import axis, base_layout, level_label, level_line, nothing, residual_axes
+from thalweg.report.axes import (
+    axis,
+    base_layout,
+    level_label,
+    level_line,
+    nothing,
+    residual_axes,
+    residual_label,
+)
 from thalweg.report.colours import Colours, Open
 from thalweg.report.legend import entries
 from thalweg.report.lines import REPLICATES, Line, lines
@@ -20,7 +28,7 @@ from thalweg.report.spec import Figure, Level, Panel, Series
 from thalweg.report.store import PathLike, open_data
 from thalweg.report.text import as_text
 from thalweg.report.thin import thin
-from thalweg.report.ticks import log_range
+from thalweg.report.ticks import linear_range, log_range
 from thalweg.report.traces import line_traces, swatch
 
 NEUTRAL = "#5a6268"  # of a legend's line that stands for a style whatever the colour
@@ -79,10 +87,8 @@ def draw(figure: Figure, find: Open, colours: Colours | None = None) -> dict[str
     for name, value in print_["layout"].items():
         layout[name] = layout.get(name, {}) | value if isinstance(value, dict) else value
     data = [
-        trace
-        | {"legend": print_["legends"].get(trace["legendgroup"], "legend")}
-        | {"name": print_["names"].get(str(position), trace["name"])}
-        for position, trace in enumerate(sheet.traces)
+        trace | {"legend": legend, "name": print_["names"].get(str(at), trace["name"])}
+        for at, (trace, legend) in enumerate(zip(sheet.traces, print_["legends"], strict=True))
     ]
     layout["showlegend"] = bool(print_["names"])
     layout["meta"] = {
@@ -116,9 +122,10 @@ def draw_stored(figures: Sequence[Figure], folder: PathLike) -> list[dict[str, A
 
 def _panel(sheet: _Sheet, index: int, panel: Panel) -> None:
     suffix = str(index + 1) if index else ""
-    sheet.layout[f"xaxis{suffix}"] = axis(panel.x_label, panel.x_log, f"y{suffix}")
-    sheet.layout[f"yaxis{suffix}"] = axis(panel.y_label, panel.y_log, f"x{suffix}")
-    frame = Frame(suffix, f"{sheet.figure.letter(index)} {panel.title}".strip())
+    sheet.layout[f"xaxis{suffix}"] = axis(panel.x_log, f"y{suffix}")
+    sheet.layout[f"yaxis{suffix}"] = axis(panel.y_log, f"x{suffix}")
+    title = f"{sheet.figure.letter(index)} {panel.title}".strip()
+    frame = Frame(suffix, title, panel.x_label, panel.y_label)
     sheet.frames.append(frame)
     drawn = [
         [_drawable(line, panel) for line in lines(series, sheet.find(series.data))]
@@ -145,10 +152,10 @@ def _panel(sheet: _Sheet, index: int, panel: Panel) -> None:
         sheet.layout["annotations"].append(nothing(suffix))
     elif panel.residual:
         _residuals(sheet, index, drawn, np.concatenate(values))
-    for name, log in (("x", panel.x_log), ("y", panel.y_log)):
-        span = log_range(sheet.reach.get(name + suffix, []))
-        if log and span:
-            frame.log[f"{name}axis{suffix}"] = span
+    span_y = log_range(sheet.reach.get(f"y{suffix}", []))
+    if panel.y_log and span_y:
+        frame.log[f"yaxis{suffix}"] = span_y
+        sheet.layout[f"yaxis{suffix}"]["range"] = list(span_y)
 
 
 def _drawable(line: Line, panel: Panel) -> Line:
@@ -181,8 +188,9 @@ def _line(
     colour = sheet.colours.of(series, line.shown)
     for trace in line_traces(line, series.style, colour, log, faint):
         sheet.traces.append(trace | _axes(suffix) | group | {"name": as_text(line.name)})
-    sheet.include(f"x{suffix}", line.x)
-    sheet.include(f"y{suffix}", line.y)
+    seen = np.isfinite(line.y)
+    sheet.include(f"x{suffix}", line.x[seen])
+    sheet.include(f"y{suffix}", line.y[seen])
     if line.error.size:
         with np.errstate(invalid="ignore"):  # inf - inf is a gap like any other
             low, high = line.y - line.error, line.y + line.error
@@ -194,59 +202,48 @@ def _line(
 def _residuals(sheet: _Sheet, index: int, drawn: list[list[Line]], values: np.ndarray) -> None:
     """A thin pair of axes beneath a panel for the lines that lie on their theory."""
     panel, frame = sheet.figure.panels[index], sheet.frames[index]
-    flat = [
-        (sheet.colours.meaning(series, line.shown), series.style, line)
-        for series, fan in zip(panel.series, drawn, strict=True)
-        for line in fan
-    ]
-    owners = [s for s, fan in zip(panel.series, drawn, strict=True) for _ in fan]
+    flat = [(series, line) for series, fan in zip(panel.series, drawn, strict=True) for line in fan]
+    meant = [(sheet.colours.meaning(series, line.shown), series.style) for series, line in flat]
     span = (float(values.min()), float(values.max()))
-    found = [
-        (owners[at], measured, rest)
-        for at, measured, theory in pairs(flat)
-        if (rest := residual(measured, theory, span, panel.x_log, panel.y_log)) is not None
-    ]
-    if not found:
-        return
-    taken = len(sheet.figure.panels) + sum(bool(other.residual) for other in sheet.frames)
-    frame.residual = str(taken + 1)
-    for series, measured, rest in found:
+    sides = set()
+    for at, other in pairs(meant):
+        (series, measured), (prediction, theory) = flat[at], flat[other]
+        rest = residual(measured, theory, span, panel.x_log, panel.y_log)
+        if rest is None:
+            continue
+        if not frame.residual:
+            taken = sum(bool(it.residual) for it in sheet.frames)
+            frame.residual = str(len(sheet.figure.panels) + taken + 1)
+        sides.add((series.label, prediction.label))
         line = replace(measured, x=rest.x, y=rest.y, error=rest.error)
         _line(sheet, index, series, line, frame.residual)
-    above = sheet.layout[f"xaxis{frame.suffix}"]
-    sheet.layout |= residual_axes(above, frame.residual, panel.y_log)
-    above |= {"title": {"text": ""}, "showticklabels": False}
+    if frame.residual:
+        above = sheet.layout[f"xaxis{frame.suffix}"]
+        sheet.layout |= residual_axes(above, frame.residual)
+        above["showticklabels"] = False
+        label = residual_label(frame.residual, sides, panel.y_log)
+        sheet.layout["annotations"].append(label)
 
 
 def _share_ranges(sheet: _Sheet) -> None:
-    """One range for panels of one horizontal quantity; the one beneath follows its panel."""
-    first: dict[tuple[str, bool, bool], Frame] = {}
+    """One range for panels of one horizontal quantity; what is beneath follows its panel."""
+    alike: dict[tuple[str, bool, str], list[Frame]] = {}
     for panel, frame in zip(sheet.figure.panels, sheet.frames, strict=True):
-        name = f"xaxis{frame.suffix}"
-        kind = (panel.x_label, panel.x_log, f"x{frame.suffix}" in sheet.reach)
-        leader = first.setdefault(kind, frame) if panel.x_label else frame
-        if leader is not frame:
-            sheet.layout[name]["matches"] = f"x{leader.suffix}"
-            lead = f"xaxis{leader.suffix}"
-            spans = [f.log[n] for f, n in ((leader, lead), (frame, name)) if n in f.log]
-            if spans:
-                leader.log[lead] = (min(low for low, _ in spans), max(high for _, high in spans))
-        if frame.residual:
-            sheet.layout[f"xaxis{frame.residual}"]["matches"] = f"x{leader.suffix}"
-    for panel, frame in zip(sheet.figure.panels, sheet.frames, strict=True):
-        name = f"xaxis{frame.suffix}"
-        leader = (
-            first[panel.x_label, panel.x_log, f"x{frame.suffix}" in sheet.reach]
-            if (panel.x_label)
-            else frame
-        )
-        lead = f"xaxis{leader.suffix}"
-        if lead in leader.log:
-            frame.log[name] = leader.log[lead]
-        for which, span in frame.log.items():
-            sheet.layout[which]["range"] = list(span)
-        if frame.residual and name in frame.log:
-            sheet.layout[f"xaxis{frame.residual}"]["range"] = list(frame.log[name])
+        numbers = f"x{frame.suffix}" in sheet.reach
+        alone = "" if panel.x_label and numbers else f"x{frame.suffix}"
+        alike.setdefault((panel.x_label, panel.x_log, alone), []).append(frame)
+    for (_, log, _), frames in alike.items():
+        parts = [part for it in frames for part in sheet.reach.get(f"x{it.suffix}", [])]
+        span = log_range(parts) if log else linear_range(parts)
+        first = frames[0].suffix
+        for frame in frames:
+            beneath = [frame.residual] if frame.residual else []
+            for suffix in (frame.suffix, *beneath):
+                it = sheet.layout[f"xaxis{suffix}"]
+                it |= {"range": list(span)} if span else {}
+                it |= {"matches": f"x{first}"} if suffix != first else {}
+            if log and span:
+                frame.log[f"xaxis{frame.suffix}"] = span
 
 
 def _arranged(sheet: _Sheet, width: float, columns: int = 0) -> dict[str, Any]:
@@ -258,14 +255,18 @@ def _arranged(sheet: _Sheet, width: float, columns: int = 0) -> dict[str, Any]:
         "height": made["height"],
     }
     groups = {sheet.traces[at]["legendgroup"]: name for at, name in made["legends"].items()}
+    legends = [
+        made["legends"].get(at, groups.get(trace["legendgroup"], "legend"))
+        for at, trace in enumerate(sheet.traces)
+    ]
     names = {str(at): name for at, name in made["names"].items()}
-    return {"width": width, "layout": layout, "legends": groups, "names": names}
+    return {"width": width, "layout": layout, "legends": legends, "names": names}
 
 
 def _caption(sheet: _Sheet) -> str:
     """The figure's caption, and what the thin panels are."""
     words = [sheet.figure.whole_caption()]
-    for log, said in ((False, "measured minus theory"), (True, "measured over theory, less one")):
+    for log, said in ((False, "difference"), (True, "relative difference")):
         places = [
             sheet.figure.letter(index)
             for index, (panel, frame) in enumerate(
@@ -275,7 +276,7 @@ def _caption(sheet: _Sheet) -> str:
         ]
         if places:
             where = f" {', '.join(places)}" if places[0] else ""
-            words.append(f"The thin panel beneath{where} shows {said}, where the two coincide.")
+            words.append(f"The thin panel beneath{where} shows the {said} of what coincides.")
     return " ".join(word for word in words if word)
 
 

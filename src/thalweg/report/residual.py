@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -99,18 +99,17 @@ def _interpolation_error(x: np.ndarray, y: np.ndarray) -> float:
     return float(np.median(np.abs(told - y[1:-1]))) / 4
 
 
-def pairs(drawn: list[tuple[str, str, Line]]) -> list[tuple[int, Line, Line]]:
-    """Position, measured line and theory of what is drawn as `(meaning, style, line)`.
+def pairs(drawn: Sequence[tuple[str, str]]) -> list[tuple[int, int]]:
+    """Positions of a measured line and its theory among lines given as `(meaning, style)`.
 
     A meaning with several theories or several replicates is left out: which belongs to which is not
     known.
     """
     found = []
-    key = lambda it: it[1][0]  # noqa: E731
-    for _, group in itertools.groupby(sorted(enumerate(drawn), key=key), key=key):
-        here = list(group)
-        theories = [line for _, (_, style, line) in here if style == "dash"]
-        measured = [(at, line) for at, (_, style, line) in here if style != "dash"]
+    for meaning in dict.fromkeys(meaning for meaning, _ in drawn):
+        here = [(at, style) for at, (other, style) in enumerate(drawn) if other == meaning]
+        theories = [at for at, style in here if style == "dash"]
+        measured = [at for at, style in here if style != "dash"]
         if len(theories) == len(measured) == 1:
-            found.append((measured[0][0], measured[0][1], theories[0]))
-    return sorted(found, key=lambda it: it[0])
+            found.append((measured[0], theories[0]))
+    return found

@@ -11,7 +11,7 @@ import numpy as np
 from thalweg.report.text import text_width
 
 SIZE = 11  # of the labels, in pixels
-GAP = 8.0  # between two labels
+GAP = 10.0  # between two labels, at least
 
 
 def log_range(parts: list[np.ndarray]) -> tuple[float, float] | None:
@@ -22,6 +22,17 @@ def log_range(parts: list[np.ndarray]) -> tuple[float, float] | None:
         return None
     low, high = (float(np.log10(end(drawn))) for end in (np.min, np.max))
     margin = 0.05 * (high - low) if high - low > 1e-6 else 0.15
+    return low - margin, high + margin
+
+
+def linear_range(parts: list[np.ndarray]) -> tuple[float, float] | None:
+    """The ends of a linear axis: a fiftieth beyond the values on each side."""
+    values = np.concatenate([np.empty(0), *parts])
+    drawn = values[np.isfinite(values)]
+    if not drawn.size:
+        return None
+    low, high = float(drawn.min()), float(drawn.max())
+    margin = 0.02 * (high - low) if high > low else 0.5 * abs(low) or 0.5
     return low - margin, high + margin
 
 
@@ -87,7 +98,7 @@ def _even(low: float, high: float, count: int) -> list[float]:
 def _fits(values: list[float], span: tuple[float, float], pixels: float, upright: bool) -> bool:
     scale = pixels / (span[1] - span[0])
     at = [scale * math.log10(value) for value in values]
-    size = [SIZE * 1.2 if upright else _width(text) for text in _texts(values)]
+    size = [SIZE * 1.6 if upright else _width(text) for text in _texts(values)]
     pairs = range(len(values) - 1)
     return len(set(_texts(values))) == len(values) and all(
         at[i + 1] - at[i] >= (size[i] + size[i + 1]) / 2 + GAP for i in pairs

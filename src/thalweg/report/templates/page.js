@@ -8,7 +8,7 @@ function arrange({ data, layout }, width) {
     laid[key] = /^[xy]axis/.test(key) ? { ...layout[key], ...value } : value;
   }
   const traces = data.map((trace, at) => ({
-    ...trace, legend: legends[trace.legendgroup] || "legend", name: names[at] ?? trace.name,
+    ...trace, legend: legends[at], name: names[at] ?? trace.name,
   }));
   return [traces, { ...laid, width }];
 }
