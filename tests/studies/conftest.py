@@ -14,13 +14,12 @@ import jax
 import pytest
 import xarray as xr
 
-from planting import Fault
+from planting import LAB, Fault
 from thalweg.lab.experiment import Lab
 from thalweg.lab.runner import experiments
 from thalweg.lab.study import Study
 from thalweg.studies import STUDIES, study_named
 
-LAB = Lab("smoke", progress=False)
 SLUGS = {place.rpartition(".")[2]: slug for slug, place in STUDIES.items()}
 
 

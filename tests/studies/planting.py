@@ -12,6 +12,10 @@ from typing import Any
 
 import pytest
 
+from thalweg.lab.experiment import Lab
+
+LAB = Lab("smoke", progress=False)
+
 
 @dataclass(frozen=True)
 class Fault:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import time
 from collections.abc import Iterator
 
@@ -12,6 +13,7 @@ import xarray as xr
 
 from planting import Fault
 from thalweg.lab.claims import Claim, judge
+from thalweg.lab.curves import labelled, present
 from thalweg.lab.experiment import Experiment, Lab
 from thalweg.lab.runner import experiments
 from thalweg.report import draw
@@ -27,7 +29,9 @@ every_study = pytest.mark.parametrize(
 @every_study
 def test_declarations_are_sound(slug):
     study = study_named(slug)
-    assert [claim.id for claim in study.claims] == [f"C{i + 1}" for i in range(len(study.claims))]
+    ids = [claim.id for claim in study.claims]
+    assert len(set(ids)) == len(ids)
+    assert all(re.fullmatch(r"C\d+[a-z]?", name) for name in ids)
     for claim in study.claims:
         assert set(claim.needs) <= set(study.experiments), claim.id
         assert claim.statement.endswith("."), claim.id
@@ -61,8 +65,11 @@ def test_every_variable_says_what_it_is(slug, smoke):
 
 @every_study
 def test_every_figure_draws_what_is_there(slug, smoke):
+    tables = smoke(slug)
     for figure in study_named(slug).figures:
-        assert draw(figure, smoke(slug).__getitem__)["data"], figure.name
+        left = present(figure, tables)
+        assert left is not None, figure.name
+        assert draw(labelled(left, tables), tables.__getitem__)["data"], figure.name
 
 
 @every_study

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
 from thalweg.report.spec import Figure, Panel, Scalar, Series
@@ -107,6 +108,31 @@ def labelled(figure: Figure, tables: Mapping[str, xr.Dataset]) -> Figure:
         tables: What it draws, by experiment.
     """
     return replace(figure, panels=tuple(_labelled(panel, tables) for panel in figure.panels))
+
+
+def present(figure: Figure, tables: Mapping[str, xr.Dataset]) -> Figure | None:
+    """A figure without the lines whose labels a smaller scale has left out; None if none is left.
+
+    Args:
+        figure: The figure.
+        tables: What it draws, by experiment.
+    """
+    panels = []
+    for panel in figure.panels:
+        lines = tuple(line for line in panel.series if _there(line, tables[line.data]))
+        if lines:
+            panels.append(replace(panel, series=lines))
+    return replace(figure, panels=tuple(panels)) if panels else None
+
+
+def _there(line: Series, table: xr.Dataset) -> bool:
+    """Whether a table has every label that a line is drawn at; of real numbers the nearest does."""
+    return all(
+        dim not in table.coords
+        or np.issubdtype(table[dim].dtype, np.floating)
+        or value in table[dim].values
+        for dim, value in line.select.items()
+    )
 
 
 def _labelled(panel: Panel, tables: Mapping[str, xr.Dataset]) -> Panel:

@@ -16,7 +16,7 @@ from thalweg.core.errors import InputError, unknown
 from thalweg.lab.card import CLAIMS_FILE, default_folder
 from thalweg.lab.checks import Check
 from thalweg.lab.claims import REDUCED, Verdict, judge
-from thalweg.lab.curves import labelled
+from thalweg.lab.curves import labelled, present
 from thalweg.lab.experiment import Experiment, Lab
 from thalweg.lab.reached import source_digest
 from thalweg.lab.study import PAPER_SIZE, Study
@@ -183,9 +183,10 @@ def study_page(
     flat |= {f"{name}: {key}": str(v) for name, d in results.items() for key, v in d.attrs.items()}
     tone = "warn" if failed or unexpected else "good"
     tone = "bad" if failed and held <= len(failed) else tone
-    drawn = [
-        labelled(f, results) for f in study.figures if all(n in results for n in f.data_names())
-    ]
+    drawn = [f for f in study.figures if all(n in results for n in f.data_names())]
+    if lab.scale == "smoke":
+        drawn = [left for f in drawn if (left := present(f, results)) is not None]
+    drawn = [labelled(f, results) for f in drawn]
     return Page(
         title=study.title,
         kind="study",

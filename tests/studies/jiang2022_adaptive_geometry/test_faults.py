@@ -6,33 +6,15 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from thalweg.comparison import equal_loss as matched_loss
+from planting import LAB, Fault, fault_table
+from thalweg.comparison import equal_loss
 from thalweg.core.result import Reading
 from thalweg.curvature import diagonal_ratio
-from thalweg.lab.claims import judge
-from thalweg.lab.study import Lab
 from thalweg.problems.linear_targets import DeepLinear
-from thalweg.studies.jiang2022_adaptive_geometry import STUDY, linear, network
-from thalweg.theory.landscape import adaptive_geometry
+from thalweg.studies.jiang2022_adaptive_geometry import linear, network
+from thalweg.theory.landscape import adaptive_geometry as theory
 
-LAB = Lab(progress=False)
-
-
-@pytest.fixture
-def fault(monkeypatch):
-    """A function that replaces `place.name` by wrong(right, *arguments)."""
-
-    def plant(place, name, wrong):
-        right = getattr(place, name)
-        monkeypatch.setattr(place, name, lambda *a, **k: wrong(right, *a, **k))
-
-    return plant
-
-
-def word(claim, **found):
-    results = {name.replace("_", "-"): data for name, data in found.items()}
-    (verdict,) = judge([c for c in STUDY.claims if c.id == claim], results)
-    return verdict.word
+DESCENT, ADAM = linear.OPTIMISERS
 
 
 def transposed(right, W1, W2, correlation):
@@ -46,22 +28,6 @@ def white(right, W1, W2, correlation):
 def other_index(right, W1, W2, correlation):
     found = right(W1, W2, correlation)
     return type(found)(found.first.T, found.second)
-
-
-C1 = {
-    "W_1^T Lambda W_1": (adaptive_geometry, "two_layer_diagonals", transposed),
-    "Lambda left out": (adaptive_geometry, "two_layer_diagonals", white),
-    "i and j exchanged": (adaptive_geometry, "two_layer_diagonals", other_index),
-    "no factor 1/2 in the loss": (DeepLinear, "objective", lambda right, *a: 2 * right(*a)),
-}
-
-
-@pytest.mark.parametrize("name", C1)
-def test_c1_fails(fault, name):
-    jax.clear_caches()
-    fault(*C1[name])
-    assert word("C1", X1_hessian=linear.hessian_diagonals(LAB)) == "not reproduced"
-    jax.clear_caches()
 
 
 def difference(right, W1, W2, a):
@@ -96,51 +62,53 @@ def gradient_sized_epsilon(right, name, d, *a):
     return right(name, d, 0.1)
 
 
-def stopped_early(right, dynamics, starts):
-    path = right(dynamics, starts)
-    return path._replace(loss=path.loss.at[:, 40:].set(path.loss[:, 40:41]))
+def stopped_early(right, *a):
+    run = right(*a)
+    stopped = run.loss.copy()
+    stopped[:, 40:] = stopped[:, 40:41]
+    return run._replace(loss=stopped)
 
 
-X1 = {
-    "C2: decaying mode": ("C2", adaptive_geometry, "growing_vector", difference),
-    "C2: without W_2": ("C2", adaptive_geometry, "growing_vector", first_layer_only),
-    "C2: |a| left out": ("C2", adaptive_geometry, "growing_vector", target_not_normed),
-    "C2: W_1 transposed": ("C2", adaptive_geometry, "growing_vector", rows_for_columns),
-    "C2: entries not squared": ("C2", adaptive_geometry, "white_ratios", unsquared),
-    "C2: Adam in its place": ("C2", linear, "optimiser", only("Adam")),
-    "C2: loss not reached": ("C2", linear, "follow", stopped_early),
-    "C3: descent in its place": ("C3", linear, "optimiser", only("SGD with momentum")),
-    "C3: large epsilon": ("C3", linear, "optimiser", gradient_sized_epsilon),
-    "C4: entries not squared": ("C4", adaptive_geometry, "white_ratios", unsquared),
-    "C4: Adam in its place": ("C4", linear, "optimiser", only("Adam")),
-    "C6: start not small": ("C6", linear, "draw", large_start),
-}
-
-
-@pytest.mark.parametrize("name", X1)
-def test_the_linear_net_notices(fault, monkeypatch, name):
-    monkeypatch.setattr(linear, "SIZES", (16,))
-    claim, *planted = X1[name]
-    fault(*planted)
-    assert word(claim, X1=linear.linear_net(LAB)) == "not reproduced"
-
-
-def over_mean(values):
+def over_mean(right, values):
     size = jnp.abs(values)
     return jnp.max(size, axis=-1) / jnp.mean(size, axis=-1)
 
 
-C5 = {
-    "mean for median": lambda right, values: over_mean(values),
-    "factor 2": lambda right, values: 2 * right(values),
-    "normals not squared": lambda right, values: jnp.sqrt(right(values)),
-}
+def planted(claim, place, name, wrong, about, **sizes):
+    return Fault(claim, place, name, wrong, about, sizes)
 
 
-@pytest.mark.parametrize("name", C5)
-def test_c5_fails(fault, name):
-    fault(adaptive_geometry, "max_over_median", C5[name])
-    assert word("C5", X1_expectation=linear.expectation(LAB)) == "not reproduced"
+@fault_table(
+    planted("C1", theory, "two_layer_diagonals", transposed, "W_1^T Lambda W_1"),
+    planted("C1", theory, "two_layer_diagonals", white, "Lambda left out"),
+    planted("C1", theory, "two_layer_diagonals", other_index, "i and j exchanged"),
+    planted("C2", theory, "growing_vector", difference, "decaying mode"),
+    planted("C2", theory, "growing_vector", first_layer_only, "without W_2"),
+    planted("C2", theory, "growing_vector", target_not_normed, "|a| left out"),
+    planted("C2", theory, "growing_vector", rows_for_columns, "W_1 transposed"),
+    planted("C2", linear, "optimiser", only(ADAM), "Adam in its place"),
+    planted("C2", linear, "follow", stopped_early, "loss not reached"),
+    planted("C3", linear, "optimiser", only(DESCENT), "descent in its place"),
+    planted("C3", linear, "optimiser", gradient_sized_epsilon, "large epsilon"),
+    planted("C4", linear, "optimiser", only(ADAM), "Adam in its place"),
+    planted("C5", theory, "max_over_median", over_mean, "mean for median"),
+    planted("C5", theory, "max_over_median", lambda r, v: 2 * r(v), "factor 2"),
+    planted("C5", theory, "max_over_median", lambda r, v: jnp.sqrt(r(v)), "normals not squared"),
+    planted("C6", linear, "draw", large_start, "start not small"),
+)
+def test_faults(fault, noticed):
+    assert noticed(fault) == "not reproduced"
+
+
+@fault_table(
+    planted("C1", DeepLinear, "objective", lambda right, *a: 2 * right(*a), "no factor 1/2"),
+    planted("C2", theory, "white_ratios", unsquared, "entries not squared"),
+    planted("C4", theory, "white_ratios", unsquared, "entries not squared"),
+)
+def test_faults_in_what_is_compiled(fault, noticed):
+    jax.clear_caches()
+    assert noticed(fault) == "not reproduced"
+    jax.clear_caches()
 
 
 # The network: trained once, looked at wrongly.
@@ -148,45 +116,50 @@ def test_c5_fails(fault, name):
 
 @pytest.fixture(scope="module")
 def small():
-    """Both optimisers from one start, few coordinates, at a large and at a small loss."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(network, "SAMPLE", 50)
-        yield network.matched_runs(LAB, 0, 70, (1.4, 0.24))
-
-
-def inverted(right, values):
-    return 1 / right(values)
+    """Both optimisers from one start, at a large and at a small loss."""
+    return network.matched_runs(LAB, 0, network.network_ratios.sizes["smoke"])
 
 
 def ratios_of(runs):
     return network.at_levels(runs).expand_dims("seed")
 
 
-def words(data):
-    return {word(claim, X2=data) for claim in ("C7", "C8")}
+@pytest.fixture
+def words(word):
+    return lambda data: {word(claim, X2=data) for claim in ("C7", "C8")}
 
 
-def test_one_optimiser_has_no_advantage(small):
-    right = ratios_of(small)
+def test_one_optimiser_has_no_advantage(results, words):
+    right = results["X2"]
     assert words(right) == {"reproduced"}
-    adam = right.sel(optimiser="Adam")
+    adam = right.sel(optimiser=ADAM)
     alike = xr.concat([adam, adam], xr.Variable("optimiser", right["optimiser"].values))
     assert words(alike) == {"not reproduced"}
-    assert words(right.assign_coords(optimiser=right["optimiser"].values[::-1])) == {
-        "not reproduced"
-    }
+    exchanged = right.assign_coords(optimiser=right["optimiser"].values[::-1])
+    assert words(exchanged) == {"not reproduced"}
 
 
-def test_median_over_largest_is_noticed(fault, small):
-    fault(diagonal_ratio, "max_over_median", inverted)
-    assert words(ratios_of(small)) == {"not reproduced"}
+def inverted(right, values):
+    return 1 / right(values)
 
 
-def test_equal_steps_are_not_equal_losses(fault, monkeypatch):
-    monkeypatch.setattr(network, "SAMPLE", 10)
-    fault(matched_loss, "records_at", lambda right, losses, levels: np.array([10, 20]))
-    runs = network.matched_runs(LAB, 0, 20, (1.4, 0.24))
-    assert words(ratios_of(runs)) == {"not reproduced"}
+def always(right, losses, levels):
+    return np.array([10, 20])
+
+
+@fault_table(
+    planted("C7", diagonal_ratio, "max_over_median", inverted, "median over largest"),
+    planted("C8", diagonal_ratio, "max_over_median", inverted, "median over largest"),
+)
+def test_ratios_notice(fault, plant, small, word):
+    plant(fault.place, fault.name, fault.wrong)
+    assert word(fault.claim, X2=ratios_of(small)) == "not reproduced"
+
+
+def test_equal_steps_are_not_equal_losses(plant, words):
+    plant(equal_loss, "records_at", always)
+    short = network.Training(seeds=(0,), steps=20, levels=(1.4, 0.24), sample=10)
+    assert words(ratios_of(network.matched_runs(LAB, 0, short))) == {"not reproduced"}
 
 
 def always_ten(right, operator, key, *, method, products=60):
@@ -204,17 +177,14 @@ def biased(right, operator, key, *, method, products=60):
     return Reading(factor * read.value, read.error, read.result)
 
 
-C10 = {
-    "always ten products": always_ten,
-    "spread for standard error": spread_for_error,
-    "factor in the estimate": biased,
-}
+FEW = {"products": ((10, 8), (100, 2))}
 
 
-@pytest.mark.parametrize("name", C10)
-def test_c10_fails(fault, monkeypatch, small, name):
-    monkeypatch.setattr(network, "SAMPLE", 50)
-    monkeypatch.setattr(network, "PRODUCTS", {10: 8, 100: 2})
-    fault(network, "matched_runs", lambda right, *a: small)
-    fault(network, "diagonal", C10[name])
-    assert word("C10", X2_estimators=network.estimators(LAB)) == "not reproduced"
+@fault_table(
+    planted("C10", network, "diagonal", always_ten, "always ten products", **FEW),
+    planted("C10", network, "diagonal", spread_for_error, "spread for standard error", **FEW),
+    planted("C10", network, "diagonal", biased, "factor in the estimate", **FEW),
+)
+def test_the_estimator_notices(fault, noticed, plant, small):
+    plant(network, "matched_runs", lambda right, *a: small)
+    assert noticed(fault) == "not reproduced"

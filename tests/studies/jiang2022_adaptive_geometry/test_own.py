@@ -1,63 +1,12 @@
-"""The study of adaptive geometry: sound declarations, and what holds on a small part of it."""
+"""What is particular to the study of adaptive geometry: its optimisers, training twice."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import pytest
 
-from thalweg.lab.claims import judge
-from thalweg.lab.study import Lab
 from thalweg.problems import Function
-from thalweg.report.drawing import draw
-from thalweg.studies.jiang2022_adaptive_geometry import STUDY, linear, network
-
-LAB = Lab(progress=False)
-
-
-@pytest.fixture(scope="module")
-def results():
-    """Every experiment in small."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(linear, "SIZES", (16, 64, 128))
-        patch.setattr(network, "SEEDS", (0,))
-        patch.setattr(network, "STEPS", 70)
-        patch.setattr(network, "LEVELS", (1.4, 0.24))
-        patch.setattr(network, "SAMPLE", 50)
-        patch.setattr(network, "PRODUCTS", {10: 64, 100: 16})
-        return {name: experiment(LAB) for name, experiment in STUDY.experiments.items()}
-
-
-def test_declarations_are_sound():
-    ids = [claim.id for claim in STUDY.claims]
-    assert ids == ["C1", "C2", "C3", "C4", "C5", "C6", "C7", "C8", "C10"]
-    for claim in STUDY.claims:
-        assert set(claim.needs) <= set(STUDY.experiments)
-        assert not claim.failures
-    used = {name for claim in STUDY.claims for name in claim.needs}
-    drawn = {name for figure in STUDY.figures for name in figure.data_names()}
-    assert used | drawn == set(STUDY.experiments)
-
-
-@pytest.mark.slow
-def test_every_figure_draws_what_is_there(results):
-    for figure in STUDY.figures:
-        assert draw(figure, results.__getitem__)["data"]
-
-
-@pytest.mark.slow
-def test_every_variable_says_what_it_is(results):
-    for data in results.values():
-        for name, array in data.data_vars.items():
-            assert array.attrs.get("units"), name
-            assert array.attrs.get("long_name"), name
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("claim", [claim.id for claim in STUDY.claims])
-def test_claims_hold(results, claim):
-    (verdict,) = judge([c for c in STUDY.claims if c.id == claim], results)
-    assert verdict.word == "reproduced", verdict.check
+from thalweg.studies.jiang2022_adaptive_geometry import linear, network
 
 
 def test_the_optimisers_are_those_of_the_paper():
@@ -93,7 +42,6 @@ def test_the_network_has_its_own_step_sizes():
     assert isinstance(one.transform, optax.GradientTransformationExtraArgs)
 
 
-@pytest.mark.slow
 def test_training_to_the_matched_steps_is_the_same_run(results):
     """Both runs of a start pass the same losses, to the bit."""
     data = results["X2"].isel(seed=0)
@@ -101,22 +49,3 @@ def test_training_to_the_matched_steps_is_the_same_run(results):
         one = data.sel(optimiser=name)
         at = one["loss"].sel(step=one["matched_step"]).values
         np.testing.assert_array_equal(at, one["matched_loss"].values)
-
-
-@pytest.mark.slow
-def test_full_scale_runs(monkeypatch):
-    """The larger sizes in short."""
-    lab = Lab("full", progress=False)
-    for name, value in (("RECORDS", 3), ("SIZES", (8,)), ("EPSILONS", (1e-8,))):
-        monkeypatch.setattr(linear, name, value)
-    for name, value in (("FULL_SEEDS", (0, 3)), ("FULL_LEVELS", (2.0,)), ("SAMPLE", 20)):
-        monkeypatch.setattr(network, name, value)
-    monkeypatch.setattr(network, "FULL_STEPS", 20)
-    monkeypatch.setattr(network, "FULL_PRODUCTS", {10: 2})
-    monkeypatch.setattr(network, "STEPS", 20)
-    monkeypatch.setattr(network, "LEVELS", (2.0,))
-    found = {name: experiment(lab) for name, experiment in STUDY.experiments.items()}
-    assert found["X1"].sizes["seed"] == 20
-    assert found["X1"]["d"].values.tolist() == [8, 256, 512]
-    assert found["X2"]["seed"].values.tolist() == [0, 3]
-    assert found["X2-estimators"].sizes["products"] == 1

@@ -2,19 +2,9 @@
 
 from __future__ import annotations
 
-from thalweg.lab.study import Study
-from thalweg.studies.jiang2022_adaptive_geometry.claims import CLAIMS
-from thalweg.studies.jiang2022_adaptive_geometry.figures import FIGURES
-from thalweg.studies.jiang2022_adaptive_geometry.linear import (
-    adam_epsilon,
-    expectation,
-    hessian_diagonals,
-    linear_net,
-)
-from thalweg.studies.jiang2022_adaptive_geometry.network import estimators, network_ratios
+from thalweg.lab.card import Card
 
-STUDY = Study(
-    slug="jiang2022-adaptive-geometry",
+CARD = Card(
     title="How adaptive optimisation shapes the local geometry of the loss",
     source=(
         "K. Jiang, D. Malik, Y. Li: How Does Adaptive Optimization Impact Local Neural Network "
@@ -30,16 +20,6 @@ STUDY = Study(
         "More seeds and losses, and linear nets up to 512 wide; the paper's Transformers "
         "and vision nets are not rerun."
     ),
-    experiments={
-        "X1-hessian": hessian_diagonals,
-        "X1": linear_net,
-        "X1-expectation": expectation,
-        "X1-epsilon": adam_epsilon,
-        "X2": network_ratios,
-        "X2-estimators": estimators,
-    },
-    claims=CLAIMS,
-    figures=FIGURES,
     answer=(
         "Yes, and in the two-layer linear net one can say why. From a small start the weights "
         "become rank one, W_1 ~ u v^T and W_2 ~ u^T, and the diagonal of the Hessian consists of "

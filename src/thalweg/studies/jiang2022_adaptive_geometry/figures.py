@@ -2,65 +2,68 @@
 
 from __future__ import annotations
 
-from thalweg.report.spec import Figure, Level, Panel, Series
+from thalweg.lab.curves import curves, series
+from thalweg.report.spec import Figure, Level, Panel, Scalar, Series
 
-NAMES = (("SGD with momentum", "SGD"), ("Adam", "Adam"))
-RATIO = "R_med (largest / median entry)"
-LOSS = "training loss (nat)"
+SHORT = (("SGD with momentum", "SGD"), ("Adam", "Adam"))
+UNIFORM = (Level(1.0, "uniform diagonal"),)
+
+
+def _both(data: str, y: str, x: str, at: dict[str, Scalar], style: str, **panel: object) -> Panel:
+    """SGD and Adam, a line or a point for each seed."""
+    lines = tuple(
+        Series(data, y, x, label, {"optimiser": name, **at}, "seed", style=style)
+        for name, label in SHORT
+    )
+    return Panel(series=lines, y_log=True, **panel)  # type: ignore[arg-type]
 
 
 def _linear(d: int) -> Panel:
-    measured = tuple(
-        Series("X1", "ratio", "loss", label, {"optimiser": name, "d": d, "layer": 1}, "seed")
-        for name, label in NAMES
-    )
-    return Panel(
-        series=measured,
-        title=f"{d} hidden units",
-        x_label="loss / first loss",
-        y_label="R_1 (largest / median entry)",
+    return _both(
+        "X1",
+        "ratio",
+        "loss",
+        {"d": d, "layer": 1},
+        "line",
         x_log=True,
-        y_log=True,
-        levels=(Level(1.0, "uniform diagonal"),),
+        y_label="R_1 (largest / median entry)",
+        title=f"{d} hidden units",
+        levels=UNIFORM,
     )
 
 
 def _network(layer: int) -> Panel:
-    return Panel(
-        series=tuple(
-            Series(
-                "X2",
-                "ratio",
-                "level",
-                label,
-                {"optimiser": name, "layer": layer},
-                "seed",
-                style="points",
-            )
-            for name, label in NAMES
-        ),
-        title=f"layer {layer}",
-        x_label=LOSS,
-        y_label=RATIO,
-        x_log=True,
-        y_log=True,
+    return _both(
+        "X2", "ratio", "level", {"layer": layer}, "points", x_log=True, title=f"layer {layer}"
     )
 
 
 def _vectors(y: str, title: str) -> Panel:
-    return Panel(
-        series=tuple(
-            Series(
-                "X2", y, "layer", label, {"optimiser": name, "level": 0.05}, "seed", style="points"
-            )
-            for name, label in NAMES
-        ),
-        title=title,
+    return _both(
+        "X2",
+        y,
+        "layer",
+        {"level": 0.05},
+        "points",
         x_label="layer",
+        title=title,
         y_label="largest / median square entry",
-        y_log=True,
     )
 
+
+MEASURED = tuple(
+    Series(
+        "X1",
+        "matched_ratio",
+        "predicted",
+        f"{label}, d = {d}",
+        {"optimiser": name, "d": d, "fraction": 0.01, "layer": 1},
+        style="points",
+    )
+    for name, label in SHORT
+    for d in (16, 64, 128)
+)
+DIAGONAL = series("X1", "predicted", over="predicted", at={"d": 128}, label="R_pred", style="dash")
 
 FIGURES = (
     Figure(
@@ -76,42 +79,28 @@ FIGURES = (
     Figure(
         "predicted",
         "The start alone decides the ratio of gradient descent",
-        "Left: the ratio at one percent of the first loss against R_pred, which is computed from "
+        "(a) The ratio at one percent of the first loss against R_pred, which is computed from "
         "the start: descent lies on the diagonal (dashed), Adam at 1. "
-        "Right: the mean of R_pred over random starts grows as the logarithm of the number of "
+        "(b) The mean of R_pred over random starts grows as the logarithm of the number of "
         "hidden units; dashed: the leading term 2 ln d / 0.4549, which it approaches slowly.",
         (
             Panel(
-                series=(
-                    *(
-                        Series(
-                            "X1",
-                            "matched_ratio",
-                            "predicted",
-                            f"{label}, d = {d}",
-                            {"optimiser": name, "d": d, "fraction": 0.01, "layer": 1},
-                            style="points",
-                        )
-                        for name, label in NAMES
-                        for d in (16, 64, 128)
-                    ),
-                    Series("X1", "predicted", "predicted", "R_pred", {"d": 128}, style="dash"),
-                ),
+                series=(*MEASURED, *DIAGONAL),
                 title="measured against predicted",
                 x_label="R_pred from the start",
                 y_label="R_1 measured",
                 x_log=True,
                 y_log=True,
             ),
-            Panel(
-                series=(
-                    Series("X1-expectation", "mean", "d", "Monte Carlo", error="mean_error"),
-                    Series("X1-expectation", "limit", "d", "leading term", style="dash"),
-                ),
+            curves(
+                "X1-expectation",
+                "mean",
+                over="d",
+                labels={"mean": "Monte Carlo"},
+                error="mean_error",
+                more=series("X1-expectation", "limit", over="d", style="dash"),
                 title="mean over starts",
-                x_label="hidden units d",
-                y_label="E R_pred",
-                x_log=True,
+                log="x",
             ),
         ),
     ),
@@ -127,8 +116,6 @@ FIGURES = (
                     Series("X1-epsilon", "ratio", "step", f"epsilon {text}", {"epsilon": e}, "seed")
                     for e, text in ((1e-8, "1e-8"), (1e-4, "1e-4"), (1e-2, "1e-2"), (1e-1, "1e-1"))
                 ),
-                x_label="steps",
-                y_label="R_1 (largest / median entry)",
                 y_log=True,
             ),
         ),
@@ -145,10 +132,10 @@ FIGURES = (
     Figure(
         "singular-vectors",
         "Adam's leading singular vectors are more even",
-        "Largest over median square entry of the leading left (output) and right (input) singular "
-        "vectors of every weight matrix at loss 0.05, a point for each seed. The paper's mechanism "
-        "carries over to the network in part: Adam's vectors are more even in most layers, though "
-        "the weights are far from rank one here.",
+        "Largest over median square entry of the leading (a) left, output, and (b) right, input, "
+        "singular vectors of every weight matrix at loss 0.05, a point for each seed. The paper's "
+        "mechanism carries over to the network in part: Adam's vectors are more even in most "
+        "layers, though the weights are far from rank one here.",
         (_vectors("left", "left vectors"), _vectors("right", "right vectors")),
     ),
     Figure(
@@ -160,32 +147,17 @@ FIGURES = (
         "starts at several times the diagonal: the largest and the median entry are then those of "
         "the noise, so R_med needs exact entries on a sample.",
         (
-            Panel(
-                series=(
-                    Series(
-                        "X2-estimators",
-                        "error",
-                        "products",
-                        "layer",
-                        each="layer",
-                        error="error_error",
-                        style="points",
-                        group="layers",
-                    ),
-                    Series(
-                        "X2-estimators",
-                        "error_told",
-                        "products",
-                        "told, layer",
-                        each="layer",
-                        style="dash",
-                        group="layers",
-                    ),
-                ),
-                x_label="Hessian products n",
+            curves(
+                "X2-estimators",
+                "error",
+                over="products",
+                each="layer",
+                only=(1, 2, 3, 4),
+                theory="error_told",
+                error="error_error",
+                style="points",
+                log="xy",
                 y_label="relative error of the diagonal",
-                x_log=True,
-                y_log=True,
                 levels=(Level(1.0, "as large as the diagonal"),),
             ),
         ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 from typing import NamedTuple
@@ -28,24 +29,42 @@ from thalweg.curvature.diagonal_ratio import (
 )
 from thalweg.dynamics import optax_dynamics
 from thalweg.dynamics.dynamics import Discrete
-from thalweg.lab.study import Lab, variable
+from thalweg.lab.experiment import Lab, experiment
+from thalweg.lab.table import over, table
 from thalweg.models import Applied
 from thalweg.problems import Supervised, supervised
 from thalweg.problems.data.images import digit_images
-from thalweg.studies.jiang2022_adaptive_geometry.linear import OPTIMISERS
+from thalweg.studies.jiang2022_adaptive_geometry.linear import OPTIMISERS, R_MED
 from thalweg.theory.landscape import adaptive_geometry
 
 WIDTHS = (64, 64, 64, 64, 10)
 LAYERS = np.arange(1, len(WIDTHS))
-SEEDS = (0, 1, 2, 7)
-LEVELS = (1.4, 0.24, 0.05)
-STEPS = 250
-FULL_SEEDS = tuple(range(10))
-FULL_LEVELS = (2.0, 1.6, 1.4, 1.2, 0.8, 0.5, 0.3, 0.24, 0.1, 0.05, 0.02)
-FULL_STEPS = 600
-FULL_PRODUCTS = {10: 128, 30: 64, 100: 64, 300: 32, 1000: 16}
-SAMPLE = 200
-PRODUCTS = {10: 64, 30: 24, 100: 16}  # of Hutchinson's estimator, and how often it is drawn
+
+
+@dataclass(frozen=True)
+class Training:
+    """Starts and how long they are trained, losses that are matched, what is looked at.
+
+    Attributes:
+        seeds: Of the starts.
+        steps: Of either optimiser.
+        levels: Losses (nat).
+        images: Examples.
+        sample: Coordinates of each layer whose diagonal entries are taken.
+        products: Of Hutchinson's estimator, and how often it is drawn.
+    """
+
+    seeds: tuple[int, ...] = (0, 1, 2, 7)
+    steps: int = 250
+    levels: tuple[float, ...] = (1.4, 0.24, 0.05)
+    images: int = 1000
+    sample: int = 200
+    products: tuple[tuple[int, int], ...] = ((10, 64), (30, 24), (100, 16))
+
+
+SHORT = {"seeds": (0,), "steps": 70, "levels": (1.4, 0.24), "sample": 50, "images": 300}
+ALL_LEVELS = (2.0, 1.6, 1.4, 1.2, 0.8, 0.5, 0.3, 0.24, 0.1, 0.05, 0.02)
+ALL_PRODUCTS = ((10, 128), (30, 64), (100, 64), (300, 32), (1000, 16))
 
 
 def forward(params: Sequence[Array], x: Float[Array, "n in"]) -> Float[Array, "n out"]:
@@ -55,13 +74,13 @@ def forward(params: Sequence[Array], x: Float[Array, "n in"]) -> Float[Array, "n
     return x @ params[-1]
 
 
-def network(seed: int) -> tuple[Supervised, Coordinates]:
+def network(seed: int, size: Training) -> tuple[Supervised, Coordinates]:
     """The net at its start, N(0, 1/fan-in), and the coordinates that are looked at."""
     rng = np.random.default_rng(seed)
     weights = [rng.normal(size=shape) / np.sqrt(shape[0]) for shape in pairwise(WIDTHS)]
-    coordinates = sampled_coordinates(weights, SAMPLE, rng)
+    coordinates = sampled_coordinates(weights, size.sample, rng)
     data = digit_images(standardize="none")
-    images = data.inputs[:1000], data.targets[:1000]
+    images = data.inputs[: size.images], data.targets[: size.images]
     return supervised(Applied(forward, start=weights), images, precision="float32"), coordinates
 
 
@@ -94,47 +113,44 @@ class Matched(NamedTuple):
     points: tuple[list[Params], ...]
 
 
-def matched_runs(lab: Lab, seed: int, steps: int, levels: Sequence[float]) -> Matched:
+def matched_runs(lab: Lab, seed: int, size: Training) -> Matched:
     """Train by both optimisers, losses at every step, then again to the matched steps alone.
 
     Training is deterministic, and parameters at every step would fill the disk.
     """
-    problem, coordinates = network(seed)
+    problem, coordinates = network(seed, size)
     runs = []
     for name in OPTIMISERS:
-        dynamics = optimiser(name, seed)
-        options = {"times": dynamics.clock(np.arange(steps + 1)), "parameters": False}
-        runs.append(lab.run(f"X2-{_slug(name)}-{seed}-losses", problem, dynamics, **options))
-    table = matched_records(runs[0], runs[1], levels).isel(seed=0)
+        dynamics, place = optimiser(name, seed), f"{name.split()[0].lower()}-{seed}-losses"
+        times = dynamics.clock(np.arange(size.steps + 1))
+        runs.append(lab.run(place, problem, dynamics, times=times, parameters=False))
+    matched = matched_records(runs[0], runs[1], size.levels).isel(seed=0)
     points = tuple(
-        _points(lab, problem, name, seed, table[f"{side}_record"].values)
+        _points(lab, problem, name, seed, matched[f"{side}_record"].values)
         for name, side in zip(OPTIMISERS, ("left", "right"), strict=True)
     )
     losses = np.stack([run.dataset["loss"].values[0] for run in runs])
-    return Matched(problem, coordinates, losses, table, points)
+    return Matched(problem, coordinates, losses, matched, points)
 
 
 def _points(lab: Lab, problem: Supervised, name: str, seed: int, steps: np.ndarray) -> list[Params]:
     """The parameters after each of the given numbers of steps."""
-    dynamics = optimiser(name, seed)
+    dynamics, place = optimiser(name, seed), f"{name.split()[0].lower()}-{seed}-points"
     unique, back = np.unique(steps, return_inverse=True)
-    times = dynamics.clock(unique)
-    run = lab.run(f"X2-{_slug(name)}-{seed}-points", problem, dynamics, times=times)
+    run = lab.run(place, problem, dynamics, times=dynamics.clock(unique))
     unravel = ravel_pytree(problem.init(jax.random.key(0)))[1]
     return [unravel(jnp.asarray(theta)) for theta in run.parameters.values[0][back]]
 
 
-def _slug(name: str) -> str:
-    return name.split()[0].lower()
-
-
-def network_ratios(lab: Lab) -> xr.Dataset:
-    """X2: the diagonal of the Hessian in every layer, for both optimisers at equal losses."""
-    seeds = FULL_SEEDS if lab.full else SEEDS
-    levels = FULL_LEVELS if lab.full else LEVELS
-    steps = FULL_STEPS if lab.full else STEPS
-    found = [at_levels(matched_runs(lab, seed, steps, levels)) for seed in seeds]
-    return xr.concat(found, xr.Variable("seed", list(seeds)), join="exact")
+@experiment(
+    "X2",
+    Training(),
+    smoke=SHORT,
+    full={"seeds": tuple(range(10)), "levels": ALL_LEVELS, "steps": 600},
+)
+def network_ratios(lab: Lab, size: Training) -> xr.Dataset:
+    """The diagonal of the Hessian in every layer, for both optimisers at equal losses."""
+    return over(lambda seed: at_levels(matched_runs(lab, seed, size)), seed=size.seeds)
 
 
 def at_levels(runs: Matched) -> xr.Dataset:
@@ -147,65 +163,78 @@ def at_levels(runs: Matched) -> xr.Dataset:
         [[adaptive_geometry.singular_vector_uniformity(W.T) for W in p] for p in points]
         for points in runs.points
     ]
-    at, layered = ("optimiser", "level"), ("optimiser", "level", "layer")
-    matched = [runs.table[f"{side}_loss"].values for side in ("left", "right")]
-    steps = [runs.table[f"{side}_record"].values for side in ("left", "right")]
+    matched, steps = (
+        [runs.table[f"{side}_{what}"].values for side in ("left", "right")]
+        for what in ("loss", "record")
+    )
 
-    def of(rows: list, field: str, words: str) -> xr.Variable:
-        values = [[[getattr(r, field) for r in point] for point in run] for run in rows]
-        return variable(layered, values, "1", words)
+    def of(rows: list, field: str, words: str) -> tuple[list, str, str]:
+        return [[[getattr(r, field) for r in point] for point in run] for run in rows], "1", words
 
-    return xr.Dataset(
+    layers = {
+        "ratio": of(ratios, "value", R_MED),
+        "zeros": of(ratios, "zeros", "share of entries that are 0"),
+        "left": of(vectors, "left", "max/median of u_i^2, leading left singular vector"),
+        "right": of(vectors, "right", "max/median of v_j^2, leading right singular vector"),
+        "second_share": of(vectors, "second_share", "sigma_2/sigma_1"),
+    }
+    at = {
+        "matched_loss": (matched, "nat", "loss of the matched iterate"),
+        "matched_step": (steps, "1", "its step"),
+    }
+    gaps = {"mismatch": (runs.table["mismatch"].values, "1", "gap of losses / level")}
+    losses = {"loss": (runs.losses, "nat", "training loss")}
+    return table(
         {
-            "ratio": of(ratios, "value", "R_med, largest over median entry"),
-            "zeros": of(ratios, "zeros", "share of entries that are 0"),
-            "left": of(vectors, "left", "max/median of u_i^2, leading left singular vector"),
-            "right": of(vectors, "right", "max/median of v_j^2, leading right singular vector"),
-            "second_share": of(vectors, "second_share", "sigma_2/sigma_1"),
-            "matched_loss": variable(at, matched, "nat", "loss of the matched iterate"),
-            "matched_step": variable(at, steps, "1", "its step"),
-            "mismatch": variable("level", runs.table["mismatch"], "1", "gap of losses / level"),
-            "loss": variable(("optimiser", "step"), runs.losses, "nat", "training loss"),
+            "optimiser level layer": layers,
+            "optimiser level": at,
+            "level": gaps,
+            "optimiser step": losses,
         },
-        {
-            "optimiser": list(OPTIMISERS),
-            "level": variable("level", runs.table["level"], "nat", "training loss matched"),
-            "layer": LAYERS,
-            "step": variable("step", np.arange(runs.losses.shape[1]), "1", "steps taken"),
-        },
+        optimiser=OPTIMISERS,
+        level=(runs.table["level"].values, "nat", "training loss"),
+        layer=LAYERS,
+        step=range(runs.losses.shape[1]),
     )
 
 
-def estimators(lab: Lab) -> xr.Dataset:
-    """X2-estimators: Hutchinson's diagonal beside the exact one, where Adam has loss 0.05."""
-    runs = matched_runs(lab, 0, STEPS, LEVELS)
+@experiment(
+    "X2-estimators",
+    Training(seeds=(0,)),
+    smoke=SHORT | {"products": ((10, 128), (100, 32))},
+    full={"products": ALL_PRODUCTS},
+)
+def estimators(lab: Lab, size: Training) -> xr.Dataset:
+    """Hutchinson's diagonal beside the exact one, where Adam has the smallest loss."""
+    runs = matched_runs(lab, size.seeds[0], size)
     point = runs.points[OPTIMISERS.index("Adam")][-1]
     marks = coordinate_marks(point, runs.coordinates)
     read = diagonal(hessian(runs.problem, point, marks), jax.random.key(0), method="exact")
     exact = by_layer(read.value)
     places = np.flatnonzero(ravel_pytree(marks)[0])
-    products = FULL_PRODUCTS if lab.full else PRODUCTS
     whole = hessian(runs.problem, point)
-    rows = [hutchinson_errors(whole, exact, places, n, draws) for n, draws in products.items()]
-    dims = ("products", "layer")
-    names = (
-        ("error", "||estimate - diagonal|| / ||diagonal||, rms"),
-        ("error_error", "standard error over draws"),
-        ("error_told", "the same from the standard errors of the estimate"),
-        ("ratio", "R_med of the estimate, mean over draws"),
-    )
-    found = {
-        name: variable(dims, np.stack(column), "1", words)
-        for column, (name, words) in zip(zip(*rows, strict=True), names, strict=True)
-    }
-    found["ratio_exact"] = variable("layer", max_over_median(exact), "1", "R_med, exact entries")
-    axis = variable("products", list(products), "1", "Hessian products n")
-    return xr.Dataset(found, {"products": axis, "layer": LAYERS})
+
+    def one(products: int) -> xr.Dataset:
+        rms, spread, told, ratio = hutchinson_errors(
+            whole, exact, places, products, draws[products]
+        )
+        found = {
+            "error": (rms, "1", "||estimate - diagonal|| / ||diagonal||, rms"),
+            "error_error": (spread, "1", "standard error over draws"),
+            "error_told": (told, "1", "the same from the standard errors of the estimate"),
+            "ratio": (ratio, "1", "R_med of the estimate, mean over draws"),
+        }
+        return table({"layer": found}, layer=LAYERS)
+
+    draws = dict(size.products)
+    found = over(one, products=(list(draws), "1", "Hessian products n"))
+    entries = {"ratio_exact": (max_over_median(exact), "1", "R_med, exact entries")}
+    return found.merge(table({"layer": entries}, layer=LAYERS))
 
 
 def by_layer(entries: Float[Array, " p"]) -> Float[Array, "layer sample"]:
     """Entries at the coordinates of all layers, layer by layer."""
-    return entries.reshape(len(LAYERS), SAMPLE)
+    return entries.reshape(len(LAYERS), -1)
 
 
 def hutchinson_errors(

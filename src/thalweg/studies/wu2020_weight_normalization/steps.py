@@ -74,7 +74,11 @@ def lanes_of(draws: Sequence[Draw], scales: np.ndarray) -> Lanes:
 def least_squares(model: Model, lanes: Lanes) -> Supervised:
     """1/2 ||A x - y||^2 in every lane, x the one row of weights of a linear model."""
     loss = as_loss("squared-error")
-    return Supervised(model, loss, lanes.A, lanes.y[..., None], reduction="sum")
+
+    def one(lane: Lanes) -> Supervised:
+        return Supervised(model, loss, lane.A, lane.y[:, None], reduction="sum")
+
+    return eqx.filter_vmap(one)(lanes)
 
 
 def pairs(lanes: Lanes) -> Params:
