@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from thalweg.studies.wu2020_weight_normalization import flow, steps
+from thalweg.studies.wu2020_weight_normalization import flow, phases, steps
 
 
 def test_the_draw_is_that_of_the_specification():
@@ -15,7 +15,7 @@ def test_the_draw_is_that_of_the_specification():
 
 def test_orthonormal_rows_have_the_same_solution():
     plain = steps.Sweep(draws=3).systems[2]
-    at = steps.orthonormal(plain)
+    at = phases.orthonormal(plain)
     np.testing.assert_allclose(at.A @ at.A.T, np.eye(20), atol=1e-14)
     np.testing.assert_allclose(at.target.solution, plain.target.solution, atol=1e-13)
 

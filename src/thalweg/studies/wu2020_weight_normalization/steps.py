@@ -35,19 +35,11 @@ STEP_SIZES = (0.02, 0.005)
 CURVE = tuple(np.geomspace(0.07, 5.0, 60))  # of g0, for the theory alone
 ALIGNED = 1e-13  # ||w_perp|| at which phase I ends
 QUOTED = (2.156, 0.7660)  # g* and ||w0_perp|| of a draw whose random stream is not recorded
-PHASE_SCALES = (0.3, 0.9, 1.5)
 RELATIVE_SCALES = (0.05, 0.2, 0.5, 1.0, 2.0)
 
 
 class Lanes(NamedTuple):
-    """Runs side by side, a leading axis on every leaf.
-
-    Attributes:
-        A: (lane, m, d).
-        y: (lane, m).
-        w0: (lane, d), of norm 1.
-        g0: (lane,).
-    """
+    """Runs side by side, a leading axis on every leaf; every w0 has norm 1."""
 
     A: Float[Array, "lane m d"]
     y: Float[Array, "lane m"]
@@ -304,70 +296,6 @@ def norm_growth(lab: Lab, size: Steps) -> xr.Dataset:
         "expected": (expected, "1", "||w||^2 before, plus eta^2 ||dh/dw||^2"),
     }
     return table({"g0 step": found}, g0=SCALES, step=range(1, size.steps + 1))
-
-
-@dataclass(frozen=True)
-class Phases:
-    """Draws, and steps of phase I alone and of both phases."""
-
-    draws: int = 5
-    steps: int = 25
-    both: int = 200
-
-
-def orthonormal(at: Draw) -> Draw:
-    """A draw of X2 whose rows are made orthonormal, A A^T = I; x stays."""
-    basis = np.linalg.qr(at.A.T)[0].T
-    return system(basis, basis @ at.target.solution, at.w0)
-
-
-@experiment("X3", Phases(), smoke={"draws": 4}, full={"draws": 20})
-def orthonormal_rows(lab: Lab, size: Phases) -> xr.Dataset:
-    """Phase I with eta = 1/g0^2 beside its closed form, and both phases from g0 = g*/2."""
-    draws = [orthonormal(at) for at in Sweep(draws=size.draws).systems]
-    norms = np.array([at.target.norm for at in draws])
-    g0 = norms[:, None] * PHASE_SCALES
-    lanes = lanes_of(draws, g0)
-    held = ReparametrisedDescent(1 / lanes.g0**2, jnp.zeros_like(lanes.g0), projected=True)
-    w = follow(held, lanes, 1, size.steps).w.reshape(*g0.shape, size.steps + 1, -1)
-    perp = np.array([norm(at.target.split(rows).null) for at, rows in zip(draws, w, strict=True)])
-    steps = np.arange(size.steps + 1)
-    closed = [[theory.phase1_closed_form(at.perp, r, steps) for r in PHASE_SCALES] for at in draws]
-    gap, gap_theory, final = both_phases(draws, norms, size.both)
-    phase_one = {
-        "perp": (perp, "1", "||w_perp||"),
-        "perp_theory": (closed, "1", "||w_perp||, E10"),
-    }
-    phase_two = {
-        "gap": (gap, "parameter", "g* - g"),
-        "gap_theory": (gap_theory, "parameter", "g* - g, E11"),
-    }
-    ends = {
-        "final": (final, "parameter", "||x - x*|| after both phases"),
-        "norm": (norms, "parameter", "g* = ||x*||"),
-    }
-    return table(
-        {"draw relative_scale step": phase_one, "draw later": phase_two, "draw": ends},
-        draw=range(size.draws),
-        relative_scale=(PHASE_SCALES, "1", "g0/g*"),
-        step=steps,
-        later=(np.arange(gap.shape[1]), "1", "steps of phase II"),
-    )
-
-
-def both_phases(draws: Sequence[Draw], norms: np.ndarray, steps: int) -> tuple[np.ndarray, ...]:
-    """From g*/2, the gap g* - g in phase II, in closed form, and the last ||x - x*||."""
-    rate, switch, g0 = 0.2, steps // 3, norms / 2
-    lanes, same = lanes_of(draws, g0[:, None]), jnp.full(len(draws), rate)
-    dynamics = TwoPhaseProjected(1 / lanes.g0**2, jnp.full(len(draws), switch), same, same)
-    run = follow(dynamics, lanes, 1, steps)
-    later = np.arange(steps + 1 - switch)
-    closed = [
-        full - theory.phase2_closed_form(half, full, rate, later)
-        for half, full in zip(g0, norms, strict=True)
-    ]
-    final = distances(draws, unit_product(run.g, run.w)[:, None, -1])[:, 0]
-    return norms[:, None] - run.g[:, switch:], np.array(closed), final
 
 
 @dataclass(frozen=True)
