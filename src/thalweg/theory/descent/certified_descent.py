@@ -71,6 +71,13 @@ def scalar_linear_certificate(
         InputError: On arguments outside these ranges.
 
     Source: Elkabetz & Cohen 2021, main theorem and section on deep linear networks.
+
+    Examples:
+        >>> from thalweg.theory.descent.certified_descent import scalar_linear_certificate
+        >>> found = scalar_linear_certificate(0.1, 1.0, 3, until=5.0, eps=0.1, grid=201)
+        >>> blind = scalar_linear_certificate(0.1, 1.0, 3, 5.0, 0.1, constant=True, grid=201)
+        >>> found.step_size > 100 * blind.step_size > 0  # what knowing the curvature is worth
+        True
     """
     require(math.isfinite(until) and until > 0, f"until is {until}; a time > 0 is allowed.")
     times = np.linspace(0.0, until, grid)
@@ -105,6 +112,13 @@ def descent_guarantee(
         InputError: On arguments outside these ranges.
 
     Source: Elkabetz & Cohen 2021, convergence of gradient descent, with every constant computed.
+
+    Examples:
+        >>> from thalweg.theory.descent.certified_descent import descent_guarantee
+        >>> from thalweg.theory.linear_nets.scalar_linear import time_to_loss
+        >>> found = descent_guarantee(0.5, 1.0, 2, loss=0.05, grid=201)
+        >>> bool(np.isclose(found.steps * found.step_size, time_to_loss(0.5, 1.0, 2, 0.025)))
+        True
     """
     until = scalar_linear.time_to_loss(r0, nu, n, loss / 2)
     require(until > 0, f"the loss starts below {loss}; ask for a smaller one.")

@@ -33,6 +33,12 @@ def criterion_time(
         InputError: If an argument is out of range.
 
     Source: Saxe, McClelland and Ganguli (2014), dynamics of depth (E8), all modes.
+
+    Examples:
+        >>> from thalweg.theory.descent.criterion_time import criterion_time
+        >>> time, error = criterion_time(1, u0=0.5, s=[1.0], fraction=1 / 16)
+        >>> bool(np.isclose(time, np.log(2)))  # 1 - u falls as exp(-t)/2
+        True
     """
     s = np.asarray(s, dtype=np.float64)
     require(0 < fraction < 1, f"the fraction is {fraction}: give a number between 0 and 1.")

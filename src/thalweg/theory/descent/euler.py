@@ -151,6 +151,13 @@ def euler_certificate(
             negative beta or gamma, eps <= 0, rho < 0, or an unknown kind.
 
     Source: Elkabetz & Cohen 2021, main theorem.
+
+    Examples:
+        >>> from thalweg.theory.descent.euler import euler_certificate
+        >>> ones = np.ones(3)  # no curvature below zero: eta < eps/(beta gamma T)
+        >>> found = euler_certificate([0.0, 0.5, 1.0], 0 * ones, ones, ones, eps=0.1)
+        >>> round(found.step_size, 6), found.binding_time
+        (0.1, 1.0)
     """
     choose(kind, _TUBE, "kind of certificate")
     t, m_, beta_, gamma_ = _checked_grid(time, m, beta, gamma)
@@ -204,13 +211,24 @@ def constant_m_integral(m: ArrayLike, time: ArrayLike) -> Float[np.ndarray, "...
     e^{mt}/m for m > 0. Broadcasts; in units of time; exact up to rounding.
 
     Source: Elkabetz & Cohen 2021, corollaries of the main theorem.
+
+    Examples:
+        >>> from thalweg.theory.descent.euler import constant_m_integral
+        >>> constant_m_integral([0.0, -1.0], [3.0, 50.0]).round(6).tolist()
+        [3.0, 1.0]
     """
     with np.errstate(over="ignore"):
         return np.exp(log_constant_m_integral(m, time))
 
 
 def log_constant_m_integral(m: ArrayLike, time: ArrayLike) -> Float[np.ndarray, "..."]:
-    """ln[(e^{mt} - 1)/m] without overflow, for t >= 0; ln t for m = 0, -inf for t = 0."""
+    """ln[(e^{mt} - 1)/m] without overflow, for t >= 0; ln t for m = 0, -inf for t = 0.
+
+    Examples:
+        >>> from thalweg.theory.descent.euler import log_constant_m_integral
+        >>> log_constant_m_integral([0.0, 1.0], [np.e, 1000.0]).round(6).tolist()  # no overflow
+        [1.0, 1000.0]
+    """
     m_, t = np.broadcast_arrays(np.asarray(m, dtype=float), np.asarray(time, dtype=float))
     x = m_ * t
     size = np.abs(x)
@@ -236,6 +254,11 @@ def largest_step_quadratic(m: float, T: float, z0: float, eps: float) -> float:
         InputError: If an argument is outside these ranges.
 
     Source: derived from Elkabetz & Cohen 2021, on the necessity of the exponential.
+
+    Examples:
+        >>> from thalweg.theory.descent.euler import largest_step_quadratic
+        >>> round(largest_step_quadratic(m=1.0, T=1.0, z0=1.0, eps=np.e - 2), 6)  # one step: 1 to 2
+        1.0
     """
     _check_quadratic(m, T, z0, eps)
     log_q = math.log(eps / abs(z0)) - m * T
@@ -263,6 +286,11 @@ def largest_step_quadratic_asymptotic(m: float, T: float, z0: float, eps: float)
         InputError: As `largest_step_quadratic`.
 
     Source: derived from Elkabetz & Cohen 2021, on the necessity of the exponential.
+
+    Examples:
+        >>> from thalweg.theory.descent.euler import largest_step_quadratic_asymptotic
+        >>> round(largest_step_quadratic_asymptotic(m=1.0, T=1.0, z0=1.0, eps=0.5) * np.e, 6)
+        1.0
     """
     _check_quadratic(m, T, z0, eps)
     return 2 * eps * math.exp(-m * T) / (m**2 * T * abs(z0))
@@ -277,6 +305,11 @@ def convex_quadratic_peak_error(h: float, z0: float, step_size: float) -> float:
         InputError: If h or the step size is not positive.
 
     Source: derived from Elkabetz & Cohen 2021, strongly convex case.
+
+    Examples:
+        >>> from thalweg.theory.descent.euler import convex_quadratic_peak_error
+        >>> round(convex_quadratic_peak_error(h=1.0, z0=1.0, step_size=2 * np.e), 6)
+        1.0
     """
     _require_positive("curvature h", h)
     _require_positive("step size", step_size)
@@ -302,6 +335,11 @@ def leading_euler_error(
         InputError: If the velocities differ in sign (a flow in one dimension never turns) or are 0.
 
     Source: derived from Elkabetz & Cohen 2021, section on one-dimensional examples.
+
+    Examples:
+        >>> from thalweg.theory.descent.euler import leading_euler_error
+        >>> float(leading_euler_error(velocity=2.0, initial_velocity=2.0, step_size=0.1))
+        -0.0
     """
     v, v0 = np.asarray(velocity, dtype=float), np.asarray(initial_velocity, dtype=float)
     require(

@@ -53,6 +53,12 @@ def rate_certificate(losses: ArrayLike, step_size: float, smallest: float) -> Ra
         InputError: On arguments outside these ranges.
 
     Source: Du et al. (2019), arXiv 1811.03804, theorems for the three architectures (E9).
+
+    Examples:
+        >>> from thalweg.theory.descent.geometric_rate import rate_certificate
+        >>> found = rate_certificate([1.0, 0.25, 0.0625], step_size=0.5, smallest=1.0)
+        >>> found.holds, found.factor, round(found.tightest, 6)
+        (True, 0.75, 0.25)
     """
     L = np.asarray(losses, float)
     require(
@@ -95,6 +101,11 @@ def linearised_loss(gram: ArrayLike, residual: ArrayLike, step_size: float) -> P
 
     Source: Du et al. (2019), arXiv 1811.03804, technique overview: y - u(k+1) =
     (I - eta G(k))(y - u(k)).
+
+    Examples:
+        >>> from thalweg.theory.descent.geometric_rate import linearised_loss
+        >>> linearised_loss([[1.0]], [1.0], step_size=0.5).at([0.0, 0.5]).tolist()
+        [0.5, 0.125]
     """
     G, r = np.asarray(gram, float), np.asarray(residual, float)
     require(
@@ -127,6 +138,11 @@ def linearised_tail_rate(smallest: float, step_size: float) -> float:
         smallest: lambda, the smallest eigenvalue of G(0), that of the slowest mode if
             eta lambda_max <= 1.
         step_size: eta.
+
+    Examples:
+        >>> from thalweg.theory.descent.geometric_rate import linearised_tail_rate
+        >>> bool(np.isclose(linearised_tail_rate(smallest=0.5, step_size=1.0), 2 * np.log(2)))
+        True
     """
     return -2 * math.log(abs(1 - step_size * smallest))
 
@@ -139,6 +155,11 @@ def tail_rate(losses: ArrayLike) -> float:
 
     Raises:
         InputError: If there are fewer than two losses.
+
+    Examples:
+        >>> from thalweg.theory.descent.geometric_rate import tail_rate
+        >>> round(tail_rate(np.exp([0.0, -3.0, -6.0])), 6)
+        3.0
     """
     L = np.asarray(losses, float)
     require(L.ndim == 1 and L.size > 1, f"losses came with shape {L.shape}; give at least two")
@@ -162,6 +183,11 @@ def two_layer_drift_bound(residual_norm: float, n: int, width: int, smallest: fl
         InputError: If lambda_0, n or the width is not positive.
 
     Source: Du, Zhai, Poczos and Singh (2019), arXiv 1810.02054, corollary of theorem 4.1.
+
+    Examples:
+        >>> from thalweg.theory.descent.geometric_rate import two_layer_drift_bound
+        >>> two_layer_drift_bound(residual_norm=1.0, n=4, width=16, smallest=2.0)
+        1.0
     """
     require(
         smallest > 0 and n >= 1 and width >= 1,

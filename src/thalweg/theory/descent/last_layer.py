@@ -31,6 +31,11 @@ def last_layer_smoothness(A: ArrayLike, loss_smoothness: float = 1.0) -> float:
         loss_smoothness: L_l: see `thalweg.problems.last_layer.loss_smoothness`.
 
     Error: rounding, about eps of it. Source: our E4, from the paper's assumption on the loss.
+
+    Examples:
+        >>> from thalweg.theory.descent.last_layer import last_layer_smoothness
+        >>> round(last_layer_smoothness(np.diag([2.0, 1.0])), 6)  # 2^2/2
+        2.0
     """
     return float(loss_smoothness * np.linalg.norm(_matrix(A), 2) ** 2 / len(_matrix(A)))
 
@@ -47,6 +52,11 @@ def nearest_minimiser(A: ArrayLike, Y: ArrayLike, V: ArrayLike) -> Values:
         V: Where phase 2 begins, (columns, outputs).
 
     Error: the residual is within a small multiple of eps ||A|| ||V*|| of the least one.
+
+    Examples:
+        >>> from thalweg.theory.descent.last_layer import nearest_minimiser
+        >>> nearest_minimiser([[1.0, 0.0]], [[2.0]], [[0.0], [5.0]]).round(6).tolist()
+        [[2.0], [5.0]]
     """
     A, Y, V = _matrix(A), _matrix(Y), _matrix(V)
     cut = max(A.shape) * np.finfo(float).eps
@@ -73,6 +83,11 @@ def descent_bound(
 
     The rate is loose and, as sigma_n tends to be tiny, slow: its worth is the limit. Where the
     infimum is not attained, as with the cross-entropy on separable data, R is infinite.
+
+    Examples:
+        >>> from thalweg.theory.descent.last_layer import descent_bound
+        >>> descent_bound(smoothness=1.0, distance=2.0, step_size=1.0).at([1.0, 2.0]).tolist()
+        [2.0, 1.0]
     """
     require(
         smoothness > 0 and distance >= 0 and step_size > 0,
@@ -108,6 +123,11 @@ def stochastic_bound(
 
     Raises:
         InputError: If a number is negative or a step size is not positive.
+
+    Examples:
+        >>> from thalweg.theory.descent.last_layer import stochastic_bound
+        >>> float(stochastic_bound(distance=1.0, gradient_bound=1.0, step_sizes=[1.0]).at(1.0))
+        1.0
     """
     eta = np.asarray(step_sizes, float)
     require(
@@ -145,6 +165,12 @@ def descent_residual(A: ArrayLike, residual: ArrayLike, steps: ArrayLike) -> Val
         r_k, (steps, n, outputs). The loss is ||r_k||_F^2/(2n).
 
     Error: a relative 2 k eps in the modes of slowest decay, from rounding in sigma_j/sigma_1.
+
+    Examples:
+        >>> from thalweg.theory.descent.last_layer import descent_residual
+        >>> r = descent_residual(np.diag([2.0, 1.0]), [[1.0], [1.0]], [1])
+        >>> bool(np.allclose(r.ravel(), [0, 0.75]))  # 1 - 1 and 1 - 1/4 are left
+        True
     """
     A, r, k = _matrix(A), _matrix(residual), np.asarray(steps, float)
     require(
@@ -170,6 +196,12 @@ def range_basis(A: ArrayLike) -> Values:
 
     Args:
         A: (n, columns).
+
+    Examples:
+        >>> from thalweg.theory.descent.last_layer import range_basis
+        >>> Q = range_basis([[3.0], [4.0]])
+        >>> (Q @ Q.T).round(6).tolist()  # the projector onto (3, 4)/5
+        [[0.36, 0.48], [0.48, 0.64]]
     """
     A = _matrix(A)
     cut, norms = max(A.shape) * np.finfo(float).eps, np.linalg.norm(A, axis=0)
@@ -188,6 +220,11 @@ def least_squares_floor(A: ArrayLike, Y: ArrayLike) -> float:
         Y: Targets (n, outputs).
 
     Error: about eps over the smallest pivot of the scaled columns, relative.
+
+    Examples:
+        >>> from thalweg.theory.descent.last_layer import least_squares_floor
+        >>> round(least_squares_floor([[1.0], [0.0]], [[3.0], [2.0]]), 6)  # 2^2/(2 n)
+        1.0
     """
     Q, Y = range_basis(A), _matrix(Y)
     if Q.shape[1] == len(Q):
@@ -203,6 +240,11 @@ def random_label_floor(n: int, rank: int, classes: int) -> float:
 
     Raises:
         InputError: If the rank is not within 0..n.
+
+    Examples:
+        >>> from thalweg.theory.descent.last_layer import random_label_floor
+        >>> random_label_floor(n=10, rank=5, classes=2)
+        0.125
     """
     require(0 <= rank <= n and classes >= 2, f"n = {n}, rank {rank}, {classes} classes came")
     return (1 - 1 / classes) / 2 * (1 - rank / n)

@@ -46,6 +46,12 @@ def two_layer_diagonals(
         correlation: Lambda, positive semidefinite; None for whitened inputs, Lambda = I.
 
     Source: derived from the loss; Jiang, Malik and Li (2023), two-layer linear net.
+
+    Examples:
+        >>> from thalweg.theory.landscape.adaptive_geometry import two_layer_diagonals
+        >>> found = two_layer_diagonals(jnp.eye(2), jnp.array([[2.0, 3.0]]))
+        >>> found.first.tolist(), found.second.tolist()
+        ([[4.0, 4.0], [9.0, 9.0]], [1.0, 1.0])
     """
     w = W2.reshape(-1)
     if correlation is None:
@@ -60,6 +66,11 @@ def white_ratios(W1: Float[Array, "d d"], W2: Float[Array, "1 d"]) -> Float[Arra
     R_1 = max_i W_2[i]^2 / median_i W_2[i]^2 and R_2 = max_i |W_1[i, :]|^2 / median_i |W_1[i, :]|^2,
     both pure numbers of at least 1: every entry of W_2^2 stands d times in the first diagonal,
     which changes neither. Cost: d^2 operations, no gradients.
+
+    Examples:
+        >>> from thalweg.theory.landscape.adaptive_geometry import white_ratios
+        >>> white_ratios(jnp.eye(3), jnp.array([[1.0, 2.0, 4.0]])).round(6).tolist()
+        [4.0, 1.0]
     """
     return jnp.stack([max_over_median(W2.reshape(-1) ** 2), max_over_median(jnp.sum(W1**2, 1))])
 
@@ -72,6 +83,11 @@ def growing_vector(
     Near zero and for Lambda = I, p = W_1 a / |a| and W_2 feed each other, p' = |a| W_2^T and
     W_2'^T = |a| p under gradient flow. Their sum grows as exp(|a| t), their difference decays, and
     the rest of W_1 stays: W_2^T = z exp(|a| t)/2 after a while, and W_1 = W_2^T a^T/|a|.
+
+    Examples:
+        >>> from thalweg.theory.landscape.adaptive_geometry import growing_vector
+        >>> growing_vector(jnp.eye(2), jnp.array([[1.0, 1.0]]), jnp.array([3.0, 0.0])).tolist()
+        [2.0, 1.0]
     """
     return W1 @ a / jnp.linalg.norm(a) + W2.reshape(-1)
 
@@ -84,6 +100,12 @@ def predicted_ratio(
     For gradient descent with or without momentum from a start so small that the decaying part is
     negligible when the loss begins to fall (entries of about 1e-3/sqrt(d) or less), whitened
     inputs; it then holds to the end, as the rank-one structure is kept. A pure number.
+
+    Examples:
+        >>> from thalweg.theory.landscape.adaptive_geometry import predicted_ratio
+        >>> ratio = predicted_ratio(jnp.eye(2), jnp.array([[1.0, 1.0]]), jnp.array([3.0, 0.0]))
+        >>> round(float(ratio), 6)  # z = (2, 1): 4 over the median 2.5
+        1.6
     """
     return max_over_median(growing_vector(W1, W2, a) ** 2)
 
@@ -110,6 +132,12 @@ def expected_ratio(
 
     Raises:
         InputError: If `d` or `draws` is too small.
+
+    Examples:
+        >>> from thalweg.theory.landscape.adaptive_geometry import asymptotic_ratio, expected_ratio
+        >>> found = expected_ratio(100, draws=2000)
+        >>> 0.8 < found.value / asymptotic_ratio(100) < 0.9  # a sixth too high
+        True
     """
     require(d >= 8 and draws >= 2, f"d = {d}, draws = {draws}; give at least 8 and 2.")
     rng = np.random.default_rng(rng)
@@ -124,6 +152,11 @@ def asymptotic_ratio(d: int) -> float:
     """2 ln d / 0.4549, the leading term of E R_pred as d grows; 0.4549 is the median of chi^2_1.
 
     Corrections are of relative size ln ln d / ln d: at d = 100 it is a sixth too high.
+
+    Examples:
+        >>> from thalweg.theory.landscape.adaptive_geometry import asymptotic_ratio
+        >>> round(asymptotic_ratio(100) / asymptotic_ratio(10), 6)  # as ln d
+        2.0
     """
     return 2 * math.log(d) / CHI_SQUARE_MEDIAN
 
@@ -149,6 +182,11 @@ def singular_vector_uniformity(W: Float[Array, "m n"]) -> Uniformity:
 
     Raises:
         InputError: If W is not a matrix.
+
+    Examples:
+        >>> from thalweg.theory.landscape.adaptive_geometry import singular_vector_uniformity
+        >>> [round(float(v), 6) for v in singular_vector_uniformity(jnp.ones((2, 2)))]
+        [0.0, 1.0, 1.0]
     """
     require(W.ndim == 2, f"an array of shape {W.shape} came; give a matrix")
     U, s, Vt = jnp.linalg.svd(W, full_matrices=False)

@@ -30,6 +30,11 @@ def parameter_count(model: Model, inputs: int | Sequence[int], outputs: int) -> 
         model: Any model.
         inputs: Shape of one example, or its number of features.
         outputs: Numbers out.
+
+    Examples:
+        >>> from thalweg.theory.landscape.parameter_count import parameter_count
+        >>> parameter_count(tw.models.mlp([4]), 3, 2)  # (3 + 1) 4 + (4 + 1) 2
+        26
     """
     shape = (inputs,) if isinstance(inputs, int) else tuple(inputs)
     like = jax.eval_shape(
@@ -42,6 +47,11 @@ def minimum_parameters(n: int, outputs: int = 1) -> int:
     """The threshold n k: with fewer parameters no algorithm fits generic targets of shape (n, k).
 
     Source: Kawaguchi and Huang (2019), lower bound.
+
+    Examples:
+        >>> from thalweg.theory.landscape.parameter_count import minimum_parameters
+        >>> minimum_parameters(10, outputs=3)
+        30
     """
     return n * outputs
 
@@ -51,6 +61,11 @@ def narrow_wide_widths(n: int, c: float, narrow: Sequence[int]) -> tuple[int, ..
 
     Raises:
         InputError: If a width comes out below 1.
+
+    Examples:
+        >>> from thalweg.theory.landscape.parameter_count import narrow_wide_widths
+        >>> narrow_wide_widths(10, 1.1, [4, 4])
+        (4, 4, 11)
     """
     wide = math.ceil(c * n * (1 - 1e-12))  # 1.1 x 10 is 11, not 12, in binary too
     require(
@@ -74,6 +89,11 @@ def narrow_wide_net(
         activation: A name that `thalweg.models.activation` takes.
 
     Source: Kawaguchi and Huang (2019), the architecture of the upper bound.
+
+    Examples:
+        >>> from thalweg.theory.landscape.parameter_count import narrow_wide_net
+        >>> narrow_wide_net(10, 1.1, [4]).hidden
+        (4, 11)
     """
     return MLP(narrow_wide_widths(n, c, narrow), activation, initialiser="he-normal")
 
@@ -82,6 +102,11 @@ def dense_count(inputs: int, hidden: Sequence[int], outputs: int) -> int:
     """Parameters of a dense net, (m_x + 1) m_1 + (m_1 + 1) m_2 + ... + (m_H + 1) m_y with biases.
 
     Source: E5 of the study of Kawaguchi and Huang (2019).
+
+    Examples:
+        >>> from thalweg.theory.landscape.parameter_count import dense_count
+        >>> dense_count(3, [4], 2)  # (3 + 1) 4 + (4 + 1) 2
+        26
     """
     return sum((into + 1) * out for into, out in pairwise((inputs, *hidden, outputs)))
 
@@ -114,6 +139,11 @@ def jacobian_rank(J: ArrayLike) -> JacobianRank:
 
     Cost: A dense singular value decomposition, no gradients.
     Source: Kawaguchi and Huang (2019), lower bound; E6 of the study.
+
+    Examples:
+        >>> from thalweg.theory.landscape.parameter_count import jacobian_rank
+        >>> jacobian_rank([[1.0, 0.0], [2.0, 0.0]]).rank
+        1
     """
     J = np.asarray(J, float)
     U, values, _ = np.linalg.svd(J, full_matrices=True)

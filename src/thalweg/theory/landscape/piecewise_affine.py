@@ -50,6 +50,14 @@ def passage(model: ResidualMLP, params: Params, x: Float[Array, "..."]) -> Passa
 
     Raises:
         InputError: If the net's activation is not piecewise affine, or the net is normalised.
+
+    Examples:
+        >>> from thalweg.theory.landscape.piecewise_affine import passage
+        >>> net = tw.models.ResidualMLP([2], "relu", bias=False)
+        >>> params = [{"weight": jnp.eye(2)}, {"weight": jnp.array([[3.0, 5.0]])}]
+        >>> way = passage(net, params, jnp.array([1.0, -1.0]))
+        >>> way.inputs[1].tolist(), way.output.tolist()  # z + relu(z), then 3 * 2 - 5
+        ([2.0, -1.0], [1.0])
     """
     kinks(model)
     act = activation(model.activation).function
@@ -76,6 +84,13 @@ def activation_slopes(model: ResidualMLP, params: Params, x: Float[Array, "..."]
 
     Raises:
         InputError: As `passage`.
+
+    Examples:
+        >>> from thalweg.theory.landscape.piecewise_affine import activation_slopes
+        >>> net = tw.models.ResidualMLP([2], "relu", bias=False)
+        >>> params = [{"weight": jnp.eye(2)}, {"weight": jnp.array([[3.0, 5.0]])}]
+        >>> [d.tolist() for d in activation_slopes(net, params, jnp.array([1.0, -1.0]))]
+        [[1.0, 0.0]]
     """
     on, off = kinks(model)
     return [jnp.where(p > 0, on, off) for p in passage(model, params, x).preactivations]
@@ -87,6 +102,11 @@ def kinks(model: ResidualMLP) -> tuple[float, float]:
     Raises:
         InputError: If the activation has more than two slopes, or the net is normalised, so that
             its layers are not affine in their weights.
+
+    Examples:
+        >>> from thalweg.theory.landscape.piecewise_affine import kinks
+        >>> kinks(tw.models.ResidualMLP([2], "relu"))
+        (1.0, 0.0)
     """
     slopes = activation(model.activation).slopes
     require(
@@ -128,6 +148,11 @@ def affine_piece(
         InputError: If `join` is unknown.
 
     Source: the paper's local representation (E1).
+
+    Examples:
+        >>> from thalweg.theory.landscape.piecewise_affine import affine_piece
+        >>> affine_piece(jnp.array([[2.0]]), jnp.array([1.0]), skip=1.0).tolist()
+        [[3.0]]
     """
     require(join in JOINS, unknown(join, JOINS, "join"))
     W, slopes = jnp.asarray(W), jnp.asarray(slopes)
@@ -147,6 +172,13 @@ def local_matrix(
 
     Raises:
         InputError: As `passage`, or if there is no such layer.
+
+    Examples:
+        >>> from thalweg.theory.landscape.piecewise_affine import local_matrix
+        >>> net = tw.models.ResidualMLP([2], "relu", bias=False)
+        >>> params = [{"weight": jnp.eye(2)}, {"weight": jnp.array([[3.0, 5.0]])}]
+        >>> local_matrix(net, params, jnp.array([1.0, -1.0]), 0).tolist()  # D W + I
+        [[2.0, 0.0], [0.0, 1.0]]
     """
     _layer(params, layer)
     if layer == len(model.hidden):
@@ -169,6 +201,13 @@ def downstream_matrix(
     Cost: one matrix product per layer above.
 
     Source: the paper's local representation (E2).
+
+    Examples:
+        >>> from thalweg.theory.landscape.piecewise_affine import downstream_matrix
+        >>> net = tw.models.ResidualMLP([2], "relu", bias=False)
+        >>> params = [{"weight": jnp.eye(2)}, {"weight": jnp.array([[3.0, 5.0]])}]
+        >>> downstream_matrix(net, params, jnp.array([1.0, -1.0]), 0).tolist()
+        [[3.0, 0.0]]
     """
     return downstream_of_slopes(model, params, activation_slopes(model, params, x), layer)
 
@@ -183,6 +222,13 @@ def downstream_of_slopes(
         params: Its parameters.
         slopes: One array per hidden layer, as `activation_slopes` gives.
         layer: Which layer's pre-activation.
+
+    Examples:
+        >>> from thalweg.theory.landscape.piecewise_affine import downstream_of_slopes
+        >>> net = tw.models.ResidualMLP([2], "relu", bias=False)
+        >>> params = [{"weight": jnp.eye(2)}, {"weight": jnp.array([[3.0, 5.0]])}]
+        >>> downstream_of_slopes(net, params, [jnp.array([0.0, 1.0])], 0).tolist()
+        [[0.0, 5.0]]
     """
     _layer(params, layer)
     hidden = len(model.hidden)
@@ -201,6 +247,13 @@ def own_slopes(
     """The Jacobian of a hidden layer's output with respect to its own pre-activation.
 
     beta D, with a row of zeros per input of the layer below it where it concatenates.
+
+    Examples:
+        >>> from thalweg.theory.landscape.piecewise_affine import own_slopes
+        >>> net = tw.models.ResidualMLP([2], "relu", bias=False, branch=0.5)
+        >>> params = [{"weight": jnp.eye(2)}, {"weight": jnp.array([[3.0, 5.0]])}]
+        >>> own_slopes(net, params, [jnp.array([1.0, 0.0])], 0).tolist()
+        [[0.5, 0.0], [0.0, 0.0]]
     """
     out, into = params[layer]["weight"].shape
     D = model.branch * jnp.diag(slopes[layer])
@@ -296,6 +349,14 @@ def layer_hessian(
     Cost: one pass and `downstream_matrix` per example.
 
     Source: the paper's piecewise-quadratic loss (E3).
+
+    Examples:
+        >>> from thalweg.theory.landscape.piecewise_affine import layer_hessian
+        >>> net = tw.models.ResidualMLP([2], "relu", bias=False)
+        >>> params = [{"weight": jnp.eye(2)}, {"weight": jnp.array([[3.0, 5.0]])}]
+        >>> found = layer_hessian(net, params, jnp.array([[1.0, -1.0]]), 0)
+        >>> found.spectrum().round(6).tolist()  # |z|^2 |Q|^2 = 2 * 9
+        [18.0, 0.0, 0.0, 0.0]
     """
     require(part in PARTS, unknown(part, PARTS, "part"))
     require(reduction in REDUCTIONS, unknown(reduction, REDUCTIONS, "reduction"))

@@ -39,6 +39,11 @@ def pl_constant(gradient_norm: ArrayLike, loss: ArrayLike, least: float = 0.0) -
         twice that of the gradient plus that of L - L*.
 
     Source: Polyak (1963).
+
+    Examples:
+        >>> from thalweg.theory.landscape.polyak_lojasiewicz import pl_constant
+        >>> float(pl_constant(gradient_norm=2.0, loss=1.0))
+        2.0
     """
     slope, gap = np.asarray(gradient_norm, float), np.asarray(loss, float) - least
     above = gap > 0
@@ -53,6 +58,11 @@ def last_layer_constant(sigma: ArrayLike, n: int) -> np.ndarray:
         n: Number of examples.
 
     Source: E2 of the study of Kawaguchi and Huang (2019).
+
+    Examples:
+        >>> from thalweg.theory.landscape.polyak_lojasiewicz import last_layer_constant
+        >>> float(last_layer_constant(sigma=2.0, n=4))
+        1.0
     """
     return np.asarray(sigma, float) ** 2 / n
 
@@ -67,6 +77,11 @@ def last_layer_step(A: ArrayLike) -> float:
         A: Inputs of the last layer, shape (n, m).
 
     Source: Algorithm A of the study of Kawaguchi and Huang (2019).
+
+    Examples:
+        >>> from thalweg.theory.landscape.polyak_lojasiewicz import last_layer_step
+        >>> round(last_layer_step(np.diag([2.0, 1.0])), 6)
+        0.5
     """
     A = np.asarray(A, float)
     return float(len(A) / np.linalg.norm(A, 2) ** 2)
@@ -98,6 +113,13 @@ def gradient_domination(problem: Supervised, params: Params) -> Domination:
 
     Error: Rounding; sigma_n(A) is good to eps sigma_1(A). Cost: One gradient, one decomposition.
     Source: E2 of the study of Kawaguchi and Huang (2019).
+
+    Examples:
+        >>> from thalweg.theory.landscape.polyak_lojasiewicz import gradient_domination
+        >>> problem = tw.problems.supervised(tw.models.mlp([]), (np.ones((1, 1)), np.zeros((1, 1))))
+        >>> params = [{"weight": jnp.ones((1, 1)), "bias": jnp.zeros(1)}]
+        >>> [round(float(v), 6) for v in gradient_domination(problem, params)]
+        [2.0, 2.0, 2.0]
     """
     require(
         problem.loss.name == "squared-error" and problem.reduction == "mean",
@@ -130,6 +152,11 @@ def convex_gap(slope: ArrayLike, V: ArrayLike, V_star: ArrayLike) -> tuple[float
         V_star: One that is optimal.
 
     Source: E4 of the study of Kawaguchi and Huang (2019).
+
+    Examples:
+        >>> from thalweg.theory.landscape.polyak_lojasiewicz import convex_gap
+        >>> convex_gap([[2.0]], [[3.0]], [[1.0]])
+        (4.0, 4.0)
     """
     g, gap = np.asarray(slope, float), np.asarray(V, float) - np.asarray(V_star, float)
     return float(np.sum(g * gap)), float(np.linalg.norm(g) * np.linalg.norm(gap))
@@ -147,6 +174,11 @@ def geometric_descent(step_size: float, constant: float, start: float) -> Predic
         InputError: If eta mu is not in [0, 1].
 
     Source: Polyak (1963); E3 of the study of Kawaguchi and Huang (2019).
+
+    Examples:
+        >>> from thalweg.theory.landscape.polyak_lojasiewicz import geometric_descent
+        >>> geometric_descent(step_size=0.5, constant=1.0, start=2.0).at([0.0, 0.5, 1.0]).tolist()
+        [2.0, 1.0, 0.5]
     """
     shrink = step_size * constant
     require(0 <= shrink <= 1, f"step size x constant is {shrink:g}; it must lie in [0, 1]")

@@ -31,6 +31,13 @@ def activation_pattern(
 
     Raises:
         InputError: As `piecewise_affine.passage`.
+
+    Examples:
+        >>> from thalweg.theory.landscape.regions import activation_pattern
+        >>> net = tw.models.ResidualMLP([2], "relu", bias=False)
+        >>> params = [{"weight": jnp.eye(2)}, {"weight": jnp.array([[3.0, 5.0]])}]
+        >>> activation_pattern(net, params, jnp.array([[1.0, -1.0]])).tolist()
+        [[True, False]]
     """
 
     def one(example: Array) -> Array:
@@ -82,6 +89,13 @@ def next_boundary(
         InputError: As `piecewise_affine.local_matrix`, or if the direction has another shape.
 
     Cost: one pass per example, and one matrix product per layer above.
+
+    Examples:
+        >>> from thalweg.theory.landscape.regions import next_boundary
+        >>> net = tw.models.ResidualMLP([1], "relu", bias=False)
+        >>> params = [{"weight": jnp.array([[6.0]])}, {"weight": jnp.array([[3.0]])}]
+        >>> next_boundary(net, params, jnp.array([[2.0]]), 0, [[-2.0]]).distance  # 6 - 2 t = 0
+        3.0
     """
     V, own = jnp.asarray(direction), params[layer]["weight"].shape
     require(V.shape == own, f"the direction has shape {V.shape}; give the layer's own, {own}")
@@ -106,6 +120,13 @@ def boundary_distance(
 
     Raises:
         InputError: As `piecewise_affine.local_matrix`.
+
+    Examples:
+        >>> from thalweg.theory.landscape.regions import boundary_distance
+        >>> net = tw.models.ResidualMLP([1], "relu", bias=False)
+        >>> params = [{"weight": jnp.array([[6.0]])}, {"weight": jnp.array([[3.0]])}]
+        >>> boundary_distance(net, params, jnp.array([[2.0]]), 0).distance  # w is 0 on the wall
+        6.0
     """
     p, S, z = _units(model, params, x, layer)
     reach = np.linalg.norm(S, axis=2) * np.linalg.norm(z, axis=1)[:, None]
@@ -145,6 +166,15 @@ def across(
 
     Raises:
         InputError: If there is no wall.
+
+    Examples:
+        >>> from thalweg.theory.landscape.regions import across, boundary_distance
+        >>> net = tw.models.ResidualMLP([1], "relu", bias=False)
+        >>> params = [{"weight": jnp.array([[6.0]])}, {"weight": jnp.array([[3.0]])}]
+        >>> x = jnp.array([[2.0]])
+        >>> found = across(net, params, x, 0, boundary_distance(net, params, x, 0))
+        >>> found.before.tolist(), found.after.tolist()  # the unit dies
+        ([3.0], [0.0])
     """
     require(wall.example >= 0, "there is no wall to cross: none was found")
     on, off = pieces.kinks(model)
@@ -188,6 +218,14 @@ def region_loss(
 
     Raises:
         InputError: As `piecewise_affine.layer_hessian`.
+
+    Examples:
+        >>> from thalweg.theory.landscape.regions import region_loss
+        >>> net = tw.models.ResidualMLP([1], "relu", skip=0.0, bias=False)
+        >>> params = [{"weight": jnp.array([[2.0]])}, {"weight": jnp.array([[3.0]])}]
+        >>> loss = region_loss(net, params, jnp.array([[1.0]]), [[0.0]], 0, step_size=0.1)
+        >>> loss.at([0.0, 0.1]).round(6).tolist()  # 6^2/2, and errors shrink by 1 - 0.1 * 3^2
+        [18.0, 0.18]
     """
     hessian = pieces.layer_hessian(model, params, x, layer, reduction=reduction)
     error = (model.apply(params, jnp.asarray(x)) - jnp.asarray(y)).ravel()

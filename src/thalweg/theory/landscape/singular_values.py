@@ -38,6 +38,11 @@ def condition_number(
         singular_values: Descending, with any batch axes in front.
         nonzero: Leave zeros out: s_1 over the smallest singular value that is none, which is the
             eccentricity of an ellipsoid across its flat directions.
+
+    Examples:
+        >>> from thalweg.theory.landscape.singular_values import condition_number
+        >>> float(condition_number([4.0, 2.0]))
+        2.0
     """
     s = np.asarray(singular_values, float)
     floor = s.shape[-1] * np.finfo(float).eps * s[..., :1]
@@ -51,6 +56,11 @@ def contraction(condition: ArrayLike) -> Values:
 
     For a quadratic whose Hessian has the eigenvalues s_i^2, at eta = 2/(s_1^2 + s_n^2): the slowest
     and the fastest direction shrink alike. 1 for an infinite condition number.
+
+    Examples:
+        >>> from thalweg.theory.landscape.singular_values import contraction
+        >>> round(float(contraction(2.0)), 6)
+        0.6
     """
     square = np.asarray(condition, float) ** -2.0
     return (1 - square) / (1 + square)
@@ -86,6 +96,12 @@ def derivatives(
 
     Source: the paper's derivative of singular values (E4); second-order perturbation of the
     symmetric matrix [0 A; A^T 0] (E5).
+
+    Examples:
+        >>> from thalweg.theory.landscape.singular_values import derivatives
+        >>> found = derivatives(np.diag([2.0, 1.0]))  # along A + t I
+        >>> found.value.tolist(), found.first.tolist(), found.second.tolist()
+        ([2.0, 1.0], [1.0, 1.0], [0.0, 0.0])
     """
     A = _square(A)
     E = np.eye(len(A)) if E is None else np.asarray(E, float)
@@ -133,6 +149,11 @@ def singular_paths(A: Float[ArrayLike, "n n"], rho: Float[ArrayLike, " T"]) -> P
     Cost: one singular value decomposition per rho.
 
     Source: the paper's singular value paths (E4).
+
+    Examples:
+        >>> from thalweg.theory.landscape.singular_values import singular_paths
+        >>> singular_paths(np.diag([2.0, -1.0]), [0.0, 0.5]).value.round(6).tolist()
+        [[2.0, 1.0], [2.5, 0.5]]
     """
     A, rho = _square(A), np.asarray(rho, float)
     require(rho.ndim == 1 and rho.size > 0, f"rho has shape {rho.shape}; give a list of numbers")
@@ -167,6 +188,12 @@ def shift_bounds(norm: ArrayLike, rho: ArrayLike) -> Bounds:
         rho: At least 0.
 
     Source: the paper's additive perturbation (E6).
+
+    Examples:
+        >>> from thalweg.theory.landscape.singular_values import shift_bounds
+        >>> low, high = shift_bounds(norm=0.5, rho=1.0)
+        >>> float(low), float(high)
+        (0.5, 1.5)
     """
     norm, rho = np.asarray(norm, float), np.asarray(rho, float)
     return Bounds(np.maximum(rho - norm, 0.0), rho + norm)
@@ -179,6 +206,11 @@ def shift_condition_bound(norm: ArrayLike, rho: ArrayLike) -> Values:
     depend on the size of B; for a product the bounds multiply.
 
     Source: the paper's condition number of a residual layer (E6).
+
+    Examples:
+        >>> from thalweg.theory.landscape.singular_values import shift_condition_bound
+        >>> float(shift_condition_bound(norm=0.5, rho=1.0))
+        3.0
     """
     low, high = shift_bounds(norm, rho)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -194,6 +226,11 @@ def stacked_singular_values(singular_values: ArrayLike) -> Values:
         singular_values: All n of B, which has n columns; zeros included.
 
     Source: the paper's DenseNets (E7).
+
+    Examples:
+        >>> from thalweg.theory.landscape.singular_values import stacked_singular_values
+        >>> stacked_singular_values([0.75, 0.0]).tolist()
+        [1.25, 1.0]
     """
     return np.hypot(1.0, np.asarray(singular_values, float))
 
@@ -244,6 +281,12 @@ def row_scaling(A: Float[ArrayLike, "m n"], off: ArrayLike, eta: float) -> RowSc
 
     Source: the paper's multiplication by a diagonal activation matrix (E8); `upper_off` is Weyl's
     inequality for the sum of the rows kept and the rows scaled.
+
+    Examples:
+        >>> from thalweg.theory.landscape.singular_values import row_scaling
+        >>> found = row_scaling(np.diag([3.0, 1.0]), [False, True], eta=0.0)
+        >>> found.bounds.margin([3.0, 0.0]) > -1e-6  # the singular values of diag(3, 0)
+        True
     """
     A, off = np.asarray(A, float), np.asarray(off)
     require(
@@ -284,6 +327,11 @@ def gaussian_norm(scale: ArrayLike, kept: float = 1.0) -> Values:
         InputError: If the share is not between 0 and 1.
 
     Source: Geman (1980); Davidson and Szarek (2001), Theorem II.13.
+
+    Examples:
+        >>> from thalweg.theory.landscape.singular_values import gaussian_norm
+        >>> float(gaussian_norm(1.0)), round(float(gaussian_norm(1.0, kept=0.5)), 3)
+        (2.0, 1.707)
     """
     require(0 <= kept <= 1, f"the share of rows kept is {kept}; give a number between 0 and 1")
     return np.asarray(scale, float) * (1 + np.sqrt(kept))
@@ -295,6 +343,11 @@ def gaussian_log_condition(n: ArrayLike) -> Values:
     Within 0.1 of it from n = 16 on. The spread of a single matrix is 1.2.
 
     Source: Edelman (1988), Eigenvalues and condition numbers of random matrices.
+
+    Examples:
+        >>> from thalweg.theory.landscape.singular_values import gaussian_log_condition
+        >>> round(float(gaussian_log_condition(1000) - np.log(1000)), 5)
+        1.53709
     """
     return np.log(np.asarray(n, float)) + GAUSSIAN_LOG_CONDITION
 

@@ -59,6 +59,12 @@ def log_time_flow(
 
     Cost: of the order of a thousand right-hand sides, twice; milliseconds for small data.
     Source: derived (E6 of the study).
+
+    Examples:
+        >>> from thalweg.theory.limits.log_time_flow import log_time_flow
+        >>> path = log_time_flow([[1.0]], [0.0, 1000.0])  # w' = exp(-w) from 0 at t = 1: w = log t
+        >>> path.w.ravel().round(6).tolist()
+        [0.0, 1000.0]
     """
     X = np.asarray(X, float)
     svm = hard_margin_svm(X)
@@ -110,6 +116,12 @@ def power_tail_flow(X: ArrayLike, power: float, s: ArrayLike) -> PowerTailFlow:
         InputError: If the data are not separable, or `s` does not increase.
 
     Source: derived (E10 of the study).
+
+    Examples:
+        >>> from thalweg.theory.limits.log_time_flow import power_tail_flow
+        >>> path = power_tail_flow([[1.0]], 1.0, [0.0, 100.0])  # q tends to (p (p + 2))^(1/(p + 2))
+        >>> round(float(path.scaled[-1, 0]) ** 3, 6)
+        3.0
     """
     X = np.asarray(X, float)
 

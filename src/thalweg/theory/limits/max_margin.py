@@ -71,6 +71,12 @@ def hard_margin_svm(X: ArrayLike) -> MaxMargin:
 
     Source: Soudry et al. (2018), the hard-margin problem; Lawson and Hanson (1974), nonnegative
     least squares and its least-distance form; Cox and Higham (1998), row-wise stability.
+
+    Examples:
+        >>> from thalweg.theory.limits.max_margin import hard_margin_svm
+        >>> svm = hard_margin_svm([[1.0, 0.0], [0.0, 1.0], [2.0, 2.0]])
+        >>> svm.w.round(6).tolist(), svm.support.tolist(), round(svm.margin**2, 6)
+        ([1.0, 1.0], [True, True, False], 0.5)
     """
     X = finite_matrix(X)
     told = separability(X)
@@ -194,6 +200,11 @@ def absorb(X: ArrayLike, labels: ArrayLike, bias: bool = False) -> Float[np.ndar
 
     Raises:
         InputError: If shapes do not fit or a label is neither +1 nor -1.
+
+    Examples:
+        >>> from thalweg.theory.limits.max_margin import absorb
+        >>> absorb([[1.0], [2.0]], [1, -1], bias=True).tolist()
+        [[1.0, 1.0], [-2.0, -1.0]]
     """
     X, y = finite_matrix(X), np.asarray(labels, float)
     require(
@@ -221,6 +232,11 @@ def stack_classes(X: ArrayLike, labels: ArrayLike) -> Float[np.ndarray, "rows kd
         InputError: If shapes do not fit or there are fewer than two classes.
 
     Source: Soudry et al. (2018), multi-class extension.
+
+    Examples:
+        >>> from thalweg.theory.limits.max_margin import stack_classes
+        >>> stack_classes([[5.0], [7.0]], [1, 0]).tolist()
+        [[-5.0, 5.0], [7.0, -7.0]]
     """
     X, y = finite_matrix(X), np.asarray(labels)
     require(

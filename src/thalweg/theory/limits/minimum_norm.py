@@ -69,6 +69,12 @@ def minimum_norm(A: ArrayLike, y: ArrayLike) -> MinimumNorm:
         InputError: If shapes do not fit, or the rank is below m to rounding.
 
     Cost: One singular value decomposition. Source: Moore (1920), Penrose (1955).
+
+    Examples:
+        >>> from thalweg.theory.limits.minimum_norm import minimum_norm
+        >>> found = minimum_norm([[1.0, 1.0]], [2.0])
+        >>> found.solution.round(6).tolist(), found.descent_limit([3.0, 0.0]).round(6).tolist()
+        ([1.0, 1.0], [2.5, -0.5])
     """
     A, y = np.asarray(A, float), np.asarray(y, float)
     require(

@@ -61,6 +61,13 @@ def nuclear_norm_completion(
 
     Cost: a singular value decomposition an iteration; hundreds to thousands of iterations.
     Source: Boyd et al. (2011), section 3; Recht, Fazel and Parrilo (2010) for the dual.
+
+    Examples:
+        >>> from thalweg.theory.limits.nuclear_norm import nuclear_norm_completion
+        >>> mask = [[True, True], [True, False]]
+        >>> found = nuclear_norm_completion(mask, [[1.0, 1.0], [1.0, 0.0]])
+        >>> round(float(found.X[1, 1]), 3), round(found.norm, 5)  # of rank one
+        (1.0, 2.0)
     """
     mask, values = np.asarray(mask, bool), np.asarray(values, float)
     require(

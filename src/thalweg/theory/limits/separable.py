@@ -32,6 +32,11 @@ def largest_step(X: ArrayLike, smoothness: float = 0.25) -> float:
         smoothness: beta >= l''; 1/4 for the logistic loss. The exponential loss has none.
 
     Source: Soudry et al. (2018), Lemma 1.
+
+    Examples:
+        >>> from thalweg.theory.limits.separable import largest_step
+        >>> round(largest_step([[2.0]]), 6)
+        2.0
     """
     return 2 / (smoothness * float(np.linalg.norm(np.asarray(X, float), 2)) ** 2)
 
@@ -45,6 +50,12 @@ def positive_duals(X: ArrayLike, svm: MaxMargin) -> Float[np.ndarray, " n"]:
     Args:
         X: Inputs with labels absorbed, shape (n, d).
         svm: Their hard-margin machine.
+
+    Examples:
+        >>> from thalweg.theory.limits.separable import positive_duals
+        >>> svm = tw.theory.max_margin.hard_margin_svm([[1.0], [1.0]])
+        >>> positive_duals([[1.0], [1.0]], svm).round(6).tolist()  # of all choices the even one
+        [0.5, 0.5]
     """
     S = np.asarray(X, float)[svm.support]
     size, unit = float(np.abs(S).max()), float(svm.alpha.max())
@@ -95,6 +106,12 @@ def residual_limit(
             grows without bound).
 
     Source: Soudry et al. (2018), Theorem 4 (E3 of the study); tails and momentum: derived.
+
+    Examples:
+        >>> from thalweg.theory.limits.separable import residual_limit
+        >>> svm = tw.theory.max_margin.hard_margin_svm([[1.0]])
+        >>> residual_limit([[1.0]], svm, step_size=np.e).round(6).tolist()  # eta exp(-w) = 1
+        [1.0]
     """
     X = np.asarray(X, float)
     S = X[svm.support]
@@ -159,6 +176,12 @@ def asymptotic_path(
         rate: a of the tail.
 
     Source: Soudry et al. (2018), Theorem 3.
+
+    Examples:
+        >>> from thalweg.theory.limits.separable import asymptotic_path
+        >>> svm = tw.theory.max_margin.hard_margin_svm([[1.0]])
+        >>> asymptotic_path(svm, [1.0], np.exp([0.0, 1.0])).round(6).tolist()  # log t + 1
+        [[1.0], [2.0]]
     """
     return np.outer(np.log(np.asarray(t, float)) / rate, svm.w) + np.asarray(limit, float)
 
@@ -185,6 +208,12 @@ def loss_constant(
     """The limit of t L(w(t)): |w_svm|^2 (1 - mu)/(eta a^2), for the summed loss.
 
     Source: derived from Theorem 4 of Soudry et al. (2018) (E5 of the study).
+
+    Examples:
+        >>> from thalweg.theory.limits.separable import loss_constant
+        >>> svm = tw.theory.max_margin.hard_margin_svm([[1.0]])
+        >>> round(loss_constant(svm, step_size=0.5), 6)
+        2.0
     """
     return float(svm.w @ svm.w) * (1 - momentum) / (step_size * rate**2)
 
@@ -212,6 +241,13 @@ def predicted_constants(
     `residual_limit`.
 
     Source: derived from Theorem 4 of Soudry et al. (2018) (E5 of the study).
+
+    Examples:
+        >>> from thalweg.theory.limits.separable import predicted_constants
+        >>> svm = tw.theory.max_margin.hard_margin_svm([[2.0]])
+        >>> found = predicted_constants([[2.0]], svm, step_size=1.0)
+        >>> round(found.loss, 6), abs(round(found.distance, 6))  # the direction is right
+        (0.25, 0.0)
     """
     options = {"rate": rate, "scale": scale, "momentum": momentum}
     limit = residual_limit(X, svm, step_size, start, **options)
@@ -236,6 +272,13 @@ def predicted_rates(
     direction_distance = C_distance/log t and angle_gap = C_angle/log^2 t, t = time/eta > 1.
 
     Source: Soudry et al. (2018), Theorem 5; constants derived.
+
+    Examples:
+        >>> from thalweg.theory.limits.separable import RateConstants, predicted_rates
+        >>> svm = tw.theory.max_margin.hard_margin_svm([[1.0]])
+        >>> rates = predicted_rates(svm, RateConstants(1.0, 0.0, 0.0, 0.0), step_size=0.5)
+        >>> float(rates["loss"].at(5.0))  # after ten steps
+        0.1
     """
     holds = "separable data, a step below `largest_step`, no alpha_n = 0, in the limit log t -> oo"
 
@@ -269,6 +312,11 @@ def power_tail_direction(X: ArrayLike, power: float) -> Float[np.ndarray, " d"]:
         InputError: If the data are not separable.
 
     Source: derived (E10 of the study).
+
+    Examples:
+        >>> from thalweg.theory.limits.separable import power_tail_direction
+        >>> power_tail_direction([[3.0, 4.0]], 2.0).round(6).tolist()
+        [0.6, 0.8]
     """
     X = np.asarray(X, float)
 

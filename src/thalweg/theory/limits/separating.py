@@ -63,6 +63,11 @@ def separability(X: ArrayLike) -> Separability:
         InputError: If X is no matrix of finite numbers.
 
     Source: Gordan (1873) for the alternative; the checks: derived.
+
+    Examples:
+        >>> from thalweg.theory.limits.separating import separability
+        >>> separability([[1.0], [2.0]]).separable, separability([[1.0], [-1.0]]).separable
+        (True, False)
     """
     X = finite_matrix(X)
     empty = ~X.any(axis=1)
@@ -182,7 +187,13 @@ def _refused(X: np.ndarray, weights: np.ndarray, separable: bool | None) -> Sepa
 
 
 def finite_matrix(X: ArrayLike) -> np.ndarray:
-    """X as float64, shape (n, d); refused unless it is a matrix of finite numbers."""
+    """X as float64, shape (n, d); refused unless it is a matrix of finite numbers.
+
+    Examples:
+        >>> from thalweg.theory.limits.separating import finite_matrix
+        >>> finite_matrix([[1, 2]]).tolist()
+        [[1.0, 2.0]]
+    """
     X = np.asarray(X, float)
     require(
         X.ndim == 2 and X.size > 0 and bool(np.all(np.isfinite(X))),

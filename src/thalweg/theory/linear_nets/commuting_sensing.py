@@ -65,7 +65,13 @@ class LeastSum(NamedTuple):
 
 
 def commuting_velocity(w: ArrayLike, A: ArrayLike, b: ArrayLike, N: int) -> Values:
-    """W' = -N w^{2-2/N} A^T (A w - b), shape (d,), for eigenvalues w >= 0."""
+    """W' = -N w^{2-2/N} A^T (A w - b), shape (d,), for eigenvalues w >= 0.
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.commuting_sensing import commuting_velocity
+        >>> commuting_velocity([1.0], [[1.0]], [3.0], 2).tolist()  # -2 w (w - 3)
+        [4.0]
+    """
     w, A = np.asarray(w, float), np.asarray(A, float)
     return -N * w ** (2 - 2 / N) * (A.T @ (A @ w - np.asarray(b, float)))
 
@@ -84,6 +90,11 @@ def commuting_eigenvalues(s: ArrayLike, alpha: float, N: int) -> Values:
         InputError: If the start or the depth is out of range.
 
     Exact. Source: derived from Arora, Cohen, Hu and Luo (2019), proof of Theorem 1.
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.commuting_sensing import commuting_eigenvalues
+        >>> bool(np.isclose(commuting_eigenvalues(0.5, 2.0, 2), 2 * np.e))
+        True
     """
     require(alpha > 0 and N >= 1, f"start {alpha}, depth {N}: give a positive start and N >= 1")
     s = np.asarray(s, float)
@@ -117,6 +128,11 @@ def commuting_limit(
 
     Cost: an m x m system a step; some tens of steps.
     Source: derived from Arora, Cohen, Hu and Luo (2019), proof of Theorem 1.
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.commuting_sensing import commuting_limit
+        >>> commuting_limit([[1.0, 1.0]], [4.0], 2, 0.1).w.round(6).tolist()
+        [2.0, 2.0]
     """
     A, b = _checked(A, b)
     nu = np.zeros(len(b))
@@ -149,6 +165,12 @@ def least_sum(A: ArrayLike, b: ArrayLike) -> LeastSum:
         InputError: If shapes do not fit or nothing is feasible.
 
     Cost: one linear programme (HiGHS). Source: linear programming duality.
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.commuting_sensing import least_sum
+        >>> found = least_sum([[1.0, 2.0]], [4.0])
+        >>> found.w.tolist(), found.value
+        ([0.0, 2.0], 2.0)
     """
     A, b = _checked(A, b)
     found = linprog(np.ones(A.shape[1]), A_eq=A, b_eq=b, method="highs")

@@ -56,6 +56,11 @@ def balance_defect(weights: Sequence[Float[Array, "out in"]]) -> Float[Array, ""
         InputError: If there is only one matrix.
 
     Source: Arora, Cohen and Hazan (2018), Theorem 1.
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.end_to_end import balance_defect
+        >>> float(balance_defect([jnp.array([[2.0]]), jnp.array([[3.0]])]))  # 3^2 - 2^2
+        5.0
     """
     require(len(weights) >= 2, "balance compares adjacent layers; give at least two matrices")
     gaps = [jnp.linalg.norm(top.T @ top - low @ low.T) for low, top in pairwise(weights)]
@@ -85,6 +90,11 @@ def end_to_end_field(
 
     Cost: one decomposition, N products of matrices; no gradients.
     Source: Arora, Cohen and Hazan (2018), Theorem 1.
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.end_to_end import end_to_end_field
+        >>> end_to_end_field(jnp.array([[4.0]]), jnp.array([[1.0]]), 2).tolist()  # 2 |w| g
+        [[8.0]]
     """
     _check_depth(depth)
     require(
@@ -123,6 +133,12 @@ def end_to_end_velocity(
         InputError: As `end_to_end_field`.
 
     Source: Arora, Cohen and Hazan (2018), Theorem 1.
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.end_to_end import end_to_end_velocity
+        >>> W, G = jnp.array([[4.0]]), jnp.array([[1.0]])
+        >>> end_to_end_velocity(W, G, 2, weight_decay=0.5).tolist()  # -(0.5 * 2 * 4 + 2 * 4)
+        [[-12.0]]
     """
     return -(weight_decay * depth * W + end_to_end_field(W, G, depth))
 
@@ -138,6 +154,11 @@ def preconditioner(W: Float[Array, "k d"], depth: int) -> Float[Array, "kd kd"]:
         depth: N, their number, at least 1.
 
     Source: Arora, Cohen and Hazan (2018), Claim 1.
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.end_to_end import preconditioner
+        >>> preconditioner(jnp.array([[4.0]]), 2).tolist()
+        [[8.0]]
     """
     _check_depth(depth)
     U, s, Vt = jnp.linalg.svd(W, full_matrices=False)
@@ -182,6 +203,11 @@ def preconditioner_spectrum(W: Float[Array, "k d"], depth: int) -> Preconditione
         InputError: If the depth is below 1.
 
     Source: Arora, Cohen and Hazan (2018), Claim 1.
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.end_to_end import preconditioner_spectrum
+        >>> preconditioner_spectrum(jnp.diag(jnp.array([4.0, 1.0])), 2).values.round(6).tolist()
+        [[8.0, 5.0], [5.0, 2.0]]
     """
     _check_depth(depth)
     U, s, Vt = jnp.linalg.svd(W, full_matrices=True)
@@ -209,6 +235,12 @@ def single_output_rule(w: Vector, g: Vector, depth: int) -> Vector:
         InputError: If the depth is below 1.
 
     Source: Arora, Cohen and Hazan (2018), Claim 2.
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.end_to_end import single_output_rule
+        >>> w, g = jnp.array([3.0, 4.0]), jnp.array([4.0, -3.0])
+        >>> single_output_rule(w, g, 2).round(6).tolist()  # |w| g
+        [20.0, -15.0]
     """
     _check_depth(depth)
     square = w @ w
@@ -234,6 +266,12 @@ def scalar_factor_step(
         step_size: eta.
 
     Source: Arora, Cohen and Hazan (2018), section on a single scalar at depth 2.
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.end_to_end import scalar_factor_step
+        >>> w = scalar_factor_step(jnp.array([2.0]), 1.0, jnp.array([1.0]), 0.1)
+        >>> w.round(6).tolist()  # (2 - 0.1) (1 - 0.1 * 2)
+        [1.52]
     """
     slope = w @ g / factor
     decay = step_size / factor * slope * w
@@ -267,6 +305,12 @@ def line_integral(
         InputError: If there are too few nodes.
 
     Cost: 1.5 nodes evaluations of the field per piece.
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.end_to_end import line_integral
+        >>> found = line_integral(lambda x: x, [lambda t: t * jnp.array([3.0, 4.0])])
+        >>> round(found.value, 6)  # |x|^2/2 at the end
+        12.5
     """
     require(nodes >= 2, f"nodes came as {nodes}; give at least 2")
 
@@ -299,6 +343,12 @@ def gamma_curve(u: ArrayLike, r: float, R: float) -> tuple[Piece, ...]:
         InputError: If the radii or the direction do not fit.
 
     Source: Arora, Cohen and Hazan (2018), proof of Theorem 2.
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.end_to_end import gamma_curve
+        >>> curve = gamma_curve([5.0, 0.0], r=1.0, R=2.0)
+        >>> [piece(0.0).round(6).tolist()[0] for piece in curve]  # where each piece begins
+        [-2.0, -1.0, 1.0, 2.0]
     """
     u = np.asarray(u, float)
     require(0 < r < R, f"the radii came as {r} and {R}; give 0 < r < R")
@@ -331,6 +381,13 @@ def constant_gradient_integral(slope: float, depth: int, r: float, R: float) -> 
         R: Large radius.
 
     Source: derived from Arora, Cohen and Hazan (2018), proof of Theorem 2.
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.end_to_end import constant_gradient_integral
+        >>> constant_gradient_integral(1.0, 2, 1.0, 2.0)  # two layers: the rule is a gradient
+        0.0
+        >>> constant_gradient_integral(1.0, 3, 1.0, 2.0) > 0
+        True
     """
     _check_depth(depth)
     power = 3 - 2 / depth
@@ -342,6 +399,11 @@ def jacobian_asymmetry(field: Callable[[Vector], Vector], w: Vector) -> Float[Ar
 
     By automatic differentiation, exact up to rounding. Unit: that of the field per parameter.
     Cost: d forward derivatives of the field.
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.end_to_end import jacobian_asymmetry
+        >>> float(jacobian_asymmetry(lambda w: jnp.array([w[1], -w[0]]), jnp.zeros(2)))
+        2.0
     """
     J = jax.jacfwd(field)(w)
     return jnp.max(jnp.abs(J - J.T))

@@ -60,6 +60,13 @@ def homogeneous_min_eig_bound(
         InputError: If the layers do not chain, or the shapes of gradients and inputs disagree.
 
     Source: Elkabetz & Cohen 2021, lemma on non-linear homogeneous networks.
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.homogeneous import homogeneous_min_eig_bound
+        >>> weights = [jnp.array([[2.0]]), jnp.array([[3.0]])]
+        >>> slope, x = jnp.array([[5.0]]), jnp.array([[1.0]])
+        >>> float(homogeneous_min_eig_bound(weights, (1, 0), slope, x))
+        -5.0
     """
     _check_chain(weights)
     require(
@@ -86,6 +93,12 @@ def linear_min_eig_bound(weights: Weights, product_gradient: Array) -> Float[Arr
         InputError: If the layers do not chain.
 
     Source: Elkabetz & Cohen 2021, lemma on linear networks, with the spectral norm.
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.homogeneous import linear_min_eig_bound
+        >>> weights = [jnp.array([[2.0]]), jnp.array([[3.0]])]
+        >>> float(linear_min_eig_bound(weights, jnp.array([[5.0]])))
+        -5.0
     """
     _check_chain(weights)
     return -(len(weights) - 1) * _spectral(product_gradient) * _largest_product(weights)
@@ -103,6 +116,11 @@ def balanced_min_eig_bound(
         InputError: If n < 1.
 
     Source: Elkabetz & Cohen 2021, corollary for balanced weights.
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.homogeneous import balanced_min_eig_bound
+        >>> float(balanced_min_eig_bound(product_norm=8.0, gradient_norm=1.0, n=3))  # -2 * 8^(1/3)
+        -4.0
     """
     _check_depth(n)
     if n == 1:
@@ -127,6 +145,12 @@ def conserved_product_bound(weights: Weights, initial: Weights) -> Float[Array, 
         InputError: If there are fewer than two layers, or not as many at the start.
 
     Source: Elkabetz & Cohen 2021, section on non-linear homogeneous networks.
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.homogeneous import conserved_product_bound
+        >>> weights = [jnp.array([[2.0]])] * 3
+        >>> float(conserved_product_bound(weights, weights))  # balanced: the norm of one layer
+        2.0
     """
     n = len(weights)
     require(n >= 2, f"{n} layer is given; the bound needs at least 2.")
@@ -152,6 +176,13 @@ def linear_tube_bounds(weights: Weights, target: Array, eps: float) -> TubeBound
         InputError: If the layers do not chain, do not end in the target's shape, or eps < 0.
 
     Source: derived from Elkabetz & Cohen 2021, linear networks.
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.homogeneous import linear_tube_bounds
+        >>> weights = [jnp.array([[1.0]]), jnp.array([[1.0]])]
+        >>> found = linear_tube_bounds(weights, jnp.array([[0.0]]), eps=0.0)
+        >>> float(found.m), float(found.beta), round(float(found.gamma) ** 2, 6)
+        (1.0, 3.0, 2.0)
     """
     _check_chain(weights)
     shape = (weights[-1].shape[-2], weights[0].shape[-1])
@@ -184,6 +215,11 @@ def negative_curvature_weights(
         InputError: If there are fewer than three layers or p < q are not two of them.
 
     Source: Elkabetz & Cohen 2021, proposition on arbitrarily negative eigenvalues.
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.homogeneous import negative_curvature_weights
+        >>> [float(W[0, 0]) for W in negative_curvature_weights((1, 1, 1, 1), 2.0, (1, 2))]
+        [0.0, 0.0, 2.0]
     """
     n = len(widths) - 1
     _check_zero_layers(n, zero)
@@ -211,6 +247,11 @@ def negative_curvature_min_eig(
         InputError: As `negative_curvature_weights`.
 
     Source: derived from Elkabetz & Cohen 2021, proposition on arbitrarily negative eigenvalues.
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.homogeneous import negative_curvature_min_eig
+        >>> float(negative_curvature_min_eig(jnp.array([[3.0]]), 3, 2.0, (1, 2)))
+        -6.0
     """
     _check_zero_layers(n, zero)
     first, last = zero
@@ -229,6 +270,11 @@ def aligned_min_eig(r: ArrayLike, n: int) -> Float[Array, "..."]:
         InputError: If n < 2 or some r is outside (0, 1).
 
     Source: derived from Elkabetz & Cohen 2021, scalar output.
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.homogeneous import aligned_min_eig
+        >>> float(aligned_min_eig(0.25, 2))
+        -0.75
     """
     require(n >= 2, f"depth {n} is given; n >= 2 is allowed.")
     simple, repeated = chain_eigenvalues(r, n)
@@ -251,6 +297,12 @@ def chain_eigenvalues(r: ArrayLike, n: int) -> tuple[Float[Array, "..."], Float[
         InputError: If n < 1 or some r is outside (0, 1).
 
     Source: derived from Elkabetz & Cohen 2021, scalar output.
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.homogeneous import chain_eigenvalues
+        >>> simple, repeated = chain_eigenvalues(0.25, 2)  # of (w_1 w_2 - 1)^2/2 at w = (1/2, 1/2)
+        >>> float(simple), float(repeated)
+        (-0.25, 0.75)
     """
     _check_depth(n)
     _check_unit_interval(r)
@@ -270,6 +322,11 @@ def chain_negative_curvature_integral(r0: ArrayLike, n: int) -> Float[Array, "..
         InputError: If n < 1 or some r0 is outside (0, 1).
 
     Source: derived from Elkabetz & Cohen 2021, scalar output.
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.homogeneous import chain_negative_curvature_integral
+        >>> float(chain_negative_curvature_integral(0.5, 2))  # 1/2 is above (n - 1)/(2 n - 1)
+        0.0
     """
     _check_depth(n)
     _check_unit_interval(r0)

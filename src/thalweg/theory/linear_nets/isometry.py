@@ -38,6 +38,11 @@ def gaussian_expectation(function: Callable[[Values], Values], nodes: int = NODE
         function: Vectorised f.
         nodes: Number of nodes. The error is the distance to the rule with half as many, an
             estimate and for smooth f a cautious one.
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.isometry import gaussian_expectation
+        >>> round(gaussian_expectation(lambda z: z**4).value, 6)
+        3.0
     """
     fine, coarse = _mean(function, nodes), _mean(function, nodes // 2)
     return MeanField(fine, abs(fine - coarse))
@@ -56,6 +61,11 @@ def mean_square_activity(
 
     Raises:
         InputError: If the gain or q is negative.
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.isometry import mean_square_activity
+        >>> round(mean_square_activity(2.0, 1.0, activation=lambda z: z).value, 6)
+        4.0
     """
     _check(gain, nodes)
     require(q >= 0, f"the mean square activity is {q}: it must be at least 0.")
@@ -78,6 +88,11 @@ def activity_profile(
 
     Returns:
         Shape (depth,).
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.isometry import activity_profile
+        >>> activity_profile(0.5, 2, activation=lambda z: z).round(6).tolist()
+        [0.25, 0.0625]
     """
     profile, q = np.empty(depth), q0
     for layer in range(depth):
@@ -103,6 +118,11 @@ def activity_fixed_point(gain: float, nodes: int = NODES) -> MeanField:
         InputError: If the gain is negative.
 
     Source: the paper, sec. 4; Sompolinsky, Crisanti and Sommers (1988).
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.isometry import activity_fixed_point
+        >>> activity_fixed_point(0.9).value, activity_fixed_point(1.5).value > 0.1
+        (0.0, True)
     """
     _check(gain, nodes)
     fine, coarse = _root(gain, nodes), _root(gain, nodes // 2)
@@ -125,6 +145,11 @@ def mean_square_singular_value(gain: float, q: float, nodes: int = NODES) -> Mea
         InputError: If the gain or q is negative.
 
     Source: Poole et al. (2016), Schoenholz et al. (2017).
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.isometry import mean_square_singular_value
+        >>> round(mean_square_singular_value(0.5, 0.0).value, 6)  # g^2 where nothing saturates
+        0.25
     """
     _check(gain, nodes)
     require(q >= 0, f"the mean square activity is {q}: it must be at least 0.")
@@ -147,6 +172,12 @@ def gaussian_exponents(width: int) -> Values:
 
     Source: Newman (1986), "The distribution of Lyapunov exponents: exact results for random
     matrices".
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.isometry import gaussian_exponents
+        >>> one = gaussian_exponents(1)[0]  # E ln |z|
+        >>> bool(np.isclose(one, -(np.euler_gamma + np.log(2)) / 2))
+        True
     """
     require(width >= 1, f"the width is {width}: it must be at least 1.")
     freedom = width - np.arange(width)
@@ -158,6 +189,11 @@ def gaussian_product_median(depth: ArrayLike) -> Values:
 
     Asymptotic in width and depth: the middle exponent of `gaussian_exponents`. Orthogonal
     products keep every singular value at 1.
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.isometry import gaussian_product_median
+        >>> gaussian_product_median([0, 2, 4]).tolist()
+        [1.0, 0.5, 0.25]
     """
     return 2.0 ** (-np.asarray(depth, dtype=np.float64) / 2)
 
@@ -175,6 +211,11 @@ def gaussian_mean_square_spread(depth: int, width: int) -> float:
         width: Size of the square matrices.
 
     Source: fourth moments of a Gaussian matrix (Wick's theorem).
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.isometry import gaussian_mean_square_spread
+        >>> round(gaussian_mean_square_spread(1, width=1) ** 2, 6)  # the variance of z^2
+        2.0
     """
     require(depth >= 0 and width >= 1, f"depth {depth}, width {width}: give at least 0 and 1.")
     m2, r = 1.0, 1 / width

@@ -45,6 +45,11 @@ def mode_trajectory(s: ArrayLike, u0: ArrayLike, t: ArrayLike, tau: float = 1.0)
         InputError: If a singular value, a strength or a time is negative, or tau not positive.
 
     Source: the paper, eq. for u_f(t) (E5).
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.linear_modes import mode_trajectory
+        >>> round(float(mode_trajectory(1.0, 0.25, np.log(9) / 2)), 6)
+        0.75
     """
     s, u0, t = _modes_and_times(s, u0, t, tau)
     require(bool(np.all(u0 >= 0)), "a mode strength u0 is negative: give u0 >= 0.")
@@ -69,13 +74,24 @@ def mode_time(u0: ArrayLike, uf: ArrayLike, s: ArrayLike, tau: float = 1.0) -> V
         InputError: If uf is not reached from u0 in finite time.
 
     Source: the paper, eq. for t (E5).
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.linear_modes import mode_time
+        >>> bool(np.isclose(mode_time(0.25, 0.75, 1.0), np.log(9) / 2))
+        True
     """
     u0, uf, s = _span(u0, uf, s, tau)
     return tau / (2 * s) * (np.log(uf / u0) + np.log((s - u0) / (s - uf)))
 
 
 def half_rise_time(u0: ArrayLike, s: ArrayLike, tau: float = 1.0) -> Values:
-    """Time to half the final strength: tau/(2s) ln((s - u0)/u0), as `mode_time` to s/2."""
+    """Time to half the final strength: tau/(2s) ln((s - u0)/u0), as `mode_time` to s/2.
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.linear_modes import half_rise_time
+        >>> bool(np.isclose(half_rise_time(0.25, 1.0), np.log(3) / 2))
+        True
+    """
     return mode_time(u0, np.asarray(s, dtype=np.float64) / 2, s, tau)
 
 
@@ -96,6 +112,11 @@ def product_trajectory(
         The maps, shape t.shape + (out, in).
 
     Source: the paper, whole-network solution (E7).
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.linear_modes import product_trajectory
+        >>> product_trajectory(np.eye(2), [2.0, 1.0], np.eye(2), 0.1, 100.0).round(6).tolist()
+        [[2.0, 0.0], [0.0, 1.0]]
     """
     u = mode_trajectory(s, u0, t, tau)
     return np.einsum("or,...r,ir->...oi", np.asarray(U), u, np.asarray(V))
@@ -125,6 +146,12 @@ def hyperbolic_trajectory(
         InputError: If a singular value or a time is negative, or tau is not positive.
 
     Source: solves the same equations as the paper's E6; the form with N is the Riccati solution.
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.linear_modes import hyperbolic_trajectory
+        >>> a, b = hyperbolic_trajectory(1.0, 2.0, 0.5, [0.0, 50.0])
+        >>> (a * b).round(6).tolist(), (a**2 - b**2).round(6).tolist()  # u goes to s, c0 stays
+        ([1.0, 1.0], [3.75, 3.75])
     """
     plus, minus = np.asarray(a0) + np.asarray(b0), np.asarray(a0) - np.asarray(b0)
     s, plus, t = _modes_and_times(s, plus, t, tau)
@@ -163,6 +190,12 @@ def hyperbolic_time(
         InputError: If uf is not on the orbit at a finite time.
 
     Source: the paper, the hyperbolic solution (E6).
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.linear_modes import hyperbolic_time, mode_time
+        >>> time = hyperbolic_time(0.5, 0.5, 0.75, 1.0)  # equal layers
+        >>> bool(np.isclose(time, mode_time(0.25, 0.75, 1.0)))
+        True
     """
     a0, b0 = np.asarray(a0, dtype=np.float64), np.asarray(b0, dtype=np.float64)
     uf, s = np.asarray(uf, dtype=np.float64), np.asarray(s, dtype=np.float64)
@@ -200,6 +233,11 @@ def deep_mode_rate(L: ArrayLike, u: ArrayLike, s: ArrayLike, tau: float = 1.0) -
         tau: Time scale in steps.
 
     Source: the paper, depth dynamics (E8; there L = N_l - 1).
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.linear_modes import deep_mode_rate
+        >>> float(deep_mode_rate(L=2, u=1.0, s=3.0))
+        4.0
     """
     L, u, s = (np.asarray(value, dtype=np.float64) for value in (L, u, s))
     return L / tau * u ** (2 - 2 / L) * (s - u)
@@ -228,6 +266,12 @@ def deep_mode_time(
         InputError: If L < 1 or uf is not reached from u0 in finite time.
 
     Source: the paper, implicit time at finite depth (E9).
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.linear_modes import deep_mode_time, mode_time
+        >>> time, error = deep_mode_time(2, 0.25, 0.75, 1.0)
+        >>> bool(np.isclose(time, mode_time(0.25, 0.75, 1.0)))  # two matrices: one hidden layer
+        True
     """
     u0, uf, s = _span(u0, uf, s, tau)
     L = np.asarray(L, dtype=np.float64)
@@ -269,6 +313,12 @@ def deep_mode_time_infinite(
         InputError: If uf is not reached from u0 in finite time.
 
     Source: the paper, infinite-depth limit (E10).
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.linear_modes import deep_mode_time_infinite
+        >>> time = deep_mode_time_infinite(100, 0.25, 0.75, 1.0)
+        >>> bool(np.isclose(100 * time, np.log(9) + 4 - 4 / 3))
+        True
     """
     u0, uf, s = _span(u0, uf, s, tau)
     log = np.log(uf / u0) + np.log((s - u0) / (s - uf))
@@ -282,6 +332,11 @@ def deep_mode_sharpness(L: ArrayLike, s: ArrayLike) -> Values:
     2/sharpness, which falls as 1/L.
 
     Source: the paper, optimal learning rate and depth (E11).
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.linear_modes import deep_mode_sharpness
+        >>> float(deep_mode_sharpness(L=2, s=3.0))
+        6.0
     """
     L, s = np.asarray(L, dtype=np.float64), np.asarray(s, dtype=np.float64)
     return L * s ** (2 - 2 / L)
@@ -298,6 +353,11 @@ def strengths_along(
         product: The end-to-end map W, with any leading axes.
         U: Output singular vectors, orthonormal columns.
         V: Input singular vectors, orthonormal columns.
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.linear_modes import strengths_along
+        >>> strengths_along(jnp.diag(jnp.array([2.0, 3.0])), jnp.eye(2), jnp.eye(2)).tolist()
+        [2.0, 3.0]
     """
     return jnp.einsum("or,...oi,ir->...r", U, product, V)
 
@@ -317,6 +377,11 @@ def conserved_quantities(
         L - 1 matrices, one per hidden layer (unit: weight^2).
 
     Source: the paper, conservation of a^2 - b^2, in matrix form.
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.linear_modes import conserved_quantities
+        >>> [C.tolist() for C in conserved_quantities([jnp.array([[2.0]]), jnp.array([[3.0]])])]
+        [[[-5.0]]]
     """
     return [W @ _transpose(W) - _transpose(above) @ above for W, above in pairwise(weights)]
 
@@ -335,6 +400,12 @@ def mode_energy(
         s: Singular values.
 
     Source: the paper, energy of the mode dynamics (E3).
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.linear_modes import mode_energy
+        >>> A, B, s = jnp.array([[1.0]]), jnp.array([[2.0]]), jnp.array([3.0])
+        >>> float(mode_energy(A, B, s))  # (3 - 2)^2/2
+        0.5
     """
     overlaps = B @ A
     r = min(len(s), *overlaps.shape)

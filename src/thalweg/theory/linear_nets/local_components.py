@@ -28,6 +28,13 @@ def component_directions(
 
     For a CP factorisation the outer product of unit vectors; for a hierarchical one its norm is in
     general not 1. Zero where sigma_r is zero. The tensor is sum_r sigma_r C_r.
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.local_components import component_directions
+        >>> cp = tw.models.CPFactorisation((2, 2), 1)
+        >>> ones = {"0": jnp.ones((2, 1)), "1": jnp.ones((2, 1))}
+        >>> component_directions(cp, ones)["0-1"].round(6).tolist()
+        [[[0.5, 0.5], [0.5, 0.5]]]
     """
     sigma = factorisation.component_norms(params)
     parts = factorisation.component_tensors(params)
@@ -40,7 +47,15 @@ def component_directions(
 def alignments(
     factorisation: TensorFactorisation, params: Params, gradient: Float[Array, "..."]
 ) -> dict[str, Float[Array, " R"]]:
-    """gamma_r = <-grad L(W), C_r> by node, `gradient` being that of the loss in the tensor W."""
+    """gamma_r = <-grad L(W), C_r> by node, `gradient` being that of the loss in the tensor W.
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.local_components import alignments
+        >>> cp = tw.models.CPFactorisation((2, 2), 1)
+        >>> ones = {"0": jnp.ones((2, 1)), "1": jnp.ones((2, 1))}
+        >>> alignments(cp, ones, -jnp.ones((2, 2)))["0-1"].round(6).tolist()  # 4 * 1/2
+        [2.0]
+    """
     axes = gradient.ndim
     directions = component_directions(factorisation, params)
     return {name: -jnp.tensordot(C, gradient, axes) for name, C in directions.items()}
@@ -55,6 +70,13 @@ def norm_rates(
     one of them is zero. Cost: as many end-to-end tensors as there are components.
 
     Source: derived; balanced weights give theorem 1 of Razin, Maman and Cohen (2021, 2022).
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.local_components import norm_rates
+        >>> cp = tw.models.CPFactorisation((2, 2), 1)
+        >>> ones = {"0": jnp.ones((2, 1)), "1": jnp.ones((2, 1))}
+        >>> norm_rates(cp, ones, -jnp.ones((2, 2)))["0-1"].round(6).tolist()  # 2^2 (1/2 + 1/2) 2
+        [8.0]
     """
     gamma = alignments(factorisation, params, gradient)
     norms = factorisation.vector_norms(params)
@@ -62,7 +84,13 @@ def norm_rates(
 
 
 def component_rate(norms: Float[Array, "L R"], gamma: Float[Array, " R"]) -> Float[Array, " R"]:
-    """Rates d sigma / dt = gamma sigma^2 sum_l ||w_l||^-2 from the norms of weight vectors."""
+    """Rates d sigma / dt = gamma sigma^2 sum_l ||w_l||^-2 from the norms of weight vectors.
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.local_components import component_rate
+        >>> component_rate(jnp.array([[1.0], [2.0]]), jnp.array([3.0])).tolist()  # 12 (1 + 1/4)
+        [15.0]
+    """
     sigma = jnp.prod(norms, 0)
     return gamma * sigma**2 * jnp.sum(_inverse(norms) ** 2, 0)
 
@@ -70,7 +98,13 @@ def component_rate(norms: Float[Array, "L R"], gamma: Float[Array, " R"]) -> Flo
 def balanced_rate(
     sigma: Float[Array, " R"] | np.ndarray, gamma: Float[Array, " R"] | float, L: int
 ) -> Float[Array, " R"]:
-    """Rates d sigma / dt = L gamma sigma^(2 - 2/L) of components whose L vectors have one norm."""
+    """Rates d sigma / dt = L gamma sigma^(2 - 2/L) of components whose L vectors have one norm.
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.local_components import balanced_rate
+        >>> balanced_rate(np.array([4.0]), 1.0, 2).tolist()
+        [8.0]
+    """
     return L * gamma * jnp.asarray(sigma) ** (2 - 2 / L)
 
 
@@ -83,6 +117,12 @@ def rate_bounds(
     upper for gamma >= 0, the other way round for gamma < 0. Equal at epsilon = 0.
 
     Source: Razin, Maman and Cohen (2021), theorem 1; (2022), theorem 1.
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.local_components import rate_bounds
+        >>> low, high = rate_bounds(jnp.array([4.0]), jnp.array([1.0]), 2, 0.0)
+        >>> low.tolist(), high.tolist()  # balanced: they meet
+        ([8.0], [8.0])
     """
     reach = sigma ** (2 / L) + epsilon
     slow, fast = L * gamma * sigma**2 * _inverse(reach), L * gamma * reach ** (L - 1)
@@ -99,6 +139,11 @@ def constant_alignment_norm(
 
     Raises:
         InputError: If L < 2 or sigma_0 is not positive.
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.local_components import constant_alignment_norm
+        >>> bool(np.isclose(constant_alignment_norm(0.5, 2.0, 1.0, 2), 2 * np.e))
+        True
     """
     _check_start(sigma0, L)
     t, sigma0, gamma = (np.asarray(v, float) for v in (t, sigma0, gamma))
@@ -116,6 +161,11 @@ def escape_time(sigma0: ArrayLike, gamma: ArrayLike, L: int) -> Float[np.ndarray
 
     Raises:
         InputError: If L < 2, or sigma_0 or gamma is not positive.
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.local_components import escape_time
+        >>> round(float(escape_time(8.0, 1.0, 3)), 6)  # 8^(-1/3)
+        0.5
     """
     _check_start(sigma0, L)
     require(bool(np.all(np.asarray(gamma) > 0)), f"gamma came as {gamma!r}; give positive numbers")
@@ -125,7 +175,13 @@ def escape_time(sigma0: ArrayLike, gamma: ArrayLike, L: int) -> Float[np.ndarray
 
 
 def norm_prediction(sigma0: ArrayLike, gamma: ArrayLike, L: int) -> Prediction:
-    """`constant_alignment_norm` as a prediction of the component norms along a run."""
+    """`constant_alignment_norm` as a prediction of the component norms along a run.
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.local_components import norm_prediction
+        >>> bool(np.allclose(norm_prediction([2.0], [0.5], 2).at([0.0, 1.0]), [[2.0], [2 * np.e]]))
+        True
+    """
     _check_start(sigma0, L)
     start, rate = np.asarray(sigma0, float), np.asarray(gamma, float)
 
@@ -152,6 +208,13 @@ def truncation_bound(
     most `kept` in the matricisations of the node's children.
 
     Source: Razin, Maman and Cohen (2022), low hierarchical rank from small components.
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.local_components import truncation_bound
+        >>> cp = tw.models.CPFactorisation((2, 2), 1)
+        >>> ones = {"0": jnp.ones((2, 1)), "1": jnp.ones((2, 1))}
+        >>> truncation_bound(cp, ones, "0-1", kept=0)  # the whole tensor of ones
+        (2.0, 2.0)
     """
     parts = np.asarray(factorisation.component_tensors(params)[node])
     order = np.argsort(-np.asarray(factorisation.component_norms(params)[node]))
@@ -164,6 +227,11 @@ def mean_absolute_cosine(m: ArrayLike) -> Float[np.ndarray, "..."]:
 
     The interaction regulariser of a bilinear function whose matrix has m equal singular values:
     1 for m = 1, where the function separates, and like sqrt(2/(pi m)) for large m.
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.local_components import mean_absolute_cosine
+        >>> round(float(mean_absolute_cosine(2)) * np.pi, 6)  # 2/pi in the plane
+        2.0
     """
     m = np.asarray(m, float)
     return np.exp(gammaln(m / 2) - gammaln((m + 1) / 2)) / np.sqrt(np.pi)

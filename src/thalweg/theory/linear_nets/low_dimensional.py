@@ -61,6 +61,12 @@ def plane_loss(
 
     Raises:
         InputError: If the sizes do not fit, or the noise is negative.
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.low_dimensional import plane_loss
+        >>> loss = plane_loss([2.0], codimension=1, noise=0.5)
+        >>> loss.hessian.tolist(), loss.minimiser.tolist()
+        ([[1.0, 0.0], [0.0, 0.25]], [2.0, 0.0])
     """
     a = np.atleast_1d(np.asarray(a, float))
     inside = np.eye(a.size) if correlation is None else np.asarray(correlation, float)
@@ -82,6 +88,11 @@ def reduced_velocity(w: Float[Values, " d"], gradient: Float[Values, " d"], L: i
         L: Number of weight matrices.
 
     Source: Arora, Cohen and Hazan (2018), one output; E4 of the study.
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.low_dimensional import reduced_velocity
+        >>> reduced_velocity(np.array([2.0]), np.array([1.0]), 2).tolist()  # -2 |w| g
+        [-4.0]
     """
     square = w @ w
     along = (L - 1) * (w @ gradient) / square
@@ -140,6 +151,12 @@ def reduced_flow(
     Cost: two integrations, one gradient of E per evaluation of the right side.
 
     Source: E4 of the study.
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.low_dimensional import plane_loss, reduced_flow
+        >>> found = reduced_flow(plane_loss([1.0], codimension=1), [2.0, 3.0], L=1, times=[1.0])
+        >>> bool(np.allclose(found.w, [[1 + np.exp(-1), 3.0]]))  # clean data leave w_y as it was
+        True
     """
     w0, times = np.asarray(start, float), np.asarray(times, float)
     require(
@@ -217,6 +234,11 @@ def frozen_invariant(w_norm: ArrayLike, normal_norm: ArrayLike, L: int) -> Value
         L: Number of weight matrices.
 
     Source: E5 of the study.
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.low_dimensional import frozen_invariant
+        >>> float(frozen_invariant(w_norm=4.0, normal_norm=1.0, L=2))
+        0.5
     """
     return np.asarray(normal_norm, float) / np.asarray(w_norm, float) ** (1 - 1 / L)
 
@@ -239,6 +261,11 @@ def settled_normal_norm(w_norm: float, normal_norm: float, fitted_norm: float, L
         InputError: If a norm is out of range or the depth below 1.
 
     Source: E5 of the study.
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.low_dimensional import settled_normal_norm
+        >>> round(settled_normal_norm(w_norm=2.0, normal_norm=1.0, fitted_norm=3.0, L=1), 6)
+        1.0
     """
     require(
         w_norm >= normal_norm >= 0 and w_norm > 0 and fitted_norm > 0 and L >= 1,
@@ -270,6 +297,11 @@ def closest_norm(w_norm: ArrayLike, normal_norm: ArrayLike, L: int) -> Values:
         L: Number of weight matrices.
 
     Source: E6 of the study.
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.low_dimensional import closest_norm
+        >>> float(closest_norm(w_norm=2.0, normal_norm=1.0, L=2))
+        0.5
     """
     return np.asarray(normal_norm, float) ** L / np.asarray(w_norm, float) ** (L - 1)
 
@@ -286,6 +318,11 @@ def decayed_columns(start: ArrayLike, decay: float, step_size: float, steps: Arr
         steps: k, broadcast in front of B_0.
 
     Source: E3 of the study.
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.low_dimensional import decayed_columns
+        >>> decayed_columns([4.0], decay=0.5, step_size=1.0, steps=[0, 1, 2]).ravel().tolist()
+        [4.0, 2.0, 1.0]
     """
     factor = np.asarray((1 - step_size * decay) ** np.asarray(steps, float))
     start = np.asarray(start, float)
@@ -305,6 +342,11 @@ def redrawn_variance(
         first_layer_gradient: g_1, the output's derivative by the first pre-activations.
 
     Source: E10 of the study.
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.low_dimensional import redrawn_variance
+        >>> redrawn_variance(0.5, [[1.0, 1.0]]).tolist()
+        [1.0]
     """
     return column_variance * np.sum(np.asarray(first_layer_gradient, float) ** 2, axis=-1)
 
@@ -323,6 +365,11 @@ def normal_decay_rate(a_norm: ArrayLike, noise: ArrayLike, L: int) -> Values:
         L: Number of weight matrices.
 
     Source: E8 of the study.
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.low_dimensional import normal_decay_rate
+        >>> float(normal_decay_rate(a_norm=4.0, noise=0.5, L=2))
+        1.0
     """
     return np.asarray(a_norm, float) ** (2 - 2 / L) * np.asarray(noise, float) ** 2
 
@@ -335,6 +382,12 @@ def normal_decay(normal_norm: float, a_norm: float, noise: float, L: int) -> Pre
         a_norm: ||a||.
         noise: Standard deviation of normal coordinates.
         L: Number of weight matrices.
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.low_dimensional import normal_decay
+        >>> decay = normal_decay(normal_norm=2.0, a_norm=1.0, noise=1.0, L=2)
+        >>> bool(np.allclose(decay.at([0.0, 1.0]), [2, 2 / np.e]))
+        True
     """
     rate = float(normal_decay_rate(a_norm, noise, L))
     return make_prediction(
@@ -368,6 +421,11 @@ def least_squares_normal(
         codimension: Normal coordinates y.
 
     Source: E9 of the study, with the moments of the inverse Wishart distribution.
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.low_dimensional import least_squares_normal
+        >>> float(least_squares_normal(residual=1.0, noise=0.5, n=19))  # 1/(0.5 sqrt(19 - 3))
+        0.5
     """
     left = np.maximum(np.asarray(n, float) - dimension - codimension - 1, 0)
     with np.errstate(divide="ignore"):
@@ -386,6 +444,11 @@ def samples_needed(
         residual^2/(noise^2 derivative^2) + dimension + codimension + 1
 
     The inverse of `least_squares_normal`.
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.low_dimensional import samples_needed
+        >>> float(samples_needed(residual=1.0, noise=0.5, derivative=0.5))
+        19.0
     """
     size = np.asarray(noise, float) * np.asarray(derivative, float)
     return (np.asarray(residual, float) / size) ** 2 + dimension + codimension + 1

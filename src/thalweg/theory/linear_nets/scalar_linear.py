@@ -73,6 +73,12 @@ def scalar_linear_flow(r0: float, nu: float, n: int, times: ArrayLike) -> Scalar
         InputError: On arguments outside these ranges.
 
     Source: derived from Elkabetz & Cohen 2021, scalar output.
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.scalar_linear import scalar_linear_flow
+        >>> flow = scalar_linear_flow(0.5, 1.0, 2, [0.0, np.log(3) / 2])  # r = 1/(1 + exp(-2 t))
+        >>> flow.norm.round(6).tolist()
+        [0.5, 0.75]
     """
     t = np.atleast_1d(np.asarray(times, dtype=float))
     require(t.ndim == 1, f"times has shape {t.shape}; a list of times is allowed.")
@@ -106,6 +112,13 @@ def scalar_linear_weights(
             the target's norm is not 1.
 
     Source: derived from Elkabetz & Cohen 2021, scalar output.
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.scalar_linear import scalar_linear_weights
+        >>> flow = tw.theory.scalar_linear.scalar_linear_flow(0.25, 1.0, 2, [0.0, 50.0])
+        >>> first, last = scalar_linear_weights(flow, [[[0.5]], [[0.5]]], [1.0])
+        >>> first.ravel().round(6).tolist(), last.ravel().round(6).tolist()
+        ([0.5, 1.0], [0.5, 1.0])
     """
     W = [np.asarray(w, dtype=float) for w in initial]
     L = _unit_target(target)
@@ -143,6 +156,12 @@ def time_to_loss(r0: float, nu: float, n: int, loss: float) -> float:
         InputError: On arguments outside these ranges.
 
     Source: derived from Elkabetz & Cohen 2021, scalar output.
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.scalar_linear import time_to_loss
+        >>> time = time_to_loss(0.5, 1.0, 2, loss=1 / 32)  # r = 3/4
+        >>> bool(np.isclose(time, np.log(3) / 2))
+        True
     """
     require(math.isfinite(loss) and loss >= 1e-24, f"loss is {loss}; >= 1e-24 is allowed.")
     clock = _Clock(r0, nu, n)
@@ -169,6 +188,11 @@ def bound_integral(r: ArrayLike, r0: float, n: int) -> Float[np.ndarray, "..."]:
         InputError: If r or r0 is not positive.
 
     Source: derived from Elkabetz & Cohen 2021, scalar output.
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.scalar_linear import bound_integral
+        >>> float(bound_integral(np.e, 1.0, 2))
+        0.5
     """
     r_ = np.asarray(r, dtype=float)
     require(bool(np.all(r_ > 0)) and r0 > 0, "r and r0 must be > 0.")
@@ -190,6 +214,12 @@ def flow_time_bound(r0: float, nu: float, n: int, excess_loss: float) -> float:
         InputError: On arguments outside these ranges.
 
     Source: Elkabetz & Cohen 2021, convergence of gradient flow (whitened data, balanced start).
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.scalar_linear import flow_time_bound
+        >>> bound = flow_time_bound(0.2, nu=1.0, n=2, excess_loss=1.0)
+        >>> bool(np.isclose(bound, 20 * np.log(150)))
+        True
     """
     require(0 < r0 <= 0.2, f"r0 is {r0}; the bound holds on (0, 0.2].")
     require(-1 < nu <= 1, f"nu is {nu}; a cosine in (-1, 1] is allowed.")
@@ -218,6 +248,12 @@ def balanced_init(
         InputError: If there are not n - 1 widths or one is below the rank.
 
     Source: Arora et al. 2019 (ICLR), procedure 1; Elkabetz & Cohen 2021.
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.scalar_linear import balanced_init
+        >>> first, last = balanced_init(jnp.diag(jnp.array([4.0, 1.0])), 2, [2])
+        >>> (last @ first).round(6).tolist(), jnp.abs(first).round(6).tolist()
+        ([[4.0, 0.0], [0.0, 1.0]], [[2.0, 0.0], [0.0, 1.0]])
     """
     require(A.ndim == 2, f"A has shape {A.shape}; a matrix is allowed.")
     require(n >= 1, f"depth {n} is given; n >= 1 is allowed.")

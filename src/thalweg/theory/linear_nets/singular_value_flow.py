@@ -74,6 +74,11 @@ def singular_value_velocity(
         InputError: If shapes or the depth do not fit.
 
     Source: Arora, Cohen, Hu and Luo (2019), Theorem 3.
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.singular_value_flow import singular_value_velocity
+        >>> singular_value_velocity([[1.0]], [4.0], [[1.0]], [[1.0]], 2).tolist()
+        [-8.0]
     """
     U, s, V, G = _checked(U, s, V, G, N)
     return -N * (s**2) ** (1 - 1 / N) * np.einsum("ir,ij,jr->r", U, G, V)
@@ -106,6 +111,13 @@ def singular_vector_velocity(
         InputError: If shapes or the depth do not fit, or two values are equal or one is zero.
 
     Source: Arora, Cohen, Hu and Luo (2019), Lemma 2.
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.singular_value_flow import singular_vector_velocity
+        >>> I, G = np.eye(2), np.diag([3.0, 5.0])
+        >>> found = singular_vector_velocity(I, [2.0, 1.0], I, G, 2)
+        >>> float(np.abs(found.U).max())  # aligned: they stand still
+        0.0
     """
     U, s, V, G = _checked(U, s, V, G, N)
     power = (s**2) ** (1 / N)
@@ -134,6 +146,11 @@ def singular_alignment(U: ArrayLike, V: ArrayLike, G: ArrayLike) -> Alignment:
         G: Gradient of the loss in the product (out, in).
 
     Source: Arora, Cohen, Hu and Luo (2019), Corollary 1.
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.singular_value_flow import singular_alignment
+        >>> singular_alignment(np.eye(2), np.eye(2), 2 * np.eye(2))
+        Alignment(diagonal=2.0, rest=0.0)
     """
     M = np.asarray(U).T @ np.asarray(G) @ np.asarray(V)
     beside = M[~np.eye(len(M), dtype=bool)]
@@ -154,6 +171,12 @@ def signed_svd_track(path: ArrayLike) -> SignedModes:
         InputError: If the shape is another.
 
     Cost: T singular value decompositions.
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.singular_value_flow import signed_svd_track
+        >>> path = [np.diag([2.0, 1.0]), np.diag([1.6, 1.4]), np.diag([1.4, 1.6])]
+        >>> signed_svd_track(path).s.round(6).tolist()  # through the crossing
+        [[2.0, 1.0], [1.6, 1.4], [1.4, 1.6]]
     """
     path = np.asarray(path, float)
     require(path.ndim == 3, f"a path of shape {path.shape} came; give (T, out, in)")
@@ -189,6 +212,11 @@ def mode_relation(leader: ArrayLike, ratio: float, N: int, start: float | ArrayL
         InputError: If a number is out of range.
 
     Source: Arora, Cohen, Hu and Luo (2019), section 3.2.
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.singular_value_flow import mode_relation
+        >>> float(mode_relation(leader=4.0, ratio=0.5, N=2, start=1.0))
+        2.0
     """
     leader, start = np.asarray(leader, float), np.asarray(start, float)
     require(N >= 1 and bool(np.all(start > 0)), f"depth {N} from {start}: give N >= 1, start > 0")
@@ -206,6 +234,11 @@ def mode_ceiling(ratio: float, N: int, start: float) -> float:
 
     Raises:
         InputError: If the depth is below 3 or the ratio not below 1: then there is no ceiling.
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.singular_value_flow import mode_ceiling
+        >>> mode_ceiling(ratio=0.75, N=4, start=1.0)
+        16.0
     """
     require(
         N >= 3 and 0 <= ratio < 1,
@@ -231,6 +264,11 @@ def lift_off_time(target: float, start: float, N: int) -> float:
         InputError: If a number is out of range.
 
     Source: derived from Arora, Cohen, Hu and Luo (2019), Theorem 3, for 1/2 ||W - M||_F^2.
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.singular_value_flow import lift_off_time
+        >>> round(lift_off_time(target=1.0, start=np.exp(-2), N=2), 6)
+        1.0
     """
     require(
         N >= 2 and 0 < start < target / 2,

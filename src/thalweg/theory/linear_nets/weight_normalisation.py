@@ -34,12 +34,24 @@ SOURCE = "Wu et al. 2020 (arXiv 1911.07956)"
 
 
 def squared_slope(residual: Values) -> Values:
-    """The slope r of the loss 1/2 ||r||^2."""
+    """The slope r of the loss 1/2 ||r||^2.
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.weight_normalisation import squared_slope
+        >>> squared_slope(np.array([2.0])).tolist()
+        [2.0]
+    """
     return residual
 
 
 def pseudo_huber_slope(residual: Values) -> Values:
-    """The slope r/sqrt(1 + r^2), entry by entry, of the loss sum (sqrt(1 + r^2) - 1)."""
+    """The slope r/sqrt(1 + r^2), entry by entry, of the loss sum (sqrt(1 + r^2) - 1).
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.weight_normalisation import pseudo_huber_slope
+        >>> pseudo_huber_slope(np.array([0.75])).round(6).tolist()
+        [0.6]
+    """
     return residual / np.sqrt(1 + residual**2)
 
 
@@ -63,6 +75,12 @@ def wn_gradients(
         slope: l' of the loss, by the residual (..., m); squared error by default.
 
     Source: E1.
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.weight_normalisation import wn_gradients
+        >>> found = wn_gradients([[1.0, 0.0]], [1.0], w=[0.0, 1.0], g=1.0)
+        >>> abs(float(found.scale)), found.direction.tolist()
+        (0.0, [-1.0, 0.0])
     """
     A, w, g = np.asarray(A, float), np.asarray(w, float), np.asarray(g, float)[..., None]
     norm = np.sqrt(np.sum(w**2, axis=-1, keepdims=True))
@@ -122,6 +140,12 @@ def wn_flow(
         InputError: If c or ||w0|| is not positive, or the solver gives up.
 
     Error: Some hundred times the tolerances, at 1e-12 about 1e-10. Source: E4.
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.weight_normalisation import wn_flow
+        >>> flow = wn_flow([[1.0]], [2.0], w0=[1.0], g0=1.0, c=1.0, times=[0.0, 1.0])
+        >>> bool(np.allclose(flow.x.ravel(), [1, 2 - np.exp(-1)]))
+        True
     """
     w0, times = np.asarray(w0, float), np.asarray(times, float)
     require(c > 0, f"c came as {c}; give a positive ratio of learning rates")
@@ -146,6 +170,11 @@ def effective_ratio(c: float, w0: ArrayLike) -> float:
     """The ratio c ||w_0||^2 at norm 1 whose flow of x weight normalisation from w_0 has.
 
     Time runs ||w_0||^2 times slower: ||w||^2 u' = -g (I - u u^T) q. Source: E4.
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.weight_normalisation import effective_ratio
+        >>> effective_ratio(2.0, [3.0, 4.0])
+        50.0
     """
     w0 = np.asarray(w0, float)
     return float(c * (w0 @ w0))
@@ -167,6 +196,12 @@ def wn_invariant(
         g0: Any reference scale; without one the factor overflows beyond g^2 = 1400 c.
 
     Error: The projection rounds to 1e-16 ||w||, which the factor multiplies. Source: E6.
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.weight_normalisation import wn_invariant
+        >>> found = wn_invariant([1.0, 1.0], np.sqrt(2), np.diag([0.0, 1.0]), c=1.0)
+        >>> bool(np.allclose(found, [0, np.e]))
+        True
     """
     g = np.asarray(g, float)
     factor = np.exp((g**2 - g0**2) / (2 * c))
@@ -189,6 +224,11 @@ def limit_scale_squared(norm: float, perp: float, g0: float, c: float = 1.0) -> 
         InputError: On arguments outside these ranges.
 
     Error: A few roundings. Source: E7.
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.weight_normalisation import limit_scale_squared
+        >>> limit_scale_squared(norm=2.0, perp=0.0, g0=1.0)  # nothing beside the rows: g*^2
+        4.0
     """
     require(
         norm > 0 and 0 <= perp <= 1 and c > 0,
@@ -237,6 +277,12 @@ def wn_limit(A: ArrayLike, y: ArrayLike, w0: ArrayLike, g0: float, c: float = 1.
         InputError: If shapes, rank or numbers do not fit.
 
     Source: E7.
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.weight_normalisation import wn_limit
+        >>> found = wn_limit([[1.0, 0.0]], [2.0], w0=[1.0, 0.0], g0=1.0)
+        >>> round(found.scale_squared, 6), round(found.distance, 6)
+        (4.0, 0.0)
     """
     w0 = np.asarray(w0, float)
     target, ratio = minimum_norm(A, y), effective_ratio(c, w0)
@@ -255,6 +301,11 @@ def least_scale_squared(perp: float, g0: float, c: float = 1.0) -> float:
         c: The `effective_ratio`.
 
     Source: E8.
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.weight_normalisation import least_scale_squared
+        >>> least_scale_squared(perp=1.0, g0=3.0)
+        9.0
     """
     return g0**2 + 2 * c * math.log(perp)
 
@@ -269,6 +320,13 @@ def rate_bound(flow: WNFlow, A: ArrayLike, y: ArrayLike) -> Prediction:
         y: Shape (m,).
 
     Source: E9.
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.weight_normalisation import rate_bound, wn_flow
+        >>> flow = wn_flow([[1.0]], [2.0], w0=[1.0], g0=1.0, c=1.0, times=[0.0, 1.0])
+        >>> bound = rate_bound(flow, [[1.0]], [2.0]).at([0.0, 1.0])
+        >>> bool(np.all(0.5 * (flow.x.ravel() - 2) ** 2 <= bound + 1e-9))
+        True
     """
     target = minimum_norm(A, y)
     first = 0.5 * float(np.sum((np.asarray(A, float) @ flow.x[0] - np.asarray(y, float)) ** 2))
@@ -303,6 +361,11 @@ def phase1_closed_form(perp: float, ratio: float, steps: ArrayLike) -> Values:
         InputError: On arguments outside these ranges.
 
     Source: E10.
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.weight_normalisation import phase1_closed_form
+        >>> phase1_closed_form(perp=1.0, ratio=1.0, steps=[0, 3]).tolist()
+        [1.0, 0.5]
     """
     require(
         0 < perp <= 1 and ratio > 0,
@@ -325,5 +388,10 @@ def phase2_closed_form(g0: float, norm: float, scale_step_size: float, steps: Ar
         steps: t, any shape.
 
     Source: E11.
+
+    Examples:
+        >>> from thalweg.theory.linear_nets.weight_normalisation import phase2_closed_form
+        >>> phase2_closed_form(g0=1.0, norm=3.0, scale_step_size=0.5, steps=[0, 1, 2]).tolist()
+        [1.0, 2.0, 2.5]
     """
     return norm + (1 - scale_step_size) ** np.asarray(steps, float) * (g0 - norm)
