@@ -5,6 +5,7 @@ from thalweg.dynamics.damped_gauss_newton import levenberg_marquardt
 from thalweg.dynamics.descent import GradientDescent, gradient_descent
 from thalweg.dynamics.dynamics import Continuous, Discrete, Dynamics, Info, State, Statistic
 from thalweg.dynamics.end_to_end_rule import EndToEndDescent, end_to_end_descent
+from thalweg.dynamics.examples import DYNAMICS
 from thalweg.dynamics.flow.gradient_flow import KINKED_ERROR, GradientFlow, gradient_flow
 from thalweg.dynamics.flow.limit import Limit, flow_limit
 from thalweg.dynamics.flow.solvers import FLOW_SOLVERS, FlowSolver
@@ -22,6 +23,7 @@ from thalweg.dynamics.trainer import StabilisedDescent, stabilised_descent
 from thalweg.dynamics.two_phase_training import TwoPhase, two_phase
 
 __all__ = [
+    "DYNAMICS",
     "FLOW_SOLVERS",
     "KINKED_ERROR",
     "RKC2",

@@ -232,8 +232,9 @@ def _square(one: Residual, examples: Any, theta: Array) -> Float[Array, ""]:
 
 def _fitted(problem: Problem) -> Supervised:
     require(
-        isinstance(problem, Supervised) and problem.loss.name == "squared-error",
-        "Levenberg-Marquardt fits least squares; give a problem with data and squared-error",
+        isinstance(problem, Supervised) and problem.plain and problem.loss.name == "squared-error",
+        "Levenberg-Marquardt fits least squares; give a problem with data and squared-error, and "
+        "no other term",
     )
     assert isinstance(problem, Supervised)
     require(

@@ -17,6 +17,12 @@ from thalweg.dynamics.stability import StabilityRule, descent_rule, no_rule
 from thalweg.problems.problem import Problem
 
 
+def _decay(value: float | Array) -> Float[Array, ""]:
+    if isinstance(value, int | float):
+        require(value >= 0, f"weight decay came as {value}; give 0 or more")
+    return jnp.asarray(value, jnp.float64)
+
+
 class EndToEndDescent(Discrete):
     """W <- (1 - eta lambda N) W - eta sum_j [W W^T]^{(j-1)/N} grad L(W) [W^T W]^{(N-j)/N}.
 
@@ -35,14 +41,13 @@ class EndToEndDescent(Discrete):
 
     step_size: Float[Array, ""] = eqx.field(converter=step_size_array)
     depth: int = eqx.field(static=True)
-    weight_decay: float = eqx.field(static=True, default=0.0)
+    weight_decay: Float[Array, ""] = eqx.field(converter=_decay, default=0.0)
 
     def __check_init__(self) -> None:
         require(
             self.depth >= 1,
             f"the depth came as {self.depth}; give the number of matrices, at least 1",
         )
-        require(self.weight_decay >= 0, f"weight decay came as {self.weight_decay}; give 0 or more")
 
     @property
     def name(self) -> str:
@@ -60,7 +65,8 @@ class EndToEndDescent(Discrete):
         loss, gradient = jax.value_and_grad(problem.objective)(state.params)
 
         def moved(W: Array, G: Array) -> Array:
-            slope = depth_preconditioned(W, G, self.depth) + self.weight_decay * self.depth * W
+            decay = self.weight_decay.astype(W.dtype) * self.depth * W
+            slope = depth_preconditioned(W, G, self.depth) + decay
             return W - self.step_size.astype(W.dtype) * slope
 
         count = state.step + 1
@@ -82,9 +88,10 @@ class EndToEndDescent(Discrete):
     def stability(self, problem: Problem, params: Params) -> StabilityRule:
         if self.depth == 1:  # gradient descent, its objective with lambda/2 ||W||^2
             rule = descent_rule(float(self.step_size))
-            if not self.weight_decay:
+            decay = float(self.weight_decay)
+            if decay == 0:
                 return rule
-            lowered = rule.threshold - self.weight_decay
+            lowered = rule.threshold - decay
             return rule._replace(threshold=lowered, formula="2/eta - weight decay")
         return no_rule("what bounds it is the sharpness of the deep net whose product it moves")
 
@@ -110,7 +117,7 @@ def depth_preconditioned(
 
 
 def end_to_end_descent(
-    step_size: float | Array, depth: int, weight_decay: float = 0.0
+    step_size: float | Array, depth: int, weight_decay: float | Array = 0.0
 ) -> EndToEndDescent:
     """The end-to-end rule with a constant step size; see `EndToEndDescent`.
 
@@ -123,4 +130,4 @@ def end_to_end_descent(
         >>> path.dataset["parameters"].values.ravel().round(6).tolist()
         [1.0, 1.4]
     """
-    return EndToEndDescent(step_size_array(step_size), depth, weight_decay)
+    return EndToEndDescent(step_size_array(step_size), depth, _decay(weight_decay))

@@ -115,6 +115,7 @@ class TwoPhaseProjected(Discrete):
     def step(self, problem: Problem, state: State, key: Array) -> tuple[State, Info]:
         count = state.step + 1
         early, late = jnp.minimum(count, self.switch), jnp.maximum(count - self.switch, 0)
+        early, late = early.astype(jnp.float64), late.astype(jnp.float64)
         time = early * self.first_step_size + late * self.step_size
         first = state.step < self.switch
         rate = jnp.where(first, self.first_step_size, self.step_size)

@@ -4,6 +4,7 @@ from thalweg.core.arguments import guard
 from thalweg.core.tensors import ModeTree, hierarchical_rank, mode_tree, perfect_tree
 from thalweg.models.convolutional import ConvNet, Convolution
 from thalweg.models.dense import MLP, layer_weights, linear, mlp
+from thalweg.models.examples import MODELS
 from thalweg.models.initialisers import INITIALISERS
 from thalweg.models.input_derivatives import first_layer_gradient, normal_derivatives
 from thalweg.models.model import ACTIVATIONS, Activation, Applied, Model, activation, from_equinox
@@ -25,6 +26,7 @@ __all__ = [
     "ACTIVATIONS",
     "INITIALISERS",
     "MLP",
+    "MODELS",
     "Activation",
     "Applied",
     "ArithmeticCircuit",

@@ -7,6 +7,7 @@ from thalweg.problems.data.files import read_data
 from thalweg.problems.data.long_range import is_same_class, noisy_prototypes
 from thalweg.problems.data.planes import near_plane
 from thalweg.problems.data.random_labels import random_data
+from thalweg.problems.examples import PROBLEMS
 from thalweg.problems.frozen import trained_part
 from thalweg.problems.linear_classification import linear_classifier
 from thalweg.problems.locality import interaction_regulariser, long_range
@@ -24,6 +25,7 @@ from thalweg.problems.tensor_entries import random_tensor, tensor_completion, te
 
 __all__ = [
     "LOSSES",
+    "PROBLEMS",
     "Data",
     "Function",
     "Loss",

@@ -7,7 +7,7 @@ import dataclasses
 import jax
 from jaxtyping import Array, Float
 
-from thalweg.core.errors import choose
+from thalweg.core.errors import choose, require
 from thalweg.core.tree import Params
 from thalweg.models import Applied
 from thalweg.models.dense import affine
@@ -50,10 +50,16 @@ def last_layer_problem(
         features: The features if they are at hand, so that nothing is computed.
 
     Raises:
-        InputError: If the model does not say which layer is its last.
+        InputError: If the model does not say which layer is its last, or the objective has a
+            term beside the loss.
 
     Cost: One forward pass. Source: Kawaguchi and Sun (2021), phase 2 of the algorithm.
     """
+    require(
+        problem.plain,
+        f"a {type(problem).__name__} has a term beside its loss, which features do not tell; give "
+        "a problem without it",
+    )
     if features is None:
         features = _features(problem, params)
     return dataclasses.replace(problem, model=Applied(affine, start=params[-1]), inputs=features)

@@ -103,6 +103,11 @@ class Supervised(Problem):
             total = self._in_blocks(params, self.microbatch)
         return total / n if self.reduction == "mean" else total
 
+    @property
+    def plain(self) -> bool:
+        """Whether the objective is the loss over the examples alone, without another term."""
+        return type(self).objective is Supervised.objective
+
     def on(self, index: Int[Array, " b"]) -> Supervised:
         """The same problem on some of the examples, (b,) row numbers; a mean is over these."""
         return dataclasses.replace(self, inputs=self.inputs[index], targets=self.targets[index])

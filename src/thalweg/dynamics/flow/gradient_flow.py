@@ -50,7 +50,9 @@ class GradientFlow(Continuous):
 
     rtol: Float[Array, ""] | None = eqx.field(converter=_optional, default=None)
     solver: str = eqx.field(static=True, default="auto")
-    atol: float = eqx.field(static=True, default=1e-12)
+    atol: Float[Array, ""] = eqx.field(
+        converter=lambda a: jnp.asarray(a, jnp.float64), default=1e-12
+    )
     error: Float[Array, ""] | None = eqx.field(converter=_optional, default=None)
     most_gradients: Int[Array, ""] = eqx.field(
         converter=lambda n: jnp.asarray(n, jnp.int64), default=MOST_GRADIENTS

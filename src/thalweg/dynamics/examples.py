@@ -1,0 +1,42 @@
+"""A small example of every dynamics: a new one adds a line, and contract tests meet it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import optax
+
+from thalweg.dynamics.damped_gauss_newton import levenberg_marquardt
+from thalweg.dynamics.descent import gradient_descent
+from thalweg.dynamics.dynamics import Dynamics
+from thalweg.dynamics.end_to_end_rule import end_to_end_descent
+from thalweg.dynamics.flow.gradient_flow import gradient_flow
+from thalweg.dynamics.grouped_rmsprop import group_rmsprop
+from thalweg.dynamics.normalised import normalised_descent
+from thalweg.dynamics.optax_descent import optax_dynamics
+from thalweg.dynamics.reparametrised_projected import (
+    projected_descent,
+    two_phase_projected_descent,
+    weight_normalised_descent,
+)
+from thalweg.dynamics.trainer import stabilised_descent
+from thalweg.dynamics.two_phase_training import two_phase
+
+DYNAMICS: dict[str, Callable[[], Dynamics]] = {
+    "gradient-descent": lambda: gradient_descent(0.05),
+    "gradient-flow": lambda: gradient_flow(1e-5),
+    "gradient-flow-of-an-error": lambda: gradient_flow(error=1e-3),
+    "stabilised-descent": stabilised_descent,
+    "levenberg-marquardt": lambda: levenberg_marquardt(3),
+    "momentum": lambda: optax_dynamics(optax.sgd(0.05, momentum=0.9), 0.05, "momentum"),
+    "adam-in-batches": lambda: optax_dynamics(optax.adam(0.01), 0.01, "Adam", batch=2),
+    "line-search": lambda: optax_dynamics(optax.lbfgs(), 1.0, "L-BFGS"),
+    "group-rmsprop": lambda: optax_dynamics(group_rmsprop(0.01), 0.01, "group RMSprop"),
+    "normalised-by-loss": lambda: normalised_descent(0.05, "loss"),
+    "normalised-by-gradient": lambda: normalised_descent(0.05),
+    "two-phase": lambda: two_phase(optax.sgd(0.05), 0.05, tau=2, noise=0.01),
+    "end-to-end": lambda: end_to_end_descent(0.05, 3, 0.1),
+    "weight-normalisation": lambda: weight_normalised_descent(0.05, 0.02),
+    "projected": lambda: projected_descent(0.05, 0.02),
+    "two-phase-projected": lambda: two_phase_projected_descent(0.05, 2, 0.05, 0.02),
+}

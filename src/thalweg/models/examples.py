@@ -1,0 +1,61 @@
+"""A small example of every kind of network: a new one adds a line, and contract tests meet it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+import numpy as np
+
+from thalweg.core.tensors import perfect_tree
+from thalweg.models.convolutional import ConvNet, Convolution
+from thalweg.models.dense import linear, mlp
+from thalweg.models.model import Applied, Model
+from thalweg.models.overparametrisation import Overparametrised
+from thalweg.models.parse import SKIPS
+from thalweg.models.residual import ResidualMLP
+from thalweg.models.residual_convolutional import ConvResNet, Stage
+from thalweg.models.scale_and_direction import weight_normalised
+from thalweg.models.signal_convolutional import SignalConvNet
+from thalweg.models.starts import gaussian_start, given_start, zero_last_start
+from thalweg.models.tensor_factorisation import (
+    ArithmeticCircuit,
+    CPFactorisation,
+    HierarchicalFactorisation,
+)
+from thalweg.models.wide import TwoLayerNet, WideNet
+
+
+def _hand_written() -> Model:
+    start = {"w": np.linspace(-1.0, 1.0, 5), "b": np.array([0.5])}
+    return Applied(
+        lambda p, x: jnp.tanh(x @ p["w"] + p["b"]), start=start, is_smooth=True, is_separable=True
+    )
+
+
+# The kinds of `parse.FORMS` have their names; those of the first lines take (5,), the rest say.
+MODELS: dict[str, Callable[[], Model]] = {
+    "mlp": lambda: mlp([4, 3]),
+    "linear": lambda: linear([3, 2]),
+    "mlp-bn": lambda: ResidualMLP((4, 4), "tanh", **SKIPS["mlp-bn"]),
+    "residual": lambda: ResidualMLP((4, 4), "relu", **SKIPS["residual"]),
+    "residual-bn": lambda: ResidualMLP((4, 4), "tanh", **SKIPS["residual-bn"]),
+    "dense-skip": lambda: ResidualMLP((3, 2), "softplus", **SKIPS["dense-skip"]),
+    "overparametrised": lambda: Overparametrised(mlp([3], bias=False), 3),
+    "weight-normalised": lambda: weight_normalised(linear([3])),
+    "two-layer": lambda: TwoLayerNet(6),
+    "wide": lambda: WideNet("fully-connected", 6, 2),
+    "wide-resnet": lambda: WideNet("resnet", 6, 2, "tanh"),
+    "gaussian-start": lambda: gaussian_start(mlp([3], "sin"), 0.5),
+    "zero-last-start": lambda: zero_last_start(mlp([3])),
+    "given-start": lambda: given_start(linear([]), [{"weight": np.ones((1, 5))}]),
+    "hand-written": _hand_written,
+    "conv": lambda: ConvNet((Convolution(2, 3, padding=1, pool=2),), (3,), "tanh"),
+    "resnet": lambda: ConvResNet((Stage(2, 1), Stage(3, 1)), (3,), "relu"),
+    "wide-convolutional": lambda: WideNet("convolutional-resnet", 4, 2),
+    "signal-conv": lambda: SignalConvNet((3, 2)),
+    "cp-circuit": lambda: ArithmeticCircuit(CPFactorisation((3, 3, 3, 3), 2)),
+    "tree-circuit": lambda: ArithmeticCircuit(
+        HierarchicalFactorisation((3, 3, 3, 3), perfect_tree(4), (2, 2))
+    ),
+}

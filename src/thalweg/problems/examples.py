@@ -1,0 +1,99 @@
+"""A small example of every kind of problem: a new one adds a line, and contract tests meet it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from thalweg.core.tensors import perfect_tree
+from thalweg.models import (
+    CPFactorisation,
+    HierarchicalFactorisation,
+    Model,
+    linear,
+    mlp,
+    weight_normalised,
+)
+from thalweg.problems.closed_form import Factorisation, Quadratic
+from thalweg.problems.frozen import trained_part
+from thalweg.problems.linear_classification import linear_classifier
+from thalweg.problems.linear_targets import DeepLinear
+from thalweg.problems.locality import long_range
+from thalweg.problems.lp_norm import lp_regression
+from thalweg.problems.matrix_sensing import (
+    MatrixFactorisation,
+    gaussian_measurements,
+    observed_entries,
+)
+from thalweg.problems.problem import Function, Problem, Supervised, supervised
+from thalweg.problems.tensor_entries import tensor_completion, tensor_sensing
+from thalweg.problems.weight_decay import Decayed
+
+KEY = jax.random.key(5)
+DRAWN = np.random.default_rng(5)
+X, Y = DRAWN.normal(size=(6, 3)), DRAWN.normal(size=(6, 2))
+LABELS = np.array([0, 1, 2, 0, 1, 2])
+MATRIX, TENSOR = DRAWN.normal(size=(3, 2)), DRAWN.normal(size=(2, 2, 2, 2))
+LAYERS = [DRAWN.normal(size=shape) for shape in ((2, 2), (3, 2))]
+
+
+def _regression(model: Model | None = None, **options: object) -> Supervised:
+    return supervised(model or mlp([3]), (X, Y), **options)  # type: ignore[arg-type]
+
+
+def _valley(params: dict[str, jax.Array]) -> jax.Array:
+    """Rosenbrock's function."""
+    x, y = params["x"], params["y"]
+    return (1 - x) ** 2 + 10 * (y - x**2) ** 2
+
+
+PROBLEMS: dict[str, Callable[[], Problem]] = {
+    "regression": _regression,
+    "summed": lambda: _regression(mlp([3], "relu"), reduction="sum"),
+    "microbatches": lambda: _regression(microbatch=4),
+    "classification": lambda: supervised(mlp([4]), (X, LABELS)),
+    "one-matrix": lambda: _regression(linear([])),
+    "scaled-directions": lambda: _regression(weight_normalised(linear([]), sphere=True)),
+    "lp-regression": lambda: lp_regression(X, Y[:, 0], 4, (1, 1)),
+    "long-range": lambda: long_range(
+        supervised(mlp([3]), (X, Y[:, :1])), [[[True, False, False], [False, True, True]]], 0.3
+    ),
+    "part": lambda: _part(_regression()),
+    "part-of-a-function": lambda: _part(PROBLEMS["function"]()),
+    "weight-decay": lambda: Decayed(_regression(), jnp.asarray(0.1)),
+    "function": lambda: Function(_valley, {"x": jnp.asarray(-1.2), "y": jnp.asarray(1.0)}),
+    "quadratic": lambda: Quadratic(
+        jnp.array([2.0, 0.5, -0.1]), jnp.array([1.0, 0.0, 0.2]), jnp.ones(3)
+    ),
+    "factorisation": lambda: Factorisation(jnp.asarray(MATRIX), [jnp.asarray(w) for w in LAYERS]),
+    "deep-linear": lambda: DeepLinear(
+        jnp.asarray(MATRIX), jnp.array([[2.0, 0.5], [0.5, 1.0]]), _layers
+    ),
+    "linear-classifier": lambda: linear_classifier(np.abs(X), "logistic", np.full(3, 0.1)),
+    "matrix-completion": lambda: MatrixFactorisation(observed_entries(KEY, MATRIX, 4), 2, 0.5),
+    "matrix-sensing": lambda: MatrixFactorisation(
+        gaussian_measurements(KEY, MATRIX, 5), 3, 0.5, "balanced", reduction="sum"
+    ),
+    "tensor-completion": lambda: tensor_completion(
+        CPFactorisation((2, 2, 2, 2), 3), jnp.asarray(TENSOR), 9, KEY, 0.5
+    ),
+    "tensor-sensing": lambda: tensor_sensing(
+        HierarchicalFactorisation((2, 2, 2, 2), perfect_tree(4), (2, 2)),
+        jnp.asarray(TENSOR), 7, KEY, 0.5,
+    ),
+}  # fmt: skip
+
+
+def _part(problem: Problem) -> Problem:
+    params = problem.init(KEY)
+    first = jax.tree_util.keystr(
+        jax.tree_util.tree_leaves_with_path(params)[0][0], simple=True, separator="."
+    )
+    return trained_part(problem, params, lambda path: path == first)
+
+
+def _layers(key: jax.Array) -> list[jax.Array]:
+    return [jnp.asarray(w) for w in LAYERS]
