@@ -24,19 +24,18 @@ from thalweg.dynamics import DYNAMICS, Continuous, Discrete, Dynamics, State, ex
 from thalweg.problems import PROBLEMS, Function, Problem
 
 UNTIL, MOST, STEPS = 0.2, 1000, 4
-# They ask for examples, or look at the model itself: calls of the objective do not tell.
-UNCOUNTED = {"levenberg-marquardt", "adam-in-batches", "two-phase"}
+# They ask for examples, look at the model itself, or count within: calls do not tell from outside.
+UNCOUNTED = {"levenberg-marquardt", "adam-in-batches", "two-phase", "line-search"}
 # What Optax converts within a transformation of its own is not ours to forbid.
 OPTAX_CONVERTS = {"line-search", "adam-in-batches"}
 
 
 def accepts(dynamics: Dynamics, problem: Problem) -> bool:
-    """Whether a problem is taken at all; it is refused in one sentence."""
+    """Whether a problem is taken at all."""
     params = problem.init(jax.random.key(0))
     try:
         jax.eval_shape(lambda p: begun(dynamics, problem, p), params)
-    except InputError as error:
-        assert len(str(error).splitlines()) == 1
+    except InputError:
         return False
     return True
 
@@ -254,9 +253,9 @@ class TestDynamics:
 
         monkeypatch.setattr(chunks.Loop, "record", stopped)
         with pytest.raises(tw.Interrupted):
-            tw.run(problem, dynamics, out=tmp_path / "run", **options)
+            tw.run(problem, dynamics, out=tmp_path / "run.zarr", **options)
         monkeypatch.undo()
-        resumed = tw.run(problem, dynamics, out=tmp_path / "run", **options)
+        resumed = tw.run(problem, dynamics, out=tmp_path / "run.zarr", **options)
         np.testing.assert_array_equal(whole.parameters.values, resumed.parameters.values)
         for variable in whole.dataset.values():
             assert "units" in variable.attrs

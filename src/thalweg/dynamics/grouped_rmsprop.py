@@ -49,9 +49,8 @@ def group_rmsprop(
     ) -> tuple[Params, GroupScale]:
         count = state.steps + 1
         square = decay * state.square + (1 - decay) * tree.dot(gradient, gradient)
-        scale = -learning_rate / (
-            jnp.sqrt(square / (1 - decay ** count.astype(square.dtype))) + epsilon
-        )
+        whole = 1 - decay ** count.astype(square.dtype)
+        scale = -learning_rate / (jnp.sqrt(square / whole) + epsilon)
         return jax.tree.map(lambda g: scale * g, gradient), GroupScale(square, count)
 
     return optax.GradientTransformation(init, update)

@@ -39,8 +39,9 @@ def interaction_regulariser(
             0 and does not make derivatives NaN. Others are changed by epsilon / ||gradient||^2.
 
     Returns:
-        A number from 0 to 1; twice differentiable where f is three times. Cost: two gradients in
-        x; with respect to parameters, the derivative of these, about six passes more.
+        A number from 0 to 1; twice differentiable where f is three times and no cosine is 0.
+        Cost: two gradients in x; with respect to parameters, the derivative of these, about six
+        passes more.
 
     Raises:
         InputError: If there is only one example.
@@ -86,6 +87,11 @@ class LongRange(Supervised):
     def objective(self, params: Params) -> Float[Array, ""]:
         kind = self.inputs.dtype
         return super().objective(params) + self.strength.astype(kind) * self.interaction(params)
+
+    @property
+    def smooth(self) -> bool:
+        """False: where gradients on p turn past a right angle, |cos| has a kink."""
+        return False
 
     def interaction(self, params: Params) -> Float[Array, ""]:
         """R on the examples, without lambda."""

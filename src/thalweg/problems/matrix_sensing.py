@@ -192,7 +192,9 @@ class MatrixFactorisation(Problem):
 
     def objective(self, params: Params) -> Float[Array, ""]:
         squares = jnp.sum(self.observed.residuals(layer_product(layer_weights(params))) ** 2)
-        return squares / self.observed.count if self.reduction == "mean" else squares / 2
+        if self.reduction == "sum":
+            return squares / 2
+        return squares / jnp.asarray(self.observed.count, squares.dtype)
 
     def gradient_of_product(self, W: Float[Array, "out in"]) -> Float[Array, "out in"]:
         """The gradient of the objective in the product itself, grad l(W) (unit: loss/parameter)."""
