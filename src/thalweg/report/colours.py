@@ -123,14 +123,14 @@ class Colours:
         return min(
             open_,
             key=lambda c: (
-                any(distance(c, other) < CLOSE for other in around),
+                any(colour_distance(c, other) < CLOSE for other in around),
                 used.count(c),
                 c not in PALETTE,
             ),
         )
 
 
-def distance(one: str, other: str) -> float:
+def colour_distance(one: str, other: str) -> float:
     """How far two colours are apart to the eye: Euclidean in OKLab, black and white 1 apart."""
     return float(np.linalg.norm(_oklab(one) - _oklab(other)))
 

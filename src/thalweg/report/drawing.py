@@ -21,7 +21,7 @@ from thalweg.report.axes import (
     residual_label,
 )
 from thalweg.report.colours import Colours, Open
-from thalweg.report.legend import entries
+from thalweg.report.legend import legend_entries
 from thalweg.report.lines import REPLICATES, Line, lines
 from thalweg.report.residual import pairs, residual
 from thalweg.report.spec import Figure, Level, Panel, Series
@@ -131,7 +131,7 @@ def _panel(sheet: _Sheet, index: int, panel: Panel) -> None:
         [_drawable(line, panel) for line in lines(series, sheet.find(series.data))]
         for series in panel.series
     ]
-    legend = entries(panel, drawn, sheet.colours)
+    legend = legend_entries(panel, drawn, sheet.colours)
     said = {(entry.series, entry.line): entry.text for entry in legend}
     for at, (series, fan) in enumerate(zip(panel.series, drawn, strict=True)):
         faint = series.each in REPLICATES and len(fan) > 2

@@ -29,7 +29,7 @@ class Entry:
     line: int | None
 
 
-def entries(panel: Panel, drawn: list[list[Line]], colours: Colours) -> list[Entry]:
+def legend_entries(panel: Panel, drawn: list[list[Line]], colours: Colours) -> list[Entry]:
     """The legend of a panel; empty if the axes say it all.
 
     Where one series repeats the colours of another (theory behind measurement), colours are named
