@@ -181,6 +181,16 @@ def test_each_test_has_one_target():
             assert runs == [tiers.TARGETS[tier].removeprefix("make ")]
 
 
+def test_the_page_for_contributors_states_the_budgets():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    for tier in (tiers.FAST, tiers.THOROUGH):
+        row = re.search(
+            rf"^\| {tier} \|.*`{tiers.TARGETS[tier]}` \| (\d+)[^|]*\| (\d+) \|$", text, re.M
+        )
+        assert row is not None
+        assert tiers.Budget(call=float(row[1]), setup=float(row[2])) == tiers.BUDGETS[tier]
+
+
 def runs(*words):
     """What a stub of make does for lint, test and check."""
     return "".join(f'if [ "$1" = {target} ]; then {word}; fi\n' for target, word in words)
