@@ -24,6 +24,7 @@ def small_net(loss: str):
     return tw.problems.supervised(tw.models.mlp([3, 2], "tanh"), (x, labels), loss)
 
 
+@pytest.mark.thorough(after=2)
 @pytest.mark.parametrize("which", EXTREME)
 @pytest.mark.parametrize("dtype", [jnp.float64, jnp.float32])
 def test_a_saddle_has_signed_eigenvalues(which, dtype):
@@ -35,6 +36,7 @@ def test_a_saddle_has_signed_eigenvalues(which, dtype):
     assert reading.result == Result.OK
 
 
+@pytest.mark.thorough(after=1)
 @pytest.mark.parametrize("curvature", [[-1.0, -2.0, -9.0], [0.0, 0.0, 0.0], [3.0, 3.0, 3.0], [5.0]])
 def test_definite_flat_round_and_single(curvature):
     lam = jnp.asarray(curvature)
@@ -86,6 +88,7 @@ def test_few_products_admit_that_they_know_nothing():
     assert reading.result == Result.NOT_CONVERGED
 
 
+@pytest.mark.thorough
 def test_a_limit_of_products_is_told():
     lam = jnp.linspace(0.0, 1.0, 300)
     problem = Function(lambda x: 0.5 * jnp.sum(lam * x**2), np.ones(300))
@@ -137,6 +140,7 @@ def test_vmap_is_a_loop(which):
             assert together.value[i] == pytest.approx(float(alone.value), rel=1e-7)
 
 
+@pytest.mark.thorough
 def test_an_eigenvalue_from_outside_the_block_is_found_at_a_recheck():
     """A direction that both carried vectors are blind to rises above them."""
     rank = 60

@@ -54,6 +54,7 @@ def descent():
     return tw.run(PROBLEM, tw.gradient_descent(0.2), until=16.0, records=40, probes=probes)
 
 
+@pytest.mark.thorough
 def test_top_eigenvalues_along_descent(descent):
     truth = np.linalg.eigvalsh(hessians(descent.parameters.values[0]))[:, :-4:-1]
     value, error, code = (np.asarray(part)[0] for part in descent.reading("top_eigenvalues"))
