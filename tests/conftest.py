@@ -15,6 +15,10 @@ import hypothesis  # noqa: E402
 import jax  # noqa: E402
 import pytest  # noqa: E402
 
+from shapes import check_shapes  # noqa: E402
+
+check_shapes(unchecked=("thalweg.studies.", "thalweg.lab."))
+
 import thalweg  # noqa: E402, F401  (switches float64 on)
 
 pytest_plugins = ["tiers", "pytester"]

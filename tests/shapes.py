@@ -1,0 +1,146 @@
+"""Shapes and types of arrays are checked while the tests run, as the annotations say them.
+
+Functions of the package whose annotations name arrays by jaxtyping are wrapped when their module is
+imported. Within one call a letter means one length. What a function is given must fit, or be
+refused by it: only what it takes and answers although its annotation excludes it is an error.
+JAX's array in an annotation stands for NumPy's too and, of an argument without dimensions, for
+Python's number, as in the functions of JAX itself: what is computed from NumPy's may stay NumPy's.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import importlib.abc
+import importlib.machinery
+import inspect
+import re
+import sys
+import types
+from collections.abc import Callable, Sequence
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+import jax
+import numpy as np
+from beartype.door import is_bearable
+from jaxtyping import AbstractArray, jaxtyped
+
+ARRAYS = re.compile(r"\b(Float|Int|Bool|Num|Shaped|Inexact|Integer|UInt|Real|Complex|Key)\[")
+MARK = "__shapes_checked__"
+
+
+class ShapeError(AssertionError):
+    """A function took or returned an array that its annotation excludes."""
+
+
+def is_array(hint: Any) -> bool:
+    return isinstance(hint, type) and issubclass(hint, AbstractArray)
+
+
+def mentions_arrays(hint: Any) -> bool:
+    return is_array(hint) or any(mentions_arrays(part) for part in get_args(hint))
+
+
+def meant(hint: Any) -> Any:
+    """The hint with NumPy's arrays and Python's numbers beside JAX's arrays."""
+    if is_array(hint) and hint.array_type is jax.Array:
+        scalars = [] if hint.dims else [float, int, np.number]
+        return Union[(hint, hint.dtype[np.ndarray, hint.dim_str], *scalars)]
+    parts = get_args(hint)
+    origin = get_origin(hint)
+    if origin in (Union, types.UnionType):
+        return Union[tuple(map(meant, parts))]  # noqa: UP007
+    if origin is tuple:
+        return tuple[tuple(p if p is Ellipsis else meant(p) for p in parts)]
+    if origin in (list, Sequence):
+        return origin[meant(parts[0])]
+    return hint
+
+
+def told(value: Any) -> str:
+    shape, kind = getattr(value, "shape", None), getattr(value, "dtype", "")
+    name = f"{type(value).__module__}.{type(value).__name__}"
+    return name if shape is None else f"{name} {kind}{list(shape)}"
+
+
+def checked(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Hold a function's arrays against its annotations."""
+    signature = inspect.signature(function)
+
+    @functools.cache
+    def hints() -> tuple[dict[str, Any], Any]:
+        try:
+            found = get_type_hints(function)
+        except (NameError, AttributeError):  # names for type checkers only
+            return {}, None
+        found = {name: hint for name, hint in found.items() if mentions_arrays(hint)}
+        returned = found.pop("return", None)
+        return {name: meant(hint) for name, hint in found.items()}, meant(returned)
+
+    @functools.wraps(function)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        given, returned = hints()
+        with jaxtyped("context"):
+            wrong = []
+            if given:
+                values = signature.bind(*args, **kwargs).arguments
+                wrong = [
+                    f"{name} came as {told(values[name])}, annotated {hint}"
+                    for name, hint in given.items()
+                    if name in values and not is_bearable(values[name], hint)
+                ]
+            result = function(*args, **kwargs)
+            if not wrong and returned is not None and not is_bearable(result, returned):
+                wrong = [f"returned {told(result)}, annotated {returned}"]
+        if wrong:
+            raise ShapeError(f"{function.__module__}.{function.__qualname__}: {'; '.join(wrong)}")
+        return result
+
+    return wrapped
+
+
+class Mark(ast.NodeTransformer):
+    """Put the check innermost on every function that names arrays."""
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        self.generic_visit(node)
+        arguments = node.args
+        every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
+        hints = [a.annotation for a in every] + [node.returns]
+        if any(ARRAYS.search(ast.unparse(hint)) for hint in hints if hint is not None):
+            mark = ast.copy_location(ast.Name(MARK, ast.Load()), node)
+            node.decorator_list.append(mark)
+        return node
+
+
+class Loader(importlib.machinery.SourceFileLoader):
+    """Reads a module's source anew, with the checks in it."""
+
+    def get_code(self, fullname: str) -> types.CodeType:
+        path = self.get_filename(fullname)
+        tree = Mark().visit(ast.parse(self.get_data(path), path))
+        return compile(tree, path, "exec", dont_inherit=True)
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        module.__dict__[MARK] = checked
+        super().exec_module(module)
+
+
+class Finder(importlib.abc.MetaPathFinder):
+    """Finds modules of the rooms that are checked."""
+
+    def __init__(self, unchecked: tuple[str, ...]) -> None:
+        self.unchecked = unchecked
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
+        if not name.startswith("thalweg.") or name.startswith(self.unchecked):
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(name, path, target)
+        if spec is not None and isinstance(spec.loader, importlib.machinery.SourceFileLoader):
+            spec.loader = Loader(spec.loader.name, spec.loader.path)
+        return spec
+
+
+def check_shapes(unchecked: tuple[str, ...] = ()) -> None:
+    """Check what is imported from now on."""
+    sys.meta_path.insert(0, Finder(unchecked))

@@ -1,0 +1,120 @@
+"""What the check of shapes finds and what it lets pass."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import thalweg as tw
+from shapes import Loader, ShapeError
+
+MODULE = """
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from jaxtyping import Array, Float, Int
+
+from thalweg.core.errors import InputError
+
+if TYPE_CHECKING:
+    from nowhere import Nothing
+
+def product(a: Float[Array, "n k"], b: Float[Array, "k m"]) -> Float[Array, "n m"]:
+    return a @ b
+
+def halved(x: Float[Array, ""], by: int | None = None) -> Float[Array, ""]:
+    return x / 2
+
+def swapped(a: Float[Array, "n k"]) -> Float[Array, "n k"]:
+    return a.T
+
+def pair(a: tuple[Float[Array, "n"], Int[Array, "n"]] | None) -> int:
+    return 1
+
+def careful(a: Float[Array, "n n"]) -> Float[Array, "n n"]:
+    if a.shape[0] != a.shape[1]:
+        raise InputError("no square")
+    return a
+
+def unresolved(a: Float[Array, "n n"], b: Nothing) -> int:
+    return 1
+
+class Kind:
+    @property
+    def twice(self) -> Float[Array, "2"]:
+        return self.values
+
+    @classmethod
+    def of(cls, values: Float[Array, "2"]) -> Kind:
+        kind = cls()
+        kind.values = values
+        return kind
+"""
+
+
+@pytest.fixture(scope="module")
+def checked(tmp_path_factory):
+    path = tmp_path_factory.mktemp("checked") / "checked_module.py"
+    path.write_text(MODULE)
+    loader = Loader("checked_module", str(path))
+    module = importlib.util.module_from_spec(
+        importlib.util.spec_from_loader("checked_module", loader)
+    )
+    loader.exec_module(module)
+    return module
+
+
+def test_what_fits_passes(checked):
+    a, b = jnp.ones((2, 3)), jnp.ones((3, 4))
+    assert checked.product(a, b).shape == (2, 4)
+    assert jax.jit(checked.product)(a, b).shape == (2, 4)
+    assert jax.vmap(checked.product)(a[None], b[None]).shape == (1, 2, 4)
+    assert checked.product(np.ones((2, 3)), np.ones((3, 4))).shape == (2, 4)
+    assert checked.halved(1.0) == checked.halved(jnp.asarray(1.0)) == 0.5
+    assert checked.pair(None) == checked.pair((jnp.ones(2), jnp.ones(2, int))) == 1
+    assert checked.unresolved(jnp.ones((1, 2)), 3) == 1
+    assert checked.Kind.of(jnp.ones(2)).twice.shape == (2,)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        (
+            lambda m: m.product(jnp.ones((2, 3), int), jnp.ones((3, 4))),
+            r"a came as .*int64\[2, 3\]",
+        ),
+        (lambda m: m.product(jnp.ones(3), jnp.ones((3, 4))), r"product: a came as .*float64\[3\]"),
+        (lambda m: m.halved(jnp.ones(1)), r"x came as .*float64\[1\]"),
+        (lambda m: m.swapped(jnp.ones((2, 3))), r"swapped: returned .*float64\[3, 2\]"),
+        (lambda m: m.pair((jnp.ones(2), jnp.ones(3, int))), "a came as builtins.tuple"),
+        (lambda m: m.Kind.of(jnp.ones(3)), r"Kind.of: values came as .*float64\[3\]"),
+    ],
+)
+def test_what_does_not_fit_is_told(checked, wrong, sentence):
+    with pytest.raises(ShapeError, match=sentence):
+        wrong(checked)
+
+
+def test_a_letter_is_one_length(checked):
+    with pytest.raises(TypeError):  # refused by the function itself
+        checked.product(jnp.ones((2, 3)), jnp.ones((4, 3)))
+    with pytest.raises(ShapeError, match="returned"):
+        checked.swapped(jnp.ones((2, 3)))
+    assert checked.swapped(jnp.ones((3, 3))).shape == (3, 3)
+
+
+def test_what_a_function_refuses_itself_is_its_own_sentence(checked):
+    with pytest.raises(tw.InputError, match="no square"):
+        checked.careful(jnp.ones((2, 3)))
+
+
+def test_the_package_is_checked():
+    from thalweg.models.dense import affine
+
+    with pytest.raises(ShapeError, match=r"models\.dense\.affine: h came as .*int64\[4, 3\]"):
+        affine({"weight": jnp.ones((2, 3))}, jnp.ones((4, 3), int))
