@@ -129,11 +129,11 @@ class Loader(importlib.machinery.SourceFileLoader):
 class Finder(importlib.abc.MetaPathFinder):
     """Finds modules of the rooms that are checked."""
 
-    def __init__(self, unchecked: tuple[str, ...]) -> None:
-        self.unchecked = unchecked
+    def __init__(self, rooms: tuple[str, ...]) -> None:
+        self.rooms = tuple(f"thalweg.{room}." for room in rooms)
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
-        if not name.startswith("thalweg.") or name.startswith(self.unchecked):
+        if not f"{name}.".startswith(self.rooms):
             return None
         spec = importlib.machinery.PathFinder.find_spec(name, path, target)
         if spec is not None and isinstance(spec.loader, importlib.machinery.SourceFileLoader):
@@ -141,6 +141,6 @@ class Finder(importlib.abc.MetaPathFinder):
         return spec
 
 
-def check_shapes(unchecked: tuple[str, ...] = ()) -> None:
-    """Check what is imported from now on."""
-    sys.meta_path.insert(0, Finder(unchecked))
+def check_shapes(*rooms: str) -> None:
+    """Check the modules of these rooms that are imported from now on."""
+    sys.meta_path.insert(0, Finder(rooms))

@@ -114,7 +114,9 @@ def test_what_a_function_refuses_itself_is_its_own_sentence(checked):
 
 
 def test_the_package_is_checked():
-    from thalweg.models.dense import affine
+    from thalweg.core.rank import effective_rank_from
 
-    with pytest.raises(ShapeError, match=r"models\.dense\.affine: h came as .*int64\[4, 3\]"):
-        affine({"weight": jnp.ones((2, 3))}, jnp.ones((4, 3), int))
+    with pytest.raises(
+        ShapeError, match=r"core\.rank\.effective_rank_from: s came as .*int64\[3\]"
+    ):
+        effective_rank_from(jnp.ones(3, int))

@@ -130,7 +130,7 @@ def layer_weights(params: Params) -> list[Float[Array, "out in"]]:
 def affine(layer: Params, h: Float[Array, "n in"]) -> Float[Array, "n out"]:
     """W h + b of one dense layer, for a batch; without a bias W h."""
     h = h @ layer["weight"].T
-    return h + layer["bias"] if "bias" in layer else h
+    return h + layer["bias"][None] if "bias" in layer else h
 
 
 def flat_size(shape: Shape) -> int:
