@@ -3,8 +3,8 @@
 Functions of the package whose annotations name arrays by jaxtyping are wrapped when their module is
 imported. Within one call a letter means one length. What a function is given must fit, or be
 refused by it: only what it takes and answers although its annotation excludes it is an error.
-JAX's array in an annotation stands for NumPy's too and, of an argument without dimensions, for
-Python's number, as in the functions of JAX itself: what is computed from NumPy's may stay NumPy's.
+JAX's array in an annotation stands for NumPy's too, and one that may have no dimension for a
+number, as in the functions of JAX itself: what is computed from NumPy's may stay NumPy's.
 """
 
 from __future__ import annotations
@@ -42,10 +42,11 @@ def mentions_arrays(hint: Any) -> bool:
 
 
 def meant(hint: Any) -> Any:
-    """The hint with NumPy's arrays and Python's numbers beside JAX's arrays."""
-    if is_array(hint) and hint.array_type is jax.Array:
-        scalars = [] if hint.dims else [float, int, np.number]
-        return Union[(hint, hint.dtype[np.ndarray, hint.dim_str], *scalars)]
+    """The hint with NumPy's arrays beside JAX's, and numbers beside what may have no dimension."""
+    if is_array(hint) and hint.array_type in (jax.Array, np.ndarray):
+        sized = [side for side in hint.dim_str.split() if side != "..." and side[0] != "*"]
+        numbers = [] if sized else [float, int, np.number]
+        return Union[(hint, hint.dtype[np.ndarray, hint.dim_str], *numbers)]
     parts = get_args(hint)
     origin = get_origin(hint)
     if origin in (Union, types.UnionType):

@@ -192,7 +192,8 @@ def linear_tube_bounds(weights: Weights, target: Array, eps: float) -> TubeBound
     norms = _norms(weights) + eps
     others = [jnp.prod(jnp.delete(norms, j, axis=-1), axis=-1) for j in range(n)]
     jacobian = sum(p**2 for p in others)
-    residual = _product(weights) - target
+    product = _product(weights)
+    residual = product - jnp.broadcast_to(target, product.shape)
     drift = eps * jnp.sqrt(jacobian)
     gamma = (jnp.linalg.norm(residual, axis=(-2, -1)) + drift) * jnp.sqrt(jacobian)
     m = (n - 1) * (_spectral(residual) + drift) * _product_of_largest(norms)

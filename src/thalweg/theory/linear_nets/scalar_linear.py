@@ -272,7 +272,7 @@ def balanced_init(
         for into, out in pairwise(widths)
     ]
     first = jnp.zeros((widths[0], A.shape[1])).at[:rank].set(root[:, None] * Vt[:rank])
-    last = jnp.zeros((A.shape[0], widths[-1])).at[:, :rank].set(U[:, :rank] * root)
+    last = jnp.zeros((A.shape[0], widths[-1])).at[:, :rank].set(U[:, :rank] * root[None])
     weights = [first, *middle, last]
     if key is None:
         return weights
