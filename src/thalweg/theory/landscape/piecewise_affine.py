@@ -160,7 +160,8 @@ def affine_piece(
     eye = jnp.eye(W.shape[-1], dtype=DW.dtype)
     if join == "concatenate":
         return jnp.concatenate([DW, jnp.broadcast_to(eye, (*DW.shape[:-2], *eye.shape))], -2)
-    return DW + skip * eye if W.shape[-2] == W.shape[-1] else DW
+    square = W.shape[-2] == W.shape[-1]
+    return DW + skip * jnp.broadcast_to(eye, DW.shape) if square else DW
 
 
 def local_matrix(
