@@ -10,7 +10,7 @@ from thalweg.core.errors import InputError
 from thalweg.lab import reached as reaching
 from thalweg.lab.claims import held
 from thalweg.lab.experiment import Lab, experiment
-from thalweg.lab.table import over, predicted, table
+from thalweg.lab.table import averaged, over, predicted, table
 from thalweg.theory.prediction import make_prediction
 
 TIMES = [0.0, 1.0, 2.0]
@@ -68,6 +68,27 @@ def test_a_grid_of_tables_is_one_table():
     assert found["rate"].attrs["units"] == "step size"
     with pytest.raises(InputError, match="differ in their variables, sizes or labels"):
         over(lambda n: table({"time": {"a": (np.ones(n), "1", "a")}}, time=range(n)), n=[1, 2])
+
+
+def test_three_names_are_no_label_with_unit_and_words():
+    found = over(
+        lambda net: table({"": {"size": (len(net), "1", "letters")}}), net=("a", "bc", "d")
+    )
+    assert found["net"].values.tolist() == ["a", "bc", "d"]
+    assert found["size"].values.tolist() == [1, 2, 1]
+
+
+def test_means_over_draws_have_their_standard_error():
+    values = np.random.default_rng(0).normal(size=(40, 3))
+    given = table({"draw place": {"x": (values, "metre", "the way")}})
+    found = averaged(given, "draw", "x")
+    covariance = np.cov(values.T)
+    np.testing.assert_allclose(found["x_mean"], np.ones(40) @ values / 40)
+    np.testing.assert_allclose(found["x_mean_error"], np.sqrt(np.diag(covariance) / 40))
+    assert found["x_mean_error"].attrs["units"] == "metre"
+    assert "the way" in found["x_mean"].attrs["long_name"]
+    alone = averaged(given.isel(draw=[0]), "draw", "x")
+    assert np.isnan(alone["x_mean_error"]).all()  # one draw says nothing of its spread
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,9 @@ class Fault:
         value: Whether `wrong` is a value, not a function.
         reruns: Which of the claim's experiments run again under it; all by default. One that only
             touches the judgement needs none: ().
+        parts: Beginnings of the names of checks that must fail, each of them; any one by default.
+        compiled: Whether compiled programs may hold what is changed, so that they are forgotten;
+            those that hold a class's are always.
     """
 
     claim: str
@@ -43,6 +46,8 @@ class Fault:
     sizes: Mapping[str, Any] = field(default_factory=dict)
     value: bool = False
     reruns: tuple[str, ...] | None = None
+    parts: tuple[str, ...] = ()
+    compiled: bool = False
 
     def __str__(self) -> str:
         return f"{self.claim}: {self.about or getattr(self.wrong, '__name__', self.name)}"

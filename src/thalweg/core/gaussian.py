@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from thalweg.core.errors import require
@@ -27,6 +28,6 @@ def normal_rule(nodes: int = NODES) -> tuple[Float[Array, " m"], Float[Array, " 
     Source: Trefethen (2022), Exactness of quadrature formulas.
     """
     require(nodes >= 2, f"nodes came as {nodes}; give at least 2")
-    z = jnp.linspace(-REACH, REACH, nodes)
-    density = jnp.exp(-(z**2) / 2)
-    return z, density / jnp.sum(density)
+    z = np.linspace(-REACH, REACH, nodes)  # by NumPy: JAX would trace it anew at every call
+    density = np.exp(-(z**2) / 2)
+    return jnp.asarray(z), jnp.asarray(density / np.sum(density))

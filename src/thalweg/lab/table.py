@@ -119,6 +119,39 @@ def _told(axis: Any) -> bool:
     return three and isinstance(axis[1], str) and not isinstance(axis[0], str)
 
 
+def averaged(found: xr.Dataset, dim: str, *names: str) -> xr.Dataset:
+    """A table with means over a dim beside its variables, as `<name>_mean` and `<name>_mean_error`.
+
+    Args:
+        found: The table.
+        dim: Of independent draws.
+        *names: The variables.
+
+    Returns:
+        The table with two variables more for each: the mean, and its standard error, NaN where one
+        draw alone was made.
+
+    Examples:
+        >>> from thalweg.lab.table import averaged, table
+        >>> found = table({"draw": {"loss": ([1.0, 3.0], "loss", "the loss")}})
+        >>> means = averaged(found, "draw", "loss")
+        >>> float(means["loss_mean"]), float(means["loss_mean_error"])
+        (2.0, 1.0)
+    """
+    more = {}
+    for name in names:
+        values, attrs = found[name], found[name].attrs
+        size = values.sizes[dim]
+        deviation = values.std(dim, ddof=1) if size > 1 else xr.full_like(values.mean(dim), np.nan)
+        for ending, value, words in (
+            ("mean", values.mean(dim), f"mean over {dim}s"),
+            ("mean_error", deviation / np.sqrt(size), f"standard error of the mean over {dim}s"),
+        ):
+            told = {"units": attrs["units"], "long_name": f"{attrs['long_name']}, {words}"}
+            more[f"{name}_{ending}"] = value.assign_attrs(told)
+    return found.assign(more)
+
+
 def predicted(found: xr.Dataset, *predictions: Prediction, time: str = "time") -> xr.Dataset:
     """A table with predictions beside what was measured, as `<name>_theory`.
 

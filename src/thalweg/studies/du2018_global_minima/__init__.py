@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from thalweg.lab.study import Study
-from thalweg.studies.du2018_global_minima.claims import CLAIMS
-from thalweg.studies.du2018_global_minima.figures import FIGURES
-from thalweg.studies.du2018_global_minima.gram import concentration, depth, formulas, population
-from thalweg.studies.du2018_global_minima.training import average, deep, deep_data, two_layers
+from thalweg.lab.card import Card
 
-STUDY = Study(
-    slug="du2018-global-minima",
+CARD = Card(
     title="Gradient descent finds global minima of wide nets",
     source=(
         "S. S. Du, J. D. Lee, H. Li, L. Wang, X. Zhai: Gradient descent finds global minima of "
@@ -28,18 +23,6 @@ STUDY = Study(
         "the deep paper has no experiment, and its nets here are up to 4096 wide on eight "
         "examples."
     ),
-    experiments={
-        "X1-formulas": formulas,
-        "X1-population": population,
-        "X1-depth": depth,
-        "X1": concentration,
-        "X2": deep,
-        "X2-data": deep_data,
-        "X3-average": average,
-        "X3": two_layers,
-    },
-    claims=CLAIMS,
-    figures=FIGURES,
     answer=(
         "A wide net is trained through its Gram matrix of gradients, which starts near a fixed "
         "matrix and hardly moves: the wider the net, the less any weight has to. The loss then "

@@ -2,103 +2,58 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from thalweg.lab.curves import curves, series
+from thalweg.models.wide import ARCHITECTURES
 from thalweg.report.spec import Figure, Level, Panel, Scalar, Series
 
-NETS = ("fully-connected", "resnet")
-STEP, WIDTH = "step k of gradient descent", "width m"
-
-
-def _wide(y: str, x: str, name: str, select: dict[str, Scalar], **options: str) -> Series:
-    return Series("X2", y, x, name, select, each="width", **options)
+NETS = ARCHITECTURES[:2]
+POINTS: dict[str, Any] = {"over": "width", "each": "net", "style": "points", "log": "xy"}
+WAY: dict[str, Any] = {"over": "step", "each": "width", "log": "y"}
 
 
 def _loss(net: str) -> Panel:
     at: dict[str, Scalar] = {"net": net, "draw": 0}
-    return Panel(
-        series=(
-            _wide("loss", "step", "trained", at, group="width"),
-            _wide("linearised", "step", "linearised", at, style="dash", group="width"),
-            Series("X2", "bound", "step", "bound, m = 1024", at | {"width": 1024}, style="dash"),
-        ),
-        title=net,
-        x_label=STEP,
-        y_label="loss L",
-        y_log=True,
-    )
+    straight = Series("X2", "linearised", "step", "linearised", at, "width", "", "dash", "loss")
+    widest = at | {"width": 1024}
+    bound = series("X2", "bound", over="step", at=widest, label="bound", style="dash")
+    return curves("X2", "loss", at=at, more=(straight, *bound), title=net, **WAY)
 
 
-def _by_net(y: str, title: str, y_label: str, select: dict[str, Scalar] | None = None) -> Panel:
-    return Panel(
-        series=tuple(
-            Series(
-                "X2",
-                f"{y}_mean",
-                "width",
-                net,
-                {"net": net, **(select or {})},
-                error=f"{y}_error",
-                style="points",
-                group=net,
-            )
-            for net in NETS
-        ),
-        title=title,
-        x_label=WIDTH,
-        y_label=y_label,
-        x_log=True,
-        y_log=True,
-    )
-
-
-def _two_layers(y: str, title: str, y_label: str, *more: Series) -> Panel:
-    return Panel(
-        series=(
-            Series("X3", y, "width", "seed", each="seed", style="points"),
-            Series("X3", f"{y}_mean", "width", "mean over seeds", error=f"{y}_mean_error"),
-            *more,
-        ),
-        title=title,
-        x_label=WIDTH,
-        y_label=y_label,
-        x_log=True,
-        y_log=True,
-    )
+def _over_seeds(y: str, title: str, *more: Series) -> Panel:
+    mean = Series("X3", f"{y}_mean", "width", "mean over seeds", error=f"{y}_mean_error")
+    each = Series("X3", y, "width", "seed", each="seed", style="points")
+    return Panel((each, mean, *more), title=title, x_log=True, y_log=True)
 
 
 FIGURES = (
     Figure(
         "concentration",
         "Wide nets start with the Gram matrix of the infinitely wide one",
-        "Left: relative distance of G^(H), the Gram matrix of gradients by the last hidden layer, "
+        "(a) Relative distance of G^(H), the Gram matrix of gradients by the last hidden layer, "
         "of random nets from its limit K^(H), three hidden layers of softplus; bars are "
-        "standard errors. It falls as the square root of the width. Right: the mean over the "
+        "standard errors. It falls as the square root of the width. (b) The mean over the "
         "random nets beside what chance leaves of it (dashed), so the limit is the right one.",
         (
-            Panel(
-                series=tuple(
-                    Series("X1", "rms", "width", n, {"net": n}, error="rms_error", style="points")
-                    for n in (*NETS, "convolutional-resnet")
-                ),
+            curves(
+                "X1",
+                "rms",
+                only=ARCHITECTURES,
+                error="rms_error",
                 title="Single nets",
-                x_label=WIDTH,
-                y_label="relative distance (rms)",
-                x_log=True,
-                y_log=True,
+                **POINTS,
             ),
-            Panel(
-                series=tuple(
-                    Series("X1", y, "width", f"{n}, {what}", {"net": n}, style=style, group=n)
-                    for n in (*NETS, "convolutional-resnet")
-                    for y, what, style in (
-                        ("bias", "mean", "points"),
-                        ("bias_error", "chance", "dash"),
-                    )
+            curves(
+                "X1",
+                "bias",
+                only=ARCHITECTURES,
+                more=tuple(
+                    Series("X1", "bias_error", "width", "chance", {"net": n}, style="dash", group=n)
+                    for n in ARCHITECTURES
                 ),
                 title="Mean over nets",
-                x_label=WIDTH,
-                y_label="relative distance",
-                x_log=True,
-                y_log=True,
+                **POINTS,
             ),
         ),
     ),
@@ -117,7 +72,6 @@ FIGURES = (
                     ),
                     Series("X1-depth", "square_law", "depth", "(2/H)²", style="dash"),
                 ),
-                x_label="hidden layers H",
                 y_label="λ₀(H) / λ₀(2)",
                 y_log=True,
             ),
@@ -127,34 +81,45 @@ FIGURES = (
         "training",
         "Descent finds a global minimum at a geometric rate, far faster than the bound",
         "Loss of tanh nets with three hidden layers on eight labelled points, all layers trained, "
-        "step size 0.5/λ_max(G(0)), first start. Dashed in the same colour: the net linearised at "
-        "its start. The wider the net, the nearer the two. The theorem's bound, dashed at the "
-        "top, holds at every width and is loose by orders of magnitude.",
-        (_loss("fully-connected"), _loss("resnet")),
+        "step size 0.5/λ_max(G(0)), first start: (a) without skips, (b) with them. Dashed in the "
+        "same colour: the net linearised at its start. The wider the net, the nearer the two. "
+        "The theorem's bound, dashed at the top for a width of 1024, holds at every width and is "
+        "loose by orders of magnitude.",
+        tuple(_loss(net) for net in NETS),
     ),
     Figure(
         "lazy",
         "Gram matrix and weights hardly move in wide nets",
-        "Left: how far G^(H) has moved at the end, relative to its start, mean over starts: it "
-        "falls with the width. Middle: the distance that the second layer's weights have "
+        "(a) How far G^(H) has moved at the end, relative to its start, mean over starts: it "
+        "falls with the width. (b) The distance that the second layer's weights have "
         "moved does not depend on the width, so relative to their size, about m, it is "
-        "nothing. Right: λ_min(G^(H)) on the way, fully connected; it stays above λ₀/2, the "
+        "nothing. (c) λ_min(G^(H)) on the way, fully connected; it stays above λ₀/2, the "
         "dotted line.",
         (
-            _by_net("gram_drift", "Gram matrix", "relative drift"),
-            _by_net("moved", "Second layer", "distance moved, |ΔW|", {"layer": 2}),
-            Panel(
-                series=(
-                    _wide(
-                        "gram_smallest",
-                        "record",
-                        "λ_min",
-                        {"net": "fully-connected", "draw": 0},
-                    ),
-                ),
+            curves(
+                "X2",
+                "gram_drift_end_mean",
+                only=NETS,
+                error="gram_drift_end_mean_error",
+                title="Gram matrix",
+                **POINTS,
+            ),
+            curves(
+                "X2",
+                "moved_end_mean",
+                only=NETS,
+                at={"layer": 2},
+                error="moved_end_mean_error",
+                title="Second layer",
+                **POINTS,
+            ),
+            curves(
+                "X2",
+                "gram_smallest",
+                over="record",
+                each="width",
+                at={"net": "fully-connected", "draw": 0},
                 title="Smallest eigenvalue",
-                x_label=STEP,
-                y_label="λ_min(G^(H)(k)) (output²/parameter²)",
                 levels=(Level(("X2", "half_limit"), "λ₀/2"),),
             ),
         ),
@@ -162,38 +127,28 @@ FIGURES = (
     Figure(
         "two-layers",
         "Two layers of ReLUs: any width learns, a wide one without moving",
-        "One trained layer of ReLUs, Gaussian labels. Left: loss beside the theorem's bound "
-        "(dashed), first seed. Middle: fraction of pairs of neuron and example whose activation "
-        "has changed at the end. Right: the way of the neuron that went farthest, and the "
+        "One trained layer of ReLUs, Gaussian labels. (a) Loss beside the theorem's bound "
+        "(dashed), first seed. (b) Fraction of pairs of neuron and example whose activation "
+        "has changed at the end. (c) The way of the neuron that went farthest, and the "
         "theorem's bound on it (dashed). Both fall as m^(-1/2).",
         (
-            Panel(
-                series=(
+            curves(
+                "X3",
+                "loss",
+                at={"seed": 0},
+                more=(
                     Series(
-                        "X3", "loss", "step", "trained", {"seed": 0}, each="width", group="width"
-                    ),
-                    Series(
-                        "X3",
-                        "bound",
-                        "step",
-                        "bound",
-                        {"seed": 0},
-                        each="width",
-                        style="dash",
-                        group="width",
+                        "X3", "bound", "step", "bound", {"seed": 0}, "width", "", "dash", "loss"
                     ),
                 ),
                 title="Loss",
-                x_label=STEP,
-                y_label="loss L",
-                y_log=True,
+                **WAY,
             ),
-            _two_layers("pattern_change", "Patterns", "fraction changed"),
-            _two_layers(
+            _over_seeds("pattern_change", "Patterns"),
+            _over_seeds(
                 "moved",
                 "Neurons",
-                "distance moved, |Δw|",
-                Series("X3", "moved_bound_mean", "width", "bound", style="dash"),
+                *series("X3", "moved_bound_mean", over="width", label="bound", style="dash"),
             ),
         ),
     ),
