@@ -70,14 +70,6 @@ def test_a_grid_of_tables_is_one_table():
         over(lambda n: table({"time": {"a": (np.ones(n), "1", "a")}}, time=range(n)), n=[1, 2])
 
 
-def test_three_names_are_no_label_with_unit_and_words():
-    found = over(
-        lambda net: table({"": {"size": (len(net), "1", "letters")}}), net=("a", "bc", "d")
-    )
-    assert found["net"].values.tolist() == ["a", "bc", "d"]
-    assert found["size"].values.tolist() == [1, 2, 1]
-
-
 def test_means_over_draws_have_their_standard_error():
     values = np.random.default_rng(0).normal(size=(40, 3))
     given = table({"draw place": {"x": (values, "metre", "the way")}})
