@@ -26,7 +26,7 @@ def test_descent_of_the_study_is_that_of_a_run():
     assert np.allclose(losses, whole.dataset["loss"][0], rtol=1e-12)
     assert seen["moved"].shape == (3,)
     assert seen["moved"][0] == 0
-    weights = np.asarray(whole.parameters[0].values[0])
+    weights = whole.parameters[0].values
     moved = np.linalg.norm((weights[-1] - weights[0])[:200].reshape(40, 5), axis=1)
     assert seen["moved"][2] == pytest.approx(moved.max(), rel=1e-12)
 
