@@ -12,10 +12,11 @@ import optax
 import pytest
 
 import thalweg as tw
-from thalweg.core.result import Result
+from thalweg.core.result import Result, exact
 from thalweg.driver.chunks import Loop
 from thalweg.driver.recorded import _lanes
 from thalweg.models import Applied, from_equinox
+from thalweg.probes.probe import Probe
 from thalweg.problems import Function, supervised
 
 CURVATURE = jnp.asarray([4.0, 1.0, 0.25])
@@ -322,3 +323,26 @@ def test_a_diverging_seed_disturbs_no_other() -> None:
     kept = np.flatnonzero(~many.diverged)
     alone = tw.run(problem, tw.gradient_descent(0.5), seeds=kept.tolist(), **options)
     np.testing.assert_allclose(alone.parameters, many.parameters[kept], rtol=1e-12)
+
+
+class Traced(Probe):
+    """The sum of the parameters, and a note of each time that it is traced."""
+
+    name: str = eqx.field(static=True, default="traced")
+    dims: tuple[str, ...] = eqx.field(static=True, default=())
+    unit: str = eqx.field(static=True, default="1")
+    traces: list[str] = eqx.field(static=True, default_factory=list)
+
+    def measure(self, problem, params, memory, moment):
+        self.traces.append("again")
+        return exact(jnp.sum(params)), ()
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_a_probe_is_traced_once_a_run(seeds: int) -> None:
+    """Its shapes are read off the program of the first record, which is needed anyway."""
+    for dynamics in (tw.gradient_descent(0.1), tw.gradient_flow()):
+        probe = Traced()
+        run = tw.run(bowl(), dynamics, 1.0, records=4, probes=[probe], seeds=seeds)
+        assert run.dataset["traced"].shape == (seeds, 5)
+        assert len(probe.traces) == 1

@@ -30,8 +30,13 @@ def choose(name: str, table: Mapping[str, T], what: str) -> T:
 
 
 def unknown(name: str, allowed: Iterable[str], what: str) -> str:
-    """The sentence that says a name is unknown, with the nearest right one and all allowed ones."""
+    """The sentence that says a name is unknown, with the nearest right one and all allowed ones.
+
+    Of a name that is known there is nothing to say, and looking for the nearest would take long.
+    """
     allowed = list(allowed)
+    if name in allowed:
+        return ""
     near = difflib.get_close_matches(str(name), allowed, n=1, cutoff=0.5)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     return f"unknown {what} {name!r}.{hint} Allowed: {', '.join(allowed)}."

@@ -190,7 +190,7 @@ class Loop:
         at = self.at
         due = [i for i, s in enumerate(self.schedule) if at.next % s.period == 0]
         active = tuple(self.schedule[i].probe for i in due)
-        readings, renewed = _measure(
+        readings, renewed = readings_at(
             self.problem,
             active,
             states,
@@ -205,7 +205,7 @@ class Loop:
             "evaluations": states.evaluations,
             "result": states.result,
         }
-        row |= _told(self.problem, self.dynamics, states, self.lanes)
+        row |= told_by(self.problem, self.dynamics, states, self.lanes)
         if "parameters" in self.blank:
             row["parameters"] = _flat(states.params)
         for probe, reading in zip(active, readings, strict=True):
@@ -339,7 +339,7 @@ def _known(row: dict[str, np.ndarray], there: np.ndarray) -> dict[str, np.ndarra
 
 
 @eqx.filter_jit
-def _measure(
+def readings_at(
     problem: Problem,
     probes: tuple[Probe, ...],
     states: State,
@@ -348,6 +348,8 @@ def _measure(
     keys: Array,
     lanes: str,
 ) -> tuple[tuple[Reading, ...], tuple[Any, ...]]:
+    """What the probes read at a record, and their memories after it, with a leading seed axis."""
+
     def one(state: State, memories: tuple[Any, ...], key: Array) -> Any:
         key = jax.random.fold_in(jax.random.fold_in(key, 2), record)
         pairs = []
@@ -360,8 +362,8 @@ def _measure(
 
 
 @eqx.filter_jit
-def _told(problem: Problem, dynamics: Dynamics, states: State, lanes: str) -> dict[str, Array]:
-    """What the dynamics tells of itself."""
+def told_by(problem: Problem, dynamics: Dynamics, states: State, lanes: str) -> dict[str, Array]:
+    """What the dynamics tells of itself, with a leading seed axis."""
 
     def one(state: State) -> dict[str, Array]:
         told = dynamics.statistics(problem, state)

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax import Array
 
 from thalweg import probes as probe_shelf
 from thalweg.core import tree
@@ -27,15 +28,17 @@ from thalweg.driver.chunks import (
     Loop,
     Marks,
     Progress,
+    readings_at,
     start_probes,
     start_states,
+    told_by,
     variable_names,
 )
 from thalweg.driver.footprint import LOWER, require_room
 from thalweg.driver.progress import watched
 from thalweg.dynamics import optax_dynamics
 from thalweg.dynamics.dynamics import Continuous, Discrete, Dynamics, State
-from thalweg.probes.probe import Every, Moment, ProbeLike, as_probe
+from thalweg.probes.probe import Every, ProbeLike, as_probe
 from thalweg.problems.problem import Problem
 from thalweg.storage.files import StoreError, writing
 from thalweg.trajectory.provenance import digest, provenance
@@ -136,7 +139,9 @@ def run(
             "scale and the initialiser",
         )
         memories = start_probes(problem, tuple(s.probe for s in schedule), states.params, lanes)
-        variables = _variables(problem, dynamics, schedule, states, memories, parameters)
+        variables = _variables(
+            problem, dynamics, schedule, states, memories, keys, lanes, parameters
+        )
         record_of = provenance(
             {
                 "problem": problem.describe()
@@ -262,8 +267,11 @@ def _variables(
     schedule: Sequence[Every],
     states: State,
     memories: Any,
+    keys: Array,
+    lanes: str,
     parameters: bool,
 ) -> list[Variable]:
+    # Shapes are read off the programs of the first record, so that these are traced once.
     whole = np.dtype(np.int64)
     variables = [
         Variable("step", (), (), whole, {"units": "1", "long_name": "steps taken"}),
@@ -273,10 +281,9 @@ def _variables(
     if isinstance(dynamics, Continuous):
         meta = {"units": "parameter", "long_name": "estimated global error of the path"}
         variables.append(Variable("path_error", (), (), np.dtype(np.float64), meta))
-    one = tree.lane(states, 0)
-    told = jax.eval_shape(lambda state: dynamics.statistics(problem, state), one)
+    told = eqx.filter_eval_shape(told_by, problem, dynamics, states, lanes)
     for s in dynamics.recorded(problem):
-        dims, shape = ((s.dim,) if s.dim else ()), told[s.name].shape
+        dims, shape = ((s.dim,) if s.dim else ()), told[s.name].shape[1:]
         meta = {"units": s.unit, "long_name": s.about}
         variables.append(Variable(s.name, dims, shape, np.dtype(told[s.name].dtype), meta))
     first = tree.lane(states.params, 0)
@@ -284,16 +291,15 @@ def _variables(
         kind = np.dtype(jax.eval_shape(tree.flatten, first).dtype)
         meta = {"units": "parameter", "long_name": "flat parameters"}
         variables.append(Variable("parameters", ("parameter",), (tree.size(first),), kind, meta))
-    moment = Moment(jnp.asarray(0), jax.random.key(0), one.memory)
-    for scheduled, memory in zip(schedule, memories, strict=True):
-        probe = scheduled.probe
-        reading, _ = eqx.filter_eval_shape(
-            probe.measure, problem, first, tree.lane(memory, 0), moment
-        )
+    probes = tuple(scheduled.probe for scheduled in schedule)
+    readings, _ = eqx.filter_eval_shape(
+        readings_at, problem, probes, states, memories, np.asarray(0), keys, lanes
+    )
+    for probe, reading in zip(probes, readings, strict=True):
         value, error, code = variable_names(probe)
         meta = {"units": probe.unit, "long_name": value.replace("_", " ")}
         kind = np.dtype(reading.value.dtype)
-        shape = reading.value.shape
+        shape = reading.value.shape[1:]
         variables += [
             Variable(value, probe.dims, shape, kind, meta),
             Variable(error, probe.dims, shape, kind, meta | {"long_name": f"error of {value}"}),

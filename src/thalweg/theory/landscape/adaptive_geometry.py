@@ -17,12 +17,14 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
-from scipy import stats
+from scipy.special import gammaincinv
 
 from thalweg.core.errors import require
 from thalweg.curvature.diagonal_ratio import max_over_median
 
-CHI_SQUARE_MEDIAN = float(stats.chi2.median(1))  # 0.4549, of one squared standard normal number
+CHI_SQUARE_MEDIAN = float(
+    2 * gammaincinv(0.5, 0.5)
+)  # 0.4549, of one squared standard normal number
 
 
 class Diagonals(NamedTuple):
