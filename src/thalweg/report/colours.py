@@ -37,7 +37,8 @@ RAMPS = (
 )
 CLOSE = 0.09  # in OKLab: colours nearer than this are hard to tell apart as lines
 
-_NUMBER = r"[-+−]?\d+(?:[.,]\d+)?(?:e[-+]?\d+)?"
+_NUMBER = r"[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?"
+_PLAIN = str.maketrans("−⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "--0123456789", "\u202f")  # as `show` writes numbers
 _LAST = re.compile(rf"(.*\S)(?:\s|\s?=\s?)({_NUMBER})")
 _FIRST = re.compile(rf"({_NUMBER})\s(\S.*)")
 
@@ -83,19 +84,16 @@ class Colours:
     def meaning(self, series: Series, shown: str = "") -> str:
         """What a line stands for, in the words that decide its colour."""
         name = series.group or series.label or series.y
-        if not shown or series.each in REPLICATES:
-            return name
-        return f"{name}, {shown}" if series.each in self._apart else shown
+        if shown and series.each not in REPLICATES:
+            name = f"{name}, {shown}" if series.each in self._apart else shown
+        place = _ordered(name)
+        return f"{place[0]} {place[1]:g}" if place else name
 
     def _meanings(self, series: Series, data: xr.Dataset) -> Iterator[tuple[str, Ordered | None]]:
-        values = list(fan(series, data)) if series.each not in REPLICATES else []
-        if not values:
-            text = self.meaning(series)
+        shown = [words for _, words in fan(series, data)] if series.each not in REPLICATES else []
+        for words in shown or [""]:
+            text = self.meaning(series, words)
             yield text, _ordered(text)
-        for value, shown in values:
-            text = self.meaning(series, shown)
-            stem = text.removesuffix(shown) + series.each
-            yield text, _ordered(text) if isinstance(value, str) else (stem, float(value))
 
     def _ramps(self, order: dict[str, Ordered | None], beside: dict[str, set[str]]) -> None:
         families: dict[str, list[str]] = defaultdict(list)
@@ -146,13 +144,14 @@ def _clashing(panel: Panel) -> Iterator[str]:
 
 def _ordered(text: str) -> Ordered | None:
     """The quantity and the value in a label as "depth 3", "c = 0.1" or "8 units"."""
+    text = text.translate(_PLAIN).replace("×10", "e")
     if found := _LAST.fullmatch(text):
         stem, number = found.groups()
     elif found := _FIRST.fullmatch(text):
         number, stem = found.groups()
     else:
         return None
-    return stem, float(number.replace("−", "-").replace(",", "."))
+    return stem.rstrip(" ="), float(number)
 
 
 def _rgb(colour: str) -> np.ndarray:

@@ -50,6 +50,10 @@ def lines(series: Series, data: xr.Dataset) -> list[Line]:
     chosen = xr.Dataset({key: _variable(data, name) for key, name in keys.items()})
     for dim, value in series.select.items():
         chosen = _select(chosen, dim, value, series.data)
+    require(
+        chosen["y"].dtype.kind in "biuf",
+        f"{series.y!r} of {series.data!r} holds text; only x may, as categories.",
+    )
     label = series.label or str(data[series.y].attrs.get("long_name", series.y))
     if not series.each:
         return [Line(label, "", None, *_values(chosen, series))]

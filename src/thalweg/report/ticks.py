@@ -22,7 +22,7 @@ def log_range(parts: list[np.ndarray]) -> tuple[float, float] | None:
         return None
     low, high = (float(np.log10(end(drawn))) for end in (np.min, np.max))
     margin = 0.05 * (high - low) if high - low > 1e-6 else 0.15
-    return low - margin, high + margin
+    return max(low - margin, -307.0), min(high + margin, 308.0)
 
 
 def linear_range(parts: list[np.ndarray]) -> tuple[float, float] | None:
@@ -75,6 +75,8 @@ def _schemes(low: float, high: float) -> Iterator[list[float]]:
     if high - low < 1.5:
         for count in (6, 5, 4, 3, 2):
             yield _even(10.0**low, 10.0**high, count)
+        for stride in (2, 3, 4):
+            yield _even(10.0**low, 10.0**high, 6)[::stride]
     yield [10.0**power for power in range(first, last + 1)]
 
 
