@@ -81,7 +81,15 @@ def page() -> Page:
         levels=[Level(("modes", "threshold"), label="threshold")],
     )
     single = Panel(
-        [Series("modes", "theory", select={"mode": 1}, label="strongest mode")],
+        [
+            Series("modes", "theory", select={"mode": 1}, label="strongest mode"),
+            Series(
+                "modes",
+                "theory",
+                select={"mode": 3},
+                label="weakest mode, learned last, with a name that no phone has room for",
+            ),
+        ],
         title="Strongest",
         x_label="training time",
         y_label="mode strength",
@@ -115,7 +123,7 @@ def page() -> Page:
         ),
         Panel(
             [Series("scaling", "spectrum", x="index", style="steps", label="eigenvalues")],
-            title="Spectrum",
+            title="Spectrum of the example, in order, from the largest one on",
             x_label="index",
             y_label="eigenvalue",
             y_log=True,

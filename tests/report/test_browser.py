@@ -235,6 +235,102 @@ def test_panels_do_not_overlap_and_stack_on_a_phone(browser: Any, site: Path, si
             assert len(columns) == min(len(panels), 2)
 
 
+BOXES = """
+const box = e => (({ left, top, right, bottom }) => [left, top, right, bottom])(
+  e.getBoundingClientRect());
+const all = (p, what) => [...p.querySelectorAll(what)].filter(e => e.textContent.trim());
+return [...document.querySelectorAll('.plot')].map(p => {
+  const at = box(p), layout = p._fullLayout;
+  const axes = Object.keys(layout).filter(k => /^xaxis/.test(k)).map(k => {
+    const x = layout[k], y = layout[k.replace('x', 'y')];
+    return [at[0] + x._offset, at[1] + y._offset, at[0] + x._offset + x._length,
+      at[1] + y._offset + y._length];
+  });
+  const legends = p.data.filter(t => t.showlegend).map(t => {
+    const name = t.name.replaceAll('<br>', '');
+    const texts = [...p.querySelectorAll('.' + t.legend + ' .traces text')];
+    const [left, ...rest] = box(texts.find(e => e.textContent == name));
+    return { panel: t.xaxis, name, box: [left - 36, ...rest] };
+  });
+  return {
+    frame: at, axes, legends,
+    toolbar: [...p.querySelectorAll('.modebar-group')].map(box),
+    titles: all(p, '.annotation[data-index] text').slice(0, layout.meta.panels).map(box),
+    labels: all(p, '[class$=title]').filter(e => /^[xy]\\d*title$/.test(e.classList)).map(box),
+    ticks: ['x', 'y'].flatMap(w => [...p.querySelectorAll(`[class*=${w}axislayer-above]`)])
+      .map(g => all(g, 'text').map(box)),
+    log: Object.keys(layout).filter(k => /^[xy]axis/.test(k) && layout[k].type == 'log' &&
+      layout[k].showticklabels !== false).map(k => layout[k].tickvals.length),
+  };
+});
+"""
+
+
+def apart(one: list[float], other: list[float], room: float = 0.0) -> bool:
+    return (
+        one[2] <= other[0] + room
+        or other[2] <= one[0] + room
+        or one[3] <= other[1] + room
+        or other[3] <= one[1] + room
+    )
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_nothing_of_a_figure_stands_on_anything_else(browser: Any, site: Path, size: str) -> None:
+    """Legends above their panel, clear of curves, titles and toolbar; labels of each other."""
+    visit(browser, site / "saxe/index.html", SIZES[size])
+    figures = browser.execute_script(BOXES)
+    assert len(figures) == len(page().figures)
+    assert sum(len(figure["legends"]) for figure in figures) > 8
+    for figure in figures:
+        left, top, right, bottom = figure["frame"]
+        fixed = [*figure["axes"], *figure["toolbar"], *figure["titles"]]
+        words = [entry["box"] for entry in figure["legends"]]
+        assert len(figure["toolbar"]) == 2
+        for number, legend in enumerate(figure["legends"]):
+            box, own = legend["box"], figure["axes"][int(legend["panel"][1:] or 1) - 1]
+            others = [*fixed, *figure["labels"], *words[:number]]
+            assert all(apart(box, other, 1) for other in others), legend
+            assert left <= box[0]
+            assert box[2] <= min(right, own[2] + 13), legend
+            assert own[1] - 120 < box[3] <= own[1]  # just above its own panel
+        for box in figure["titles"]:
+            assert all(apart(box, other, 1) for other in [*figure["axes"], *figure["toolbar"]])
+        ticks = [tick for axis in figure["ticks"] for tick in axis]
+        assert len(ticks) > 8
+        assert len(figure["labels"]) >= 4
+        for number, box in enumerate(figure["labels"]):
+            assert left <= box[0] <= box[2] <= right
+            assert top <= box[1] <= box[3] <= bottom
+            others = [*figure["axes"], *figure["labels"][:number], *ticks]
+            assert all(apart(box, other, 1) for other in others)
+        for axis in figure["ticks"]:
+            assert all(apart(a, b) for i, a in enumerate(axis) for b in axis[:i])
+        assert all(count >= 2 for count in figure["log"])
+
+
+def test_zooming_keeps_panels_of_one_quantity_together_and_logarithms_labelled(
+    browser: Any, site: Path
+) -> None:
+    visit(browser, site / "saxe/index.html", SIZES["desktop"])
+    browser.execute_script(
+        "const p = document.querySelector('[data-figure=modes]');"
+        "Plotly.relayout(p, {'xaxis.range': [1, 3]});"
+        "const q = document.querySelector('[data-figure=edge]');"
+        "Plotly.relayout(q, {'yaxis.range': [-0.32, -0.28]});"
+    )
+    ranges = (
+        "return ['xaxis', 'xaxis2', 'xaxis3'].map(k => "
+        "document.querySelector('[data-figure=modes]')._fullLayout[k].range)"
+    )
+    assert browser.execute_script(ranges) == [[1, 3]] * 3  # both panels and the residual
+    labels = (
+        "return [...document.querySelectorAll('[data-figure=edge] .ytick text')]"
+        ".filter(e => e.textContent.trim()).length"
+    )
+    WebDriverWait(browser, 10).until(lambda it: it.execute_script(labels) >= 2)
+
+
 def test_page_follows_the_window(browser: Any, site: Path) -> None:
     visit(browser, site / "saxe/index.html", SIZES["desktop"])
     metrics = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
