@@ -2,24 +2,9 @@
 
 from __future__ import annotations
 
-from thalweg.lab.study import Study
-from thalweg.studies.arora2019_deep_matrix_factorization.claims import CLAIMS
-from thalweg.studies.arora2019_deep_matrix_factorization.completion import (
-    denser,
-    methods,
-    scaled,
-    sparse,
-)
-from thalweg.studies.arora2019_deep_matrix_factorization.dynamics import curves, growth
-from thalweg.studies.arora2019_deep_matrix_factorization.exact import (
-    closed_forms,
-    commuting,
-    velocities,
-)
-from thalweg.studies.arora2019_deep_matrix_factorization.figures import FIGURES
+from thalweg.lab.card import Card
 
-STUDY = Study(
-    slug="arora2019-deep-matrix-factorization",
+CARD = Card(
     title="Depth and the rank of what it finds",
     source=(
         "S. Arora, N. Cohen, W. Hu, Y. Luo: Implicit Regularization in Deep Matrix Factorization. "
@@ -35,19 +20,6 @@ STUDY = Study(
         "Four draws of the 40x40 matrices, and one completion without claims at the paper's "
         "100x100 of rank 5 with 2000 entries."
     ),
-    experiments={
-        "X4": velocities,
-        "closed": closed_forms,
-        "X3": commuting,
-        "X1": sparse,
-        "X1-480": denser,
-        "X1-scaled": scaled,
-        "X2": growth,
-        "X5": methods,
-        "X6": curves,
-    },
-    claims=CLAIMS,
-    figures=FIGURES,
     answer=(
         "Not the one of least nuclear norm, where entries are few. A factorisation of depth 3 or "
         "more from a small start finds a matrix of larger nuclear norm and lower effective rank, "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
@@ -12,25 +13,19 @@ from jax.flatten_util import ravel_pytree
 from scipy.integrate import solve_ivp
 
 from thalweg.core.spectra import layer_product
-from thalweg.lab.study import Lab, variable
+from thalweg.lab.experiment import Lab, experiment
+from thalweg.lab.table import over, table
 from thalweg.models import layer_weights
 from thalweg.problems.matrix_sensing import MatrixFactorisation, Measurements
 from thalweg.theory.linear_nets import commuting_sensing, singular_value_flow
 from thalweg.theory.linear_nets.end_to_end import end_to_end_field
 
-DRAWS = 4
 NEAREST = 0.2  # draws whose singular values come nearer than this are passed over
 STEP = 1e-5  # of the central differences
-DEPTHS = (2, 3, 4)
-
-CLOSED_DEPTHS = (1, 2, 3, 4, 6)
 START, TIME = 0.05, 1.0
-MATRIX_SIZE, MATRIX_DEPTHS = 4, (2, 3)
-
+MATRIX_SIZE = 4
 PULL, TOP = 0.6, 6.25  # p_2/p_1, and where the first mode ends
-RELATION_DEPTHS = (1, 2, 3, 4)
 PLACES = 60
-
 LIMIT_DEPTHS = (2, 3, 4, 6)
 ALPHAS = 10.0 ** -np.arange(1, 5)
 
@@ -51,21 +46,30 @@ def sensing() -> Sensing:
     return Sensing(A, A @ truth, truth)
 
 
-def velocities(lab: Lab) -> xr.Dataset:
-    """X4: velocities of singular values and vectors beside central differences."""
-    draws = [draw for draw in map(_draw, range(10 * DRAWS)) if draw is not None][:DRAWS]
-    found = [[_velocity_gaps(W, G, N) for N in DEPTHS] for W, G in draws]
-    values, left, right = np.moveaxis(np.array(found), -1, 0)
-    by = ("draw", "depth")
-    gap = "largest difference from central differences"
-    return xr.Dataset(
-        {
-            "value_gap": variable(by, values, "1/time", f"singular values: {gap}"),
-            "left_gap": variable(by, left, "1/time", f"left vectors: {gap}"),
-            "right_gap": variable(by, right, "1/time", f"right vectors: {gap}"),
-        },
-        {"depth": list(DEPTHS)},
-    )
+@dataclass(frozen=True)
+class Points:
+    """Draws of W and G, and depths."""
+
+    draws: int = 4
+    depths: tuple[int, ...] = (2, 3, 4)
+
+
+@experiment("X4", Points())
+def velocities(lab: Lab, size: Points) -> xr.Dataset:
+    """Velocities of singular values and vectors beside central differences."""
+    found = (_draw(seed) for seed in range(10 * size.draws))
+    draws = [draw for draw in found if draw is not None][: size.draws]
+
+    def one(draw: int, depth: int) -> xr.Dataset:
+        gaps, gap = (
+            _velocity_gaps(*draws[draw], depth),
+            "largest difference from central differences",
+        )
+        names = {"value": "singular values", "left": "left vectors", "right": "right vectors"}
+        rows = zip(names.items(), gaps, strict=True)
+        return table({"": {f"{k}_gap": (g, "1/time", f"{w}: {gap}") for (k, w), g in rows}})
+
+    return over(one, draw=range(len(draws)), depth=size.depths)
 
 
 def _draw(seed: int) -> tuple[np.ndarray, np.ndarray] | None:
@@ -86,35 +90,43 @@ def _velocity_gaps(W: np.ndarray, G: np.ndarray, N: int) -> tuple[float, ...]:
     return tuple(float(np.max(np.abs(a - b))) for a, b in pairs)
 
 
-def closed_forms(lab: Lab) -> xr.Dataset:
+@dataclass(frozen=True)
+class Depths:
+    """Depths of the eigenvalues' flow, of the flow of full matrices, of two modes."""
+
+    closed: tuple[int, ...] = (1, 2, 3, 4, 6)
+    matrix: tuple[int, ...] = (2, 3)
+    modes: tuple[int, ...] = (1, 2, 3, 4)
+
+
+@experiment("closed", Depths())
+def closed_forms(lab: Lab, size: Depths) -> xr.Dataset:
     """The closed form of commuting sensing and the relation of two modes, beside their flows."""
-    eigen = [_eigenvalue_gap(N) for N in CLOSED_DEPTHS]
-    matrix = [_matrix_gap(N) for N in MATRIX_DEPTHS]
-    paths = np.array([_two_modes(N) for N in RELATION_DEPTHS])
+    paths = np.array([_two_modes(N) for N in size.modes])
     theory = [
         singular_value_flow.mode_relation(path[0], PULL, N, START)
-        for N, path in zip(RELATION_DEPTHS, paths, strict=True)
+        for N, path in zip(size.modes, paths, strict=True)
     ]
-    deep = [N for N in RELATION_DEPTHS if N >= 3]
+    deep = [N for N in size.modes if N >= 3]
+    eigen, matrix = map(_eigenvalue_gap, size.closed), map(_matrix_gap, size.matrix)
     ceiling = [singular_value_flow.mode_ceiling(PULL, N, START) for N in deep]
-    by = ("depth", "place")
-    return xr.Dataset(
+    words = "flow less closed form"
+    modes = {
+        "leader": (paths[:, 0], "1", "first singular value"),
+        "follower": (paths[:, 1], "1", "second singular value"),
+        "follower_theory": (theory, "1", "second singular value, closed form"),
+    }
+    return table(
         {
-            "eigenvalue_gap": variable("closed", eigen, "1", "eigenvalues: flow less closed form"),
-            "matrix_gap": variable(
-                "matrix", matrix, "1", "flow of the matrices less closed form, largest entry"
-            ),
-            "leader": variable(by, paths[:, 0], "1", "first singular value"),
-            "follower": variable(by, paths[:, 1], "1", "second singular value"),
-            "follower_theory": variable(by, theory, "1", "second singular value, closed form"),
-            "ceiling": variable("deep", ceiling, "1", "limit of the second singular value"),
+            "closed": {"eigenvalue_gap": (list(eigen), "1", f"eigenvalues: {words}")},
+            "matrix": {"matrix_gap": (list(matrix), "1", f"full matrices, largest entry: {words}")},
+            "depth place": modes,
+            "deep": {"ceiling": (ceiling, "1", "limit of the second singular value")},
         },
-        {
-            "closed": list(CLOSED_DEPTHS),
-            "matrix": list(MATRIX_DEPTHS),
-            "depth": list(RELATION_DEPTHS),
-            "deep": deep,
-        },
+        closed=size.closed,
+        matrix=size.matrix,
+        depth=size.modes,
+        deep=deep,
     )
 
 
@@ -174,37 +186,39 @@ def _two_modes(N: int) -> np.ndarray:
     return found.y
 
 
+@experiment("X3")
 def commuting(lab: Lab) -> xr.Dataset:
-    """X3: the nuclear norm of the limit above the least one, by depth and size of the start."""
+    """The nuclear norm of the limit above the least one, by depth and size of the start."""
     A, b, truth = sensing()
     least = commuting_sensing.least_sum(A, b)
-    limits = [
-        [commuting_sensing.commuting_limit(A, b, N, alpha) for alpha in ALPHAS]
-        for N in LIMIT_DEPTHS
-    ]
-    w = np.array([[limit.w for limit in row] for row in limits])
-    gap = w.sum(axis=-1) - least.value
+
+    def one(depth: int, alpha: float) -> xr.Dataset:
+        limit = commuting_sensing.commuting_limit(A, b, depth, alpha)
+        gap = limit.w.sum() - least.value
+        ends = {
+            "gap": (gap, "1", "nuclear norm of the limit above the least one"),
+            "residual": (limit.error, "1", "||A w - b||"),
+        }
+        return table({"": ends, "entry": {"w": (limit.w, "1", "eigenvalues of the limit")}})
+
+    found = over(one, depth=LIMIT_DEPTHS, alpha=(ALPHAS, "1", "start of every eigenvalue, alpha"))
+    gap = found["gap"].values
     slope = np.polyfit(np.log(ALPHAS), np.log(np.abs(gap)).T, 1)[0]
-    by = ("depth", "alpha")
-    return xr.Dataset(
+    entries = {
+        "truth": (truth, "1", "eigenvalues that were measured"),
+        "least_w": (least.w, "1", "eigenvalues of least sum"),
+    }
+    numbers = {
+        "least": (least.value, "1", "least nuclear norm"),
+        "least_error": (least.error, "1", "error of it"),
+    }
+    line = gap[-1, 0] * ALPHAS / ALPHAS[0]
+    rest = table(
         {
-            "gap": variable(by, gap, "1", "nuclear norm of the limit less the least one"),
-            "residual": variable(
-                by, [[limit.error for limit in row] for row in limits], "1", "||A w - b||"
-            ),
-            "w": variable((*by, "entry"), w, "1", "eigenvalues of the limit"),
-            "truth": variable("entry", truth, "1", "eigenvalues that were measured"),
-            "slope": variable("depth", slope, "1", "slope of log gap in log alpha"),
-            "least": variable((), least.value, "1", "least nuclear norm"),
-            "least_error": variable((), least.error, "1", "error of it"),
-            "least_w": variable("entry", least.w, "1", "eigenvalues of least sum"),
-            "proportional": variable(
-                "alpha", gap[-1, 0] * ALPHAS / ALPHAS[0], "1", "in proportion to alpha"
-            ),
-        },
-        {
-            "depth": list(LIMIT_DEPTHS),
-            "alpha": variable("alpha", ALPHAS, "1", "start of every eigenvalue"),
-            "entry": np.arange(1, 11),
-        },
+            "entry": entries,
+            "": numbers,
+            "alpha": {"proportional": (line, "1", "in proportion to alpha")},
+            "depth": {"slope": (slope, "1", "slope of log gap in log alpha")},
+        }
     )
+    return found.merge(rest).assign_coords(entry=np.arange(1, 11))
