@@ -98,6 +98,26 @@ def test_the_first_cases_may_stay_fast(session):
     session(text, "-m", "thorough", "-k", "3-3").assert_outcomes(passed=1, deselected=10)
 
 
+@pytest.mark.parametrize(
+    ("folder", "name", "fast"),
+    [("theory", "test_x", 2), ("theory", "test_contract", 5), ("report", "test_x", 5)],
+)
+def test_later_cases_are_thorough_where_each_compiles(session, pytester, folder, name, fast):
+    pytester.mkdir(folder)
+    text = """
+    @pytest.mark.parametrize("a", range(5))
+    def test_cases(a):
+        pass
+
+    @pytest.mark.thorough(after=4)
+    @pytest.mark.parametrize("a", range(5))
+    def test_cheap_cases(a):
+        pass
+    """
+    done = session(text, "-m", "not thorough", name=f"{folder}/{name}")
+    done.assert_outcomes(passed=fast + 4, deselected=6 - fast)
+
+
 def test_set_up_has_a_budget_of_its_own(session):
     text = """
     @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ Three tiers, told by markers: the fast one (neither marker, `make test`), the th
 check`), the slow one (`make verify`). A test dearer than its tier allows fails, so that the tiers
 stay as short as their targets promise. What counts is CPU time of the process and of its finished
 children: a busy machine fails nothing. `@pytest.mark.thorough(after=2)` on a parametrised test
-leaves its first two cases in the fast tier.
+leaves its first two cases in the fast tier; `after` of a large number leaves all of them.
 """
 
 from __future__ import annotations
@@ -39,6 +39,12 @@ TARGETS = {FAST: "make test", THOROUGH: "make check", SLOW: "make verify"}
 
 # Planted faults: each runs a claim again on a study that was made wrong.
 THOROUGH_FILES = {"test_faults.py"}
+
+# Where each case of a test compiles programs of its own, only the first ones of it are fast, but
+# for what a contract asks of each newcomer.
+COMPILING_ROOMS = {"curvature", "dynamics", "kernels", "models", "probes", "theory"}
+FAST_CASES = 2
+CONTRACTS = {"test_contract.py", "test_contracts.py"}
 
 LONGEST_SHOWN = 10
 
@@ -81,22 +87,32 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(Ledger(config.getoption("--cpu-times")), "ledger")
 
 
-def stays_fast(item: pytest.Item, after: int) -> bool:
-    """Whether a case is among the first `after` of its test, however few of them are asked for."""
+def case(item: pytest.Item) -> int:
+    """Which case of its test this is, from 0, however few of them are asked for."""
     callspec = getattr(item, "callspec", None)
-    return callspec is not None and max(callspec.indices.values()) < after
+    return 0 if callspec is None else max(callspec.indices.values())
+
+
+def thorough_by_rule(item: pytest.Item) -> bool:
+    """Whether its file or its place among the cases makes a test thorough."""
+    if item.path.name in THOROUGH_FILES:
+        return True
+    compiling = COMPILING_ROOMS & set(item.path.parts) and item.path.name not in CONTRACTS
+    return bool(compiling) and case(item) >= FAST_CASES
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Before pytest chooses by markers: planted faults by file, later cases by place."""
+    """Before pytest chooses by markers: what is thorough by a rule, first cases that are not."""
     for item in items:
-        if item.path.name in THOROUGH_FILES:
-            item.add_marker(THOROUGH)
-            continue
         for mark in item.iter_markers(THOROUGH):
-            if "after" in mark.kwargs and stays_fast(item, mark.kwargs["after"]):
-                item.own_markers.remove(mark)
+            if "after" in mark.kwargs and hasattr(item, "callspec"):
+                if case(item) < mark.kwargs["after"]:
+                    item.own_markers.remove(mark)
+                break
+        else:
+            if thorough_by_rule(item):
+                item.add_marker(THOROUGH)
 
 
 def timed(item: pytest.Item, phase: str) -> Generator[None, Any, Any]:

@@ -44,7 +44,7 @@ def balanced_factors(
     U, s, Vt = jnp.linalg.svd(jnp.asarray(W), full_matrices=False)
     root = s ** (1 / N)
     frames = [Vt.T, *hidden_frames(key, widths, s.size, U.dtype), U]
-    return [(top * root) @ low.T for low, top in pairwise(frames)]
+    return [(top * root[None]) @ low.T for low, top in pairwise(frames)]
 
 
 class Overparametrised(Model):

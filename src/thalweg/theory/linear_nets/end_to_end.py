@@ -106,10 +106,10 @@ def end_to_end_field(
     U, s, Vt = jnp.linalg.svd(W, full_matrices=False)
 
     def left(power: float, M: Array) -> Array:
-        return M if power == 0 else (U * s ** (2 * power)) @ (U.T @ M)
+        return M if power == 0 else (U * s[None] ** (2 * power)) @ (U.T @ M)
 
     def right(power: float, M: Array) -> Array:
-        return M if power == 0 else ((M @ Vt.T) * s ** (2 * power)) @ Vt
+        return M if power == 0 else ((M @ Vt.T) * s[None] ** (2 * power)) @ Vt
 
     terms = [left((j - 1) / depth, right((depth - j) / depth, G)) for j in range(1, depth + 1)]
     return jnp.sum(jnp.stack(terms), axis=0)
@@ -213,7 +213,7 @@ def preconditioner_spectrum(W: Float[Array, "k d"], depth: int) -> Preconditione
     U, s, Vt = jnp.linalg.svd(W, full_matrices=True)
     left, right = (jnp.zeros(side).at[: s.size].set(s) for side in W.shape)
     values = [
-        left[:, None] ** (2 * (j - 1) / depth) * right ** (2 * (depth - j) / depth)
+        left[:, None] ** (2 * (j - 1) / depth) * right[None] ** (2 * (depth - j) / depth)
         for j in range(1, depth + 1)
     ]
     return PreconditionerSpectrum(jnp.sum(jnp.stack(values), axis=0), U, Vt.T)
