@@ -42,11 +42,16 @@ def mentions_arrays(hint: Any) -> bool:
 
 
 def meant(hint: Any) -> Any:
-    """The hint with NumPy's arrays beside JAX's, and numbers beside what may have no dimension."""
-    if is_array(hint) and hint.array_type in (jax.Array, np.ndarray):
+    """The hint with NumPy's arrays beside JAX's, and numbers beside what may have no dimension.
+
+    What is like an array has its shape checked where it is one.
+    """
+    if is_array(hint):
         sized = [side for side in hint.dim_str.split() if side != "..." and side[0] != "*"]
         numbers = [] if sized else [float, int, np.number]
-        return Union[(hint, hint.dtype[np.ndarray, hint.dim_str], *numbers)]
+        likes = [] if hint.array_type in (jax.Array, np.ndarray) else [list, tuple, float, int]
+        arrays = [hint.dtype[kind, hint.dim_str] for kind in (jax.Array, np.ndarray)]
+        return Union[(*arrays, *numbers, *likes)]
     parts = get_args(hint)
     origin = get_origin(hint)
     if origin in (Union, types.UnionType):

@@ -18,6 +18,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from jaxtyping import Array, Float, Int
+from numpy.typing import ArrayLike
 
 from thalweg.core.errors import InputError
 
@@ -35,6 +36,9 @@ def swapped(a: Float[Array, "n k"]) -> Float[Array, "n k"]:
 
 def pair(a: tuple[Float[Array, "n"], Int[Array, "n"]] | None) -> int:
     return 1
+
+def listed(a: Float[ArrayLike, "n"]) -> int:
+    return len(a)
 
 def careful(a: Float[Array, "n n"]) -> Float[Array, "n n"]:
     if a.shape[0] != a.shape[1]:
@@ -77,6 +81,7 @@ def test_what_fits_passes(checked):
     assert checked.product(np.ones((2, 3)), np.ones((3, 4))).shape == (2, 4)
     assert checked.halved(1.0) == checked.halved(jnp.asarray(1.0)) == 0.5
     assert checked.pair(None) == checked.pair((jnp.ones(2), jnp.ones(2, int))) == 1
+    assert checked.listed([1.0, 2.0]) == checked.listed(jnp.ones(2)) == 2
     assert checked.unresolved(jnp.ones((1, 2)), 3) == 1
     assert checked.Kind.of(jnp.ones(2)).twice.shape == (2,)
 
@@ -92,6 +97,7 @@ def test_what_fits_passes(checked):
         (lambda m: m.halved(jnp.ones(1)), r"x came as .*float64\[1\]"),
         (lambda m: m.swapped(jnp.ones((2, 3))), r"swapped: returned .*float64\[3, 2\]"),
         (lambda m: m.pair((jnp.ones(2), jnp.ones(3, int))), "a came as builtins.tuple"),
+        (lambda m: m.listed(np.ones((2, 2))), r"listed: a came as .*float64\[2, 2\]"),
         (lambda m: m.Kind.of(jnp.ones(3)), r"Kind.of: values came as .*float64\[3\]"),
     ],
 )

@@ -171,7 +171,7 @@ def decoupled_init(
     )
     D = jnp.broadcast_to(jnp.asarray(strengths ** (1 / L), U.dtype), (r,))
     frames = [V, *hidden_frames(key, widths, r, U.dtype), U]
-    return [(top * D) @ bottom.T for bottom, top in pairwise(frames)]
+    return [(top * D[None]) @ bottom.T for bottom, top in pairwise(frames)]
 
 
 def _check_shape(shape: Sequence[int]) -> None:
