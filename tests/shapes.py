@@ -17,7 +17,7 @@ import inspect
 import re
 import sys
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import jax
@@ -41,26 +41,33 @@ def mentions_arrays(hint: Any) -> bool:
     return is_array(hint) or any(mentions_arrays(part) for part in get_args(hint))
 
 
-def meant(hint: Any) -> Any:
+def meant(hint: Any, named: bool = True) -> Any:
     """The hint with NumPy's arrays beside JAX's, and numbers beside what may have no dimension.
 
-    What is like an array has its shape checked where it is one.
+    What is like an array has its shape checked where it is one. In a list of any length letters
+    are each array's own, as for the layers of a net: there they only count the dimensions.
     """
     if is_array(hint):
-        sized = [side for side in hint.dim_str.split() if side != "..." and side[0] != "*"]
-        numbers = [] if sized else [float, int, np.number]
+        sides = hint.dim_str.split()
+        some = [side for side in sides if side == "..." or side[0] == "*"]
+        if not named:
+            sides = ["..." if s in some else s if s.isdigit() else "_" for s in sides]
+        arrays = [hint.dtype[kind, " ".join(sides)] for kind in (jax.Array, np.ndarray)]
+        numbers = [] if len(sides) > len(some) else [float, int, np.number]
         likes = [] if hint.array_type in (jax.Array, np.ndarray) else [list, tuple, float, int]
-        arrays = [hint.dtype[kind, hint.dim_str] for kind in (jax.Array, np.ndarray)]
         return Union[(*arrays, *numbers, *likes)]
-    parts = get_args(hint)
-    origin = get_origin(hint)
+    parts, origin = get_args(hint), get_origin(hint)
+    if not mentions_arrays(hint):
+        return hint
     if origin in (Union, types.UnionType):
-        return Union[tuple(map(meant, parts))]  # noqa: UP007
-    if origin is tuple:
-        return tuple[tuple(p if p is Ellipsis else meant(p) for p in parts)]
-    if origin in (list, Sequence):
-        return origin[meant(parts[0])]
-    return hint
+        return Union[tuple(meant(part, named) for part in parts)]  # noqa: UP007  (not written out)
+    if origin is tuple and Ellipsis not in parts:
+        return tuple[tuple(meant(part, named) for part in parts)]
+    if origin in (tuple, list, Sequence):
+        return origin[tuple(p if p is Ellipsis else meant(p, False) for p in parts)]
+    if origin in (dict, Mapping):
+        return origin[parts[0], meant(parts[1], False)]
+    return Any
 
 
 def told(value: Any) -> str:

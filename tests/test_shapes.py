@@ -40,6 +40,9 @@ def pair(a: tuple[Float[Array, "n"], Int[Array, "n"]] | None) -> int:
 def listed(a: Float[ArrayLike, "n"]) -> int:
     return len(a)
 
+def layered(a: list[Float[Array, "out in"]], x: Float[Array, "n in"]) -> int:
+    return 1
+
 def careful(a: Float[Array, "n n"]) -> Float[Array, "n n"]:
     if a.shape[0] != a.shape[1]:
         raise InputError("no square")
@@ -81,6 +84,8 @@ def test_what_fits_passes(checked):
     assert checked.product(np.ones((2, 3)), np.ones((3, 4))).shape == (2, 4)
     assert checked.halved(1.0) == checked.halved(jnp.asarray(1.0)) == 0.5
     assert checked.pair(None) == checked.pair((jnp.ones(2), jnp.ones(2, int))) == 1
+    layers = [jnp.ones((2, 3)), jnp.ones((5, 2)), jnp.ones((1, 5))]
+    assert [checked.layered(layers, jnp.ones((4, 3))) for _ in range(20)] == [1] * 20
     assert checked.listed([1.0, 2.0]) == checked.listed(jnp.ones(2)) == 2
     assert checked.unresolved(jnp.ones((1, 2)), 3) == 1
     assert checked.Kind.of(jnp.ones(2)).twice.shape == (2,)
@@ -97,6 +102,14 @@ def test_what_fits_passes(checked):
         (lambda m: m.halved(jnp.ones(1)), r"x came as .*float64\[1\]"),
         (lambda m: m.swapped(jnp.ones((2, 3))), r"swapped: returned .*float64\[3, 2\]"),
         (lambda m: m.pair((jnp.ones(2), jnp.ones(3, int))), "a came as builtins.tuple"),
+        (
+            lambda m: m.layered([jnp.ones(2)] * 3, jnp.ones((4, 3))),
+            "layered: a came as builtins.list",
+        ),
+        (
+            lambda m: m.layered([jnp.ones((2, 3))], jnp.ones(3)),
+            r"layered: x came as .*float64\[3\]",
+        ),
         (lambda m: m.listed(np.ones((2, 2))), r"listed: a came as .*float64\[2, 2\]"),
         (lambda m: m.Kind.of(jnp.ones(3)), r"Kind.of: values came as .*float64\[3\]"),
     ],
