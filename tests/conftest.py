@@ -17,9 +17,11 @@ import pytest  # noqa: E402
 
 from shapes import check_shapes  # noqa: E402
 
-check_shapes("core", "theory")
+check_shapes("core", "theory", "problems")
 
 import thalweg  # noqa: E402, F401  (switches float64 on)
+
+EXPLICIT_ROOMS: set[str] = set()
 
 pytest_plugins = ["tiers", "pytester"]
 
@@ -43,6 +45,16 @@ def float64() -> Iterator[None]:
     assert jax.config.jax_enable_x64
     yield
     assert jax.config.jax_enable_x64
+
+
+@pytest.fixture(autouse=True)
+def explicit(request: pytest.FixtureRequest) -> Iterator[None]:
+    """No array grows a dimension and no number changes its type unless the source says so."""
+    if EXPLICIT_ROOMS.isdisjoint(request.path.parts):
+        yield
+        return
+    with jax.numpy_rank_promotion("raise"), jax.numpy_dtype_promotion("strict"):
+        yield
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -126,7 +126,9 @@ def tangent_kernel(
     return dict(zip(cut.names, kernels, strict=True)) if layers else kernels[0]
 
 
-def as_matrix(kernel: Float[Array, "n1 n2 k k"]) -> Float[Array, "n1k n2k"]:
+def as_matrix(
+    kernel: Float[Array, "n1 n2 k k"] | Float[Array, "n1k n2k"],
+) -> Float[Array, "n1k n2k"]:
     """A full kernel as a matrix over (example, output), M[i k + a, j k + b] = K[i, j, a, b].
 
     Args:

@@ -104,7 +104,7 @@ class ConvNet(Model):
                 h, layer["weight"], (c.stride, c.stride), [(c.padding, c.padding)] * 2
             )
             if "bias" in layer:
-                h = h + layer["bias"][:, None, None]
+                h = h + layer["bias"][None, :, None, None]
             h = act(h)
             if c.pool > 1:
                 h = _max_pool(h, c.pool)

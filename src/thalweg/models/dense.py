@@ -127,10 +127,10 @@ def layer_weights(params: Params) -> list[Float[Array, "out in"]]:
     return [layer["weight"] for layer in params]
 
 
-def affine(layer: Params, h: Float[Array, "n in"]) -> Float[Array, "n out"]:
+def affine(layer: Params, h: Float[Array, "... in"]) -> Float[Array, "... out"]:
     """W h + b of one dense layer, for a batch; without a bias W h."""
     h = h @ layer["weight"].T
-    return h + layer["bias"][None] if "bias" in layer else h
+    return h + jnp.broadcast_to(layer["bias"], h.shape) if "bias" in layer else h
 
 
 def flat_size(shape: Shape) -> int:

@@ -44,7 +44,7 @@ class Modes(NamedTuple):
     @property
     def matrix(self) -> Float[Array, "out in"]:
         """The map U diag(s) V^T."""
-        return (self.U * self.s) @ self.V.T
+        return (self.U * self.s[None]) @ self.V.T
 
 
 def modes_of(matrix: ArrayLike) -> Modes:

@@ -100,7 +100,7 @@ def test_width_one_stands_for_all_widths():
     n, r0, eps, times = 3, 0.2, 0.02, np.linspace(0, 5, 401)
     r = scalar_linear_flow(r0, 1.0, n, times).norm
     start = balanced_init(jnp.eye(1, 4), n, [4, 3])
-    weights = [jnp.asarray(r ** (1 / n))[:, None, None] * w for w in start]
+    weights = [jnp.asarray(r ** (1 / n))[:, None, None] * w[None] for w in start]
     tube = linear_tube_bounds(weights, jnp.eye(1, 4), eps)
     wide = euler_certificate(times, tube.m, tube.beta, tube.gamma, eps)
     narrow = scalar_linear_certificate(r0, 1.0, n, 5.0, eps, grid=401)

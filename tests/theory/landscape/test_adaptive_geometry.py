@@ -25,7 +25,7 @@ def test_diagonals_are_those_of_autodiff(white):
     correlation = np.eye(6) if white else X @ X.T / 9
 
     def loss(W1, W2):
-        E = W2 @ W1 - a
+        E = W2 @ W1 - a[None]
         return jnp.sum((E @ correlation) * E) / 2
 
     dense = jax.hessian(loss, (0, 1))(W1, W2)
