@@ -2,21 +2,9 @@
 
 from __future__ import annotations
 
-from thalweg.lab.study import Study
-from thalweg.studies.razin2022_hierarchical_tensor import exact
-from thalweg.studies.razin2022_hierarchical_tensor.claims import CLAIMS
-from thalweg.studies.razin2022_hierarchical_tensor.figures import FIGURES
-from thalweg.studies.razin2022_hierarchical_tensor.locality import locality
-from thalweg.studies.razin2022_hierarchical_tensor.training import (
-    cp_completion,
-    cp_draws,
-    htf_completion,
-    htf_draws,
-    rank_one,
-)
+from thalweg.lab.card import Card
 
-STUDY = Study(
-    slug="razin2022-hierarchical-tensor",
+CARD = Card(
     title="Implicit bias of tensor factorisations and convolutional nets",
     source=(
         "Noam Razin, Asaf Maman and Nadav Cohen: Implicit Regularization in Hierarchical Tensor "
@@ -35,20 +23,6 @@ STUDY = Study(
         "The same sizes with 20 draws and ten seeds; the paper's 16^3 and 8^4 tensors are "
         "not rerun."
     ),
-    experiments={
-        "X3": exact.identities,
-        "growth": exact.growth,
-        "ranks": exact.ranks,
-        "regulariser": exact.regulariser,
-        "X1": cp_completion,
-        "X1-draws": cp_draws,
-        "X4": rank_one,
-        "X2": htf_completion,
-        "X2-draws": htf_draws,
-        "X5": locality,
-    },
-    claims=CLAIMS,
-    figures=FIGURES,
     answer=(
         "Under gradient flow the norm of every component of a CP or hierarchical factorisation "
         "grows like a power of itself, so that from a small start components are learned one after "

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -17,7 +18,8 @@ from scipy.integrate import solve_ivp
 from thalweg.core.tensors import hierarchical_rank, matricise, perfect_tree
 from thalweg.core.tree import Params
 from thalweg.dynamics.flow.rate import flow_rate
-from thalweg.lab.study import Lab, variable
+from thalweg.lab.experiment import Lab, experiment
+from thalweg.lab.table import over, table
 from thalweg.models.tensor_factorisation import (
     CPFactorisation,
     HierarchicalFactorisation,
@@ -30,37 +32,6 @@ from thalweg.theory.linear_nets import local_components as theory
 TREE = perfect_tree(4)
 CP = CPFactorisation((3, 4, 5, 6), 7)
 HTF = HierarchicalFactorisation((4, 4, 4, 4), TREE, (3, 5))
-
-
-def quartic(W: Array, T: Array) -> Array:
-    """mean((W - T)^4) + 0.1 sum sin W, a loss that is no square."""
-    return jnp.mean((W - T) ** 4) + 0.1 * jnp.sum(jnp.sin(W))
-
-
-# E1 to E5, E7, E8: X3.
-
-
-def identities(lab: Lab) -> xr.Dataset:
-    """X3: rates of component norms by theory beside those by automatic differentiation."""
-    return identities_of(draws=20 if lab.full else 4)
-
-
-def identities_of(draws: int) -> xr.Dataset:
-    """Random Gaussian weights and targets; components of all nodes in a row."""
-    cp, htf = (_over_draws(f, draws) for f in (CP, HTF))
-    nodes = [name for name, R in _counts(HTF) for _ in range(R)]
-    told = _told("cp", cp, "component") | _told("htf", htf, "local_component")
-    return xr.Dataset(
-        told,
-        {
-            "draw": np.arange(draws),
-            "component": np.arange(CP.components),
-            "local_component": np.arange(len(nodes)),
-            "node": variable("local_component", nodes, "1", "node of the tree"),
-        },
-    )
-
-
 ABOUT = {
     "rate": ("norm/time", "rate of the component norm along gradient flow, differentiated"),
     "rate_theory": ("norm/time", "rate of the component norm by theory"),
@@ -73,140 +44,129 @@ ABOUT = {
 }
 
 
-def _told(which: str, found: dict[str, np.ndarray], dim: str) -> dict[str, xr.Variable]:
-    return {
-        f"{which}_{name}": variable(
-            ("draw", dim), values, ABOUT[name][0], f"{which.upper()}: {ABOUT[name][1]}"
-        )
-        for name, values in found.items()
-    }
+@dataclass(frozen=True)
+class Draws:
+    """How many draws of Gaussian weights and targets, and of which factorisations."""
+
+    draws: int
+    cp: CPFactorisation = CP
+    htf: HierarchicalFactorisation = HTF
 
 
-def _over_draws(factorisation: TensorFactorisation, draws: int) -> dict[str, np.ndarray]:
-    found = [_identities(factorisation, jax.random.key(draw)) for draw in range(draws)]
-    return {name: np.stack([np.asarray(one[name]) for one in found]) for name in ABOUT}
+@experiment("X3", Draws(4), full={"draws": 20})
+def identities(lab: Lab, size: Draws) -> xr.Dataset:
+    """Rates of component norms by theory beside those by automatic differentiation, E1 to E8."""
+
+    def drawn(which: str, model: TensorFactorisation, dim: str, draw: int) -> xr.Dataset:
+        found = identities_at(model, jax.random.key(draw))
+        told = {
+            f"{which}_{name}": (found[name], unit, f"{which.upper()}: {words}")
+            for name, (unit, words) in ABOUT.items()
+        }
+        return table({dim: told})
+
+    draws = range(size.draws)
+    cp = over(partial(drawn, "cp", size.cp, "component"), draw=draws)
+    return cp.merge(over(partial(drawn, "htf", size.htf, "local_component"), draw=draws))
 
 
 @eqx.filter_jit
-def _identities(factorisation: TensorFactorisation, key: Array) -> dict[str, Array]:
-    """Everything in `ABOUT`, the components of all nodes in a row."""
+def identities_at(model: TensorFactorisation, key: Array) -> dict[str, Array]:
+    """Everything in `ABOUT` at random weights, the components of all nodes in a row."""
     weights, other = jax.random.split(key)
-    params = factorisation.init(weights)
-    T = jax.random.normal(other, factorisation.dims)
+    params = model.init(weights)
+    T = jax.random.normal(other, model.dims)
 
-    def objective(params: Params) -> Array:
-        return quartic(factorisation.tensor(params), T)
+    def loss(W: Array) -> Array:
+        return jnp.mean((W - T) ** 4) + 0.1 * jnp.sum(jnp.sin(W))  # no square
 
-    W = factorisation.tensor(params)
-    gradient = jax.grad(quartic)(W, T)
-    gamma = theory.alignments(factorisation, params, gradient)
-    sigma, norms = factorisation.component_norms(params), factorisation.vector_norms(params)
-    rate, squares = flow_rate(lambda p: _norms(factorisation, p), objective, params)
-    ours = theory.norm_rates(factorisation, params, gradient)
-    parts = factorisation.component_tensors(params)
-    found: dict[str, list[Array]] = {name: [] for name in ABOUT}
+    def observed(params: Params) -> tuple[dict[str, Array], dict[str, Array]]:
+        norms = model.vector_norms(params)
+        return model.component_norms(params), {name: n**2 for name, n in norms.items()}
+
+    W = model.tensor(params)
+    gradient = jax.grad(loss)(W)
+    gamma = theory.alignments(model, params, gradient)
+    sigma, norms = model.component_norms(params), model.vector_norms(params)
+    rate, squares = flow_rate(observed, lambda p: loss(model.tensor(p)), params)
+    ours, parts = theory.norm_rates(model, params, gradient), model.component_tensors(params)
+    nodes = []
     for name in sigma:
-        L, size = len(norms[name]), jnp.abs(rate[name])
-        bounds = theory.rate_bounds(sigma[name], gamma[name], L, unbalancedness(norms[name]))
+        size, epsilon = jnp.abs(rate[name]), unbalancedness(norms[name])
+        low, high = theory.rate_bounds(sigma[name], gamma[name], len(norms[name]), epsilon)
         spread = jnp.max(squares[name], 0) - jnp.min(squares[name], 0)
-        gap = jnp.max(jnp.abs(W - parts[name].sum(0)))
-        for what, values in (
-            ("rate", rate[name]),
-            ("rate_theory", ours[name]),
-            ("rate_gap", (ours[name] - rate[name]) / size),
-            ("below_lower", (bounds[0] - rate[name]) / size),
-            ("above_upper", (rate[name] - bounds[1]) / size),
-            ("alignment", gamma[name]),
-            ("conservation_gap", spread / jnp.max(jnp.abs(squares[name]), 0)),
-            ("sum_gap", jnp.full_like(size, gap)),
-        ):
-            found[what].append(values)
-    return {name: jnp.concatenate(values) for name, values in found.items()}
+        nodes.append(
+            {
+                "rate": rate[name],
+                "rate_theory": ours[name],
+                "rate_gap": (ours[name] - rate[name]) / size,
+                "below_lower": (low - rate[name]) / size,
+                "above_upper": (rate[name] - high) / size,
+                "alignment": gamma[name],
+                "conservation_gap": spread / jnp.max(jnp.abs(squares[name]), 0),
+                "sum_gap": jnp.full_like(size, jnp.max(jnp.abs(W - parts[name].sum(0)))),
+            }
+        )
+    return {name: jnp.concatenate([node[name] for node in nodes]) for name in ABOUT}
 
 
-def _norms(
-    factorisation: TensorFactorisation, params: Params
-) -> tuple[dict[str, Array], dict[str, Array]]:
-    """Component norms, and the squared norms of their vectors."""
-    vectors = factorisation.vector_norms(params)
-    return factorisation.component_norms(params), {name: n**2 for name, n in vectors.items()}
-
-
-def _counts(factorisation: TensorFactorisation) -> Iterable[tuple[str, int]]:
-    shapes = jax.eval_shape(factorisation.component_norms, factorisation.init(jax.random.key(0)))
-    return [(name, norms.shape[0]) for name, norms in shapes.items()]
-
-
-# E6.
-
-
+@experiment("growth")
 def growth(lab: Lab) -> xr.Dataset:
     """E6 beside a numerical solution of the balanced law, and norms from several starts."""
-    sigma0, gamma, orders = 0.01, 0.7, np.array([2, 3, 4])
-    end, solved = np.empty((2, len(orders)))
-    for j, L in enumerate(orders):
-        end[j] = theory.constant_alignment_norm(1.0, sigma0, gamma, int(L))
-        solved[j] = _solved(sigma0, gamma, int(L))
-    starts, t = np.array([0.02, 0.05, 0.1]), np.linspace(0, 8, 161)
-    curves = [theory.constant_alignment_norm(t[:, None], starts, gamma, int(L)) for L in orders]
-    escape = [theory.escape_time(starts, gamma, int(L)) for L in orders]
-    shown = np.where(np.array(curves) < 100, curves, np.nan)
-    return xr.Dataset(
-        {
-            "end": variable("order", end, "norm", "norm at t = 1 from 0.01 under gamma = 0.7"),
-            "end_solved": variable("order", solved, "norm", "the same by numerical integration"),
-            "norm": variable(("order", "time", "start"), shown, "norm", "component norm"),
-            "escape": variable(("order", "start"), escape, "time", "escape time"),
-        },
-        {
-            "order": variable("order", orders, "1", "weight vectors in a component, L"),
-            "time": variable("time", t, "1/step size", "training time"),
-            "start": variable("start", starts, "norm", "component norm at the start"),
-        },
-    )
+    gamma, starts, t = 0.7, np.array([0.02, 0.05, 0.1]), np.linspace(0, 8, 161)
 
+    def law(order: int) -> xr.Dataset:
+        def rate(_: float, sigma: np.ndarray) -> np.ndarray:
+            return np.asarray(theory.balanced_rate(sigma, gamma, order))
 
-def _solved(sigma0: float, gamma: float, L: int) -> float:
-    def rate(_: float, sigma: np.ndarray) -> np.ndarray:
-        return np.asarray(theory.balanced_rate(sigma, gamma, L))
+        end = theory.constant_alignment_norm(1.0, 0.01, gamma, order)
+        found = solve_ivp(rate, (0, 1), [0.01], method="DOP853", rtol=1e-13, atol=1e-16)
+        norm = theory.constant_alignment_norm(t[:, None], starts, gamma, order)
+        escape = theory.escape_time(starts, gamma, order)
+        return table(
+            {
+                "": {
+                    "end": (end, "norm", "norm at t = 1 from 0.01 under gamma = 0.7"),
+                    "end_solved": (found.y[0, -1], "norm", "the same by numerical integration"),
+                },
+                "time start": {
+                    "norm": (np.where(norm < 100, norm, np.nan), "norm", "component norm")
+                },
+                "start": {"escape": (escape, "step size", "escape time")},
+            },
+            time=t,
+            start=(starts, "norm", "component norm at the start"),
+        )
 
-    found = solve_ivp(rate, (0, 1), [sigma0], method="DOP853", rtol=1e-13, atol=1e-16)
-    return float(found.y[0, -1])
+    return over(law, order=([2, 3, 4], "1", "weight vectors in a component, L"))
 
-
-# Ranks of matricisations.
 
 GROUPS = {"01": (0, 1), "23": (2, 3), "0": (0,), "3": (3,), "02": (0, 2), "03": (0, 3)}
 
 
-def ranks(lab: Lab) -> xr.Dataset:
-    """C4: ranks of matricisations of random tensors, at nodes of the tree and elsewhere."""
-    draws = 20 if lab.full else 4
-    found, spectra = np.empty((draws, len(GROUPS))), np.full((draws, len(GROUPS), 16), np.nan)
-    node = np.empty((draws, 6))
-    for draw in range(draws):
-        W = HTF.tensor(HTF.init(jax.random.key(draw)))
-        node[draw] = list(hierarchical_rank(W, TREE).values())
-        for j, modes in enumerate(GROUPS.values()):
-            s = np.linalg.svd(np.asarray(matricise(W, modes)), compute_uv=False)
-            spectra[draw, j, : len(s)] = s / s[0]
-            found[draw, j] = np.sum(s > 1e-10 * s[0])
-    names = [n.name for n in TREE.nodes() if n is not TREE]
-    return xr.Dataset(
-        {
-            "rank": variable(("draw", "modes"), found, "1", "rank of the matricisation"),
-            "hierarchical_rank": variable(("draw", "node"), node, "1", "hierarchical rank"),
-            "spectrum": variable(
-                ("draw", "modes", "index"), spectra, "1", "singular value / the largest"
-            ),
-        },
-        {"modes": list(GROUPS), "node": names, "index": np.arange(1, 17)},
-    )
+@experiment("ranks", Draws(4), full={"draws": 20})
+def ranks(lab: Lab, size: Draws) -> xr.Dataset:
+    """Ranks of matricisations of random tensors, at nodes of the tree and elsewhere."""
 
+    def drawn(draw: int) -> xr.Dataset:
+        W = size.htf.tensor(size.htf.init(jax.random.key(draw)))
+        node = hierarchical_rank(W, TREE)
+        spectra = [np.linalg.svd(matricise(W, m), compute_uv=False) for m in GROUPS.values()]
+        found = [np.sum(s > 1e-10 * s[0]) for s in spectra]
+        return table(
+            {
+                "modes": {"rank": (found, "1", "rank of the matricisation")},
+                "node": {"hierarchical_rank": ([*node.values()], "1", "hierarchical rank")},
+            },
+            modes=list(GROUPS),
+            node=list(node),
+        )
 
-# E11.
+    return over(drawn, draw=range(size.draws))
+
 
 SIDE = 6
+BATCHES = (50, 2000)
 BILINEAR = (1, 2, 3, 6)
 
 
@@ -222,47 +182,42 @@ def _bilinear(M: Array, x: Array) -> Array:
     return jnp.einsum("na,ab,nb->n", x[:, :SIDE], M, x[:, SIDE:])
 
 
-SEPARABLE = {"sum": _sum, "product": _product}
+@experiment("regulariser", Draws(4), smoke={"draws": 1}, full={"draws": 20})
+def regulariser(lab: Lab, size: Draws) -> xr.Dataset:
+    """R where it is known: of separable functions, and of bilinear ones with m equal values.
 
+    Inputs are N(0, I) in two patches of six.
+    """
 
-def regulariser(lab: Lab) -> xr.Dataset:
-    """C5: the regulariser where it is known: separable functions, and bilinear ones."""
-    return regulariser_of(draws=20 if lab.full else 4)
+    def drawn(draw: int) -> xr.Dataset:
+        *keys, last = jax.random.split(jax.random.key(draw), 3)
+        x = jax.random.normal(last, (max(BATCHES), 2 * SIDE))
+        bare, guarded = (
+            [on_halves(f, x[:64], epsilon) for f in (_sum, _product)] for epsilon in (0.0, EPSILON)
+        )
+        U, V = (np.linalg.qr(jax.random.normal(k, (SIDE, SIDE)))[0] for k in keys)
+        forms = [Partial(_bilinear, jnp.asarray(U[:, :m] @ V[:, :m].T)) for m in BILINEAR]
+        bilinear = [[on_halves(form, x[:n], 0.0) for n in BATCHES] for form in forms]
+        return table(
+            {
+                "kind": {
+                    "separable": (bare, "1", "R without epsilon"),
+                    "guarded": (guarded, "1", "R with epsilon"),
+                },
+                "m batch": {"bilinear": (bilinear, "1", "R of a bilinear function")},
+            },
+            kind=["sum", "product"],
+            m=(BILINEAR, "1", "rank between the patches, m"),
+            batch=BATCHES,
+        )
 
-
-def regulariser_of(draws: int) -> xr.Dataset:
-    """Inputs N(0, I) in two patches of six; bilinear forms with m singular values of 1."""
-    batches = (50, 2000)
-    bare, guarded = np.empty((2, len(SEPARABLE), draws))
-    bilinear = np.empty((len(BILINEAR), len(batches), draws))
-    for draw in range(draws):
-        keys = jax.random.split(jax.random.key(draw), 3)
-        x = jax.random.normal(keys[2], (max(batches), 2 * SIDE))
-        for i, f in enumerate(SEPARABLE.values()):
-            bare[i, draw], guarded[i, draw] = (_on_halves(f, x[:64], e) for e in (0.0, EPSILON))
-        U, V = (np.linalg.qr(np.asarray(jax.random.normal(k, (SIDE, SIDE))))[0] for k in keys[:2])
-        for i, m in enumerate(BILINEAR):
-            form = Partial(_bilinear, jnp.asarray(U[:, :m] @ V[:, :m].T))
-            bilinear[i, :, draw] = [_on_halves(form, x[:n], 0.0) for n in batches]
-    return xr.Dataset(
-        {
-            "separable": variable(("kind", "draw"), bare, "1", "R without epsilon"),
-            "guarded": variable(("kind", "draw"), guarded, "1", "R with epsilon"),
-            "bilinear": variable(("m", "batch", "draw"), bilinear, "1", "R of a bilinear function"),
-            "bilinear_theory": variable(
-                "m", theory.mean_absolute_cosine(BILINEAR), "1", "its expectation"
-            ),
-        },
-        {
-            "kind": list(SEPARABLE),
-            "m": variable("m", list(BILINEAR), "1", "rank between the patches, m"),
-            "batch": list(batches),
-            "draw": np.arange(draws),
-        },
-    )
+    expected = (theory.mean_absolute_cosine(BILINEAR), "1", "its expectation")
+    found = over(drawn, draw=range(size.draws))
+    return found.merge(table({"m": {"bilinear_theory": expected}}))
 
 
 @eqx.filter_jit
-def _on_halves(f: Any, x: Array, epsilon: float) -> Array:
+def on_halves(f: Any, x: Array, epsilon: float) -> Array:
+    """R of a function of two patches, each half of the input."""
     p = jnp.arange(2 * SIDE) < SIDE
     return interaction_regulariser(f, x, p, ~p, epsilon)

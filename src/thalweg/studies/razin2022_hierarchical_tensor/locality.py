@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -14,9 +13,12 @@ import optax
 import xarray as xr
 from jaxtyping import Array
 
-from thalweg.dynamics import optax_dynamics
+from thalweg.core.tree import Params
+from thalweg.driver.path import paths
+from thalweg.dynamics.dynamics import Info, State
 from thalweg.dynamics.optax_descent import OptaxDescent
-from thalweg.lab.study import Lab, variable
+from thalweg.lab.experiment import Lab, experiment
+from thalweg.lab.table import table
 from thalweg.models.signal_convolutional import SignalConvNet
 from thalweg.problems import Loss, supervised
 from thalweg.problems.data.long_range import Pairs, is_same_class, noisy_prototypes
@@ -26,7 +28,7 @@ from thalweg.problems.margin_losses import logistic
 STRENGTHS = (0.0, 0.3, 1.0)
 DISTANCES = (0, 40)
 LENGTH, WINDOW, CLASSES, NOISE = 96, 8, 4, 0.5
-TRAIN, TEST, BATCH, RATE = 150, 2000, 50, 0.02
+TRAIN, BATCH, RATE = 150, 50, 0.02
 EVERY = 10  # epochs between records
 
 
@@ -35,7 +37,18 @@ def _logistic(outputs: Array, target: Array) -> Array:
 
 
 LOSS = Loss("logistic", _logistic, "either")
-NET = SignalConvNet((16,) * 6)
+
+
+class Epochs(OptaxDescent):
+    """A step is an epoch: a pass over all examples in a new order, batch after batch."""
+
+    def step(self, problem: Any, state: State, key: Array) -> tuple[State, Info]:
+        def batch(state: State, rows: Array) -> tuple[State, Info]:
+            return self.descend(problem.on(rows).objective, state)
+
+        order = jax.random.permutation(key, len(problem.inputs))
+        last, info = jax.lax.scan(batch, state, order.reshape(-1, BATCH))
+        return last._replace(step=state.step + 1), Info(info.loss[-1])
 
 
 class Cell(NamedTuple):
@@ -46,105 +59,107 @@ class Cell(NamedTuple):
     targets: Array
 
 
-class Path(NamedTuple):
-    """Records along a training, and the accuracies in the end."""
+@dataclass(frozen=True)
+class Size:
+    """Draws of prototypes and starts, epochs, test pairs, and channels of the layers."""
 
-    loss: Array
-    interaction: Array
-    train: Array
-    test: Array
+    seeds: int
+    epochs: int = 100
+    test: int = 2000
+    channels: tuple[int, ...] = (16,) * 6
 
 
-def data(seed: int, distance: int) -> tuple[Pairs, Pairs]:
+def data(seed: int, distance: int, test: int) -> tuple[Pairs, Pairs]:
     """Training and test pairs of one draw of prototypes, from different noisy copies."""
-    few, many = CLASSES * TRAIN, CLASSES * (TRAIN + TEST)
-    x, y = noisy_prototypes(CLASSES, WINDOW, TRAIN + TEST, NOISE, seed)
+    few, many = CLASSES * TRAIN, CLASSES * (TRAIN + test)
+    x, y = noisy_prototypes(CLASSES, WINDOW, TRAIN + test, NOISE, seed)
     canvas = (1, LENGTH)
-    train = is_same_class(x[:few], y[:few], TRAIN, distance, canvas, 2 * seed)
-    test = is_same_class(x[few:many], y[few:many], TEST, distance, canvas, 2 * seed + 1)
-    return train, test
-
-
-def cell(seed: int, distance: int, strength: float) -> Cell:
-    """The patches are the windows of the two signals, in either role."""
-    train, test = data(seed, distance)
-    plain = supervised(NET, (train.inputs, train.targets), LOSS, precision="float32")
-    pairs = np.stack([train.patches, train.patches[::-1]])
-    plain = replace(plain, source=())  # data of all cells are stacked in one problem
-    kind = jnp.float32
-    return Cell(
-        long_range(plain, pairs, jnp.asarray(strength)),
-        jnp.asarray(test.inputs, kind),
-        jnp.asarray(test.targets, kind),
+    return (
+        is_same_class(x[:few], y[:few], TRAIN, distance, canvas, 2 * seed),
+        is_same_class(x[few:many], y[few:many], test, distance, canvas, 2 * seed + 1),
     )
 
 
+def cell(size: Size, seed: int, distance: int, strength: float) -> Cell:
+    """The patches are the windows of the two signals, in either role."""
+    train, test = data(seed, distance, size.test)
+    net = SignalConvNet(size.channels)
+    plain = supervised(net, (train.inputs, train.targets), LOSS, precision="float32")
+    plain = replace(plain, source=())  # data of all cells are stacked in one problem
+    problem = long_range(
+        plain, np.stack([train.patches, train.patches[::-1]]), jnp.asarray(strength)
+    )
+    return Cell(problem, *(jnp.asarray(v, jnp.float32) for v in (test.inputs, test.targets)))
+
+
+def losses(problem: Any, state: State) -> tuple[Array, Array]:
+    """The logistic loss without the term, and R."""
+    interaction = problem.interaction(state.params)
+    return problem.objective(state.params) - problem.strength * interaction, interaction
+
+
 @eqx.filter_jit
-def _trained(dynamics: OptaxDescent, cells: Cell, keys: Array, records: int) -> Path:
-    """All cells at once; every epoch passes over the examples in a new order."""
+def accuracies(cells: Cell, params: Params) -> tuple[Array, Array]:
+    """Shares of training and of test examples that are right."""
 
-    def one(cell: Cell, key: Array) -> Path:
-        problem, n = cell.problem, len(cell.problem.inputs)
-        start, order = jax.random.split(key)
+    def one(cell: Cell, params: Params) -> tuple[Array, Array]:
+        sets = ((cell.problem.inputs, cell.problem.targets), (cell.inputs, cell.targets))
+        train, test = (jnp.mean(cell.problem.outputs(params, x) * y > 0) for x, y in sets)
+        return train, test
 
-        def batch(state: Any, rows: Array) -> tuple[Any, None]:
-            return dynamics.descend(problem.on(rows).objective, state)[0], None
-
-        def epoch(number: Array, state: Any) -> Any:
-            rows = jax.random.permutation(jax.random.fold_in(order, number), n)
-            return jax.lax.scan(batch, state, rows.reshape(-1, BATCH))[0]
-
-        def record(state: Any, block: Array) -> tuple[Any, tuple[Array, Array]]:
-            interaction = problem.interaction(state.params)
-            loss = problem.objective(state.params) - problem.strength * interaction
-            last = jax.lax.fori_loop(block * EVERY, (block + 1) * EVERY, epoch, state)
-            return last, (loss, interaction)
-
-        first = dynamics.init(problem, problem.init(start))
-        last, (loss, interaction) = jax.lax.scan(record, first, jnp.arange(records + 1))
-        right = [
-            jnp.mean(problem.outputs(last.params, x) * y > 0)
-            for x, y in ((problem.inputs, problem.targets), (cell.inputs, cell.targets))
-        ]
-        return Path(loss, interaction, *right)
-
-    return jax.vmap(one)(cells, keys)
+    return eqx.filter_vmap(one)(cells, params)
 
 
-def locality(lab: Lab) -> xr.Dataset:
-    """X5: IsSameClass in one dimension, over strengths of the term and distances."""
-    return locality_of(range(10 if lab.full else 3), epochs=100)
+@experiment(
+    "X5",
+    Size(seeds=3),
+    smoke={"seeds": 2, "epochs": 20, "test": 20, "channels": (4,)},
+    full={"seeds": 10},
+)
+def locality(lab: Lab, size: Size) -> xr.Dataset:
+    """IsSameClass in one dimension, over strengths of the term and distances.
 
-
-def locality_of(seeds: Sequence[int], epochs: int) -> xr.Dataset:
-    """Accuracies and R; the start and the order of examples are those of the seed."""
-    shape = (len(STRENGTHS), len(DISTANCES), len(seeds))
-    grid = [(s, d, seed) for s in STRENGTHS for d in DISTANCES for seed in seeds]
-    cells = jax.tree.map(lambda *v: jnp.stack(v), *[cell(seed, d, s) for s, d, seed in grid])
-    keys = jnp.stack([jax.random.key(seed) for *_, seed in grid])
-    sgd = optax_dynamics(optax.sgd(RATE, momentum=0.9), RATE, "SGD with momentum")
-    records = epochs // EVERY - 1
-    path = _trained(sgd, cells, keys, records)
-    found = {
-        name: np.asarray(value, float).reshape(*shape, *value.shape[1:])
-        for name, value in path._asdict().items()
-    }
-    dims = ("strength", "distance", "seed")
-    along = (*dims, "epoch")
-    spread = np.std(found["test"], axis=2, ddof=1) / np.sqrt(len(seeds))
-    return xr.Dataset(
+    The start and the order of examples are those of the seed.
+    """
+    shape = (len(STRENGTHS), len(DISTANCES), size.seeds)
+    grid = [(seed, d, s) for s in STRENGTHS for d in DISTANCES for seed in range(size.seeds)]
+    cells = jax.tree.map(lambda *v: jnp.stack(v), *[cell(size, *place) for place in grid])
+    keys = jnp.stack([jax.random.split(jax.random.key(seed)) for seed, *_ in grid])
+    starts = jax.vmap(lambda problem, key: problem.init(key))(cells.problem, keys[:, 0])
+    transform = optax.with_extra_args_support(optax.sgd(RATE, momentum=0.9))
+    sgd = Epochs(transform, jnp.asarray(RATE), "SGD with momentum")
+    found = paths(
+        sgd, cells.problem, starts, EVERY, size.epochs // EVERY, losses, keys[:, 1],
+        over=["problem", "params", "key"],
+    )  # fmt: skip
+    loss, interaction, train, test = (
+        np.asarray(v, float).reshape(*shape, *v.shape[1:])
+        for v in (*found.seen, *accuracies(cells, found.last.params))
+    )
+    spread = test.std(2, ddof=1) / np.sqrt(size.seeds)
+    return table(
         {
-            "loss": variable(along, found["loss"], "1", "logistic loss on training examples"),
-            "interaction": variable(along, found["interaction"], "1", "R on training examples"),
-            "train": variable(dims, found["train"], "1", "share of training examples right"),
-            "test": variable(dims, found["test"], "1", "share of test examples right"),
-            "mean_test": variable(dims[:2], found["test"].mean(2), "1", "mean test accuracy"),
-            "mean_test_error": variable(dims[:2], spread, "1", "standard error over seeds"),
+            "strength distance seed epoch": {
+                "loss": (loss, "1", "logistic loss on training examples"),
+                "interaction": (interaction, "1", "R on training examples"),
+            },
+            "strength distance epoch": {
+                "mean_loss": (loss.mean(2), "1", "logistic loss, mean over seeds"),
+                "mean_interaction": (interaction.mean(2), "1", "R, mean over seeds"),
+                "loss_spread": (loss.std(2), "1", "standard deviation over seeds"),
+                "interaction_spread": (interaction.std(2), "1", "standard deviation over seeds"),
+            },
+            "strength distance seed": {
+                "train": (train, "1", "share of training examples right"),
+                "test": (test, "1", "share of test examples right"),
+            },
+            "strength distance": {
+                "mean_test": (test.mean(2), "1", "mean test accuracy"),
+                "mean_test_error": (spread, "1", "standard error over seeds"),
+            },
         },
-        {
-            "strength": variable("strength", list(STRENGTHS), "loss", "strength lambda"),
-            "distance": variable("distance", list(DISTANCES), "sample", "zeros between windows"),
-            "seed": list(seeds),
-            "epoch": variable("epoch", EVERY * np.arange(records + 1), "1", "epochs done"),
-        },
+        strength=(STRENGTHS, "loss", "strength λ"),
+        distance=(DISTANCES, "sample", "zeros between windows"),
+        seed=range(size.seeds),
+        epoch=(EVERY * np.arange(loss.shape[-1]), "1", "epochs done"),
     )
