@@ -150,9 +150,9 @@ def ranks(lab: Lab, size: Draws) -> xr.Dataset:
 
     def drawn(draw: int) -> xr.Dataset:
         W = size.htf.tensor(size.htf.init(jax.random.key(draw)))
-        node = hierarchical_rank(W, TREE)
+        node = {name: float(rank) for name, rank in hierarchical_rank(W, TREE).items()}
         spectra = [np.linalg.svd(matricise(W, m), compute_uv=False) for m in GROUPS.values()]
-        found = [np.sum(s > 1e-10 * s[0]) for s in spectra]
+        found = [float(np.sum(s > 1e-10 * s[0])) for s in spectra]
         return table(
             {
                 "modes": {"rank": (found, "1", "rank of the matricisation")},

@@ -121,7 +121,7 @@ def record(problem: Any, state: State) -> Record:
     return Record(problem.objective(params), problem.error(params), norms, model.tensor(params))
 
 
-def trained(setting: Setting, size: Grid) -> tuple[Record, dict[str, Any]]:
+def trained(setting: Setting, size: Grid) -> tuple[Any, dict[str, Any]]:
     """A `Record` with the axes (std, draw, step, ...), and the labels of these axes."""
     problems, starts = lanes(setting, size)
     over, records = ["problem", "params"], size.steps // EVERY
@@ -140,7 +140,7 @@ def largest(norms: np.ndarray) -> np.ndarray:
     return np.swapaxes(np.take_along_axis(norms, order[..., None, :], -1), -1, -2)
 
 
-def _told(found: Record) -> dict[str, tuple[Any, str, str]]:
+def _told(found: Any) -> dict[str, tuple[Any, str, str]]:
     return {
         "loss": (found.loss, "norm^2", "mean square over observed entries"),
         "error": (found.error, "1", "reconstruction error"),
@@ -228,7 +228,7 @@ def htf_draws(lab: Lab, size: Grid) -> xr.Dataset:
 def _rank_of_halves(tensors: np.ndarray) -> np.ndarray:
     """Effective ranks of modes {0, 1} against {2, 3}."""
     halves = tensors.reshape(*tensors.shape[:-4], 16, 16)
-    return np.asarray(effective_rank_from(np.linalg.svd(halves, compute_uv=False)))
+    return np.asarray(effective_rank_from(jnp.linalg.svd(halves, compute_uv=False)))
 
 
 @experiment("X4", Grid((0.1, 0.03, 0.01, 0.003), 4, 20_000), smoke={"draws": 1}, full={"draws": 20})
