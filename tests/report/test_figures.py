@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from thalweg.core.errors import InputError
 from thalweg.report import Figure, Level, Panel, Series, draw
 from thalweg.report.arrangement import WIDTHS
-from thalweg.report.colours import PALETTE, RAMPS, Colours, distance
+from thalweg.report.colours import PALETTE, RAMPS, Colours, colour_distance
 from thalweg.report.text import broken, text_width
 from thalweg.report.ticks import log_range, log_ticks
 
@@ -211,7 +211,7 @@ def seen(colour: str, eye: Any) -> str:
 )
 def test_colours_are_told_apart_by_all_eyes(eye: str, least: float) -> None:
     pairs = combinations([seen(colour, EYES[eye]) for colour in PALETTE], 2)
-    assert min(distance(one, other) for one, other in pairs) > least
+    assert min(colour_distance(one, other) for one, other in pairs) > least
 
 
 def test_colours_stand_out_on_white() -> None:
