@@ -107,6 +107,24 @@ def test_python_on_the_page_runs(request, page, tmp_path, monkeypatch):
             exec(compile(text, request.node.name, "exec", dont_inherit=True), vars(module))
 
 
+@pytest.mark.slow
+def test_what_is_to_be_copied_passes_the_type_checker(tmp_path):
+    """The Python of docs/extend, page by page: it becomes a file of the library, which is typed."""
+    api = pytest.importorskip("mypy.api")
+    for name, page in PAGES.items():
+        if name.startswith("docs/extend/"):
+            lines: list[str] = []
+            for block in python(page):
+                if not block.marked:
+                    lines += [""] * (block.line - 1 - len(lines)) + block.text.splitlines()
+            (tmp_path / f"{Path(name).stem.replace('-', '_')}.py").write_text(
+                "\n".join(lines) + "\n"
+            )
+    settings = ["--config-file", str(ROOT / "pyproject.toml"), "--cache-dir", str(tmp_path / "c")]
+    told, trouble, _ = api.run([*settings, *map(str, sorted(tmp_path.glob("*.py")))])
+    assert "Success" in told, told + trouble
+
+
 @pytest.mark.parametrize(
     "line",
     sorted(
