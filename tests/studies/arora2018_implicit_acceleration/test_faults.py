@@ -1,40 +1,26 @@
 """Planted faults: every claim of the study fails when what it rests on is wrong."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from planting import Fault, fault_table
 from thalweg.dynamics.end_to_end_rule import end_to_end_descent
-from thalweg.lab.claims import judge
-from thalweg.lab.study import Lab
-from thalweg.studies.arora2018_implicit_acceleration import STUDY, exact, regression
+from thalweg.lab.experiment import Lab
+from thalweg.studies.arora2018_implicit_acceleration import exact, regression
 from thalweg.theory.linear_nets import end_to_end
 
-LAB = Lab(progress=False)
+SHORT = {"cases": ((2, 3, 3, 2),), "widths": (3, 4), "until": 0.2, "records": 3}
+ONE_SHAPE = {"shapes": ("3x4",), "depths": (3,)}
+FOUR_DEPTHS = {"depths": (2, 3, 4, 8)}
+ONE_DRAW = {"draws": 1}
 
 
-@pytest.fixture
-def fault(monkeypatch):
-    """A function that replaces `place.name` by wrong(right, *arguments)."""
-
-    def plant(place, name, wrong):
-        right = getattr(place, name)
-        monkeypatch.setattr(place, name, lambda *a, **k: wrong(right, *a, **k))
-
-    return plant
-
-
-def word(claim, **found):
-    results = {name.replace("_", "-"): data for name, data in found.items()}
-    (verdict,) = judge([c for c in STUDY.claims if c.id == claim], results)
-    return verdict.word
-
-
-def cases(table, fast):
-    """The first faults of a table, and the others among the slow tests."""
-    later = [pytest.param(name, marks=pytest.mark.slow) for name in list(table)[fast:]]
-    return [*list(table)[:fast], *later]
+def planted(claim, name, wrong, about, sizes=None, place=end_to_end):
+    return Fault(claim, place, name, wrong, about, sizes or {})
 
 
 def decay_without_depth(right, W, G, N, decay=0.0):
@@ -75,40 +61,6 @@ def tilted(right, W, N, width, key):
     return [(1 + 0.1 * width) * low, *middle, top / (1 + 0.1 * width)]
 
 
-C1 = {
-    "factor N of the decay left out": (end_to_end, "end_to_end_velocity", decay_without_depth),
-    "halved exponents": (end_to_end, "end_to_end_field", halved_exponents),
-    "not balanced": (exact, "balanced_factors", tilted),
-    "no decay": (end_to_end, "end_to_end_velocity", no_decay),
-    "sign": (end_to_end, "end_to_end_velocity", ascent),
-    "factor 2": (end_to_end, "end_to_end_velocity", doubled),
-    "another depth": (end_to_end, "end_to_end_field", other_depth),
-    "a term missing": (end_to_end, "end_to_end_field", a_term_missing),
-}
-
-
-@pytest.mark.parametrize("name", cases(C1, 3))
-def test_c1_fails(fault, monkeypatch, name):
-    monkeypatch.setattr(exact, "TIMES", np.linspace(0, 0.2, 3))
-    fault(*C1[name])
-    assert word("C1", X1=exact.flows_of([(2, 3, 3, 2)], 1)) == "not reproduced"
-
-
-@pytest.mark.slow
-def test_unbalanced_factors_alone_break_c1(fault, monkeypatch):
-    monkeypatch.setattr(exact, "TIMES", np.linspace(0, 0.2, 3))
-    fault(exact, "balanced_factors", tilted)
-    found = exact.flows_of([(2, 3, 3, 2)], 1)
-    assert word("C1", X1=found.assign(gap=0 * found["gap"])) == "not reproduced"
-
-
-def test_c7_fails(fault, monkeypatch):
-    monkeypatch.setattr(exact, "TIMES", np.linspace(0, 0.2, 3))
-    monkeypatch.setattr(exact, "WIDTHS", (3, 4))
-    fault(exact, "balanced_factors", tilted)
-    assert word("C7", X1_widths=exact.widths(LAB)) == "not reproduced"
-
-
 def row_major(right, W, N):
     k, d = W.shape
     return right(W, N).reshape(d, k, d, k).transpose(1, 0, 3, 2).reshape(k * d, k * d)
@@ -121,6 +73,10 @@ def projectors(right, W, N):
     U, s, _ = np.linalg.svd(W)
     last = (U * s ** (2 * (N - 1) / N)) @ U.T
     return right(W, N) - np.kron(outside, last)
+
+
+def negative(right, *a):
+    return -right(*a)
 
 
 def half_the_power(right, W, N):
@@ -137,25 +93,6 @@ def unpadded(right, W, N):
 def swapped_vectors(right, W, N):
     found = right(W, N)
     return found._replace(V=found.V[:, ::-1])
-
-
-C2 = {
-    "row-major": (end_to_end, "preconditioner", row_major),
-    "projector for identity": (end_to_end, "preconditioner", projectors),
-    "sign": (end_to_end, "preconditioner", lambda right, *a: -right(*a)),
-    "a term missing in the rule": (end_to_end, "end_to_end_field", a_term_missing),
-    "root of eigenvalues": (end_to_end, "preconditioner_spectrum", half_the_power),
-    "0^0 = 0": (end_to_end, "preconditioner_spectrum", unpadded),
-    "vectors in another order": (end_to_end, "preconditioner_spectrum", swapped_vectors),
-}
-
-
-@pytest.mark.parametrize("name", C2)
-def test_c2_fails(fault, monkeypatch, name):
-    monkeypatch.setattr(exact, "SHAPES", ((3, 4),))
-    monkeypatch.setattr(exact, "DEPTHS", (3,))
-    fault(*C2[name])
-    assert word("C2", preconditioner=exact.preconditioner(LAB)) == "not reproduced"
 
 
 def n_projections(right, w, g, N):
@@ -178,22 +115,6 @@ def momentum_sign(right, w, factor, g, step_size):
     return right(w, factor, g, step_size) + 2 * step_size / factor**2 * (w @ g) * w
 
 
-C3 = {
-    "N projections": (end_to_end, "single_output_rule", n_projections),
-    "no projection": (end_to_end, "single_output_rule", no_projection),
-    "exponent 2 - 1/N": (end_to_end, "single_output_rule", other_power),
-    "E8 to first order": (end_to_end, "scalar_factor_step", without_last_term),
-    "E8, sign of the momentum": (end_to_end, "scalar_factor_step", momentum_sign),
-}
-
-
-@pytest.mark.parametrize("name", C3)
-def test_c3_fails(fault, name):
-    fault(*C3[name])
-    found = exact.single_output(LAB)
-    assert word("C3", single_output=found) == "not reproduced"
-
-
 def open_curve(right, *a):
     return right(*a)[:3]
 
@@ -202,130 +123,124 @@ def backwards(right, *a):
     return [lambda t, piece=piece: piece(1 - t) for piece in right(*a)[::-1]]
 
 
-C4 = {
-    "no projection": (end_to_end, "single_output_rule", no_projection),
-    "N projections": (end_to_end, "single_output_rule", n_projections),
-    "exponent 2 - 1/N": (end_to_end, "single_output_rule", other_power),
-    "a curve that is open": (end_to_end, "gamma_curve", open_curve),
-    "backwards": (end_to_end, "gamma_curve", backwards),
-    "closed form for N + 1": (
-        end_to_end, "constant_gradient_integral",
-        lambda right, slope, N, *a: right(slope, N + 1, *a),
-    ),
-}  # fmt: skip
+def next_depth(right, slope, N, *a):
+    return right(slope, N + 1, *a)
 
 
-@pytest.mark.parametrize("name", cases(C4, 3))
-def test_c4_fails(fault, monkeypatch, name):
-    monkeypatch.setattr(exact, "INTEGRAL_DEPTHS", (2, 3, 4, 8))
-    fault(*C4[name])
-    assert word("C4", integral=exact.integrals(LAB)) == "not reproduced"
+def depth_three_rule(right, w, g, N):
+    return right(w, g, 3)
 
 
-C5 = {
-    "depth 3": (end_to_end, "single_output_rule", lambda right, w, g, N: right(w, g, 3)),
-    "N projections": (end_to_end, "single_output_rule", n_projections),
-    "half of the Jacobian": (
-        end_to_end, "jacobian_asymmetry", lambda right, field, w: jnp.zeros(())
-    ),
-    "J + J^T": (
-        end_to_end, "jacobian_asymmetry",
-        lambda right, field, w: jnp.max(jnp.abs(jax.jacfwd(field)(w))),
-    ),
-}  # fmt: skip
+def half_of_the_jacobian(right, field, w):
+    return jnp.zeros(())
 
 
-@pytest.mark.parametrize("name", C5)
-def test_c5_fails(fault, name):
-    fault(*C5[name])
-    assert word("C5", asymmetry=exact.tilts(LAB)) == "not reproduced"
+def symmetric_part(right, field, w):
+    return jnp.max(jnp.abs(jax.jacfwd(field)(w)))
 
 
-def depth_two(step_size):
+def depth_two(right, step_size):
     return end_to_end_descent(step_size, 2)
 
 
-def twice_the_step(step_size):
+def twice_the_step(right, step_size):
     return end_to_end_descent(2 * step_size, 3)
 
 
-def decaying(step_size):
+def decaying(right, step_size):
     return end_to_end_descent(step_size, 3, 0.1)
 
 
+def squares(right, p, methods, size):
+    return right(2, methods, size)
+
+
+def fourth_powers(right, p, methods, size):
+    chosen = tuple(regression.regression_l4.sizes["smoke"].chosen[:3])
+    return right(4, methods, dataclasses.replace(size, chosen=chosen))
+
+
+def twice_as_far(right, product, depth):
+    return right(2 * product, depth)
+
+
+def mean_for_sum(right, *a, reduction):
+    return right(*a)
+
+
+def other_exponent(right, X, y, p, *a, **k):
+    return right(X, y, 6 - p, *a, **k)
+
+
+def one_update_too_many(right, *a):
+    return right(*a) + 1
+
+
+@fault_table(
+    planted("C1", "end_to_end_velocity", decay_without_depth, "decay without N", SHORT),
+    planted("C1", "end_to_end_field", halved_exponents, "halved exponents", SHORT),
+    planted("C1", "balanced_factors", tilted, "not balanced", SHORT, exact),
+    planted("C1", "end_to_end_velocity", no_decay, "no decay", SHORT),
+    planted("C1", "end_to_end_velocity", ascent, "sign", SHORT),
+    planted("C1", "end_to_end_velocity", doubled, "factor 2", SHORT),
+    planted("C1", "end_to_end_field", other_depth, "another depth", SHORT),
+    planted("C1", "end_to_end_field", a_term_missing, "a term missing", SHORT),
+    planted("C2", "preconditioner", row_major, "row-major", ONE_SHAPE),
+    planted("C2", "preconditioner", projectors, "projector for identity", ONE_SHAPE),
+    planted("C2", "preconditioner", negative, "sign", ONE_SHAPE),
+    planted("C2", "end_to_end_field", a_term_missing, "a term missing in the rule", ONE_SHAPE),
+    planted("C2", "preconditioner_spectrum", half_the_power, "root of eigenvalues", ONE_SHAPE),
+    planted("C2", "preconditioner_spectrum", unpadded, "0^0 = 0", ONE_SHAPE),
+    planted("C2", "preconditioner_spectrum", swapped_vectors, "vectors reordered", ONE_SHAPE),
+    planted("C3", "single_output_rule", n_projections, "N projections"),
+    planted("C3", "single_output_rule", no_projection, "no projection"),
+    planted("C3", "single_output_rule", other_power, "exponent 2 - 1/N"),
+    planted("C3", "scalar_factor_step", without_last_term, "E8 to first order"),
+    planted("C3", "scalar_factor_step", momentum_sign, "E8, sign of the momentum"),
+    planted("C4", "single_output_rule", no_projection, "no projection", FOUR_DEPTHS),
+    planted("C4", "single_output_rule", n_projections, "N projections", FOUR_DEPTHS),
+    planted("C4", "single_output_rule", other_power, "exponent 2 - 1/N", FOUR_DEPTHS),
+    planted("C4", "gamma_curve", open_curve, "a curve that is open", FOUR_DEPTHS),
+    planted("C4", "gamma_curve", backwards, "backwards", FOUR_DEPTHS),
+    planted("C4", "constant_gradient_integral", next_depth, "for N + 1", FOUR_DEPTHS),
+    planted("C5", "single_output_rule", depth_three_rule, "depth 3"),
+    planted("C5", "single_output_rule", n_projections, "N projections"),
+    planted("C5", "jacobian_asymmetry", half_of_the_jacobian, "half of the Jacobian"),
+    planted("C5", "jacobian_asymmetry", symmetric_part, "J + J^T"),
+    planted("C6", "depth_three", depth_two, "depth 2", ONE_DRAW, exact),
+    planted("C6", "depth_three", twice_the_step, "twice the step", ONE_DRAW, exact),
+    planted("C6", "depth_three", decaying, "weight decay", ONE_DRAW, exact),
+    planted("C7", "balanced_factors", tilted, "not balanced", SHORT, exact),
+    planted("C8", "compared", squares, "squares", {"steps": 5000}, regression),
+    planted("C9", "compared", fourth_powers, "fourth powers", {"steps": 20_000}, regression),
+    planted("C10", "balanced", twice_as_far, "start twice as far", None, regression),
+    planted("C10", "lp_regression", mean_for_sum, "mean for sum", None, regression),
+    planted("C10", "lp_regression", other_exponent, "p for p", None, regression),
+    planted("C10", "steps_to", one_update_too_many, "one update too many", None, regression),
+)
+def test_faults(fault, noticed):
+    assert noticed(fault) == "not reproduced"
+
+
+def test_unbalanced_factors_alone_break_c1(plant, word):
+    plant(exact, "balanced_factors", tilted)
+    short = {name: SHORT[name] for name in ("cases", "until", "records")}
+    found = exact.flows(Lab("smoke"), **short)
+    assert word("C1", X1=found.assign(gap=0 * found["gap"])) == "not reproduced"
+
+
 @pytest.mark.parametrize(
-    "wrong",
+    ("shown", "taken"),
     [
-        depth_two,
-        pytest.param(twice_the_step, marks=pytest.mark.slow),
-        pytest.param(decaying, marks=pytest.mark.slow),
+        ("depth 2", "depth 1"),
+        ("depth 3", "depth 1"),
+        ("depth 1", "depth 3"),
+        ("AdaGrad", "depth 3"),
     ],
 )
-def test_c6_fails(monkeypatch, wrong):
-    monkeypatch.setattr(exact, "DRAWS", 1)
-    monkeypatch.setattr(exact, "depth_three", wrong)
-    assert word("C6", X1_steps=exact.descents(LAB)) == "not reproduced"
-
-
-# Regression: one draw, every method at the rate that is best with fourth powers.
-
-
-BEST = {"depth 1": 11, "depth 2": 12, "depth 3": 12, "AdaGrad": 10}
-METHODS = {
-    name: method._replace(settings=method.settings[[BEST[name]]])
-    for name, method in (regression.DESCENTS | regression.BASELINES).items()
-    if name in BEST
-}
-
-
-@pytest.fixture(scope="module")
-def quartic():
-    """One draw of the data: a part that reproduces the claim."""
-    return regression.regression(4, METHODS, 1, 20_000)
-
-
-def relabelled(data, **names):
+def test_depth_is_what_accelerates(results, word, shown, taken):
     """The data of one optimiser under the name of another."""
-    swap = {name.replace("_", " "): other.replace("_", " ") for name, other in names.items()}
+    data = results["X2-l4"]
     labels = data["optimiser"].values
-    return data.sel(optimiser=[swap.get(n, n) for n in labels]).assign_coords(optimiser=labels)
-
-
-def test_depth_is_what_accelerates(quartic):
-    assert word("C8", X2_l4=quartic) == "reproduced"
-    for wrong in (
-        relabelled(quartic, depth_2="depth_1"),
-        relabelled(quartic, depth_3="depth_1"),
-        relabelled(quartic, depth_1="depth_3"),
-        relabelled(quartic, AdaGrad="depth_3"),
-    ):
-        assert word("C8", X2_l4=wrong) == "not reproduced"
-
-
-def test_the_fourth_power_breaks_the_claim_about_squares(quartic):
-    assert word("C9", X2_l2=quartic) == "not reproduced"
-
-
-def squares(right, X, y, p, *rest, **options):
-    return right(X, y, 2, *rest, **options)
-
-
-def test_squares_break_the_claim_about_the_fourth_power(fault):
-    fault(regression, "lp_regression", squares)
-    fault(regression, "lp_optimum", squares)
-    found = regression.regression(4, METHODS, 1, 5000)
-    assert word("C8", X2_l4=found) == "not reproduced"
-
-
-C10 = {
-    "start twice as far": ("balanced", lambda right, product, depth: right(2 * product, depth)),
-    "mean for sum": ("lp_regression", lambda right, *a, reduction: right(*a)),
-    "p for p": ("lp_regression", lambda right, X, y, p, *a, **k: right(X, y, 6 - p, *a, **k)),
-    "one update too many": ("steps_to", lambda right, *a: right(*a) + 1),
-}
-
-
-@pytest.mark.parametrize("name", cases(C10, 1))
-def test_c10_fails(fault, name):
-    fault(regression, *C10[name])
-    assert word("C10", X3=regression.toy(LAB)) == "not reproduced"
+    data = data.sel(optimiser=[taken if name == shown else name for name in labels])
+    assert word("C8", X2_l4=data.assign_coords(optimiser=labels)) == "not reproduced"

@@ -2,27 +2,9 @@
 
 from __future__ import annotations
 
-from thalweg.lab.study import Study
-from thalweg.studies.arora2018_implicit_acceleration.claims import CLAIMS
-from thalweg.studies.arora2018_implicit_acceleration.exact import (
-    descents,
-    flows,
-    integrals,
-    preconditioner,
-    single_output,
-    tilts,
-    widths,
-)
-from thalweg.studies.arora2018_implicit_acceleration.figures import FIGURES
-from thalweg.studies.arora2018_implicit_acceleration.regression import (
-    network,
-    regression_l2,
-    regression_l4,
-    toy,
-)
+from thalweg.lab.card import Card
 
-STUDY = Study(
-    slug="arora2018-implicit-acceleration",
+CARD = Card(
     title="Depth as an accelerator of linear models",
     source=(
         "S. Arora, N. Cohen, E. Hazan: On the Optimization of Deep Networks: Implicit Acceleration "
@@ -38,21 +20,6 @@ STUDY = Study(
         "Ten draws, and 20000 steps with squares; the paper's gas-sensor data (2565 "
         "examples of 128 features, up to a million steps) are not rerun."
     ),
-    experiments={
-        "X1": flows,
-        "X1-widths": widths,
-        "X1-steps": descents,
-        "preconditioner": preconditioner,
-        "single-output": single_output,
-        "integral": integrals,
-        "asymmetry": tilts,
-        "X2-l4": regression_l4,
-        "X2-l2": regression_l2,
-        "X3": toy,
-        "X4": network,
-    },
-    claims=CLAIMS,
-    figures=FIGURES,
     answer=(
         "From balanced matrices the product W moves by a closed rule: descent on W with a "
         "preconditioner made of W itself, whatever the hidden widths. It makes steps longer far "

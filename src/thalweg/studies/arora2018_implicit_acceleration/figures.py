@@ -2,125 +2,98 @@
 
 from __future__ import annotations
 
-from thalweg.report.spec import Figure, Level, Panel, Scalar, Series
+from collections.abc import Sequence
 
-RATE = "step size η"
+from thalweg.lab.curves import curves, series
+from thalweg.report.spec import Figure, Level, Panel
+
 OPTIMISERS = ("depth 1", "depth 2", "depth 3", "AdaGrad", "AdaDelta", "AdaDelta, tuned")
+DEPTHS = (1, 2, 4, 8)
+VALUES = "singular values of W (parameter)"
 
 
 def _strengths(case: str) -> Panel:
-    select: dict[str, Scalar] = {"case": case, "draw": 0}
-    return Panel(
-        series=(
-            Series("X1", "strength", "time", "factors", select, "rank", group="s"),
-            Series(
-                "X1", "strength_theory", "time", "rule", select, "rank", style="dash", group="s"
-            ),
-        ),
-        title=case,
-        x_label="training time",
-        y_label="singular values of the product",
+    at, labels = {"case": case}, {"strength": "factors"}
+    return curves(
+        "X1", "strength", each="rank", at=at, theory=True, labels=labels, title=case, y_label=VALUES
     )
 
 
-def _curves(data: str, title: str, names: tuple[str, ...]) -> Panel:
-    return Panel(
-        series=tuple(
-            Series(data, "excess", "step", name, {"optimiser": name, "draw": 0}, group=name)
-            for name in names
-        ),
+def _methods(data: str, title: str, names: Sequence[str]) -> Panel:
+    return curves(
+        data,
+        "excess",
+        over="step",
+        each="optimiser",
+        only=names,
+        at={"draw": 0},
         title=title,
-        x_label="step",
-        y_label="loss above the least loss",
-        x_log=True,
-        y_log=True,
         levels=(Level(1e-5, "counted to here"),),
+        log="xy",
     )
 
 
-def _toy(p: int, title: str) -> Panel:
-    return Panel(
-        series=tuple(
-            Series("X3", "updates", "rate", f"depth {N}", {"p": p, "depth": N}, style="points")
-            for N in (1, 2, 3)
-        ),
-        title=title,
-        x_label=RATE,
-        y_label="updates until both are there",
-        x_log=True,
-        y_log=True,
-    )
+def _toy(p: int) -> Panel:
+    return curves(
+        "X3", "updates", over="rate", each="depth", at={"p": p}, style="points", title=f"p = {p}",
+        log="xy",
+    )  # fmt: skip
 
 
 FIGURES = (
     Figure(
         "rule",
         "The product of the matrices obeys a rule of its own",
-        "Left and middle: singular values of the product while all matrices follow gradient flow "
-        "with weight decay, beside the rule for the product alone (dashed, hidden behind). Right: "
-        "for finite steps the two differ in proportion to the step size (dashed), once steps are "
-        "so short that descent is far from unstable.",
+        "(a), (b) Singular values of the product while all matrices follow gradient flow with "
+        "weight decay, beside the rule for the product alone (dashed, hidden behind). (c) For "
+        "finite steps the two differ in proportion to the step size (dashed), once steps are so "
+        "short that descent is far from unstable.",
         (
             _strengths("3x4, width 5, depth 2"),
             _strengths("3x4, width 5, depth 3"),
-            Panel(
-                series=(
-                    Series("X1-steps", "deviation", "rate", "draw", each="draw", style="points"),
-                    Series("X1-steps", "proportional", "rate", "in proportion", style="dash"),
+            curves(
+                "X1-steps",
+                "deviation",
+                over="rate",
+                each="draw",
+                labels={"deviation": "draw"},
+                style="points",
+                more=series(
+                    "X1-steps", "proportional", over="rate", label="in proportion", style="dash"
                 ),
                 title="Descent, depth 3",
-                x_label=RATE,
-                y_label="largest distance",
-                x_log=True,
-                y_log=True,
+                log="xy",
             ),
         ),
     ),
     Figure(
         "preconditioner",
         "Depth multiplies the gradient by a matrix made of the current weights",
-        "Left: eigenvalues of the preconditioner of a Gaussian 3x4 matrix, dense (points) and by "
+        "(a) Eigenvalues of the preconditioner of a Gaussian 3x4 matrix, dense (points) and by "
         "formula (dashed). At depth 1 all are 1; with depth they spread, so that some directions "
-        "take larger steps than others. Right: the factor N s^(2-2/N) along a singular direction "
+        "take larger steps than others. (b) The factor N s^(2-2/N) along a singular direction "
         "grows with what is there already, and is near zero near the origin.",
         (
-            Panel(
-                series=tuple(
-                    Series(
-                        "preconditioner",
-                        y,
-                        "index",
-                        f"depth {N}{words}",
-                        {"depth": N},
-                        style=style,
-                        group=f"depth {N}",
-                    )
-                    for N in (1, 2, 4, 8)
-                    for y, words, style in (
-                        ("spectrum", "", "points"),
-                        ("spectrum_theory", ", formula", "dash"),
-                    )
-                ),
+            curves(
+                "preconditioner",
+                "spectrum",
+                over="index",
+                each="depth",
+                only=DEPTHS,
+                theory=True,
+                style="points",
                 title="Spectrum",
                 x_label="rank of the eigenvalue",
                 y_label="eigenvalue",
-                y_log=True,
+                log="y",
             ),
-            Panel(
-                series=tuple(
-                    Series(
-                        "preconditioner",
-                        "gain",
-                        "s",
-                        f"depth {N}",
-                        {"depth": N},
-                        group=f"depth {N}",
-                    )
-                    for N in (1, 2, 4, 8)
-                ),
+            curves(
+                "preconditioner",
+                "gain",
+                over="s",
+                each="depth",
+                only=DEPTHS,
                 title="Along a singular direction",
-                x_label="singular value s of W",
-                y_label="factor on the gradient",
                 levels=(Level(1.0, "descent on W"),),
             ),
         ),
@@ -128,69 +101,49 @@ FIGURES = (
     Figure(
         "no-gradient",
         "From depth 3 on the rule descends no function",
-        "Left: the integral of the rule along a closed curve (points) and its closed form "
-        "(dashed), for a loss of constant gradient; a gradient would give 0, as depths 1 and 2 do. "
-        "Right: asymmetry of the rule's Jacobian at depth 2 for 200 random points, in order. With "
-        "a generic square it never vanishes, so that depth 2 descends no function either; with "
+        "(a) The integral of the rule along a closed curve (points) and its closed form (dashed), "
+        "for a loss of constant gradient; a gradient would give 0, as depths 1 and 2 do. (b) "
+        "Asymmetry of the rule's Jacobian at depth 2 for 200 random points, in order. With a "
+        "generic square it never vanishes, so that depth 2 descends no function either; with "
         "Q = I it is rounding.",
         (
-            Panel(
-                series=(
-                    Series(
-                        "integral",
-                        "integral",
-                        "depth",
-                        "measured",
-                        style="points",
-                        error="integral_error",
-                        group="integral",
-                    ),
-                    Series(
-                        "integral",
-                        "theory",
-                        "depth",
-                        "closed form",
-                        style="dash",
-                        group="integral",
-                    ),
-                ),
+            curves(
+                "integral",
+                "integral",
+                over="depth",
+                theory=True,
+                style="points",
+                error="integral_error",
                 title="Closed line integral",
-                x_label="depth N",
-                y_label="integral (loss · parameter)",
             ),
-            Panel(
-                series=(
-                    Series("asymmetry", "generic", "draw", "Q = diag(1, 2, 3, 4)"),
-                    Series("asymmetry", "isotropic", "draw", "Q = I"),
-                ),
+            curves(
+                "asymmetry",
+                ("generic", "isotropic"),
+                over="draw",
                 title="Depth 2, quadratic loss",
-                x_label="share of draws",
-                y_label="largest |J − Jᵀ|",
-                y_log=True,
+                y_label="largest |J − Jᵀ| (loss/parameter)",
+                log="y",
             ),
         ),
     ),
     Figure(
         "regression",
         "Two scalars accelerate the fourth power, not the square",
-        "Linear regression, one draw of the data, every method at its best step size. Left: with "
+        "Linear regression, one draw of the data, every method at its best step size. (a) With "
         "the fourth power the deeper nets pass plain descent and AdaGrad after some ten steps and "
-        "leave them behind; AdaDelta with a tuned multiplier ends lowest of all. Right: with "
-        "squares depth gains nothing.",
-        (
-            _curves("X2-l4", "p = 4", OPTIMISERS),
-            _curves("X2-l2", "p = 2", OPTIMISERS[:3]),
-        ),
+        "leave them behind; AdaDelta with a tuned multiplier ends lowest of all. (b) With squares "
+        "depth gains nothing.",
+        (_methods("X2-l4", "p = 4", OPTIMISERS), _methods("X2-l2", "p = 2", OPTIMISERS[:3])),
     ),
     Figure(
         "toy",
         "Why: a large target sets the step size, a small one the time",
         "Two targets, 10 and 1, one weight each: updates until both are within 0.1 (none are drawn "
-        "where 4000 do not suffice). With the fourth power the largest stable step is set by the "
-        "target 10 and the other weight crawls; a factor grows in between and lends it speed. "
-        "Counts at large steps hang on details of the start. With squares no weight crawls, and "
-        "depth costs updates.",
-        (_toy(4, "p = 4"), _toy(2, "p = 2")),
+        "where 4000 do not suffice). (a) With the fourth power the largest stable step is set by "
+        "the target 10 and the other weight crawls; a factor grows in between and lends it speed. "
+        "Counts at large steps hang on details of the start. (b) With squares no weight crawls, "
+        "and depth costs updates.",
+        (_toy(4), _toy(2)),
     ),
     Figure(
         "network",
@@ -200,12 +153,14 @@ FIGURES = (
         "product of two or three: the products begin slower and are a little ahead in the end.",
         (
             Panel(
-                series=tuple(
-                    Series("X4", "loss", "step", words, {"factors": N}, "seed", group=words)
-                    for N, words in ((1, "one matrix"), (2, "two"), (3, "three"))
+                tuple(
+                    line
+                    for factors, words in ((1, "one matrix"), (2, "two"), (3, "three"))
+                    for line in series(
+                        "X4", "loss", over="step", each="seed", at={"factors": factors}, label=words
+                    )
                 ),
                 title="Training loss",
-                x_label="step",
                 y_label="cross-entropy (nat)",
                 y_log=True,
             ),

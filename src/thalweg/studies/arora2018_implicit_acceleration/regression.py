@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
@@ -16,18 +17,17 @@ from thalweg.core.tree import Params
 from thalweg.driver.many import Family, over_grid, steps_to
 from thalweg.dynamics import gradient_descent, optax_dynamics
 from thalweg.dynamics.dynamics import Discrete
-from thalweg.lab.study import Lab, variable
+from thalweg.lab.experiment import Lab, experiment
+from thalweg.lab.table import over, table
 from thalweg.models import mlp
 from thalweg.models.initialisers import orthogonal
 from thalweg.models.overparametrisation import Overparametrised
 from thalweg.problems import Problem, digits
 from thalweg.problems.linear_targets import deep_linear_params
 from thalweg.problems.lp_norm import lp_optimum, lp_regression
-from thalweg.studies.arora2018_implicit_acceleration.exact import whole
+from thalweg.studies.arora2018_implicit_acceleration.exact import first_row
 
 EXAMPLES, FEATURES = 300, 32
-STEPS = {4: 20_000, 2: 5000}
-DRAWS = {4: 3, 2: 4}
 GRID = 10.0 ** np.arange(-3, 1.01, 0.25)
 LEVEL = 1e-5
 COUNTED = 20_000  # a method that does not get there counts as this
@@ -35,11 +35,7 @@ SHOWN = 200  # places on a logarithmic axis at which curves are kept
 
 TOY = np.array([10.0, 1.0])
 TOY_RATES = 10.0 ** np.arange(-6, 0.4, 0.125)
-TOY_STEPS = 4000
-TOY_NEAR = 0.1
-
-NET_RATES = 10.0 ** np.arange(-1, 1.01, 0.25)
-NET_STEPS, NET_SAMPLES, NET_SEEDS = 300, 200, 2
+TOY_STEPS, TOY_NEAR = 4000, 0.1
 
 
 def adagrad(rate: Array) -> Discrete:
@@ -100,52 +96,82 @@ def sample(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return X, (y - y.mean()) / y.std(), direction / np.linalg.norm(direction)
 
 
-def regression_l4(lab: Lab) -> xr.Dataset:
-    """X2 for p = 4: depths 1 to 3 beside adaptive methods, each at the rate of least last loss."""
-    return regression(4, {**DESCENTS, **BASELINES}, 10 if lab.full else DRAWS[4], STEPS[4])
+@dataclass(frozen=True)
+class Comparison:
+    """How many draws of the data there are, and how long all methods descend.
+
+    Attributes:
+        draws: Of the data.
+        steps: Of every method.
+        chosen: The places of the only settings that are tried, in the order of the methods; all
+            if there are none.
+    """
+
+    draws: int
+    steps: int
+    chosen: tuple[int, ...] = ()
+
+    def settings(self, method: Method, place: int) -> np.ndarray:
+        """What is tried of a method."""
+        return method.settings[[self.chosen[place]]] if self.chosen else method.settings
 
 
-def regression_l2(lab: Lab) -> xr.Dataset:
-    """X2 for p = 2: depths 1 to 3, each at the rate of fewest steps."""
-    draws, steps = (10, 20_000) if lab.full else (DRAWS[2], STEPS[2])
-    return regression(2, DESCENTS, draws, steps)
+@experiment(
+    "X2-l4",
+    Comparison(draws=3, steps=20_000),
+    smoke={"draws": 1, "chosen": (11, 12, 12, 10, 0, 14)},
+    full={"draws": 10},
+)
+def regression_l4(lab: Lab, size: Comparison) -> xr.Dataset:
+    """For p = 4: depths 1 to 3 beside adaptive methods, each at the rate of least last loss."""
+    return compared(4, {**DESCENTS, **BASELINES}, size)
 
 
-def regression(p: int, methods: dict[str, Method], draws: int, steps: int) -> xr.Dataset:
-    """X2 for some p, methods and draws."""
-    data = [sample(seed) for seed in range(draws)]
+@experiment(
+    "X2-l2",
+    Comparison(draws=4, steps=5000),
+    smoke={"draws": 1, "steps": 3000, "chosen": (13, 10, 8)},
+    full={"draws": 10, "steps": 20_000},
+)
+def regression_l2(lab: Lab, size: Comparison) -> xr.Dataset:
+    """For p = 2: depths 1 to 3, each at the rate of fewest steps."""
+    return compared(2, DESCENTS, size)
+
+
+def compared(p: int, methods: Mapping[str, Method], size: Comparison) -> xr.Dataset:
+    """Every method at the best of its settings, on every draw."""
+    data = [sample(seed) for seed in range(size.draws)]
     optima = [lp_optimum(X, y, p) for X, y, _ in data]
-    kept = np.unique(np.concatenate([[0], np.geomspace(1, steps, SHOWN)]).astype(int))
-    shape = (draws, len(methods))
-    rate, final, count, excess = (np.zeros(s) for s in (shape, shape, shape, (*shape, len(kept))))
-    for at in np.ndindex(shape):
-        X, y, direction = data[at[0]]
-        method = list(methods.values())[at[1]]
+    kept = np.unique(np.concatenate([[0], np.geomspace(1, size.steps, SHOWN)]).astype(int))
+
+    def one(draw: int, optimiser: str) -> xr.Dataset:
+        (X, y, direction), method = data[draw], methods[optimiser]
+        settings = size.settings(method, list(methods).index(optimiser))
         problem = lp_regression(X, y, p, method.hidden)
         start = balanced(method.norm * direction, len(method.hidden) + 1)
-        settings = jnp.asarray(method.settings)
-        curves = over_grid(method.family, settings, problem, start, steps) - optima[at[0]].loss
-        taken = steps_to(curves, LEVEL)
-        best = _least(np.asarray(curves)[:, -1] if p > 2 else taken)
-        rate[at], final[at] = method.settings[best], curves[best, -1]
-        count[at] = min(taken[best], COUNTED)
-        excess[at] = curves[best, kept]
-    run = ("draw", "optimiser")
-    return xr.Dataset(
-        {
-            "excess": variable((*run, "step"), excess, "loss", "loss above the least one"),
-            "final": variable(run, final, "loss", "loss above the least one at the end"),
-            "steps": variable(run, count, "1", f"steps to {LEVEL:g} above the least loss"),
-            "rate": variable(run, rate, "step size", "best step size"),
-            "least": variable("draw", [o.loss for o in optima], "loss", "least loss"),
-            "least_error": variable("draw", [o.error for o in optima], "loss", "error of it"),
-        },
-        {
-            "draw": np.arange(draws),
-            "optimiser": list(methods),
-            "step": variable("step", kept, "1", "steps taken"),
-        },
-    )
+        losses = over_grid(method.family, jnp.asarray(settings), problem, start, size.steps)
+        excess = np.asarray(losses - optima[draw].loss)
+        taken = steps_to(excess, LEVEL)
+        best = _least(excess[:, -1] if p > 2 else taken)
+        above = "loss above the least one"
+        once = {
+            "final": (excess[best, -1], "loss", f"{above} at the end"),
+            "steps": (
+                float(min(taken[best], COUNTED)),
+                "1",
+                f"steps to {LEVEL:g} above the least loss",
+            ),
+            "rate": (settings[best], "step size", "best step size"),
+        }
+        groups = {"": once, "step": {"excess": (excess[best, kept], "loss", above)}}
+        return table(groups, step=kept)
+
+    least = {
+        "least": ([o.loss for o in optima], "loss", "least loss"),
+        "least_error": ([o.error for o in optima], "loss", "error of it"),
+    }
+    draws = range(size.draws)
+    return over(one, draw=draws, optimiser=methods).merge(table({"draw": least}, draw=draws))
 
 
 def _least(values: np.ndarray) -> int:
@@ -155,65 +181,57 @@ def _least(values: np.ndarray) -> int:
 
 def toy_distance(problem: Problem, params: Params) -> Array:
     """Largest distance of a coordinate from its target."""
-    return jnp.max(jnp.abs(whole(params)[0] - TOY))
+    return jnp.max(jnp.abs(first_row(problem, params) - TOY))
 
 
+@experiment("X3")
 def toy(lab: Lab) -> xr.Dataset:
-    """X3: updates until both coordinates are there, by step size, power and depth."""
-    powers, depths = (4, 2), (1, 2, 3)
-    updates = np.full((len(powers), len(depths), len(TOY_RATES)), np.nan)
-    for i, p in enumerate(powers):
-        for j, N in enumerate(depths):
-            problem = lp_regression(np.eye(2), TOY, p, (1,) * (N - 1), reduction="sum")
-            start = balanced(0.01 * np.ones(2) / np.sqrt(2), N)
-            rates = jnp.asarray(TOY_RATES)
-            apart = over_grid(gradient_descent, rates, problem, start, TOY_STEPS, toy_distance)
-            taken = steps_to(apart, TOY_NEAR)
-            updates[i, j] = np.where(taken <= TOY_STEPS, taken, np.nan)
-    best = np.nanargmin(updates, axis=-1)
-    by = ("p", "depth")
-    return xr.Dataset(
-        {
-            "updates": variable((*by, "rate"), updates, "1", "updates needed"),
-            "fewest": variable(by, np.nanmin(updates, axis=-1), "1", "at the best step size"),
-            "best": variable(by, np.log10(TOY_RATES[best]), "1", "log10 of the best step size"),
-        },
-        {
-            "p": list(powers),
-            "depth": list(depths),
-            "rate": variable("rate", TOY_RATES, "step size", "step size"),
-        },
-    )
+    """Updates until both coordinates are there, by step size, power and depth."""
+    return over(_toy, p=[4, 2], depth=[1, 2, 3])
 
 
-def network(lab: Lab) -> xr.Dataset:
-    """X4: a net on digits, each dense layer as a product of 1, 2 or 3 matrices."""
-    seeds, steps = (10, 3000) if lab.full else (NET_SEEDS, NET_STEPS)
-    return network_of(seeds, steps, NET_SAMPLES, NET_RATES, hidden=32)
+def _toy(p: int, depth: int) -> xr.Dataset:
+    problem = lp_regression(np.eye(2), TOY, p, (1,) * (depth - 1), reduction="sum")
+    start, rates = balanced(0.01 * np.ones(2) / np.sqrt(2), depth), jnp.asarray(TOY_RATES)
+    apart = over_grid(gradient_descent, rates, problem, start, TOY_STEPS, toy_distance)
+    taken = steps_to(apart, TOY_NEAR)
+    updates = np.where(taken <= TOY_STEPS, taken, np.nan)
+    best = np.log10(TOY_RATES[np.nanargmin(updates)])
+    once = {
+        "fewest": (np.nanmin(updates), "1", "updates at the best step size"),
+        "best": (best, "1", "log10 of the best step size"),
+    }
+    groups = {"rate": {"updates": (updates, "1", "updates until both are there")}, "": once}
+    return table(groups, rate=(TOY_RATES, "step size", "step size"))
 
 
-def network_of(
-    seeds: int, steps: int, samples: int, rates: Sequence[float] | np.ndarray, hidden: int
-) -> xr.Dataset:
-    """X4 for some size; every seed at its own best rate, that of least last loss."""
-    factors = (1, 2, 3)
-    loss, best = np.zeros((len(factors), seeds, steps + 1)), np.zeros((len(factors), seeds))
-    for i, N in enumerate(factors):
-        problem = digits(Overparametrised(mlp([hidden]), N), samples=samples)
-        for seed in range(seeds):
-            start = problem.init(jax.random.key(seed))
-            settings = jnp.asarray(rates)
-            curves = np.asarray(over_grid(gradient_descent, settings, problem, start, steps))
-            at = _least(curves[:, -1])
-            loss[i, seed], best[i, seed] = curves[at], rates[at]
-    return xr.Dataset(
-        {
-            "loss": variable(("factors", "seed", "step"), loss, "loss", "training loss"),
-            "rate": variable(("factors", "seed"), best, "step size", "best step size"),
-        },
-        {
-            "factors": list(factors),
-            "seed": np.arange(seeds),
-            "step": variable("step", np.arange(steps + 1), "1", "steps taken"),
-        },
-    )
+@dataclass(frozen=True)
+class Network:
+    """How large the net and its data are, and how long and at which rates it is trained."""
+
+    seeds: int = 2
+    steps: int = 300
+    samples: int = 200
+    rates: tuple[float, ...] = tuple(10.0 ** np.arange(-1, 1.01, 0.25))
+    hidden: int = 32
+
+
+TINY = {"seeds": 1, "steps": 10, "samples": 20, "rates": (0.1, 0.3), "hidden": 4}
+
+
+@experiment("X4", Network(), smoke=TINY, full={"seeds": 10, "steps": 3000})
+def network(lab: Lab, size: Network) -> xr.Dataset:
+    """A net on digits, each dense layer as a product of 1, 2 or 3 matrices, each at its best."""
+
+    def one(factors: int, seed: int) -> xr.Dataset:
+        problem = digits(Overparametrised(mlp([size.hidden]), factors), samples=size.samples)
+        start, rates = problem.init(jax.random.key(seed)), jnp.asarray(size.rates)
+        losses = np.asarray(over_grid(gradient_descent, rates, problem, start, size.steps))
+        best = _least(losses[:, -1])
+        groups = {
+            "": {"rate": (size.rates[best], "step size", "best step size")},
+            "step": {"loss": (losses[best], "loss", "training loss")},
+        }
+        return table(groups, step=range(size.steps + 1))
+
+    return over(one, factors=[1, 2, 3], seed=range(size.seeds))
