@@ -9,6 +9,7 @@ from thalweg.report.spec import Figure, Level, Panel, Scalar, Series
 
 EIGENVALUE = "smallest Hessian eigenvalue (loss/parameter²)"
 DISTANCE = "distance (parameter)"
+REFINED = (2, 5, 10, 20)
 RELU: dict[str, Scalar] = {"model": "relu", "refinement": 20}
 CONV: dict[str, Scalar] = {"model": "conv", "refinement": 5}
 
@@ -32,7 +33,7 @@ def _losses(model: str, title: str) -> Panel:
 def _paths(model: str, title: str) -> Panel:
     at = _first_seed(model)
     way = series("X3", "displacement", at=at, label="travelled", style="dash")
-    return _refined("distance", model, title, more=way, y_label=DISTANCE)
+    return _refined("distance", model, title, only=REFINED, more=way, y_label=DISTANCE)
 
 
 def _from_flow(model: str, title: str) -> Panel:
@@ -52,6 +53,10 @@ def _curvature(model: str, title: str) -> Panel:
 def _euler(depth: int) -> Panel:
     at, title = {"chain_depth": depth}, f"{depth} weights"
     return curves("X7", "scaled_distance", each="r0", at=at, theory="leading_error", title=title)
+
+
+def _certificate(y: str, label: str, style: str = "line") -> tuple[Series, ...]:
+    return (Series("X8", y, "r0", label, each="depth", style=style, group="depth"),)
 
 
 FIGURES = (
@@ -138,15 +143,12 @@ FIGURES = (
         "theory, points: whole Hessian) is only mildly negative, and near zero at small "
         "weights (for three layers or more) and at the minimum.",
         (
-            curves(
-                "X8",
-                "step_size",
-                over="r0",
-                each="depth",
-                theory="step_size_constant",
-                labels={"step_size": "path known"},
+            Panel(
+                _certificate("step_size", "path known")
+                + _certificate("step_size_constant", "path unknown", "dash"),
                 title="Certified step size",
-                log="xy",
+                x_log=True,
+                y_log=True,
             ),
             curves(
                 "X5",
