@@ -1,42 +1,13 @@
 """Planted faults: every claim of the study fails when what it rests on is wrong."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
-from thalweg.lab.claims import judge
-from thalweg.lab.study import Lab
+from planting import Fault, fault_table
 from thalweg.models.residual import ResidualMLP
-from thalweg.studies.riedi2022_singular_values import STUDY, exact, random, training
+from thalweg.studies.riedi2022_singular_values import random
 from thalweg.theory.landscape import piecewise_affine as pieces
 from thalweg.theory.landscape import singular_values as sv
-
-LAB = Lab(progress=False)
-
-
-@pytest.fixture
-def fault(monkeypatch):
-    """A function that replaces `place.name` by wrong(right, *arguments)."""
-
-    def plant(place, name, wrong):
-        right = getattr(place, name)
-        monkeypatch.setattr(place, name, lambda *a, **k: wrong(right, *a, **k))
-
-    return plant
-
-
-@pytest.fixture
-def compiled_anew():
-    """What was compiled with the right function must not be met again, nor the wrong one after."""
-    jax.clear_caches()
-    yield
-    jax.clear_caches()
-
-
-def word(claim, **found):
-    (verdict,) = judge([c for c in STUDY.claims if c.id == claim], found)
-    return verdict.word
 
 
 def inside(right, W, slopes, skip=0.0, branch=1.0, join="add"):
@@ -58,26 +29,16 @@ def doubled(right, *a, **k):
     return 2 * right(*a, **k)
 
 
-C1 = {
-    "skip inside D": (pieces, "affine_piece", inside),
-    "D_0 forgotten": (pieces, "own_slopes", without_own_slopes),
-    "stacked by columns": (pieces.LayerHessian, "dense", swapped),
-    "factor 2": (pieces.LayerHessian, "dense", doubled),
-}
-
-
-@pytest.mark.usefixtures("compiled_anew")
-@pytest.mark.parametrize("name", C1)
-def test_c1_fails(fault, monkeypatch, name):
-    monkeypatch.setattr(exact, "ACTIVATIONS", ("leaky-relu:0.1",))
-    monkeypatch.setattr(exact, "SKIPS", (1.0,))
-    fault(*C1[name])
-    found = exact.hessians_of(n=5, frozen=2, batch=2, seeds=1)
-    assert word("C1", hessian=found) == "not reproduced"
-
-
 def first(wrong):
     return lambda right, A: right(A)._replace(first=wrong(*np.linalg.svd(A)))
+
+
+NEGATIVE = first(lambda U, s, Vt: -np.einsum("ki,ik->i", U, Vt))
+TRANSPOSED = first(lambda U, s, Vt: np.einsum("ik,ki->i", U, Vt))
+
+
+def halved(right, A):
+    return right(A)._replace(second=right(A).second / 2)
 
 
 def without_the_sum(right, A):
@@ -88,136 +49,62 @@ def without_the_sum(right, A):
     return right(A)._replace(second=np.sum((G + G.T) ** 2 / (2 * gap), 1))
 
 
-C2 = {
-    "sign": (sv, "derivatives", first(lambda U, s, Vt: -np.einsum("ki,ik->i", U, Vt))),
-    "rows for columns": (sv, "derivatives", first(lambda U, s, Vt: np.einsum("ik,ki->i", U, Vt))),
-    "second derivative halved": (
-        sv,
-        "derivatives",
-        lambda right, A: right(A)._replace(second=right(A).second / 2),
-    ),
-    "terms missing": (sv, "derivatives", without_the_sum),
-    "branches of twice the skip": (sv, "singular_paths", lambda right, A, rho: right(A, 2 * rho)),
-}
+def of_twice_the_skip(right, A, rho):
+    return right(A, 2 * rho)._replace(rho=rho)
 
 
-@pytest.mark.parametrize("name", C2)
-def test_c2_fails(fault, name):
-    fault(*C2[name])
-    found = {"derivatives": exact.derivatives(LAB), "X3": exact.singular_paths(LAB)}
-    if name == "branches of twice the skip":
-        found["X3"] = found["X3"].assign_coords(rho=found["X3"]["rho"] / 2)
-    assert word("C2", **found) == "not reproduced"
-
-
-def scaling(**wrong):
+def scaling(about, **wrong):
     """A field of the bounds on scaled rows, computed wrongly from the right ones."""
 
     def planted(right, A, off, eta):
         known = right(A, off, eta)
         return known._replace(**{name: change(known, eta) for name, change in wrong.items()})
 
-    return sv, "row_scaling", planted
+    return Fault("C3", sv, "row_scaling", planted, about, {"stacks": 5})
 
 
-C3 = {
-    "lower bound s_i": scaling(lower_scale=lambda k, eta: k.upper),
-    "interlacing by one too few": scaling(
-        lower_interlacing=lambda k, eta: np.concatenate([k.upper[:1], k.lower_interlacing[:-1]])
-    ),
-    "eta for eta squared": scaling(lost=lambda k, eta: k.lost / (1 + eta + 1e-9)),
-    "twice the scale": scaling(upper=lambda k, eta: k.upper / 2),
-    "scaled rows left out": scaling(upper_off=lambda k, eta: np.minimum(k.upper_off, 0.0)),
-    "half the norm": (sv, "shift_bounds", lambda right, norm, rho: right(norm / 2, rho)),
-    "no twice": (sv, "shift_condition_bound", lambda right, norm, rho: (rho + norm) / rho),
-}
+def one_too_few(known, eta):
+    return np.concatenate([known.upper[:1], known.lower_interlacing[:-1]])
 
 
-@pytest.mark.parametrize("name", C3)
-def test_c3_fails(fault, name):
-    fault(*C3[name])
-    assert word("C3", bounds=exact.bounds_of(draws=100, stacks=5)) == "not reproduced"
+def half_the_norm(right, norm, rho):
+    return right(norm / 2, rho)
 
 
-C4 = {
-    "1 + s": (sv, "stacked_singular_values", lambda right, s: 1 + s),
-    "identity left out": (sv, "stacked_singular_values", lambda right, s: s),
-    "identity doubled": (
-        pieces,
-        "affine_piece",
-        lambda right, *a, join="add", **k: right(*a, join=join, **k).at[-1].mul(2.0),
-    ),
-    "reciprocal": (sv, "condition_number", lambda right, s: 1 / right(s)),
-}
+def no_twice(right, norm, rho):
+    return (rho + norm) / rho
 
 
-@pytest.mark.parametrize("name", C4)
-def test_c4_fails(fault, name):
-    fault(*C4[name])
-    assert word("C4", bounds=exact.bounds_of(draws=5, stacks=100)) == "not reproduced"
+def doubled_identity(right, *a, join="add", **k):
+    return right(*a, join=join, **k).at[-1].mul(2.0)
 
 
-C5 = {
-    "Frobenius norm": (
-        sv,
-        "condition_number",
-        lambda right, s: np.linalg.norm(s, axis=-1) / s[..., -1],
-    ),
-    "squared": (sv, "condition_number", lambda right, s: right(s) ** 2),
-    "second smallest": (sv, "condition_number", lambda right, s: right(s[..., :-1])),
-}
+def frobenius(right, s):
+    return np.linalg.norm(s, axis=-1) / s[..., -1]
 
 
-@pytest.mark.parametrize("name", C5)
-def test_c5_fails(fault, name):
-    fault(*C5[name])
-    found = exact.gaussian_of(draws=200, sizes=(8, 16, 32, 64))
-    assert word("C5", gaussian=found) == "not reproduced"
+def squared(right, s):
+    return right(s) ** 2
+
+
+def second_smallest(right, s):
+    return right(s[..., :-1])
 
 
 def weaker(right, W, slopes, skip=0.0, **k):
     return right(W, slopes, skip / 4, **k)
 
 
-C6 = {
-    "skip inside D": (pieces, "affine_piece", inside),
-    "skip too weak": (pieces, "affine_piece", weaker),
-    "bound without s_1": (
-        sv,
-        "shift_condition_bound",
-        lambda right, norm, rho: right(norm / 2, rho),
-    ),
-    "all rows kept in the limit": (sv, "gaussian_norm", lambda right, c, kept: right(c)),
-    "squared": (sv, "condition_number", lambda right, s: right(s) ** 2),
-}
+def without_skip(right, W, slopes, skip=0.0):
+    return right(W, slopes, 0.0)
 
 
-@pytest.mark.parametrize("name", C6)
-def test_c6_fails(fault, name):
-    fault(*C6[name])
-    assert word("C6", X1=random.layers(LAB)) == "not reproduced"
+def always_skip(right, W, slopes, skip=0.0):
+    return right(W, slopes, 1.0)
 
 
-C7 = {
-    "skip inside D": (pieces, "affine_piece", inside),
-    "skip left out": (
-        pieces,
-        "affine_piece",
-        lambda right, W, slopes, skip=0.0: right(W, slopes, 0.0),
-    ),
-    "skip always": (
-        pieces,
-        "affine_piece",
-        lambda right, W, slopes, skip=0.0: right(W, slopes, 1.0),
-    ),
-    "first layer only": (random, "_product", lambda right, stack: np.asarray(stack)[0]),
-}
-
-
-@pytest.mark.parametrize("name", C7)
-def test_c7_fails(fault, name):
-    fault(*C7[name])
-    assert word("C7", X2=random.depth_of(draws=5)) == "not reproduced"
+def first_layer_only(right, stack):
+    return np.asarray(stack)[0]
 
 
 def no_skip(right, self, layers, x):
@@ -228,15 +115,44 @@ def slow(right, self, *a, **k):
     return right(self, *a, **k).at[0].mul(30.0)
 
 
-C8 = {
-    "skips left out of the net": (ResidualMLP, "_forward", no_skip),
-    "step size of the wrong order": (pieces.LayerHessian, "spectrum", slow),
-}
+FEW = {"draws": 5}
 
 
-@pytest.mark.slow
-@pytest.mark.usefixtures("compiled_anew")
-@pytest.mark.parametrize("name", C8)
-def test_c8_fails(fault, name):
-    fault(*C8[name])
-    assert word("C8", X4=training.training_of(seeds=3)) == "not reproduced"
+@fault_table(
+    Fault("C1", pieces, "affine_piece", inside, "skip inside D", compiled=True),
+    Fault("C1", pieces, "own_slopes", without_own_slopes, "D_0 forgotten", compiled=True),
+    Fault("C1", pieces.LayerHessian, "dense", swapped, "stacked by columns"),
+    Fault("C1", pieces.LayerHessian, "dense", doubled, "factor 2"),
+    Fault("C2", sv, "derivatives", NEGATIVE, "sign"),
+    Fault("C2", sv, "derivatives", TRANSPOSED, "rows for columns"),
+    Fault("C2", sv, "derivatives", halved, "second derivative halved"),
+    Fault("C2", sv, "derivatives", without_the_sum, "terms missing"),
+    Fault("C2", sv, "singular_paths", of_twice_the_skip, "branches of twice the skip"),
+    scaling("lower bound s_i", lower_scale=lambda k, eta: k.upper),
+    scaling("interlacing by one too few", lower_interlacing=one_too_few),
+    scaling("eta for eta squared", lost=lambda k, eta: k.lost / (1 + eta + 1e-9)),
+    scaling("twice the scale", upper=lambda k, eta: k.upper / 2),
+    scaling("scaled rows left out", upper_off=lambda k, eta: np.minimum(k.upper_off, 0.0)),
+    Fault("C3", sv, "shift_bounds", half_the_norm, "half the norm", {"stacks": 5}),
+    Fault("C3", sv, "shift_condition_bound", no_twice, "no twice", {"stacks": 5}),
+    Fault("C4", sv, "stacked_singular_values", lambda right, s: 1 + s, "1 + s", FEW),
+    Fault("C4", sv, "stacked_singular_values", lambda right, s: s, "identity left out", FEW),
+    Fault("C4", pieces, "affine_piece", doubled_identity, "identity doubled", FEW),
+    Fault("C4", sv, "condition_number", lambda right, s: 1 / right(s), "reciprocal", FEW),
+    Fault("C5", sv, "condition_number", frobenius, "Frobenius norm"),
+    Fault("C5", sv, "condition_number", squared, "squared"),
+    Fault("C5", sv, "condition_number", second_smallest, "second smallest"),
+    Fault("C6", pieces, "affine_piece", inside, "skip inside D"),
+    Fault("C6", pieces, "affine_piece", weaker, "skip too weak"),
+    Fault("C6", sv, "shift_condition_bound", half_the_norm, "bound without s_1"),
+    Fault("C6", sv, "gaussian_norm", lambda right, c, kept: right(c), "all rows kept in the limit"),
+    Fault("C6", sv, "condition_number", squared, "squared"),
+    Fault("C7", pieces, "affine_piece", inside, "skip inside D"),
+    Fault("C7", pieces, "affine_piece", without_skip, "skip left out"),
+    Fault("C7", pieces, "affine_piece", always_skip, "skip always"),
+    Fault("C7", random, "_product", first_layer_only, "first layer only"),
+    Fault("C8", ResidualMLP, "_forward", no_skip, "skips left out of the net"),
+    Fault("C8", pieces.LayerHessian, "spectrum", slow, "step size of the wrong order"),
+)
+def test_faults(fault, noticed):
+    assert noticed(fault) == "not reproduced"

@@ -2,21 +2,9 @@
 
 from __future__ import annotations
 
-from thalweg.lab.study import Study
-from thalweg.studies.riedi2022_singular_values.claims import CLAIMS
-from thalweg.studies.riedi2022_singular_values.exact import (
-    bounds,
-    derivatives,
-    gaussian,
-    hessians,
-    singular_paths,
-)
-from thalweg.studies.riedi2022_singular_values.figures import FIGURES
-from thalweg.studies.riedi2022_singular_values.random import depth, layers
-from thalweg.studies.riedi2022_singular_values.training import trained_digits, training
+from thalweg.lab.card import Card
 
-STUDY = Study(
-    slug="riedi2022-singular-values",
+CARD = Card(
     title="Singular values, skip connections and the landscape of one layer",
     source=(
         "R. H. Riedi, R. Balestriero, R. G. Baraniuk: Singular Value Perturbation and Deep Network "
@@ -29,19 +17,6 @@ STUDY = Study(
     minutes={"quick": 0.8, "full": 10.0},
     paper_size="none",
     full=("More draws and seeds, and one larger net; the paper's sizes could not be read."),
-    experiments={
-        "hessian": hessians,
-        "derivatives": derivatives,
-        "bounds": bounds,
-        "gaussian": gaussian,
-        "X1": layers,
-        "X2": depth,
-        "X3": singular_paths,
-        "X4": training,
-        "X5": trained_digits,
-    },
-    claims=CLAIMS,
-    figures=FIGURES,
     answer=(
         "A net of ReLU-like activations is affine around every input, so that the squared error "
         "is, region by region, a quadratic in the weights of one layer, of a shape given by the "

@@ -1,35 +1,50 @@
-"""What the study of singular values checks, on the data sets of its experiments alone."""
+"""What the study of singular values checks, each statement beside its check."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping
 
 import numpy as np
 import xarray as xr
 
 from thalweg.lab.checks import Check, above, all_of, below, near, true, within
-from thalweg.lab.claims import Claim
+from thalweg.lab.claims import claim
 
-Results = Mapping[str, xr.Dataset]
+PAPER = "Riedi, Balestriero and Baraniuk (2023)"
 
 
-def hessian_is_a_kronecker_product(results: Results) -> Check:
-    """C1."""
-    d = results["hessian"]
+@claim(
+    "C1",
+    "Where no activation is on its kink, the Hessian of the squared error in one layer's "
+    "weights is the sum of z z^T (x) Q^T Q over examples, Q the product of the local matrices "
+    "above.",
+    kind="exact",
+    source=f"{PAPER}, piecewise-quadratic loss (E1 to E3)",
+    falsified_by="an entry of the formula that differs from automatic differentiation by more than "
+    "1e-12 of the largest one, for any layer, activation or skip",
+)
+def hessian_is_a_kronecker_product(hessian: xr.Dataset) -> Check:
     where = "(activation, skip, seed, layer)"
     return all_of(
-        below(d["gap"], 1e-12, what=f"weights {where}"),
-        below(d["bias_gap"], 1e-12, what=f"bias {where}"),
-        below(d["map_gap"], 1e-12, what=f"Q beside the Jacobian {where}"),
+        below(hessian["gap"], 1e-12, what=f"weights {where}"),
+        below(hessian["bias_gap"], 1e-12, what=f"bias {where}"),
+        below(hessian["map_gap"], 1e-12, what=f"Q beside the Jacobian {where}"),
     )
 
 
-def singular_values_move_as_told(results: Results) -> Check:
-    """C2."""
-    d, path = results["derivatives"], results["X3"]
-    apart = d["apart"].values > 0
-    first, second = (np.abs(d[name].values)[:, apart] for name in ("first_error", "second_error"))
-    rise = np.abs(path["value"].diff("rho").values) / path["rho"].diff("rho").values[:, None]
+@claim(
+    "C2",
+    "Adding rho I moves a simple singular value at the rate u.v, the cosine between its two "
+    "singular vectors, and so never faster than rho itself.",
+    kind="exact",
+    source=f"{PAPER}, derivative of singular values (E4, E5)",
+    falsified_by="a central difference at h = 1e-4 more than 1e-5 from the slope, an error that "
+    "does not grow fourfold with 2 h, or a singular value that moves farther than rho",
+)
+def singular_values_move_as_told(derivatives: xr.Dataset, X3: xr.Dataset) -> Check:
+    apart = derivatives["apart"].values > 0
+    first, second = (
+        np.abs(derivatives[name].values)[:, apart] for name in ("first_error", "second_error")
+    )
+    rise = np.abs(X3["value"].diff("rho").values) / X3["rho"].diff("rho").values[:, None]
     return all_of(
         below(first[0], 1e-5, what="first derivative, h = 1e-4"),
         below(second[0], 1e-4, what="second derivative, h = 1e-4"),
@@ -38,28 +53,52 @@ def singular_values_move_as_told(results: Results) -> Check:
     )
 
 
-def bounds_hold(results: Results) -> Check:
-    """C3."""
-    d = results["bounds"]
-    return below(d["violation"], 1e-12, what="worst violation / max(1, s_1^2) by bound")
+@claim(
+    "C3",
+    "Scaling rows as an activation does lowers every singular value, within bounds by the "
+    "slope, by interlacing and by the norm of the scaled rows; adding rho I moves it by at "
+    "most the norm of the rest.",
+    kind="exact",
+    source=f"{PAPER}, diagonal and additive perturbation (E6, E8)",
+    falsified_by="a random matrix that exceeds one of the bounds by more than 1e-12 max(1, s_1^2)",
+)
+def bounds_hold(bounds: xr.Dataset) -> Check:
+    return below(bounds["violation"], 1e-12, what="worst violation / max(1, s_1^2) by bound")
 
 
-def stacking_bounds_the_condition_number(results: Results) -> Check:
-    """C4."""
-    d = results["bounds"]
+@claim(
+    "C4",
+    "Concatenating a layer with its input makes its singular values sqrt(1 + s_i^2), so that "
+    "its condition number is at most sqrt(1 + s_1^2); those of a product of layers multiply "
+    "at most.",
+    kind="exact",
+    source=f"{PAPER}, DenseNets (E7)",
+    falsified_by="a singular value of [B; I] off the formula, or a condition number above its "
+    "bound, by more than 1e-12",
+)
+def stacking_bounds_the_condition_number(bounds: xr.Dataset) -> Check:
     return all_of(
-        near(d["stacked_gap"], 0, absolute=1e-12, what="s_i of [B; I] beside the formula"),
-        below(d["stacked_excess"], 1 + 1e-12, what="kappa of [B; I] / sqrt(1 + s_1^2)"),
-        below(d["product_ratio"], 1 + 1e-12, what="kappa of a product / product of kappas"),
+        near(bounds["stacked_gap"], 0, absolute=1e-12, what="s_i of [B; I] beside the formula"),
+        below(bounds["stacked_excess"], 1 + 1e-12, what="kappa of [B; I] / sqrt(1 + s_1^2)"),
+        below(bounds["product_ratio"], 1 + 1e-12, what="kappa of a product / product of kappas"),
     )
 
 
-def condition_grows_with_width(results: Results) -> Check:
-    """C5."""
-    d = results["gaussian"]
-    slope = np.polyfit(np.log(d["size"]), d["log_condition"], 1)[0]
+@claim(
+    "C5",
+    "Without a skip the condition number of a Gaussian layer grows linearly with its width: "
+    "the mean of its logarithm is log n + 1.537.",
+    kind="asymptotic",
+    source="Edelman (1988); the ConvNet case of the paper (E9)",
+    falsified_by="a mean of log kappa - log n off 1.537 by more than 0.25 at any width, or a slope "
+    "in log n off 1 by more than 0.15",
+    paper_size_at="quick",
+)
+def condition_grows_with_width(gaussian: xr.Dataset) -> Check:
+    slope = np.polyfit(np.log(gaussian["size"]), gaussian["log_condition_mean"], 1)[0]
+    offset = gaussian["offset_mean"]
     return all_of(
-        near(d["offset"], 1.537, absolute=0.25, what="mean of log kappa - log n (n)"),
+        near(offset, 1.537, absolute=0.25, what="mean of log kappa - log n (n)"),
         near(slope, 1, absolute=0.15, what="slope of log kappa in log n"),
     )
 
@@ -75,24 +114,28 @@ MEDIANS = (
 )
 
 
-def skips_bound_the_condition_number(results: Results) -> Check:
-    """C6."""
-    d = results["X1"]
-    median, bounded = d["median"], d["bound"].values < np.inf
+@claim(
+    "C6",
+    "A skip brings the condition number of a random layer from a thousand (leaky ReLU), two "
+    "hundred (absolute value) or infinity (ReLU) to a few, and below (rho + s_1)/(rho - s_1) "
+    "wherever s_1 < rho.",
+    kind="empirical",
+    source=f"{PAPER}, condition numbers against the skip (E6, E9)",
+    falsified_by="one layer above its bound, a median with a skip off those stated by more than "
+    "10 %, a median without one outside them by a factor 1.6, or less than a hundredfold gain",
+    paper_size_at="quick",
+)
+def skips_bound_the_condition_number(X1: xr.Dataset) -> Check:
+    median, bounded = X1["condition_median"], X1["bound"].values < np.inf
     ratio = median.sel(rho=0) / median.sel(rho=1)
-    norm = d["norm"].sel(activation="ReLU").median("draw") / d["scale"] / d["norm_limit"]
-    found = [
-        [float(d[name].sel(scale=c, activation=a, rho=rho)) for name in ("median", "median_bound")]
-        for c, a, rho, *_ in MEDIANS
-    ]
-    kappas, limits = np.transpose(found)
-    plain = median.sel(rho=0)
+    norm = X1["norm"].sel(activation="ReLU").median("draw") / X1["scale"] / X1["norm_limit"]
+    kappas, limits = (
+        [float(d.sel(scale=c, activation=a, rho=rho)) for c, a, rho, *_ in MEDIANS]
+        for d in (median, X1["bound_median"])
+    )
+    plain, share = median.sel(rho=0), X1["condition"].values[bounded] / X1["bound"].values[bounded]
     return all_of(
-        below(
-            d["condition"].values[bounded] / d["bound"].values[bounded],
-            1 + 1e-12,
-            what="kappa / bound wherever s_1 < rho",
-        ),
+        below(share, 1 + 1e-12, what="kappa / bound wherever s_1 < rho"),
         above(
             ratio.sel(activation="leaky ReLU", scale=[0.2, 0.5]),
             100,
@@ -107,12 +150,21 @@ def skips_bound_the_condition_number(results: Results) -> Check:
     )
 
 
-def depth_multiplies_condition_numbers(results: Results) -> Check:
-    """C7."""
-    d = results["X2"]
-    log = np.log(d["median"].sel(rho=0).values)
-    growth = np.diff(log, axis=1) / np.diff(d["depth"].values)
-    change = d["median_change"]
+@claim(
+    "C7",
+    "The condition number of a product of layers grows exponentially with depth without a "
+    "skip and stays below 20 with one; flipped slopes change singular values at least five "
+    "times less with a skip.",
+    kind="empirical",
+    source=f"{PAPER}, abstract: skips make the landscape less erratic (E6, E8)",
+    falsified_by="growths of log kappa a layer that differ by more than 25 %, a median kappa above "
+    "20 with a skip, or a median change under flips less than five times that with one",
+    paper_size_at="quick",
+)
+def depth_multiplies_condition_numbers(X2: xr.Dataset) -> Check:
+    log = np.log(X2["condition_median"].sel(rho=0).values)
+    growth = np.diff(log, axis=1) / np.diff(X2["depth"].values)
+    change = X2["change_median"]
     return all_of(
         near(growth[:, 1] / growth[:, 0], 1, absolute=0.25, what="growth of log kappa a layer (c)"),
         above(
@@ -120,95 +172,19 @@ def depth_multiplies_condition_numbers(results: Results) -> Check:
             5,
             what="relative change under flips, without skip / with skip (c, p)",
         ),
-        below(d["median"].sel(rho=1), 20, what="median kappa with skip 1 (c, p)"),
+        below(X2["condition_median"].sel(rho=1), 20, what="median kappa with skip 1 (c, p)"),
     )
 
 
-def skips_make_one_layer_train_faster(results: Results) -> Check:
-    """C8."""
-    d = results["X4"]
-    ratio = d["median_steps"].sel(rho=0) / d["median_steps"].sel(rho=1)
-    return above(ratio, 4, what="median steps without skip / with skip (activation)")
-
-
-PAPER = "Riedi, Balestriero and Baraniuk (2023)"
-
-CLAIMS = (
-    Claim(
-        "C1",
-        "Where no activation is on its kink, the Hessian of the squared error in one layer's "
-        "weights is the sum of z z^T (x) Q^T Q over examples, Q the product of the local matrices "
-        "above.",
-        "exact",
-        f"{PAPER}, piecewise-quadratic loss (E1 to E3)",
-        ("hessian",),
-        hessian_is_a_kronecker_product,
-    ),
-    Claim(
-        "C2",
-        "Adding rho I moves a simple singular value at the rate u.v, the cosine between its two "
-        "singular vectors, and so never faster than rho itself.",
-        "exact",
-        f"{PAPER}, derivative of singular values (E4, E5)",
-        ("derivatives", "X3"),
-        singular_values_move_as_told,
-    ),
-    Claim(
-        "C3",
-        "Scaling rows as an activation does lowers every singular value, within bounds by the "
-        "slope, by interlacing and by the norm of the scaled rows; adding rho I moves it by at "
-        "most the norm of the rest.",
-        "exact",
-        f"{PAPER}, diagonal and additive perturbation (E6, E8)",
-        ("bounds",),
-        bounds_hold,
-    ),
-    Claim(
-        "C4",
-        "Concatenating a layer with its input makes its singular values sqrt(1 + s_i^2), so that "
-        "its condition number is at most sqrt(1 + s_1^2); those of a product of layers multiply "
-        "at most.",
-        "exact",
-        f"{PAPER}, DenseNets (E7)",
-        ("bounds",),
-        stacking_bounds_the_condition_number,
-    ),
-    Claim(
-        "C5",
-        "Without a skip the condition number of a Gaussian layer grows linearly with its width: "
-        "the mean of its logarithm is log n + 1.537.",
-        "empirical",
-        "Edelman (1988); the ConvNet case of the paper (E9)",
-        ("gaussian",),
-        condition_grows_with_width,
-    ),
-    Claim(
-        "C6",
-        "A skip brings the condition number of a random layer from a thousand (leaky ReLU), two "
-        "hundred (absolute value) or infinity (ReLU) to a few, and below (rho + s_1)/(rho - s_1) "
-        "wherever s_1 < rho.",
-        "empirical",
-        f"{PAPER}, condition numbers against the skip (E6, E9)",
-        ("X1",),
-        skips_bound_the_condition_number,
-    ),
-    Claim(
-        "C7",
-        "The condition number of a product of layers grows exponentially with depth without a "
-        "skip and stays below 20 with one; flipped slopes change singular values at least five "
-        "times less with a skip.",
-        "empirical",
-        f"{PAPER}, abstract: skips make the landscape less erratic (E6, E8)",
-        ("X2",),
-        depth_multiplies_condition_numbers,
-    ),
-    Claim(
-        "C8",
-        "Trained alone at the step size 1/sharpness, the first layer of a net with skips takes at "
-        "least four times fewer steps to a thousandth of the loss.",
-        "empirical",
-        f"{PAPER}, abstract: skips ease optimization of a layer",
-        ("X4",),
-        skips_make_one_layer_train_faster,
-    ),
+@claim(
+    "C8",
+    "Trained alone at the step size 1/sharpness, the first layer of a net with skips takes at "
+    "least four times fewer steps to a thousandth of the loss.",
+    kind="empirical",
+    source=f"{PAPER}, abstract: skips ease optimization of a layer",
+    falsified_by="a median number of steps without skips below four times that with them",
+    paper_size_at="quick",
 )
+def skips_make_one_layer_train_faster(X4: xr.Dataset) -> Check:
+    ratio = X4["median_steps"].sel(rho=0) / X4["median_steps"].sel(rho=1)
+    return above(ratio, 4, what="median steps without skip / with skip (activation)")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from dataclasses import dataclass
 
 import equinox as eqx
 import jax
@@ -13,7 +13,8 @@ import xarray as xr
 from jaxtyping import Array, Float
 
 from thalweg.core.tree import Params
-from thalweg.lab.study import Lab, variable
+from thalweg.lab.experiment import Lab, experiment
+from thalweg.lab.table import averaged, over, table, variable
 from thalweg.models.residual import ResidualMLP
 from thalweg.problems import Supervised
 from thalweg.problems.losses import as_loss
@@ -21,8 +22,8 @@ from thalweg.theory.landscape import piecewise_affine as pieces
 from thalweg.theory.landscape import regions
 from thalweg.theory.landscape import singular_values as sv
 
-ACTIVATIONS = ("relu", "leaky-relu:0.1", "abs")
 SKIPS = (0.0, 1.0)
+SKIP = "skip strength rho"
 
 
 def square_net(name: str, skip: float, n: int, layers: int, gain: float, bias: bool) -> ResidualMLP:
@@ -41,41 +42,41 @@ def square_net(name: str, skip: float, n: int, layers: int, gain: float, bias: b
 # E3: the Hessian of one layer.
 
 
-def hessians(lab: Lab) -> xr.Dataset:
+@dataclass(frozen=True)
+class Hessians:
+    """Width, layers above the one looked at, examples, draws, activations."""
+
+    n: int = 12
+    frozen: int = 3
+    batch: int = 3
+    seeds: int = 2
+    activations: tuple[str, ...] = ("relu", "leaky-relu:0.1", "abs")
+
+
+SMALL = {"n": 5, "frozen": 2, "batch": 2, "seeds": 1, "activations": ("leaky-relu:0.1",)}
+
+
+@experiment("hessian", Hessians(), smoke=SMALL, full={"seeds": 8})
+def hessians(lab: Lab, size: Hessians) -> xr.Dataset:
     """E3 for every layer: the Kronecker formula beside automatic differentiation."""
-    return hessians_of(n=12, frozen=3, batch=3, seeds=8 if lab.full else 2)
-
-
-def hessians_of(n: int, frozen: int, batch: int, seeds: int) -> xr.Dataset:
-    """The gap, relative to the largest entry, over activations, skips, seeds and layers."""
-    shape = (len(ACTIVATIONS), len(SKIPS), seeds)
-    gap, bias, along, scale = np.empty((4, *shape, frozen + 1))
-    distance = np.empty(shape)
-    for a, s, seed in np.ndindex(*shape):
-        net = square_net(ACTIVATIONS[a], SKIPS[s], n, frozen + 1, 1.0, True)
-        params, x, y = _drawn(net, n, batch, seed)
-        at = a, s, seed
-        gap[at], bias[at], along[at], scale[at] = _gaps(net, params, x, y)
-        distance[at] = regions.boundary_distance(net, params, x, 0).distance
-    dims = ("activation", "skip", "seed", "layer")
     about = "largest gap of {} from automatic differentiation, relative to its largest entry"
-    return xr.Dataset(
-        {
-            "gap": variable(dims, gap, "1", about.format("the Hessian in the weights")),
-            "bias_gap": variable(dims, bias, "1", about.format("the Hessian in the bias")),
-            "map_gap": variable(dims, along, "1", about.format("Q")),
-            "scale": variable(dims, scale, "loss/weight^2", "largest entry of the Hessian"),
-            "distance": variable(
-                dims[:3], distance, "weight", "distance of the first weights to the nearest wall"
-            ),
-        },
-        {
-            "activation": list(ACTIVATIONS),
-            "skip": variable("skip", list(SKIPS), "1", "skip strength rho"),
-            "layer": np.arange(frozen + 1),
-            "seed": np.arange(seeds),
-        },
-    )
+
+    def one(activation: str, skip: float, seed: int) -> xr.Dataset:
+        net = square_net(activation, skip, size.n, size.frozen + 1, 1.0, True)
+        params, x, y = _drawn(net, size.n, size.batch, seed)
+        gap, bias, along, scale = np.asarray(_gaps(net, params, x, y))
+        wall = regions.boundary_distance(net, params, x, 0).distance
+        layers = {
+            "gap": (gap, "1", about.format("the Hessian in the weights")),
+            "bias_gap": (bias, "1", about.format("the Hessian in the bias")),
+            "map_gap": (along, "1", about.format("Q")),
+            "scale": (scale, "loss/weight^2", "largest entry of the Hessian"),
+        }
+        words = "distance of the first weights to the nearest wall"
+        return table({"layer": layers, "": {"distance": (wall, "weight", words)}})
+
+    skips = (SKIPS, "1", SKIP)
+    return over(one, activation=list(size.activations), skip=skips, seed=range(size.seeds))
 
 
 def _drawn(net: ResidualMLP, n: int, batch: int, seed: int) -> tuple[Params, Array, Array]:
@@ -114,107 +115,99 @@ def _relative(ours: Array, truth: Array) -> Array:
 # E4 and E5: derivatives of singular values along A + rho I.
 
 
-def derivatives(lab: Lab) -> xr.Dataset:
-    """Derivatives beside central differences, where the singular values are apart."""
-    return derivatives_of(n=12, rho=0.7, step=1e-4, draws=400 if lab.full else 40)
+@dataclass(frozen=True)
+class Differences:
+    """How many matrices, of which size, with which skip, and the step of the difference."""
+
+    draws: int = 40
+    n: int = 12
+    rho: float = 0.7
+    step: float = 1e-4
 
 
-def derivatives_of(n: int, rho: float, step: float, draws: int) -> xr.Dataset:
-    """Gaussian matrices N(0, 1/n), at steps h and 2 h; `apart` marks simple singular values."""
-    rng, eye = np.random.default_rng(0), np.eye(n)
-    steps = np.array([step, 2 * step])
-    truth, error, apart = np.empty((2, draws, n)), np.empty((2, 2, draws, n)), np.empty((draws, n))
-    for draw in range(draws):
-        A = rng.normal(size=(n, n)) / np.sqrt(n) + rho * eye
-        s, *truth[:, draw] = sv.derivatives(A)
-        for j, h in enumerate(steps):
-            up, down = (np.linalg.svd(A + t * eye, compute_uv=False) for t in (h, -h))
-            error[0, j, draw] = (up - down) / (2 * h) - truth[0, draw]
-            error[1, j, draw] = (up - 2 * s + down) / h**2 - truth[1, draw]
-        gaps = np.concatenate([[np.inf], s[:-1] - s[1:], [np.inf]])
-        apart[draw] = (np.minimum(gaps[1:], gaps[:-1]) > 0.02) & (s[-1] > 0.01)
-    dims = ("step", "draw", "index")
+@experiment("derivatives", Differences(), full={"draws": 400})
+def derivatives(lab: Lab, size: Differences) -> xr.Dataset:
+    """Derivatives beside central differences at steps h and 2 h; `apart` marks simple values."""
+    eye, steps = np.eye(size.n), np.array([size.step, 2 * size.step])
+    drawn = np.random.default_rng(0).normal(size=(size.draws, size.n, size.n))
+    A = drawn / np.sqrt(size.n) + size.rho * eye
+    s, first, second = np.moveaxis(np.array([sv.derivatives(one) for one in A]), 1, 0)
+    h = steps[:, None, None]
+    up, down = (np.linalg.svd(A + t[..., None] * eye, compute_uv=False) for t in (h, -h))
+    gaps = np.pad(s[:, :-1] - s[:, 1:], ((0, 0), (1, 1)), constant_values=np.inf)
+    apart = (np.minimum(gaps[:, 1:], gaps[:, :-1]) > 0.02) & (s[:, -1:] > 0.01)
     about = "central difference minus formula, {} derivative"
-    return xr.Dataset(
-        {
-            "first": variable(dims[1:], truth[0], "1", "slope of a singular value"),
-            "second": variable(dims[1:], truth[1], "1", "second derivative of a singular value"),
-            "first_error": variable(dims, error[0], "1", about.format("first")),
-            "second_error": variable(dims, error[1], "1", about.format("second")),
-            "apart": variable(
-                dims[1:], apart, "1", "whether the singular value is simple and positive"
-            ),
+    groups = {
+        "draw index": {
+            "first": (first, "1", "slope of a singular value"),
+            "second": (second, "1", "second derivative of a singular value"),
+            "apart": (apart, "1", "whether the singular value is simple and positive"),
         },
-        {"step": variable("step", steps, "1", "step of the difference")},
-    )
-
-
-def singular_paths(lab: Lab) -> xr.Dataset:
-    """X3: singular values along A + rho I, beside the integral of their slopes."""
-    n, points = (64, 2001) if lab.full else (12, 401)
-    A = np.random.default_rng(3).normal(size=(n, n)) / np.sqrt(n)
-    path = sv.singular_paths(A, np.linspace(0, 2, points))
-    h = path.rho[1] - path.rho[0]
-    rise = h * (path.slope[1:] + path.slope[:-1]) / 2
-    integral = path.value[0] + np.concatenate([np.zeros((1, n)), np.cumsum(rise, 0)])
-    dims = ("rho", "branch")
-    return xr.Dataset(
-        {
-            "value": variable(dims, path.value, "1", "singular value of A + rho I"),
-            "slope": variable(dims, path.slope, "1", "its slope u.v"),
-            "integral": variable(dims, integral, "1", "singular value by integration of the slope"),
-            "integral_error": variable(
-                dims, np.abs(integral - path.value), "1", "error of the trapezoidal rule"
-            ),
+        "step draw index": {
+            "first_error": ((up - down) / (2 * h) - first, "1", about.format("first")),
+            "second_error": ((up - 2 * s + down) / h**2 - second, "1", about.format("second")),
         },
-        {
-            "rho": variable("rho", path.rho, "1", "skip strength rho"),
-            "branch": np.arange(1, n + 1),
-        },
-    )
+    }
+    return table(groups, step=(steps, "1", "step of the difference"))
 
 
-# E6 to E8: bounds on random matrices; each violation is in units of what rounding may do.
+@dataclass(frozen=True)
+class Paths:
+    """Size of the matrix, points along the skip."""
+
+    n: int = 12
+    points: int = 401
+
+
+@experiment("X3", Paths(), full={"n": 64, "points": 2001})
+def singular_paths(lab: Lab, size: Paths) -> xr.Dataset:
+    """Singular values along A + rho I, beside the integral of their slopes."""
+    A = np.random.default_rng(3).normal(size=(size.n, size.n)) / np.sqrt(size.n)
+    path = sv.singular_paths(A, np.linspace(0, 2, size.points))
+    rise = (path.rho[1] - path.rho[0]) * (path.slope[1:] + path.slope[:-1]) / 2
+    integral = path.value[0] + np.concatenate([np.zeros((1, size.n)), np.cumsum(rise, 0)])
+    error = np.abs(integral - path.value)
+    values = {
+        "value": (path.value, "1", "singular value of A + rho I"),
+        "slope": (path.slope, "1", "slope u.v of a singular value"),
+        "integral": (integral, "1", "singular value by integration of the slope"),
+        "integral_error": (error, "1", "error of the trapezoidal rule"),
+    }
+    return table({"rho branch": values}, rho=(path.rho, "1", SKIP), branch=range(1, size.n + 1))
+
+
+# E6 to E8: bounds on random matrices, each violation relative to max(1, s_1^2), negative where
+# the bound holds.
 
 RHO = 1.5
+Violation = tuple[str, float]
 
 
-class Violation(NamedTuple):
-    """By how much a bound is exceeded, relative to max(1, s_1^2); negative where it holds."""
+@dataclass(frozen=True)
+class Bounds:
+    """Matrices for row scaling and shifts, and for stacking and products."""
 
-    name: str
-    amount: float
+    draws: int = 2000
+    stacks: int = 500
 
 
-def bounds(lab: Lab) -> xr.Dataset:
+@experiment(
+    "bounds", Bounds(), smoke={"draws": 100, "stacks": 100}, full={"draws": 20_000, "stacks": 5000}
+)
+def bounds(lab: Lab, size: Bounds) -> xr.Dataset:
     """Worst violation of every bound over random matrices."""
-    return bounds_of(draws=20_000 if lab.full else 2000, stacks=5000 if lab.full else 500)
-
-
-def bounds_of(draws: int, stacks: int) -> xr.Dataset:
-    """Row scaling and shifts over `draws` matrices, stacking and products over `stacks`."""
     rng = np.random.default_rng(2)
-    worst: dict[str, float] = {}
-    for _ in range(draws):
-        for name, amount in _scaling(rng):
-            worst[name] = max(worst.get(name, -np.inf), amount)
-    gap, ratio, over = np.transpose([_stacking(rng) for _ in range(stacks)])
-    names = list(worst)
-    return xr.Dataset(
-        {
-            "violation": variable(
-                "bound", [worst[n] for n in names], "1", "worst violation / max(1, s_1^2)"
-            ),
-            "stacked_gap": variable("stack", gap, "1", "sqrt(1 + s_i^2) minus s_i of [B; I]"),
-            "stacked_excess": variable(
-                "stack", over, "1", "condition number of [B; I] / its bound"
-            ),
-            "product_ratio": variable(
-                "stack", ratio, "1", "condition number of a product / product of condition numbers"
-            ),
-        },
-        {"bound": names},
-    )
+    found = [dict(_scaling(rng)) for _ in range(size.draws)]
+    names = list(dict.fromkeys(name for one in found for name in one))
+    worst = [max(one.get(name, -np.inf) for one in found) for name in names]
+    gap, ratio, excess = np.transpose([_stacking(rng) for _ in range(size.stacks)])
+    stacks = {
+        "stacked_gap": (gap, "1", "sqrt(1 + s_i^2) minus s_i of [B; I]"),
+        "stacked_excess": (excess, "1", "condition number of [B; I] / its bound"),
+        "product_ratio": (ratio, "1", "condition number of a product / product of theirs"),
+    }
+    violations = {"violation": (worst, "1", "worst violation / max(1, s_1^2)")}
+    return table({"bound": violations, "stack": stacks}, bound=names)
 
 
 def _scaling(rng: np.random.Generator) -> Iterator[Violation]:
@@ -222,11 +215,11 @@ def _scaling(rng: np.random.Generator) -> Iterator[Violation]:
     A, eta = rng.normal(size=(n, n)), rng.uniform()
     off = np.zeros(n, bool)
     off[rng.permutation(n)[: int(rng.integers(0, n + 1))]] = True
-    norm = float(np.linalg.norm(A, 2))
+    unit = max(1.0, float(np.linalg.norm(A, 2)) ** 2)
     for slope, kind in ((eta, "leaky"), (0.0, "relu"), (-1.0, "abs")):
         B = np.where(off, slope, 1.0)[:, None] * A
         s = np.linalg.svd(B, compute_uv=False)
-        yield from _row_violations(kind, sv.row_scaling(A, off, slope), s, max(1.0, norm**2))
+        yield from _row_violations(kind, sv.row_scaling(A, off, slope), s, unit)
         yield from _shift_violations(kind, B, rng)
 
 
@@ -236,11 +229,11 @@ def _row_violations(
     lower = (known.lower_scale, known.lower_interlacing, known.lower_norm)
     for name, low in zip(("scale", "interlacing", "norm"), lower, strict=True):
         power = 2 if name == "norm" else 1  # the norm bounds squares
-        yield Violation(f"{kind} lower {name}", float(np.max(low**power - s**power)) / unit)
-    yield Violation(f"{kind} upper", float(np.max(s - known.upper)) / unit)
-    yield Violation(f"{kind} upper of scaled rows", float(np.max(s - known.upper_off)) / unit)
+        yield f"{kind} lower {name}", float(np.max(low**power - s**power)) / unit
+    yield f"{kind} upper", float(np.max(s - known.upper)) / unit
+    yield f"{kind} upper of scaled rows", float(np.max(s - known.upper_off)) / unit
     lost = float(np.sum(known.upper**2 - s**2))
-    yield Violation(f"{kind} sum of squares", abs(lost - known.lost) / unit)
+    yield f"{kind} sum of squares", abs(lost - known.lost) / unit
 
 
 def _shift_violations(kind: str, B: np.ndarray, rng: np.random.Generator) -> Iterator[Violation]:
@@ -249,12 +242,10 @@ def _shift_violations(kind: str, B: np.ndarray, rng: np.random.Generator) -> Ite
     for matrix, name in ((B, "shift"), (small, "small shift")):
         norm = float(np.linalg.norm(matrix, 2))
         s = np.linalg.svd(matrix + RHO * np.eye(len(B)), compute_uv=False)
-        unit = max(1.0, norm**2)
-        yield Violation(f"{kind} {name}", -sv.shift_bounds(norm, RHO).margin(s) / unit)
+        yield f"{kind} {name}", -sv.shift_bounds(norm, RHO).margin(s) / max(1.0, norm**2)
         limit = sv.shift_condition_bound(norm, RHO)
         if np.isfinite(limit):
-            excess = sv.condition_number(s) / limit - 1
-            yield Violation(f"{kind} {name} condition", float(excess))
+            yield f"{kind} {name} condition", float(sv.condition_number(s) / limit - 1)
 
 
 def _stacking(rng: np.random.Generator) -> tuple[float, float, float]:
@@ -266,45 +257,53 @@ def _stacking(rng: np.random.Generator) -> tuple[float, float, float]:
     )
     gap = np.max(np.abs(sv.stacked_singular_values(sB) - stacked))
     kappa = sv.condition_number
-    over = kappa(stacked) / np.sqrt(1 + sB[0] ** 2)
-    return float(gap), float(kappa(sCB) / (kappa(sC) * kappa(sB))), float(over)
+    excess = kappa(stacked) / np.sqrt(1 + sB[0] ** 2)
+    return float(gap), float(kappa(sCB) / (kappa(sC) * kappa(sB))), float(excess)
 
 
 # E9: Gaussian matrices.
 
-SIZES = (16, 32, 64, 128)
+
+@dataclass(frozen=True)
+class Gaussian:
+    """Matrices of each size."""
+
+    draws: int = 400
+    sizes: tuple[int, ...] = (16, 32, 64, 128)
 
 
-def gaussian(lab: Lab) -> xr.Dataset:
-    """Mean log condition number and largest singular value of Gaussian matrices by size."""
-    return gaussian_of(draws=4000 if lab.full else 400)
+@experiment(
+    "gaussian", Gaussian(), smoke={"draws": 200, "sizes": (8, 16, 32, 64)}, full={"draws": 4000}
+)
+def gaussian(lab: Lab, asked: Gaussian) -> xr.Dataset:
+    """Mean log condition number and largest singular value of Gaussian matrices by size.
 
-
-def gaussian_of(draws: int, sizes: tuple[int, ...] = SIZES) -> xr.Dataset:
-    """Entries N(0, 1/n); `relu_norm` is s_1 with each row zeroed with probability one half."""
+    Entries are N(0, 1/n); `relu_norm` is s_1 with each row zeroed with probability one half.
+    """
     rng = np.random.default_rng(5)
-    log, norm, relu = (np.empty((len(sizes), draws)) for _ in range(3))
-    for j, n in enumerate(sizes):
-        W = rng.normal(size=(draws, n, n)) / np.sqrt(n)
+
+    def one(size: int) -> xr.Dataset:
+        W = rng.normal(size=(asked.draws, size, size)) / np.sqrt(size)
         s = np.linalg.svd(W, compute_uv=False)
-        log[j], norm[j] = np.log(sv.condition_number(s)), s[:, 0]
-        W[rng.random((draws, n)) < 0.5] = 0
-        relu[j] = np.linalg.svd(W, compute_uv=False)[:, 0]
-    told: dict[str, Any] = {}
-    offset = log - np.log(sizes)[:, None]
-    for name, values, about in (
-        ("offset", offset, "log condition number minus log n"),
-        ("log_condition", log, "log condition number"),
-        ("norm", norm, "largest singular value / c"),
-        ("relu_norm", relu, "largest singular value of D W / c, half of the rows zeroed"),
-    ):
-        told[name] = variable("size", values.mean(1), "1", f"mean {about}")
-        error = values.std(1) / np.sqrt(draws)
-        told[f"{name}_error"] = variable("size", error, "1", f"standard error of the mean {about}")
+        W[rng.random((asked.draws, size)) < 0.5] = 0
+        zeroed, log = np.linalg.svd(W, compute_uv=False)[:, 0], np.log(sv.condition_number(s))
+        values = {
+            "offset": (log - np.log(size), "1", "log condition number minus log n"),
+            "log_condition": (log, "1", "log condition number"),
+            "norm": (s[:, 0], "1", "largest singular value / c"),
+            "relu_norm": (
+                zeroed,
+                "1",
+                "largest singular value of D W / c, half of the rows zeroed",
+            ),
+        }
+        return table({"draw": values})
+
+    found = over(one, size=(asked.sizes, "1", "size n"))
+    found = averaged(found, "draw", "offset", "log_condition", "norm", "relu_norm")
     limits = {
         "offset_theory": (sv.GAUSSIAN_LOG_CONDITION, "limit of log condition number minus log n"),
         "norm_theory": (sv.gaussian_norm(1.0), "limit of the largest singular value / c"),
         "relu_norm_theory": (sv.gaussian_norm(1.0, 0.5), "the same, half of the rows zeroed"),
     }
-    told |= {name: variable((), value, "1", about) for name, (value, about) in limits.items()}
-    return xr.Dataset(told, {"size": variable("size", list(sizes), "1", "size n")})
+    return found.assign({name: variable("", v, "1", words) for name, (v, words) in limits.items()})

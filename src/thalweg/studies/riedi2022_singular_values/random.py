@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import reduce
 
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from thalweg.lab.study import Lab, variable
+from thalweg.lab.experiment import Lab, experiment
+from thalweg.lab.table import over, table, variable
 from thalweg.theory.landscape import piecewise_affine as pieces
 from thalweg.theory.landscape import singular_values as sv
 
@@ -17,101 +19,76 @@ SKIPS = (0.0, 0.25, 0.5, 1.0, 2.0)
 SCALES = (0.2, 0.5, 1.0)
 DEPTHS = (1, 3, 6)
 N = 64
+FLIPPED, LEAK = 4, 0.1  # X2: slopes of every layer that change between 1 and the leak
 
 
-def layers(lab: Lab) -> xr.Dataset:
-    """X1: condition number of D W + rho I, a random half of the slopes switched off."""
-    return layers_of(draws=300 if lab.full else 30)
+@dataclass(frozen=True)
+class Draws:
+    """How many random layers, or products of them."""
+
+    draws: int
 
 
-def layers_of(draws: int, n: int = N) -> xr.Dataset:
-    """The same W and D serve every slope and every skip; medians are over draws."""
+@experiment("X1", Draws(30), full={"draws": 300})
+def layers(lab: Lab, size: Draws) -> xr.Dataset:
+    """Condition number of D W + rho I, a random half of the slopes switched off.
+
+    The same W and D serve every slope and every skip.
+    """
     rng = np.random.default_rng(11)
-    W = rng.normal(size=(len(SCALES), draws, n, n)) / np.sqrt(n)
-    W *= np.reshape(SCALES, (-1, 1, 1, 1))
-    off = rng.random((len(SCALES), draws, n)) < 0.5
-    shape = (len(SLOPES), len(SCALES), len(SKIPS), draws)
-    kappa, bound, norm = np.empty(shape), np.empty(shape), np.empty((*shape[:2], draws))
-    for a, eta in enumerate(SLOPES.values()):
-        d = np.where(off, eta, 1.0)
-        norm[a] = _spectra(pieces.affine_piece(W, d))[..., 0]
-        for r, rho in enumerate(SKIPS):
-            s = _spectra(pieces.affine_piece(W, d, rho))
-            kappa[a, :, r] = sv.condition_number(s)
-            bound[a, :, r] = sv.shift_condition_bound(norm[a], rho)
-    dims = ("activation", "scale", "rho", "draw")
-    limits = [sv.gaussian_norm(1.0, kept) for kept in (0.5, 1.0)]
-    return xr.Dataset(
-        {
-            "condition": variable(dims, kappa, "1", "condition number of D W + rho I"),
-            "bound": variable(dims, bound, "1", "its bound (rho + s_1)/(rho - s_1)"),
-            "median": variable(dims[:3], np.median(kappa, -1), "1", "median condition number"),
-            "median_error": variable(
-                dims[:3], _median_error(kappa), "1", "standard error of the median"
-            ),
-            "median_bound": variable(dims[:3], np.median(bound, -1), "1", "median of the bound"),
-            "norm": variable(("activation", "scale", "draw"), norm, "1", "s_1(D W)"),
-            "norm_limit": variable((), limits[0], "1", "limit of s_1(D W)/c for ReLU"),
-        },
-        {
-            "activation": list(SLOPES),
-            "scale": variable("scale", list(SCALES), "1", "weight scale c"),
-            "rho": variable("rho", list(SKIPS), "1", "skip strength rho"),
-        },
+    drawn = rng.normal(size=(len(SCALES), size.draws, N, N)) / np.sqrt(N)
+    off = dict(zip(SCALES, rng.random((len(SCALES), size.draws, N)) < 0.5, strict=True))
+    W = {c: c * part for c, part in zip(SCALES, drawn, strict=True)}
+
+    def one(activation: str, scale: float) -> xr.Dataset:
+        d = np.where(off[scale], SLOPES[activation], 1.0)
+        spectra = [_spectra(pieces.affine_piece(W[scale], d, rho)) for rho in SKIPS]
+        norm = spectra[0][:, 0]  # without a skip
+        kappa = [sv.condition_number(s) for s in spectra]
+        bound = [sv.shift_condition_bound(norm, rho) for rho in SKIPS]
+        skips = {
+            "condition": (kappa, "1", "condition number of D W + rho I"),
+            "bound": (bound, "1", "bound (rho + s_1)/(rho - s_1) of the condition number"),
+        }
+        rho = (SKIPS, "1", "skip strength rho")
+        return table({"rho draw": skips, "draw": {"norm": (norm, "1", "s_1(D W)")}}, rho=rho)
+
+    found = over(one, activation=list(SLOPES), scale=(SCALES, "1", "weight scale c"))
+    limit = variable("", sv.gaussian_norm(1.0, 0.5), "1", "limit of s_1(D W)/c for ReLU")
+    return _with_medians(found, "condition", "bound").assign(norm_limit=limit)
+
+
+@experiment("X2", Draws(15), full={"draws": 150})
+def depth(lab: Lab, size: Draws) -> xr.Dataset:
+    """Condition number of a product of leaky layers, and what flipping slopes does to it."""
+    rng, skips = np.random.default_rng(12), np.array([0.0, 1.0])
+
+    def one(scale: float, depth: int, draw: int) -> xr.Dataset:
+        W = scale * rng.normal(size=(depth, N, N)) / np.sqrt(N)
+        off = rng.random((depth, N)) < 0.5
+        turned = np.argsort(rng.random((depth, N)), axis=1) < FLIPPED
+        before, after = (
+            np.array([_spectra(_product(pieces.affine_piece(W, d, rho))) for rho in skips])
+            for d in (np.where(slopes, LEAK, 1.0) for slopes in (off, off ^ turned))
+        )
+        ratio = before[:, 0] / before[:, -1]  # drawn, noise and all
+        change = np.max(np.abs(after - before) / before, axis=1)
+        noise = N * np.finfo(float).eps * ratio
+        values = {
+            "condition": (sv.condition_number(before), "1", "condition number of the product Q"),
+            "log": (np.log10(ratio), "1", "log10 of the condition number of the product Q"),
+            "change": (change, "1", "largest relative change of a singular value under flips"),
+            "change_error": (noise, "1", "rounding error of the relative change"),
+        }
+        return table({"rho": values}, rho=(skips, "1", "skip strength rho"))
+
+    found = over(
+        one,
+        scale=(SCALES[:2], "1", "weight scale c"),
+        depth=(DEPTHS, "1", "number of layers p"),
+        draw=range(size.draws),
     )
-
-
-def depth(lab: Lab) -> xr.Dataset:
-    """X2: condition number of a product of layers, and what flipping slopes does to it."""
-    return depth_of(draws=150 if lab.full else 15)
-
-
-def depth_of(draws: int, n: int = N, eta: float = 0.1, flips: int = 4) -> xr.Dataset:
-    """Leaky layers; `flips` distinct random slopes of every layer change between 1 and eta."""
-    rng = np.random.default_rng(12)
-    skips, scales = (0.0, 1.0), SCALES[:2]
-    shape = (len(scales), len(skips), len(DEPTHS), draws)
-    kappa, log, change, noise = np.empty((4, *shape))
-    for c, p, draw in np.ndindex(len(scales), len(DEPTHS), draws):
-        L = DEPTHS[p]
-        W = scales[c] * rng.normal(size=(L, n, n)) / np.sqrt(n)
-        off = rng.random((L, n)) < 0.5
-        turned = np.argsort(rng.random((L, n)), axis=1) < flips
-        for r, rho in enumerate(skips):
-            before, after = (
-                _spectra(_product(pieces.affine_piece(W, np.where(o, eta, 1.0), rho)))
-                for o in (off, off ^ turned)
-            )
-            at = c, r, p, draw
-            kappa[at] = sv.condition_number(before)
-            log[at] = np.log10(before[0] / before[-1])  # drawn, noise and all
-            change[at] = np.max(np.abs(after - before) / before)
-            noise[at] = n * np.finfo(float).eps * before[0] / before[-1]
-    dims = ("scale", "rho", "depth", "draw")
-    about = "largest relative change of a singular value under flips"
-    return xr.Dataset(
-        {
-            "condition": variable(dims, kappa, "1", "condition number of the product Q"),
-            "median": variable(dims[:3], np.median(kappa, -1), "1", "median condition number"),
-            "median_log": variable(
-                dims[:3], np.median(log, -1), "1", "median log10 of the condition number"
-            ),
-            "median_log_error": variable(
-                dims[:3], _median_error(log), "1", "standard error of the median"
-            ),
-            "change": variable(dims, change, "1", about),
-            "change_error": variable(dims, noise, "1", "rounding error of the relative change"),
-            "median_change": variable(dims[:3], np.median(change, -1), "1", f"median {about}"),
-            "median_change_error": variable(
-                dims[:3], _median_error(change), "1", "standard error of the median"
-            ),
-        },
-        {
-            "scale": variable("scale", list(scales), "1", "weight scale c"),
-            "rho": variable("rho", list(skips), "1", "skip strength rho"),
-            "depth": variable("depth", list(DEPTHS), "1", "number of layers p"),
-        },
-    )
+    return _with_medians(found, "condition", "log", "change")
 
 
 def _product(stack: ArrayLike) -> np.ndarray:
@@ -123,12 +100,22 @@ def _spectra(M: ArrayLike) -> np.ndarray:
     return np.linalg.svd(np.asarray(M), compute_uv=False)
 
 
-def _median_error(values: np.ndarray) -> np.ndarray:
-    """Half the distance of the order statistics one binomial deviation off the middle, or NaN."""
-    n = values.shape[-1]
-    spread = np.sqrt(n) / 2
-    low, high = int(np.floor(n / 2 - spread)), min(int(np.ceil(n / 2 + spread)), n - 1)
-    ordered = np.sort(values, -1)
-    with np.errstate(invalid="ignore"):
-        error = (ordered[..., high] - ordered[..., low]) / 2
-    return np.where(np.isfinite(error), error, np.nan)
+def _with_medians(found: xr.Dataset, *names: str) -> xr.Dataset:
+    """A table with medians over draws beside its variables, and their standard errors.
+
+    The error is half the distance of the order statistics one binomial deviation off the middle,
+    NaN where one of them is infinite.
+    """
+    n = found.sizes["draw"]
+    low, high = int(np.floor((n - np.sqrt(n)) / 2)), min(int(np.ceil((n + np.sqrt(n)) / 2)), n - 1)
+    more = {}
+    for name in names:
+        values, words = found[name], found[name].attrs["long_name"]
+        ordered = np.sort(values.transpose(..., "draw"), -1)
+        with np.errstate(invalid="ignore"):
+            error = (ordered[..., high] - ordered[..., low]) / 2
+        error, median = np.where(np.isfinite(error), error, np.nan), np.median(ordered, -1)
+        dims = [str(dim) for dim in values.dims if dim != "draw"]
+        more[f"{name}_median"] = variable(dims, median, "1", f"median {words}")
+        more[f"{name}_median_error"] = variable(dims, error, "1", f"{words}, error of the median")
+    return found.assign(more)

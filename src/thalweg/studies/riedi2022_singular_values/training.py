@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -15,78 +16,69 @@ from jaxtyping import Array, Float
 
 from thalweg.core.selection import part_of
 from thalweg.core.tree import Params
+from thalweg.driver.path import path
 from thalweg.dynamics import gradient_descent, optax_dynamics
 from thalweg.dynamics.dynamics import State
-from thalweg.lab.study import Lab, variable
+from thalweg.lab.experiment import Lab, experiment
+from thalweg.lab.table import over, table
 from thalweg.models.residual import ResidualMLP
 from thalweg.problems import Problem, Supervised, digits, trained_part
 from thalweg.problems.losses import as_loss
-from thalweg.studies.riedi2022_singular_values.exact import square_net
+from thalweg.studies.riedi2022_singular_values.exact import SKIP, SKIPS, square_net
 from thalweg.theory.landscape import piecewise_affine as pieces
 from thalweg.theory.landscape import regions
 from thalweg.theory.landscape import singular_values as sv
 
 ACTIVATIONS = {"leaky ReLU": "leaky-relu:0.1", "absolute value": "abs"}
-SKIPS = (0.0, 1.0)
 LEVEL = 1e-3  # of the initial loss: where training ends
-CAP = 3000
 
 
 # X4: the first of four layers is trained on one example, at its own best guess of a step size.
 
 
-def training(lab: Lab) -> xr.Dataset:
-    """Steps of gradient descent to a thousandth of the loss."""
-    return training_of(seeds=25 if lab.full else 5)
+@dataclass(frozen=True)
+class Descents:
+    """Seeds, and where a descent is given up."""
+
+    seeds: int = 5
+    cap: int = 3000
 
 
-def training_of(seeds: int, n: int = 16, cap: int = CAP) -> xr.Dataset:
-    """Losses by step, steps to the level, and what the first region alone predicts."""
-    shape = (len(ACTIVATIONS), len(SKIPS), seeds)
-    loss = np.empty((*shape, cap + 1))
-    predicted = np.full_like(loss, np.nan)
-    steps, left, kappa, rate = (np.empty(shape) for _ in range(4))
-    for a, r in np.ndindex(shape[:2]):
-        net = square_net(list(ACTIVATIONS.values())[a], SKIPS[r], n, 4, 0.5, False)
-        tasks = jax.vmap(lambda key, net=net: _task(net, n, key))(
-            jax.vmap(jax.random.key)(jnp.arange(seeds))
-        )
-        found, stayed, spectra = map(np.asarray, _descents(net, tasks, cap))
-        loss[a, r] = found
-        there = found <= LEVEL * found[:, :1]
-        steps[a, r] = np.where(there.any(1), there.argmax(1), np.nan)
-        left[a, r] = np.where(stayed.all(1), np.nan, stayed.argmin(1))
-        kappa[a, r], rate[a, r] = sv.condition_number(spectra), 1 / tasks.step_size
-        for seed in range(seeds):
-            one = jax.tree.map(lambda leaf, seed=seed: leaf[seed], tasks)
-            size = float(one.step_size)
-            told = regions.region_loss(net, one.params, one.x, one.y, 0, size, "sum")
-            predicted[a, r, seed] = told.at(np.arange(cap + 1) * size)
-    counted = np.where(np.isnan(steps), cap, steps)
-    dims = ("activation", "rho", "seed")
-    relative, inside = (_until_level(path / loss[..., :1]) for path in (loss, predicted))
-    return xr.Dataset(
-        {
-            "loss": variable((*dims, "step"), relative, "1", "loss / initial loss, to the end"),
-            "loss_theory": variable(
-                (*dims, "step"), inside, "1", "the same if the first region never ended"
-            ),
-            "steps": variable(dims, steps, "1", "steps to a thousandth of the loss"),
-            "steps_counted": variable(dims, counted, "1", f"the same, {cap} where not reached"),
-            "median_steps": variable(dims[:2], np.median(counted, -1), "1", "median over seeds"),
-            "left_at": variable(dims, left, "1", "first step outside the first region"),
-            "condition": variable(dims, kappa, "1", "condition number of Q at the start"),
-            "sharpness": variable(
-                dims, rate, "loss/weight^2", "largest eigenvalue at the start, 1/step size"
-            ),
-        },
-        {
-            "activation": list(ACTIVATIONS),
-            "rho": variable("rho", list(SKIPS), "1", "skip strength rho"),
-            "seed": np.arange(seeds),
-            "step": variable("step", np.arange(cap + 1), "1", "step of gradient descent"),
-        },
-    )
+@experiment("X4", Descents(), smoke={"cap": 1500}, full={"seeds": 25})
+def training(lab: Lab, size: Descents) -> xr.Dataset:
+    """Steps of gradient descent to a thousandth of the loss, and the first region's prediction."""
+    n, cap = 16, size.cap
+    keys = jax.vmap(jax.random.key)(jnp.arange(size.seeds))
+
+    def one(activation: str, rho: float) -> xr.Dataset:
+        net = square_net(ACTIVATIONS[activation], rho, n, 4, 0.5, False)
+        tasks = jax.vmap(lambda key: _task(net, n, key))(keys)
+        loss, inside, spectra = map(np.asarray, _descents(net, tasks, cap))
+        told = np.array([_first_region(net, tasks, seed, cap) for seed in range(size.seeds)])
+        there = loss <= LEVEL * loss[:, :1]
+        steps = np.where(there.any(1), there.argmax(1), np.nan)
+        counted = np.where(np.isnan(steps), cap, steps)
+        left = np.where(inside.all(1), np.nan, inside.argmin(1))
+        relative, theory = (_until_level(values / loss[:, :1]) for values in (loss, told))
+        about = "largest eigenvalue at the start, 1/step size"
+        groups: dict[str, Any] = {
+            "seed step": {
+                "loss": (relative, "1", "loss / initial loss"),
+                "loss_theory": (theory, "1", "loss / initial loss if the first region never ended"),
+            },
+            "seed": {
+                "steps": (steps, "1", "steps to a thousandth of the loss"),
+                "steps_counted": (counted, "1", f"the same, {cap} where not reached"),
+                "left_at": (left, "1", "first step outside the first region"),
+                "condition": (sv.condition_number(spectra), "1", "condition number of Q at first"),
+                "sharpness": (1 / tasks.step_size, "loss/weight^2", about),
+            },
+            "": {"median_steps": (np.median(counted), "1", "median over seeds of the steps")},
+        }
+        steps_taken = (range(cap + 1), "1", "step of gradient descent")
+        return table(groups, seed=range(size.seeds), step=steps_taken)
+
+    return over(one, activation=list(ACTIVATIONS), rho=(SKIPS, "1", SKIP))
 
 
 def _until_level(path: np.ndarray) -> np.ndarray:
@@ -113,6 +105,13 @@ def _task(net: ResidualMLP, n: int, key: Array) -> Task:
     return Task(params, x, y, 1 / sharpness)
 
 
+def _first_region(net: ResidualMLP, tasks: Task, seed: int, cap: int) -> np.ndarray:
+    """The loss at every step if the quadratic of the first region were all."""
+    params, x, y, step_size = jax.tree.map(lambda leaf: leaf[seed], tasks)
+    told = regions.region_loss(net, params, x, y, 0, float(step_size), "sum")
+    return told.at(np.arange(cap + 1) * float(step_size))
+
+
 @eqx.filter_jit
 def _descents(net: ResidualMLP, tasks: Task, cap: int) -> tuple[Array, Array, Array]:
     """Loss at every step, whether the first region still holds, and the spectrum of the first Q."""
@@ -120,21 +119,20 @@ def _descents(net: ResidualMLP, tasks: Task, cap: int) -> tuple[Array, Array, Ar
     def one(task: Task) -> tuple[Array, Array, Array]:
         whole = Supervised(net, as_loss("squared-error"), task.x, task.y, "sum")
         problem = trained_part(whole, task.params, first_weights)
-        part, key = part_of(task.params, first_weights), jax.random.key(0)
-        dynamics = gradient_descent(task.step_size)
+        part = part_of(task.params, first_weights)
 
         def pattern(theta: Array) -> Array:
             return regions.activation_pattern(net, part.params(theta), task.x)
 
-        def on(state: State, _: None) -> tuple[State, tuple[Array, Array]]:
-            held = jnp.all(pattern(state.params) == first)
-            after, info = dynamics.step(problem, state, key)
-            return after, (info.loss, held)
+        first = pattern(part.theta)
 
-        start, first = dynamics.init(problem, part.theta), pattern(part.theta)
-        loss, held = jax.lax.scan(on, start, length=cap + 1)[1]
+        def observe(problem: Problem, state: State) -> tuple[Array, Array]:
+            return problem.objective(state.params), jnp.all(pattern(state.params) == first)
+
+        dynamics = gradient_descent(task.step_size)
+        loss, inside = path(dynamics, problem, part.theta, 1, cap, observe).seen
         Q = pieces.downstream_matrix(net, task.params, task.x[0], 0)
-        return loss, held, jnp.linalg.svd(Q, compute_uv=False)
+        return loss, inside, jnp.linalg.svd(Q, compute_uv=False)
 
     return jax.vmap(one)(tasks)
 
@@ -147,73 +145,86 @@ def first_weights(path: str) -> bool:
 # X5: the same measures in the middle of a net trained on handwritten digits.
 
 
-def trained_digits(lab: Lab) -> xr.Dataset:
-    """X5: downstream spectra of a layer of a net trained by Adam on the digits of scikit-learn."""
-    if lab.full:
-        return digits_of(lab, width=64, hidden=12, layer=1, samples=None, steps=2000, images=200)
-    return digits_of(lab, width=64, hidden=6, layer=1, samples=300, steps=200, images=30)
+@dataclass(frozen=True)
+class Digits:
+    """The net, which layer of it is looked at, and how it is trained and measured."""
+
+    width: int = 64
+    hidden: int = 6
+    layer: int = 1
+    samples: int | None = 300
+    steps: int = 200
+    images: int = 30
 
 
-def digits_of(
-    lab: Lab, *, width: int, hidden: int, layer: int, samples: int | None, steps: int, images: int
-) -> xr.Dataset:
-    """Spectra of Q by image, before and after the nearest wall in the layer's weights."""
-    rate, ranks = 1e-3, min(width, 10)
-    spectrum, jump = np.empty((2, images, ranks)), np.empty((2, images))
-    local, accuracy, flat = np.empty((2, images)), np.empty(2), np.empty((2, 2))
-    for r, rho in enumerate(SKIPS):
+TINY = {"width": 10, "hidden": 3, "samples": 40, "steps": 30, "images": 4}
+LARGE = {"hidden": 12, "samples": None, "steps": 2000, "images": 200}
+
+
+@experiment("X5", Digits(), smoke=TINY, full=LARGE)
+def trained_digits(lab: Lab, size: Digits) -> xr.Dataset:
+    """Downstream spectra of a layer of a net trained by Adam on the digits of scikit-learn.
+
+    Spectra of Q by image, before and after the nearest wall in the layer's weights.
+    """
+    rate, ranks = 1e-3, min(size.width, 10)
+
+    def one(rho: float) -> xr.Dataset:
         # What the branches add up to would grow with depth; half the weights keep it in bounds.
-        net = ResidualMLP((width,) * hidden, "leaky-relu:0.1", skip=rho, gain=1 - 0.5 * rho)
-        problem = digits(net, "squared-error", samples=samples)
+        net = ResidualMLP(
+            (size.width,) * size.hidden, "leaky-relu:0.1", skip=rho, gain=1 - 0.5 * rho
+        )
+        problem = digits(net, "squared-error", samples=size.samples)
         adam = optax_dynamics(optax.adam(rate), rate, "Adam")
-        path = lab.run(f"digits-{rho:g}", problem, adam, until=steps * rate, records=2)
-        flat[r] = path.dataset["loss"].values[0, [0, -1]]
-        params = _shaped(problem, path.parameters.values[0, -1])
-        x = problem.inputs[:images]
+        run = lab.run(f"digits-{rho:g}", problem, adam, until=size.steps * rate, records=2)
+        start, end = run.dataset["loss"].values[0, [0, -1]]
+        params = _shaped(problem, run.parameters.values[0, -1])
         told = np.argmax(np.asarray(problem.outputs(params)), 1)
-        accuracy[r] = np.mean(told == np.argmax(np.asarray(problem.targets), 1))
-        M = jax.vmap(lambda one, p=params, m=net: pieces.local_matrix(m, p, one, layer + 1))(x)
-        local[r] = sv.condition_number(np.linalg.svd(np.asarray(M), compute_uv=False))
-        for i in range(images):
-            one = x[i : i + 1]
-            wall = regions.boundary_distance(net, params, one, layer)
-            crossing = regions.across(net, params, one, layer, wall)
-            spectrum[r, i] = crossing.before
-            jump[r, i] = np.max(np.abs(crossing.after - crossing.before) / crossing.before)
-    ratio = spectrum / spectrum[..., :1]
-    return xr.Dataset(
-        {
-            "spectrum": variable(
-                ("rho", "image", "rank"), spectrum, "output/input", "singular value of Q"
-            ),
-            "relative": variable(
-                ("rho", "rank"), np.median(ratio, 1), "1", "median of s_i(Q)/s_1(Q) over images"
-            ),
-            "relative_error": variable(
-                ("rho", "rank"), ratio.std(1), "1", "its spread (standard deviation) over images"
-            ),
-            "condition": variable(
-                ("rho", "image"), np.sort(sv.condition_number(spectrum), 1), "1", "kappa(Q), sorted"
-            ),
-            "local": variable(
-                ("rho", "image"), np.sort(local, 1), "1", "kappa of the next layer, sorted"
-            ),
-            "jump": variable(
-                ("rho", "image"),
-                np.sort(jump, 1),
-                "1",
-                "largest relative change of a singular value across the nearest wall, sorted",
-            ),
-            "accuracy": variable("rho", accuracy, "1", "share of training images told right"),
-            "start_loss": variable("rho", flat[:, 0], "loss", "loss at the start"),
-            "end_loss": variable("rho", flat[:, 1], "loss", "loss at the end"),
-        },
-        {
-            "rho": variable("rho", list(SKIPS), "1", "skip strength rho"),
-            "image": variable("image", (np.arange(images) + 0.5) / images, "1", "share of images"),
-            "rank": variable("rank", np.arange(1, ranks + 1), "1", "rank i"),
-        },
-    )
+        accuracy = np.mean(told == np.argmax(np.asarray(problem.targets), 1))
+        x = problem.inputs[: size.images]
+        M = jax.vmap(lambda one: pieces.local_matrix(net, params, one, size.layer + 1))(x)
+        local = sv.condition_number(np.linalg.svd(np.asarray(M), compute_uv=False))
+        spectrum, after = _walls(net, params, x, size.layer)
+        jump = np.max(np.abs(after - spectrum) / spectrum, axis=1)
+        ratio = spectrum / spectrum[:, :1]
+        kappa = np.sort(sv.condition_number(spectrum))
+        across = "largest relative change of a singular value across the nearest wall, sorted"
+        groups = {
+            "image rank": {"spectrum": (spectrum, "output/input", "singular value of Q")},
+            "rank": {
+                "relative": (np.median(ratio, 0), "1", "median of s_i(Q)/s_1(Q) over images"),
+                "relative_error": (ratio.std(0), "1", "spread of s_i(Q)/s_1(Q) over images"),
+            },
+            "image": {
+                "condition": (kappa, "1", "condition number of Q, sorted"),
+                "local": (np.sort(local), "1", "condition number of the next layer, sorted"),
+                "jump": (np.sort(jump), "1", across),
+            },
+            "": {
+                "accuracy": (accuracy, "1", "share of training images told right"),
+                "start_loss": (start, "loss", "loss at the start"),
+                "end_loss": (end, "loss", "loss at the end"),
+            },
+        }
+        share = (np.arange(size.images) + 0.5) / size.images
+        return table(
+            groups,
+            image=(share, "1", "share of images"),
+            rank=(range(1, ranks + 1), "1", "rank i"),
+        )
+
+    return over(one, rho=(SKIPS, "1", SKIP))
+
+
+def _walls(net: ResidualMLP, params: Params, x: Array, layer: int) -> tuple[np.ndarray, ...]:
+    """Singular values of Q on both sides of the nearest wall, image by image."""
+    found = []
+    for image in x:
+        wall = regions.boundary_distance(net, params, image[None], layer)
+        crossing = regions.across(net, params, image[None], layer, wall)
+        found.append((crossing.before, crossing.after))
+    before, after = np.moveaxis(np.array(found), 1, 0)
+    return before, after
 
 
 def _shaped(problem: Problem, flat: np.ndarray) -> Params:
