@@ -14,7 +14,7 @@ import jax
 import pytest
 import xarray as xr
 
-from planting import LAB, Fault
+from planting import Fault, rerun
 from thalweg.lab.experiment import Lab
 from thalweg.lab.runner import experiments
 from thalweg.lab.study import Study
@@ -105,15 +105,8 @@ def noticed(
     """The verdict on a fault's claim once it is planted and what the claim needs was run again."""
 
     def of(fault: Fault) -> str:
-        (asked,) = (c for c in study.claims if c.id == fault.claim)
-        again = asked.needs if fault.reruns is None else fault.reruns
         plant(fault.place, fault.name, fault.wrong, fault.value, fault.compiled)
-        fresh = {}
-        for name in again:
-            experiment: Any = study.experiments[name]
-            size = experiment.sizes.get("smoke")
-            changes = {k: v for k, v in fault.sizes.items() if hasattr(size, k)}
-            fresh[name.replace("-", "_")] = experiment(LAB, **changes)
+        fresh = {name.replace("-", "_"): found for name, found in rerun(study, fault).items()}
         return word(fault.claim, fault.parts, **fresh)
 
     return of

@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+import xarray as xr
 
 from thalweg.lab.experiment import Lab
+from thalweg.lab.study import Study
 
 LAB = Lab("smoke", progress=False)
 
@@ -51,6 +53,18 @@ class Fault:
 
     def __str__(self) -> str:
         return f"{self.claim}: {self.about or getattr(self.wrong, '__name__', self.name)}"
+
+
+def rerun(study: Study, fault: Fault) -> dict[str, xr.Dataset]:
+    """The tables that are run again under a fault, at its sizes; whether it is planted or not."""
+    (asked,) = (c for c in study.claims if c.id == fault.claim)
+    fresh = {}
+    for name in asked.needs if fault.reruns is None else fault.reruns:
+        experiment: Any = study.experiments[name]
+        size = experiment.sizes.get("smoke")
+        changes = {k: v for k, v in fault.sizes.items() if hasattr(size, k)}
+        fresh[name] = experiment(LAB, **changes)
+    return fresh
 
 
 def fault_table(*faults: Fault) -> pytest.MarkDecorator:

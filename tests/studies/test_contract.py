@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from planting import Fault
+from planting import Fault, rerun
 from thalweg.lab.claims import Claim, judge
 from thalweg.lab.curves import labelled, present
 from thalweg.lab.experiment import Experiment, Lab
@@ -107,6 +107,22 @@ def test_every_claim_has_a_fault_that_it_must_notice(slug):
     module = importlib.import_module(f"{folder}.test_faults")
     planted = {fault.claim for fault in faults_of(module)}
     assert planted == {claim.id for claim in study_named(slug).claims}
+
+
+@pytest.mark.slow
+@every_study
+def test_claims_hold_at_the_sizes_of_their_faults(slug, smoke):
+    """Where a run is too small for a claim anyway, its failing says nothing of the fault."""
+    study, seen = study_named(slug), {}
+    module = importlib.import_module(f"{STUDIES[slug].rpartition('.')[2]}.test_faults")
+    for fault in faults_of(module):
+        seen.setdefault((fault.claim, repr(fault.sizes), fault.reruns), fault)
+    fails = []
+    for fault in seen.values():
+        (asked,) = (c for c in study.claims if c.id == fault.claim)
+        check = asked.check(smoke(slug) | (rerun(study, fault) if fault.sizes else {}))
+        fails += [(fault.claim, dict(fault.sizes), check)] * (not check.ok)
+    assert fails == []
 
 
 def faults_of(module: object) -> Iterator[Fault]:
