@@ -17,7 +17,7 @@ import pytest  # noqa: E402
 
 from shapes import check_shapes  # noqa: E402
 
-check_shapes("core", "theory", "problems")
+check_shapes("core", "curvature", "kernels", "models", "problems", "theory")
 
 import thalweg  # noqa: E402, F401  (switches float64 on)
 
