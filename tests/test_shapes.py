@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import thalweg as tw
-from shapes import Loader, ShapeError
+from shapes import Loader, ShapeError, unchecked
 
 MODULE = """
 from __future__ import annotations
@@ -130,6 +130,14 @@ def test_a_letter_is_one_length(checked):
 def test_what_a_function_refuses_itself_is_its_own_sentence(checked):
     with pytest.raises(tw.InputError, match="no square"):
         checked.careful(jnp.ones((2, 3)))
+
+
+def test_wrong_arguments_may_be_left_to_the_package(checked):
+    held = unchecked.set(True)
+    try:
+        assert checked.listed(np.ones((2, 2))) == 2
+    finally:
+        unchecked.reset(held)
 
 
 def test_the_package_is_checked():

@@ -59,7 +59,7 @@ def two_layer_diagonals(
     if correlation is None:
         return Diagonals(jnp.broadcast_to(w[:, None] ** 2, W1.shape), jnp.sum(W1**2, axis=1))
     scale = jnp.diagonal(correlation)
-    return Diagonals(w[:, None] ** 2 * scale, jnp.sum((W1 @ correlation) * W1, axis=1))
+    return Diagonals(w[:, None] ** 2 * scale[None], jnp.sum((W1 @ correlation) * W1, axis=1))
 
 
 def white_ratios(W1: Float[Array, "d d"], W2: Float[Array, "1 d"]) -> Float[Array, "2"]:

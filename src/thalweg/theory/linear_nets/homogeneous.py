@@ -76,7 +76,8 @@ def homogeneous_min_eig_bound(
     )
     n = len(weights)
     slope = max(abs(slopes[0]), abs(slopes[1])) ** (n - 1)
-    sample = jnp.linalg.norm(gradients, axis=-1) * jnp.linalg.norm(inputs, axis=-1)
+    steep = jnp.linalg.norm(gradients, axis=-1)
+    sample = steep * jnp.broadcast_to(jnp.linalg.norm(inputs, axis=-1), steep.shape)
     return -slope * (n - 1) * jnp.mean(sample, axis=-1) * _largest_product(weights)
 
 
