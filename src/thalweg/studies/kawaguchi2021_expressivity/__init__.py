@@ -2,25 +2,9 @@
 
 from __future__ import annotations
 
-from thalweg.lab.study import Study
-from thalweg.studies.kawaguchi2021_expressivity.claims import CLAIMS
-from thalweg.studies.kawaguchi2021_expressivity.condition import (
-    condition,
-    degenerate,
-    resnets,
-    witnesses,
-)
-from thalweg.studies.kawaguchi2021_expressivity.figures import FIGURES
-from thalweg.studies.kawaguchi2021_expressivity.phase_two import (
-    every_step,
-    floors,
-    phase_two,
-    smoothness,
-)
-from thalweg.studies.kawaguchi2021_expressivity.training import comparison, leak
+from thalweg.lab.card import Card
 
-STUDY = Study(
-    slug="kawaguchi2021-expressivity",
+CARD = Card(
     title="A guarantee of global convergence by training in two phases",
     source=(
         "K. Kawaguchi, Q. Sun: A recipe for global convergence guarantee in deep neural networks. "
@@ -36,20 +20,6 @@ STUDY = Study(
         "More seeds, and a ResNet-18 on all digits instead of whole image data sets; the "
         "paper's sizes were not at hand."
     ),
-    experiments={
-        "X1": condition,
-        "X1-witness": witnesses,
-        "X1-degenerate": degenerate,
-        "X1-resnets": resnets,
-        "X2": comparison,
-        "X2-leak": leak,
-        "X3": phase_two,
-        "X3-steps": every_step,
-        "X3-floors": floors,
-        "X3-smoothness": smoothness,
-    },
-    claims=CLAIMS,
-    figures=FIGURES,
     answer=(
         "Yes, if the last hidden layer tells the training examples apart: if for some parameters "
         "its features, with a column of ones, have rank n. Then they have it after almost any "

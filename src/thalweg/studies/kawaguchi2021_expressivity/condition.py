@@ -1,33 +1,36 @@
-"""Experiment X1 of the expressivity condition: the rank of last-layer features, found and built."""
+"""Rank of last-layer features on the digits, found and built: X1."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from jax.flatten_util import ravel_pytree
+from jaxtyping import Array
 from numpy.typing import NDArray
 
-from thalweg.lab.study import Lab, variable
+from thalweg.core.tree import Params
+from thalweg.lab.experiment import Lab, experiment
+from thalweg.lab.table import over, table
 from thalweg.models import MLP, ConvResNet, Stage, expressivity, mlp
 from thalweg.problems.data import images
 
 EXAMPLES, TESTED, WIDE = 200, 1000, 221
-NETS = ((WIDE,), (64, WIDE), (16, 16, WIDE), (2, WIDE), (1, WIDE))
-SCALES = (1e3, 1e5, 1e7)
+NETS = ("221", "64-221", "16-16-221", "2-221", "1-221")  # hidden widths
 ACTIVATION = "softplus:100"
-DEGENERATE = ((64, WIDE), (16, 16, WIDE))
-NOISES = (1e-3, 1e-2, 1e-1)
 STAGES = {
     "resnet of 32 features": ((16, 1), (32, 1)),
     "resnet of 128 features": ((8, 1), (16, 1), (128, 1)),
+    "resnet-18": ((64, 2), (128, 2), (256, 2), (512, 2)),
 }
-RESNET_18 = {"resnet-18": ((64, 2), (128, 2), (256, 2), (512, 2))}
+MARGIN, ROUNDING = "smallest/largest singular value", "rounding of the margin"
 
 
 class Split(NamedTuple):
@@ -39,9 +42,10 @@ class Split(NamedTuple):
     y_test: NDArray[np.int64]
 
 
-def digits(image: bool = False) -> Split:
+@cache
+def digits() -> Split:
     """200 random digits to train on and 1000 others to test on."""
-    data = images.digit_images(standardize="none", image=image)
+    data = images.digit_images(standardize="none")
     rows = np.random.default_rng(0).permutation(len(data.inputs))
     first, other = rows[:EXAMPLES], rows[EXAMPLES : EXAMPLES + TESTED]
     return Split(data.inputs[first], data.targets[first], data.inputs[other], data.targets[other])
@@ -52,169 +56,157 @@ def net(hidden: Sequence[int]) -> MLP:
     return mlp(hidden, ACTIVATION, initialiser="he-normal")
 
 
-def name_of(hidden: Sequence[int]) -> str:
-    """A net as its hidden widths, "64-221"."""
-    return "-".join(map(str, hidden))
+def called(name: str) -> tuple[MLP, Params, Array]:
+    """A net by its hidden widths, "64-221"; parameters that it begins with, and the digits."""
+    model, x = net([int(width) for width in name.split("-")]), jnp.asarray(digits().x)
+    return model, model.init(jax.random.key(0), x.shape[1:], 10), x
 
 
-def condition(lab: Lab) -> xr.Dataset:
+def rounding(found: expressivity.Expressivity) -> float:
+    """Below this a margin counts as zero."""
+    return float(found.tolerance / found.singular_values[0])
+
+
+@dataclass(frozen=True)
+class Draws:
+    """How many random parameters, or perturbations, are looked at."""
+
+    draws: int
+
+
+@experiment("X1", Draws(32), smoke={"draws": 13}, full={"draws": 60})
+def condition(lab: Lab, size: Draws) -> xr.Dataset:
     """Rank and margin of random nets on the digits, and what a search for full rank finds."""
-    return condition_at(range(60 if lab.full else 32))
+    starts = over(_at_start, net=NETS, seed=range(size.draws))
+    spectra = starts["singular_values"].isel(seed=0, drop=True)
+    return starts.merge(over(_search, net=NETS)).assign(singular_values=spectra)
 
 
-def condition_at(seeds: Sequence[int]) -> xr.Dataset:
-    """The verification at the model's own starts of these seeds, and one search per net."""
-    x = jnp.asarray(digits().x)
-    rows = []
-    for hidden in NETS:
-        model = net(hidden)
-        starts = [model.init(jax.random.key(seed), x.shape[1:], 10) for seed in seeds]
-        found = [expressivity.expressivity(model, p, x) for p in starts]
-        bare = [expressivity.expressivity(model, p, x, ones=False).rank for p in starts]
-        search = expressivity.expressivity_search(model, x, jax.random.key(100))
-        rows.append(
-            {
-                "rank": [f.rank for f in found],
-                "rank_without_ones": bare,
-                "margin": [f.margin for f in found],
-                "margin_error": [f.tolerance / f.singular_values[0] for f in found],
-                "log_det": [f.log_det for f in found],
-                "singular_values": found[0].singular_values / found[0].singular_values[0],
-                "search_rank": search.found.rank,
-                "search_margin": search.found.margin,
-                "search_draws": search.draws,
-                "search_witness": int(search.how == "witness"),
-            }
-        )
-    column = {key: np.array([row[key] for row in rows]) for key in rows[0]}
-    by_seed, unit = ("net", "seed"), "1"
-    words = {
-        "rank": "numerical rank of [h, 1] at a random start",
-        "rank_without_ones": "numerical rank of h",
-        "margin": "smallest/largest singular value",
-        "margin_error": "rounding: below it a singular value counts as zero",
-        "log_det": "ln det(A A^T)",
+def _at_start(net: str, seed: int) -> xr.Dataset:
+    model, _, x = called(net)
+    params = model.init(jax.random.key(seed), x.shape[1:], 10)
+    found = expressivity.expressivity(model, params, x)
+    bare = expressivity.expressivity(model, params, x, ones=False).rank
+    below = "rounding: below it a singular value counts as zero"
+    once = {
+        "rank": (found.rank, "1", "numerical rank of [h, 1] at a random start"),
+        "rank_without_ones": (bare, "1", "numerical rank of h"),
+        "margin": (found.margin, "1", MARGIN),
+        "margin_error": (rounding(found), "1", below),
+        "log_det": (found.log_det, "1", "ln det(A A^T)"),
     }
-    found_words = {
-        "search_rank": "numerical rank after the search",
-        "search_margin": "smallest/largest singular value after the search",
-        "search_draws": "parameters tried",
-        "search_witness": "whether the constructed witness was needed",
+    relative = found.singular_values / found.singular_values[0]
+    spectrum = {"singular_values": (relative, "1", "singular value/largest, first seed")}
+    index = (np.arange(1, EXAMPLES + 1), "1", "index")
+    return table({"": once, "index": spectrum}, index=index)
+
+
+def _search(net: str) -> xr.Dataset:
+    model, _, x = called(net)
+    search = expressivity.expressivity_search(model, x, jax.random.key(100))
+    witness = int(search.how == "witness")
+    found = {
+        "search_rank": (search.found.rank, "1", "numerical rank after the search"),
+        "search_margin": (search.found.margin, "1", f"{MARGIN} after the search"),
+        "search_draws": (search.draws, "1", "parameters tried"),
+        "search_witness": (witness, "1", "whether the constructed witness was needed"),
     }
-    data = {key: variable(by_seed, column[key], unit, text) for key, text in words.items()}
-    data |= {key: variable("net", column[key], unit, text) for key, text in found_words.items()}
-    data["singular_values"] = variable(
-        ("net", "index"), column["singular_values"], unit, "singular value/largest, first seed"
-    )
-    return xr.Dataset(
-        data,
-        {
-            "net": [name_of(hidden) for hidden in NETS],
-            "seed": list(seeds),
-            "index": variable("index", np.arange(1, EXAMPLES + 1), "1", "index"),
-        },
-    )
+    return table({"": found})
 
 
-def witnesses(lab: Lab) -> xr.Dataset:
+@experiment("X1-witness", Draws(9), smoke={"draws": 3})
+def witnesses(lab: Lab, size: Draws) -> xr.Dataset:
     """The constructed parameters of rank n of a net with two layers of one unit."""
-    x, model, draws = jnp.asarray(digits().x), net((1, 1, WIDE)), 9
-    found = [
-        [
-            expressivity.expressivity(
-                model,
-                expressivity.constructed_witness(model, x, jax.random.key(draw), scale=scale),
-                x,
-            )
-            for scale in SCALES
-        ]
-        for draw in range(draws)
-    ]
-    dims = ("draw", "scale")
+    scale = ([1e3, 1e5, 1e7], "1", "scale of the wide layer")
+    return over(_witness, draw=range(size.draws), scale=scale)
+
+
+def _witness(draw: int, scale: float) -> xr.Dataset:
+    model, _, x = called(f"1-1-{WIDE}")
+    params = expressivity.constructed_witness(model, x, jax.random.key(draw), scale=scale)
+    found = expressivity.expressivity(model, params, x)
     error = max(EXAMPLES, WIDE + 1) * np.finfo(float).eps
-    return xr.Dataset(
-        {
-            "rank": variable(dims, [[f.rank for f in row] for row in found], "1", "rank"),
-            "margin": variable(
-                dims,
-                [[f.margin for f in row] for row in found],
-                "1",
-                "smallest/largest singular value",
-            ),
-            "margin_error": variable((), error, "1", "rounding of the margin"),
-        },
-        {
-            "draw": np.arange(draws),
-            "scale": variable("scale", SCALES, "1", "scale of the wide layer"),
-        },
-    )
+    told = {
+        "rank": (found.rank, "1", "rank"),
+        "margin": (found.margin, "1", MARGIN),
+        "margin_error": (error, "1", ROUNDING),
+    }
+    return table({"": told})
 
 
-def degenerate(lab: Lab) -> xr.Dataset:
+@experiment("X1-degenerate", Draws(8), smoke={"draws": 5}, full={"draws": 20})
+def degenerate(lab: Lab, size: Draws) -> xr.Dataset:
     """All parameters at zero, then perturbed: what the almost sure statement needs of float64."""
-    x, seeds = jnp.asarray(digits().x), 20 if lab.full else 8
-    ranks, margins, at_zero = [], [], []
-    for hidden in DEGENERATE:
-        model = net(hidden)
-        zero = jax.tree.map(jnp.zeros_like, model.init(jax.random.key(0), x.shape[1:], 10))
-        flat, unravel = ravel_pytree(zero)
-        at_zero.append(expressivity.expressivity(model, zero, x).rank)
-        found = [
-            [
-                expressivity.expressivity(
-                    model, unravel(noise * jax.random.normal(jax.random.key(s), flat.shape)), x
-                )
-                for s in range(seeds)
-            ]
-            for noise in NOISES
-        ]
-        ranks.append([[f.rank for f in row] for row in found])
-        margins.append([[f.margin for f in row] for row in found])
-    dims = ("net", "noise", "seed")
-    return xr.Dataset(
-        {
-            "rank_at_zero": variable("net", at_zero, "1", "numerical rank with all at zero"),
-            "rank": variable(dims, ranks, "1", "numerical rank after a perturbation"),
-            "margin": variable(dims, margins, "1", "smallest/largest singular value"),
-        },
-        {
-            "net": [name_of(hidden) for hidden in DEGENERATE],
-            "noise": variable("noise", NOISES, "parameter", "size of the perturbation"),
-            "seed": np.arange(seeds),
-        },
-    )
+    nets, noises = ("64-221", "16-16-221"), [1e-3, 1e-2, 1e-1]
+    noise = (noises, "parameter", "size of the perturbation")
+    shaken = over(_perturbed, net=nets, noise=noise, seed=range(size.draws))
+    return shaken.merge(over(_at_zero, net=nets))
 
 
-def resnets(lab: Lab) -> xr.Dataset:
+def _perturbed(net: str, noise: float, seed: int) -> xr.Dataset:
+    model, start, x = called(net)
+    flat, unravel = ravel_pytree(start)
+    shaken = unravel(noise * jax.random.normal(jax.random.key(seed), flat.shape))
+    found = expressivity.expressivity(model, shaken, x)
+    told = {
+        "rank": (float(found.rank), "1", "numerical rank after a perturbation"),
+        "margin": (found.margin, "1", MARGIN),
+    }
+    return table({"": told})
+
+
+def _at_zero(net: str) -> xr.Dataset:
+    model, start, x = called(net)
+    rank = expressivity.expressivity(model, jax.tree.map(jnp.zeros_like, start), x).rank
+    return table({"": {"rank_at_zero": (float(rank), "1", "numerical rank with all at zero")}})
+
+
+@dataclass(frozen=True)
+class Images:
+    """Residual nets, by name, and their images.
+
+    Attributes:
+        nets: Keys of `STAGES`.
+        examples: Of the digits, at random; all of them, and images of MNIST if they are at hand,
+            if none.
+    """
+
+    nets: tuple[str, ...] = ("resnet of 32 features", "resnet of 128 features")
+    examples: int | None = 100
+
+
+@experiment(
+    "X1-resnets",
+    Images(),
+    smoke={"nets": ("resnet of 128 features",)},
+    full={"nets": ("resnet-18",), "examples": None},
+)
+def resnets(lab: Lab, size: Images) -> xr.Dataset:
     """Batch-normalised residual nets on images, with a wide dense layer of 1.1 n units."""
-    nets, sets = (RESNET_18 if lab.full else STAGES), {}
     pixels = images.digit_images(standardize="none", image=True).inputs
-    rows = np.random.default_rng(0).permutation(len(pixels))
-    sets["digits"] = pixels if lab.full else pixels[rows[:100]]
-    if lab.full and os.environ.get("THALWEG_DATA"):
+    if size.examples is not None:
+        rows = np.random.default_rng(0).permutation(len(pixels))
+        pixels = pixels[rows[: size.examples]]
+    sets = {"digits": pixels}
+    if size.examples is None and os.environ.get("THALWEG_DATA"):
         sets["MNIST"] = images.mnist(samples=2000, image=True).inputs
-    found = {}
-    for name, stages in nets.items():
-        for data, x in sets.items():
-            model = ConvResNet(tuple(Stage(*s) for s in stages), (round(1.1 * len(x)),), ACTIVATION)
-            found[f"{name} on {data}"] = expressivity.expressivity_search(
-                model, jnp.asarray(x), jax.random.key(0), draws=3, bias_std=0.1
-            )
-    verdicts = [search.found for search in found.values()]
-    return xr.Dataset(
-        {
-            "examples": variable("case", [v.examples for v in verdicts], "1", "examples n"),
-            "rank": variable("case", [v.rank for v in verdicts], "1", "numerical rank of [h, 1]"),
-            "margin": variable(
-                "case", [v.margin for v in verdicts], "1", "smallest/largest singular value"
-            ),
-            "margin_error": variable(
-                "case",
-                [v.tolerance / v.singular_values[0] for v in verdicts],
-                "1",
-                "rounding of the margin",
-            ),
-            "draws": variable("case", [s.draws for s in found.values()], "1", "parameters tried"),
-        },
-        {"case": list(found)},
+    cases: dict[str, Any] = {
+        f"{name} on {data}": (STAGES[name], x) for name in size.nets for data, x in sets.items()
+    }
+    return over(lambda case: _resnet(*cases[case]), case=cases)
+
+
+def _resnet(stages: Sequence[tuple[int, int]], x: NDArray[np.float64]) -> xr.Dataset:
+    model = ConvResNet(tuple(Stage(*s) for s in stages), (round(1.1 * len(x)),), ACTIVATION)
+    search = expressivity.expressivity_search(
+        model, jnp.asarray(x), jax.random.key(0), draws=3, bias_std=0.1
     )
+    found = search.found
+    told = {
+        "examples": (found.examples, "1", "examples n"),
+        "rank": (found.rank, "1", "numerical rank of [h, 1]"),
+        "margin": (found.margin, "1", MARGIN),
+        "margin_error": (rounding(found), "1", ROUNDING),
+        "draws": (search.draws, "1", "parameters tried"),
+    }
+    return table({"": told})

@@ -2,58 +2,84 @@
 
 from __future__ import annotations
 
-from thalweg.report.spec import Figure, Level, Panel, Scalar, Series
+from thalweg.lab.curves import curves, series
+from thalweg.report.spec import Figure, Level, Panel, Scalar
 
-ROUNDING = 222 * 2.0**-52  # of the margin of a matrix (200, 222)
+ROUNDING = Level(222 * 2.0**-52, "rounding")  # of the margin of a matrix (200, 222)
+EXAMPLES = Level(200.0, "examples n")
+BEGINS = Level(("X2", "phase_two"), "phase 2", "x")
 
 
-def _curves(y: str, error: str = "") -> tuple[Series, ...]:
-    return tuple(
-        Series("X2", y, "step", name, {"optimiser": name, "seed": 0}, error=error)
-        for name in ("SGD", "EXP-SGD")
+def _shaken(y: str, title: str, level: Level, log: str) -> Panel:
+    lines = [
+        line
+        for net in ("64-221", "16-16-221")
+        for line in series(
+            "X1-degenerate",
+            y,
+            over="noise",
+            each="seed",
+            at={"net": net},
+            label=net,
+            style="points",
+        )
+    ]
+    return Panel(tuple(lines), title=title, levels=(level,), x_log=True, y_log="y" in log)
+
+
+def _trained(y: str, title: str, log: str = "", error: str = "") -> Panel:
+    return curves(
+        "X2",
+        y,
+        over="step",
+        each="optimiser",
+        only=("SGD", "EXP-SGD"),
+        at={"seed": 0},
+        error=error,
+        title=title,
+        levels=(BEGINS,),
+        log=log,
     )
 
 
 def _phase_two(label: str) -> Panel:
-    chosen: dict[str, Scalar] = {"labels": label, "seed": 0}
-    return Panel(
-        series=(
-            Series("X3", "loss", "step", "descent", chosen, group="loss"),
-            Series("X3", "loss_theory", "step", "closed form", chosen, style="dash", group="loss"),
-            Series("X3", "loss_bound", "step", "bound", chosen, style="dash"),
-        ),
-        title=f"{label} labels",
-        x_label="steps of phase 2",
-        y_label="training loss",
-        x_log=True,
-        y_log=True,
-    )
+    at: dict[str, Scalar] = {"labels": label, "seed": 0}
+    bound = series("X3", "loss_bound", over="step", at=at, label="bound", style="dash")
+    labels = {"loss": "descent"}
+    title = f"{label} labels"
+    return curves(
+        "X3", "loss", over="step", at=at, theory=True, labels=labels, more=bound, title=title,
+        log="xy",
+    )  # fmt: skip
 
 
 FIGURES = (
     Figure(
         "spectra",
         "A wide layer tells 200 digits apart, unless the layers before it are too narrow",
-        "Left: singular values of A = [h, 1] at a random start, one line per net (hidden widths). "
-        "Below the dotted line float64 does not tell them from zero. Right: how many are above it, "
+        "(a) Singular values of A = [h, 1] at a random start, one line per net (hidden widths). "
+        "Below the dotted line float64 does not tell them from zero. (b) How many are above it, "
         "all starts; the narrower the layers before, the fewer. The condition is about some "
-        "parameters, so that a failure of a random start "
-        "proves nothing: for the nets with two units and one a constructed witness passes.",
+        "parameters, so that a failure of a random start proves nothing: for the nets with two "
+        "units and one a constructed witness passes.",
         (
-            Panel(
-                series=(Series("X1", "singular_values", "index", each="net", group="net"),),
+            curves(
+                "X1",
+                "singular_values",
+                over="index",
+                each="net",
                 title="Singular values, first seed",
-                x_label="index",
-                y_label="singular value/largest",
-                y_log=True,
-                levels=(Level(ROUNDING, "rounding"),),
+                levels=(ROUNDING,),
+                log="y",
             ),
-            Panel(
-                series=(Series("X1", "rank", "seed", each="net", style="points", group="net"),),
+            curves(
+                "X1",
+                "rank",
+                over="seed",
+                each="net",
+                style="points",
                 title="Numerical rank",
-                x_label="seed",
-                y_label="rank of [h, 1]",
-                levels=(Level(200.0, "examples n"),),
+                levels=(EXAMPLES,),
             ),
         ),
     ),
@@ -61,89 +87,24 @@ FIGURES = (
         "perturbation",
         "A perturbation of zero parameters gives full rank, as far as float64 can see",
         "All parameters start at zero, where the rank is 1, and are perturbed once by Gaussian "
-        "noise of the given size. In exact arithmetic any size gives rank n with probability 1. In "
-        "float64 the margin of the deeper net is below rounding (dotted) for small noise.",
+        "noise of the given size. (a) In exact arithmetic any size gives rank n with probability "
+        "1. (b) In float64 the margin of the deeper net is below rounding (dotted) for small "
+        "noise.",
         (
-            Panel(
-                series=(
-                    Series(
-                        "X1-degenerate",
-                        "rank",
-                        "noise",
-                        "64-221",
-                        {"net": "64-221"},
-                        "seed",
-                        style="points",
-                    ),
-                    Series(
-                        "X1-degenerate",
-                        "rank",
-                        "noise",
-                        "16-16-221",
-                        {"net": "16-16-221"},
-                        "seed",
-                        style="points",
-                    ),
-                ),
-                title="Numerical rank",
-                x_label="size of the perturbation (parameter)",
-                y_label="rank of [h, 1]",
-                x_log=True,
-                levels=(Level(200.0, "examples n"),),
-            ),
-            Panel(
-                series=(
-                    Series(
-                        "X1-degenerate",
-                        "margin",
-                        "noise",
-                        "64-221",
-                        {"net": "64-221"},
-                        "seed",
-                        style="points",
-                    ),
-                    Series(
-                        "X1-degenerate",
-                        "margin",
-                        "noise",
-                        "16-16-221",
-                        {"net": "16-16-221"},
-                        "seed",
-                        style="points",
-                    ),
-                ),
-                title="Margin",
-                x_label="size of the perturbation (parameter)",
-                y_label="smallest/largest singular value",
-                x_log=True,
-                y_log=True,
-                levels=(Level(ROUNDING, "rounding"),),
-            ),
+            _shaken("rank", "Numerical rank", EXAMPLES, "x"),
+            _shaken("margin", "Margin", ROUNDING, "xy"),
         ),
     ),
     Figure(
         "two-phases",
         "Two phases cost no accuracy",
         "SGD with momentum on 200 digits, and the same with hidden layers perturbed and frozen "
-        "after 1200 steps (dotted line); same starts, batches and number of steps, one seed. The "
-        "training loss goes on falling, more slowly, as only the last layer learns; the test "
-        "accuracy (1000 digits, band: standard error) is the same.",
+        "after 1200 steps (dotted line); same starts, batches and number of steps, one seed. (a) "
+        "The training loss goes on falling, more slowly, as only the last layer learns; (b) the "
+        "test accuracy (1000 digits, band: standard error) is the same.",
         (
-            Panel(
-                series=_curves("loss"),
-                title="Training loss",
-                x_label="steps",
-                y_label="cross-entropy, all examples",
-                y_log=True,
-                levels=(Level(("X2", "phase_two"), "phase 2", "x"),),
-            ),
-            Panel(
-                series=_curves("accuracy", "accuracy_error"),
-                title="Test accuracy",
-                x_label="steps",
-                y_label="share of right answers",
-                levels=(Level(("X2", "phase_two"), "phase 2", "x"),),
-            ),
+            _trained("loss", "Training loss", log="y"),
+            _trained("accuracy", "Test accuracy", error="accuracy_error"),
         ),
     ),
     Figure(
@@ -152,8 +113,8 @@ FIGURES = (
         "Descent on the last layer with step size 1/L_H, squared error, from a perturbed random "
         "start (solid), the closed form of its residual (dashed, on top of it) and the bound of "
         "the theorem. The bound holds and is loose: the nearest minimiser is far away, as the "
-        "smallest singular value is tiny. True labels are fitted sooner than random ones; both "
-        "are fitted in the end.",
+        "smallest singular value is tiny. (a) True labels are fitted sooner than (b) random ones; "
+        "both are fitted in the end.",
         (_phase_two("true"), _phase_two("random")),
     ),
     Figure(
@@ -163,19 +124,21 @@ FIGURES = (
         "hidden layer, one point per draw, beside its expectation 0.45 (1 - r/n) at the rank r "
         "that was measured. From about n units on the floor is zero.",
         (
-            Panel(
-                series=(
-                    Series("X3-floors", "floor", "width", "measured", each="seed", style="points"),
-                    Series(
-                        "X3-floors",
-                        "floor_theory",
-                        "width",
-                        "expected",
-                        {"seed": 0},
-                        style="dash",
-                    ),
+            curves(
+                "X3-floors",
+                "floor",
+                over="width",
+                each="seed",
+                labels={"floor": "measured"},
+                style="points",
+                more=series(
+                    "X3-floors",
+                    "floor_theory",
+                    over="width",
+                    at={"seed": 0},
+                    label="expected",
+                    style="dash",
                 ),
-                x_label="units of the last hidden layer",
                 y_label="least loss, 1/(2n) |A V - Y|²",
             ),
         ),

@@ -1,8 +1,9 @@
-"""Experiment X2 of the expressivity condition: two phases against the same optimiser in one."""
+"""Two phases against the same optimiser in one: X2."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
@@ -17,17 +18,20 @@ from thalweg.core import tree
 from thalweg.core.tree import Params
 from thalweg.dynamics import OptaxDescent, State, optax_dynamics
 from thalweg.dynamics.two_phase_training import two_phase
-from thalweg.lab.study import Lab, variable
+from thalweg.lab.experiment import Lab, experiment
+from thalweg.lab.table import over, table
 from thalweg.models import expressivity
 from thalweg.problems import Supervised, supervised
 from thalweg.studies.kawaguchi2021_expressivity.condition import (
+    MARGIN,
+    ROUNDING,
     WIDE,
     digits,
     net,
+    rounding,
 )
 
 RATE, MOMENTUM, BATCH, NOISE = 0.05, 0.9, 50, 1e-3
-TAU, STEPS, EVERY = 1200, 2000, 50
 SGD = optax.sgd(RATE, momentum=MOMENTUM)  # one object, so that it is compiled once
 OPTIMISERS = ("SGD", "EXP-SGD")
 
@@ -37,70 +41,62 @@ def base() -> OptaxDescent:
     return optax_dynamics(SGD, RATE, "SGD", BATCH)
 
 
-def comparison(lab: Lab) -> xr.Dataset:
-    """SGD with momentum, and the same in two phases: same starts, batches and number of steps."""
-    return compare(lab, TAU, STEPS, EVERY, 10 if lab.full else 3)
-
-
-def compare(lab: Lab, tau: int, steps: int, every: int, seeds: int) -> xr.Dataset:
-    """The comparison with phase 1 of `tau` steps, recorded every so many."""
+def classified() -> Supervised:
+    """The net of 64 and 221 units on the digits, with cross-entropy."""
     data = digits()
-    problem = supervised(net((64, WIDE)), (data.x, data.y), "cross-entropy")
-    marks = np.unique([*range(0, steps + 1, every), tau, tau + 1])
-    dynamics = {"SGD": base(), "EXP-SGD": two_phase(SGD, RATE, tau, NOISE, batch=BATCH)}
-    runs = {
-        name: lab.run(f"X2-{name}", problem, process, times=RATE * marks, seeds=seeds).dataset
-        for name, process in dynamics.items()
-    }
-    theta = np.stack([runs[name]["parameters"].values for name in OPTIMISERS])
+    return supervised(net((64, WIDE)), (data.x, data.y), "cross-entropy")
+
+
+@dataclass(frozen=True)
+class Phases:
+    """Steps of phase 1 and of both phases, between records, and seeds."""
+
+    tau: int = 1200
+    steps: int = 2000
+    every: int = 50
+    seeds: int = 3
+
+
+BRIEF = {"tau": 20, "steps": 40, "every": 10, "seeds": 1}
+
+
+@experiment("X2", Phases(), smoke=BRIEF, full={"seeds": 10})
+def comparison(lab: Lab, size: Phases) -> xr.Dataset:
+    """SGD with momentum, and the same in two phases: same starts, batches and number of steps."""
+    data, problem = digits(), classified()
+    marks = np.unique([*range(0, size.steps + 1, size.every), size.tau, size.tau + 1])
+    dynamics = (base(), two_phase(SGD, RATE, size.tau, NOISE, batch=BATCH))
+    runs = [
+        lab.run(f"X2-{name}", problem, process, times=RATE * marks, seeds=size.seeds).dataset
+        for name, process in zip(OPTIMISERS, dynamics, strict=True)
+    ]
+    theta, losses = (
+        np.stack([run[name].values for run in runs]) for name in ("parameters", "loss")
+    )
     accuracy = accuracies(problem, theta, data.x_test, data.y_test)
-    frozen = int(np.searchsorted(marks, tau + 1))
+    deviation = np.sqrt(accuracy * (1 - accuracy) / len(data.y_test))
+    frozen = int(np.searchsorted(marks, size.tau + 1))
     hidden = hidden_part(problem, theta[1])
     moved = np.abs(hidden[:, frozen:] - hidden[:, frozen : frozen + 1]).max((-2, -1))
+    last = np.abs(theta[1, :, -1] - theta[1, :, frozen]).max(-1)
     found = [at(problem, point) for point in theta[1, :, frozen]]
-    curves = ("optimiser", "seed", "step")
-    return xr.Dataset(
-        {
-            "loss": variable(
-                curves,
-                np.stack([runs[name]["loss"].values for name in OPTIMISERS]),
-                "loss",
-                "training loss, all examples",
-            ),
-            "accuracy": variable(curves, accuracy, "1", "test accuracy"),
-            "accuracy_error": variable(
-                curves,
-                np.sqrt(accuracy * (1 - accuracy) / len(data.y_test)),
-                "1",
-                "standard error over test examples",
-            ),
-            "rank": variable("seed", [f.rank for f in found], "1", "rank after phase 1 and noise"),
-            "margin": variable(
-                "seed", [f.margin for f in found], "1", "smallest/largest singular value"
-            ),
-            "margin_error": variable(
-                "seed",
-                [f.tolerance / f.singular_values[0] for f in found],
-                "1",
-                "rounding of the margin",
-            ),
-            "hidden_change": variable(
-                "seed", moved, "parameter", "largest change of a hidden parameter in phase 2"
-            ),
-            "last_change": variable(
-                "seed",
-                np.abs(theta[1, :, -1] - theta[1, :, frozen]).max(-1),
-                "parameter",
-                "largest change of any parameter in phase 2",
-            ),
-            "phase_two": variable((), tau, "step", "step at which phase 2 begins"),
+    still, changed = "largest change of a hidden parameter", "largest change of any parameter"
+    groups = {
+        "optimiser seed step": {
+            "loss": (losses, "loss", "training loss, all examples"),
+            "accuracy": (accuracy, "1", "test accuracy"),
+            "accuracy_error": (deviation, "1", "standard error over test examples"),
         },
-        {
-            "optimiser": list(OPTIMISERS),
-            "seed": np.arange(seeds),
-            "step": variable("step", marks, "1", "steps"),
+        "seed": {
+            "rank": ([f.rank for f in found], "1", "rank after phase 1 and noise"),
+            "margin": ([f.margin for f in found], "1", MARGIN),
+            "margin_error": ([rounding(f) for f in found], "1", ROUNDING),
+            "hidden_change": (moved, "parameter", f"{still} in phase 2"),
+            "last_change": (last, "parameter", f"{changed} in phase 2"),
         },
-    )
+        "": {"phase_two": (size.tau, "step", "step at which phase 2 begins")},
+    }
+    return table(groups, optimiser=OPTIMISERS, seed=range(size.seeds), step=(marks, "1", "steps"))
 
 
 def at(problem: Supervised, theta: NDArray[np.float64]) -> expressivity.Expressivity:
@@ -135,14 +131,22 @@ def accuracies(
     return np.asarray(jax.jit(lambda t: jax.lax.map(one, t))(flat)).reshape(theta.shape[:-1])
 
 
-def leak(lab: Lab) -> xr.Dataset:
+@dataclass(frozen=True)
+class Leak:
+    """Steps with all layers, steps with masked gradients, and seeds."""
+
+    first: int = 50
+    second: int = 400
+    seeds: int = 3
+
+
+@experiment("X2-leak", Leak(), smoke={"seeds": 1})
+def leak(lab: Lab, size: Leak) -> xr.Dataset:
     """What momentum left over from phase 1 does if only the gradients of hidden layers are zeroed.
 
     The trace m of such a layer decays as MOMENTUM^j and moves it by RATE m MOMENTUM/(1 - MOMENTUM).
     """
-    data, first, second = digits(), 50, 400
-    problem = supervised(net((64, WIDE)), (data.x, data.y), "cross-entropy")
-    process = base()
+    problem, process = classified(), base()
 
     def last_only(state: State, key: Array) -> State:
         objective = process.objective(problem, key)
@@ -152,29 +156,32 @@ def leak(lab: Lab) -> xr.Dataset:
 
         return process.descend(masked, state)[0]
 
+    def all_layers(state: State, key: Array) -> State:
+        return process.step(problem, state, key)[0]
+
     @jax.jit
     def drifted(key: Array) -> tuple[Array, Array]:
         start, steps = jax.random.split(key)
-        state = process.init(problem, problem.init(start))
-        state = jax.lax.fori_loop(
-            0,
-            first,
-            lambda k, s: process.step(problem, s, jax.random.fold_in(steps, k))[0],
-            state,
-        )
-        before = state.params[:-1]
-        trace = optax.tree_utils.tree_get(state.memory, "trace")[:-1]
-        after = jax.lax.fori_loop(
-            0, second, lambda k, s: last_only(s, jax.random.fold_in(steps, first + k)), state
-        )
-        expected = RATE * MOMENTUM / (1 - MOMENTUM) * tree.norm(trace)
-        return tree.norm(tree.difference(after.params[:-1], before)), expected
 
-    found = np.array([drifted(jax.random.key(seed)) for seed in range(3)])
-    return xr.Dataset(
-        {
-            "drift": variable("seed", found[:, 0], "parameter", "drift of the hidden layers"),
-            "drift_theory": variable("seed", found[:, 1], "parameter", "drift by left momentum"),
-        },
-        {"seed": np.arange(3)},
-    )
+        def go(step: Callable[[State, Array], State], state: State, a: int, b: int) -> State:
+            def body(k: Array, state: State) -> State:
+                return step(state, jax.random.fold_in(steps, k))
+
+            return jax.lax.fori_loop(a, b, body, state)
+
+        begun = process.init(problem, problem.init(start))
+        state = go(all_layers, begun, 0, size.first)
+        after = go(last_only, state, size.first, size.first + size.second)
+        trace = optax.tree_utils.tree_get(state.memory, "trace")[:-1]
+        expected = RATE * MOMENTUM / (1 - MOMENTUM) * tree.norm(trace)
+        return tree.norm(tree.difference(after.params[:-1], state.params[:-1])), expected
+
+    def one(seed: int) -> xr.Dataset:
+        drift, theory = drifted(jax.random.key(seed))
+        found = {
+            "drift": (drift, "parameter", "drift of the hidden layers"),
+            "drift_theory": (theory, "parameter", "drift by left momentum"),
+        }
+        return table({"": found})
+
+    return over(one, seed=range(size.seeds))
