@@ -22,6 +22,7 @@ def series(
     at: Mapping[str, Scalar] | None = None,
     theory: bool | str = False,
     label: str = "",
+    named: str = "",
     style: str = "line",
     error: str = "",
 ) -> tuple[Series, ...]:
@@ -34,7 +35,9 @@ def series(
         if value is not None:
             shown = f"{value:g}" if isinstance(value, int | float) else str(value)
             plain = isinstance(value, str)
-            name = ", ".join(filter(None, (label, shown if plain else f"{each} = {shown}")))
+            name = ", ".join(
+                filter(None, (label, shown if plain else f"{named or each} = {shown}"))
+            )
             place, fan = {**at, each: value}, ""
         common: dict[str, Any] = {"data": data, "x": over, "select": place, "each": fan}
         group = name or y
@@ -55,6 +58,7 @@ def curves(
     at: Mapping[str, Scalar] | None = None,
     theory: bool | str = False,
     labels: Mapping[str, str] | None = None,
+    named: str = "",
     style: str = "line",
     error: str = "",
     more: Sequence[Series] = (),
@@ -72,6 +76,7 @@ def curves(
         at: Where the other dims are held.
         theory: Draw `<y>_theory` dashed in the same colour, or the variable of this name.
         labels: Legend text by variable; their words by default.
+        named: What the values of `only` are called in the legend; the dim's name by default.
         style: "line", "points", "dash" or "steps".
         error: The variable drawn around y.
         more: Further series of the panel.
@@ -94,7 +99,7 @@ def curves(
         for name in names
         for line in series(
             data, name, over=over, each=each, only=only, at=at, theory=theory,
-            label=(labels or {}).get(name, ""), style=style, error=error,
+            label=(labels or {}).get(name, ""), named=named, style=style, error=error,
         )
     ]  # fmt: skip
     return Panel(series=(*lines, *more), x_log="x" in log, y_log="y" in log, **panel)

@@ -79,10 +79,10 @@ FIGURES = (
     Figure(
         "flow",
         "As the scale grows, the part outside the row space dies",
-        "The flow at c = 1 from four scales (m = 10, d = 30, ||x*|| = 3.12). (a) Distance from the "
-        "least-norm solution: it ends where one equation says. (b) The scale g has its value by "
-        "then. (c) Relative drift of w_perp exp(g^2/(2c)) from g0 = 1: it is constant to the "
-        "solver's error, at c = 0.25 to the digits that the tiny w_perp has left.",
+        "The flow at c = 1 from four scales (m = 10, d = 30, solution of norm 3.12). (a) Distance "
+        "from the least-norm solution: it ends where one equation says. (b) The scale g has its "
+        "value by then. (c) Relative drift of w_perp exp(g^2/(2c)) from g0 = 1: it is constant to "
+        "the solver's error, at c = 0.25 to the digits that the tiny w_perp has left.",
         (
             curves("X1", "distance", each="g0", only=STARTS, at={"c": 1.0}, log="xy"),
             curves("X1", "g", each="g0", only=STARTS, at={"c": 1.0}, log="x"),
@@ -119,7 +119,7 @@ FIGURES = (
         "phases",
         "First the direction at a small scale, then the scale: the least-norm solution exactly",
         "(a) Phase I with orthonormal rows and step 1/g0^2, dashed the closed form: below g* the "
-        "part outside the row space vanishes by the factor g0/g* a step, above g* it stays. (b) "
+        "part outside the row space shrinks at each step by the ratio g0/g*, above it stays. (b) "
         "Phase II brings the scale to g* by the factor 1 - gamma = 0.8 a step. (c) General rows: "
         "the two phases end at the least-norm solution if phase I holds at most g*/2, and fail if "
         "it holds a g0 above g* (1.83 here).",
@@ -130,6 +130,7 @@ FIGURES = (
                 over="step",
                 each="relative_scale",
                 only=(0.3, 0.9, 1.5),
+                named="g0/g*",
                 at={"draw": 0},
                 theory=True,
                 style="points",
