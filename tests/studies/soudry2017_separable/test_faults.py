@@ -5,42 +5,12 @@ from functools import cache
 import jax.numpy as jnp
 import numpy as np
 import optax
-import pytest
 
+from planting import Fault, fault_table
 from thalweg.dynamics import gradient_descent, optax_dynamics
-from thalweg.lab.claims import judge
-from thalweg.lab.study import Lab
 from thalweg.problems.margin_losses import stretched_exponential
-from thalweg.studies.soudry2017_separable import STUDY, descent, exact
+from thalweg.studies.soudry2017_separable import descent, exact
 from thalweg.theory.limits import log_time_flow, separable
-
-LAB = Lab(progress=False)
-
-
-@pytest.fixture
-def fault(monkeypatch):
-    """A function that replaces `place.name` by wrong(right, *arguments)."""
-
-    def plant(place, name, wrong):
-        right = getattr(place, name)
-        monkeypatch.setattr(place, name, lambda *a, **k: wrong(right, *a, **k))
-
-    return plant
-
-
-@pytest.fixture(autouse=True)
-def few(monkeypatch):
-    monkeypatch.setattr(descent, "DRAWS", 1)
-    monkeypatch.setattr(descent, "CLASS_DRAWS", 1)
-
-
-def word(claim):
-    """The verdict on one claim, from the experiments that it needs."""
-    (chosen,) = [c for c in STUDY.claims if c.id == claim]
-    results = {name: STUDY.experiments[name](LAB) for name in chosen.needs}
-    (verdict,) = judge([chosen], results)
-    return verdict.word
-
 
 # The machine and the flow in logarithmic time: plain NumPy.
 
@@ -96,31 +66,6 @@ def unlogged(right, *a, **k):
 
 def other_power(right, X, power, *a):
     return right(X, power + 1, *a)
-
-
-EXACT = {
-    "C1: w twice too long": ("C1", exact, "hard_margin_svm", scaled_svm(w=2)),
-    "C1: alpha without its factor": ("C1", exact, "hard_margin_svm", scaled_svm(alpha=0.5)),
-    "C1: all examples on the margin": ("C1", exact, "hard_margin_svm", all_points),
-    "C1: not the largest margin": ("C1", exact, "hard_margin_svm", perceptron),
-    "C2: eta twice as large": ("C2", exact, "residual_limit", other_step(2)),
-    "C2: loss constant": ("C2", separable, "loss_constant", lambda r, *a, **k: 2 * r(*a, **k)),
-    "C2: flow twice as fast": ("C2", log_time_flow, "_follow", half_pull),
-    "C2: constants exchanged": ("C2", exact, "predicted_constants", swapped_margin),
-    "C2: factor 1/2 of the angle": ("C2", exact, "predicted_constants", unlogged),
-    "C6: twice the time": ("C6", log_time_flow, "_follow", double_slope),
-    "C6: pull of w_svm": ("C6", log_time_flow, "_follow", half_pull),
-    "C8: u^-3": ("C8", exact, "power_tail_flow", other_power),
-    "C8: minimiser of u^-3": ("C8", exact, "power_tail_direction", other_power),
-    "C8: not the largest margin": ("C8", exact, "hard_margin_svm", perceptron),
-}
-
-
-@pytest.mark.parametrize("name", EXACT)
-def test_exact_claims_fail(fault, name):
-    claim, *planted = EXACT[name]
-    fault(*planted)
-    assert word(claim) == "not reproduced"
 
 
 # Descent: what is compared is wrong, or the method is.
@@ -191,45 +136,39 @@ def uneven(right, W, x):
     return right(W, x) * jnp.array([1.0, 2.0, 1.0])
 
 
-DESCENT = {
-    "C3: mean for sum": ("C3", descent, "follow", mean_loss),
-    "C3: another step size": ("C3", descent, "inverse_square", twice),
-    "C3: |w_svm|/2": ("C3", descent, "hard_margin_svm", halved),
-    "C3: loss averaged": ("C3", descent, "follow", averaged),
-    "C4: |w_svm|/2": ("C4", descent, "hard_margin_svm", halved),
-    "C5: momentum forgotten": ("C5", descent, "loss_constant", momentum_forgotten),
-    "C7: descent in Adam's place": ("C7", descent, "optimiser", only_descent),
-    "C9: constant steps": ("C9", descent, "inverse_root_steps", constant_steps),
-    "C10: labels lost": ("C10", descent, "even_or_odd", labels_lost),
-    "C10: |w_svm|/2": ("C10", descent, "hard_margin_svm", halved),
-    "C11: factor 2 in the rows": ("C11", descent, "stack_classes", stretched_rows),
-}
-MORE = {
-    "C4: another tail": ("C4", descent, "linear_classifier", other_tail),
-    "C5: loss averaged": ("C5", descent, "follow", averaged),
-    "C7: epsilon large": ("C7", descent, "optimiser", large_epsilon),
-    "C9: eta_0/t": ("C9", descent, "inverse_root_steps", shorter_steps),
-    "C10: outputs doubled": ("C10", descent, "validation_loss", doubled_outputs),
-    "C10: mean for sum": ("C10", descent, "follow", mean_loss),
-    "C11: classes not alike": ("C11", descent, "linear_map", uneven),
-}
-
-
-@pytest.mark.parametrize("name", DESCENT)
-def test_claims_on_descent_fail(fault, name):
-    claim, *planted = DESCENT[name]
-    fault(*planted)
-    assert word(claim) == "not reproduced"
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", MORE)
-def test_claims_on_descent_fail_for_other_reasons(fault, name):
-    claim, *planted = MORE[name]
-    fault(*planted)
-    assert word(claim) == "not reproduced"
-
-
-def test_every_claim_has_a_fault():
-    planted = {row[0] for row in (*EXACT.values(), *DESCENT.values())}
-    assert planted == {claim.id for claim in STUDY.claims}
+@fault_table(
+    Fault("C1", exact, "hard_margin_svm", scaled_svm(w=2), "w twice too long"),
+    Fault("C1", exact, "hard_margin_svm", scaled_svm(alpha=0.5), "alpha without its factor"),
+    Fault("C1", exact, "hard_margin_svm", all_points, "all examples on the margin"),
+    Fault("C1", exact, "hard_margin_svm", perceptron, "not the largest margin"),
+    Fault("C2", exact, "residual_limit", other_step(2), "eta twice as large"),
+    Fault("C2", separable, "loss_constant", twice, "loss constant"),
+    Fault("C2", log_time_flow, "_follow", half_pull, "flow twice as fast"),
+    Fault("C2", exact, "predicted_constants", swapped_margin, "constants exchanged"),
+    Fault("C2", exact, "predicted_constants", unlogged, "factor 1/2 of the angle"),
+    Fault("C3", descent, "follow", mean_loss, "mean for sum"),
+    Fault("C3", descent, "inverse_square", twice, "another step size"),
+    Fault("C3", descent, "hard_margin_svm", halved, "|w_svm|/2"),
+    Fault("C3", descent, "follow", averaged, "loss averaged"),
+    Fault("C4", descent, "hard_margin_svm", halved, "|w_svm|/2"),
+    Fault("C4", descent, "linear_classifier", other_tail, "another tail"),
+    Fault("C5", descent, "loss_constant", momentum_forgotten, "momentum forgotten"),
+    Fault("C5", descent, "follow", averaged, "loss averaged"),
+    Fault("C6", log_time_flow, "_follow", double_slope, "twice the time"),
+    Fault("C6", log_time_flow, "_follow", half_pull, "pull of w_svm"),
+    Fault("C7", descent, "optimiser", only_descent, "descent in Adam's place"),
+    Fault("C7", descent, "optimiser", large_epsilon, "epsilon large"),
+    Fault("C8", exact, "power_tail_flow", other_power, "u^-3"),
+    Fault("C8", exact, "power_tail_direction", other_power, "minimiser of u^-3"),
+    Fault("C8", exact, "hard_margin_svm", perceptron, "not the largest margin"),
+    Fault("C9", descent, "inverse_root_steps", constant_steps, "constant steps"),
+    Fault("C9", descent, "inverse_root_steps", shorter_steps, "eta_0/t"),
+    Fault("C10", descent, "even_or_odd", labels_lost, "labels lost"),
+    Fault("C10", descent, "hard_margin_svm", halved, "|w_svm|/2"),
+    Fault("C10", descent, "validation_loss", doubled_outputs, "outputs doubled"),
+    Fault("C10", descent, "follow", mean_loss, "mean for sum"),
+    Fault("C11", descent, "stack_classes", stretched_rows, "factor 2 in the rows"),
+    Fault("C11", descent, "linear_map", uneven, "classes not alike"),
+)
+def test_faults(fault, noticed):
+    assert noticed(fault) == "not reproduced"

@@ -1,51 +1,11 @@
-"""The study of separable data: sound declarations, and claims on few draws."""
+"""What is particular to the study of separable data: its data, and steps spaced in log-time."""
 
 import numpy as np
 import pytest
 
-from thalweg.lab.claims import judge
-from thalweg.lab.study import Lab
-from thalweg.report.drawing import draw
-from thalweg.studies.soudry2017_separable import STUDY, data, descent
+from thalweg.lab.experiment import Lab
+from thalweg.studies.soudry2017_separable import data
 from thalweg.theory.limits.max_margin import hard_margin_svm
-
-LAB = Lab(progress=False)
-
-
-@pytest.fixture(scope="module")
-def results():
-    """Every experiment, one draw each."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(descent, "DRAWS", 1)
-        patch.setattr(descent, "CLASS_DRAWS", 1)
-        return {name: experiment(LAB) for name, experiment in STUDY.experiments.items()}
-
-
-def test_declarations_are_sound():
-    assert [claim.id for claim in STUDY.claims] == [f"C{i}" for i in range(1, 12)]
-    for claim in STUDY.claims:
-        assert set(claim.needs) <= set(STUDY.experiments)
-        assert not claim.failures
-    used = {name for claim in STUDY.claims for name in claim.needs}
-    assert used == set(STUDY.experiments)
-
-
-def test_every_figure_draws_what_is_there(results):
-    for figure in STUDY.figures:
-        assert draw(figure, results.__getitem__)["data"]
-
-
-def test_every_variable_says_what_it_is(results):
-    for found in results.values():
-        for name, array in found.data_vars.items():
-            assert array.attrs.get("units"), name
-            assert array.attrs.get("long_name"), name
-
-
-@pytest.mark.parametrize("claim", [claim.id for claim in STUDY.claims])
-def test_claims_hold(results, claim):
-    (verdict,) = judge([c for c in STUDY.claims if c.id == claim], results)
-    assert verdict.word == "reproduced", verdict.check
 
 
 def test_the_data_are_those_of_the_paper():
@@ -71,10 +31,10 @@ def test_steps_are_spaced_in_log_time(last):
 
 
 @pytest.mark.slow
-def test_full_scale_runs_shortened(monkeypatch):
+def test_full_scale_runs_shortened(study):
     """The same code at full scale, fewer draws and steps."""
-    monkeypatch.setattr(descent, "FULL_DRAWS", 2)
-    monkeypatch.setattr(descent, "STEPS", 10_000)
     full = Lab("full", progress=False)
-    for name in ("SVM", "Flow", "Degenerate", "Power-tail", "X1", "X3"):
-        assert STUDY.experiments[name](full)
+    for name in ("SVM", "Flow", "Degenerate", "Power-tail"):
+        assert study.experiments[name](full)
+    for name in ("X1", "X3"):
+        assert study.experiments[name](full, draws=2, last=10_000)

@@ -2,21 +2,9 @@
 
 from __future__ import annotations
 
-from thalweg.lab.study import Study
-from thalweg.studies.soudry2017_separable.claims import CLAIMS
-from thalweg.studies.soudry2017_separable.descent import (
-    asymmetric,
-    badly_scaled,
-    classes,
-    normalised,
-    planar,
-    validation,
-)
-from thalweg.studies.soudry2017_separable.exact import degenerate, flow, machines, power_tail
-from thalweg.studies.soudry2017_separable.figures import FIGURES
+from thalweg.lab.card import Card
 
-STUDY = Study(
-    slug="soudry2017-separable",
+CARD = Card(
     title="The implicit bias of gradient descent on separable data",
     source=(
         "D. Soudry, E. Hoffer, M. S. Nacson, S. Gunasekar, N. Srebro: The Implicit Bias of "
@@ -32,20 +20,6 @@ STUDY = Study(
         "More draws and up to a hundred times the steps; the paper's CIFAR-10 with a ResNet "
         "is not rerun."
     ),
-    experiments={
-        "SVM": machines,
-        "Flow": flow,
-        "Degenerate": degenerate,
-        "Power-tail": power_tail,
-        "X1": planar,
-        "X2": asymmetric,
-        "X3": badly_scaled,
-        "X4": validation,
-        "Normalised": normalised,
-        "Classes": classes,
-    },
-    claims=CLAIMS,
-    figures=FIGURES,
     answer=(
         "The weights grow without bound, as w_svm log t plus a residual that converges for almost "
         "all data, so that the classifier becomes the hard-margin support vector machine although "

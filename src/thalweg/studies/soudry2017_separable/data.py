@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,8 @@ import xarray as xr
 from jaxtyping import Float
 
 from thalweg.dynamics.dynamics import Discrete
-from thalweg.lab.study import Lab, variable
+from thalweg.lab.experiment import Lab
+from thalweg.lab.table import table
 from thalweg.probes import Probe, angle_gap, normalised_margin, parameter_norm
 from thalweg.problems import Problem
 from thalweg.problems.data.images import digit_images
@@ -24,6 +26,14 @@ DEGENERATE = np.array([(1, 0), (1, 1)], float)
 THREE = np.array([(0.5, 1.5), (2, 0.25), (2.5, 1)])
 TRAINING = 60  # digits trained on
 CLASSES, PER_CLASS = 3, 8
+
+
+@dataclass(frozen=True)
+class Runs:
+    """How many draws of the data are descended, and for how many steps."""
+
+    last: int
+    draws: int = 1
 
 
 def symmetric(draw: int) -> Float[np.ndarray, "16 2"]:
@@ -94,20 +104,16 @@ def follow(
     options["probes"] = (parameter_norm(), normalised_margin(), angle_gap(svm.w), *probes)
     found = lab.run(name, problem, dynamics, **options).dataset.isel(seed=0)
     assert np.array_equal(found["step"], steps), name
-    t = steps.astype(float)
-
-    def along(values: Any, words: str, units: str = "1") -> xr.Variable:
-        return variable("step", values, units, words)
-
-    data = {
-        "norm": along(found["parameter_norm"], "|w|", "weight"),
-        "loss": along(found["loss"], "summed training loss", "nat"),
-        "loss_ratio": along(found["loss"] * t / constant, "t L / its predicted limit"),
-        "margin_ratio": along(found["normalised_margin"] / svm.margin, "margin / hard margin"),
-        "margin_gap": along(svm.margin - found["normalised_margin"], "hard margin - margin", "x"),
-        "angle_gap": along(found["angle_gap"], "1 - cos(w, w_svm)"),
-        **{p.name: along(found[p.name], p.name.replace("_", " "), p.unit) for p in probes},
+    t, margin = steps.astype(float), found["normalised_margin"]
+    along = {
+        "norm": (found["parameter_norm"], "weight", "|w|"),
+        "loss": (found["loss"], "nat", "summed training loss"),
+        "loss_ratio": (found["loss"] * t / constant, "1", "t L / its predicted limit"),
+        "margin_ratio": (margin / svm.margin, "1", "margin / hard margin"),
+        "margin_gap": (svm.margin - margin, "x", "hard margin - margin"),
+        "angle_gap": (found["angle_gap"], "1", "1 - cos(w, w_svm)"),
+        **{p.name: (found[p.name], p.unit, p.name.replace("_", " ")) for p in probes},
     }
-    weights = variable(("step", "weight"), found["parameters"], "weight", "w")
-    step = variable("step", steps, "1", "steps taken t")
-    return xr.Dataset({**data, "w": weights}, {"step": step})
+    weights = {"w": (found["parameters"], "weight", "w")}
+    groups = {"step": along, "step weight": weights}
+    return table(groups, step=(steps, "1", "steps taken t"))

@@ -1,7 +1,8 @@
-"""Experiments of descent in steps on separable data."""
+"""Descent in steps on separable data."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 
 import jax.numpy as jnp
@@ -13,7 +14,8 @@ from jaxtyping import Array, Float
 from thalweg.dynamics import gradient_descent, optax_dynamics
 from thalweg.dynamics.dynamics import Discrete
 from thalweg.dynamics.normalised import inverse_root_steps, normalised_descent
-from thalweg.lab.study import Lab, variable
+from thalweg.lab.experiment import Lab, experiment
+from thalweg.lab.table import over, table
 from thalweg.models import Applied
 from thalweg.probes import margin, validation_error, validation_loss
 from thalweg.problems import supervised
@@ -23,6 +25,7 @@ from thalweg.studies.soudry2017_separable.data import (
     ASYMMETRIC,
     CLASSES,
     THREE,
+    Runs,
     even_or_odd,
     follow,
     gaussian_classes,
@@ -40,9 +43,7 @@ from thalweg.theory.limits.separable import (
 DESCENT, MOMENTUM, ADAM = "gradient descent", "momentum", "Adam"
 LOGISTIC, NORMALISED = "gradient descent, logistic loss", "normalised descent"
 MU = 0.9
-DRAWS, CLASS_DRAWS, FULL_DRAWS = 5, 4, 20
-STEPS = 1_000_000
-SCALE = (1.0, 20.0)  # of the coordinates in X3
+PLAIN, SCALED = (1.0, 1.0), (1.0, 20.0)  # of the coordinates in X1 and X3
 EARLY = 1000
 FIRST = 0.3  # eta_0 of normalised descent
 
@@ -57,122 +58,121 @@ def optimiser(method: str, step_size: float) -> Discrete:
     return gradient_descent(step_size)
 
 
-def asymmetric(lab: Lab) -> xr.Dataset:
-    """X2: gradient descent on asymmetric data, logistic loss, beside what is predicted."""
+@experiment("X2", Runs(100_000), full={"last": 10_000_000})
+def asymmetric(lab: Lab, size: Runs) -> xr.Dataset:
+    """Gradient descent on asymmetric data, logistic loss, beside what is predicted."""
     eta, svm = inverse_square(ASYMMETRIC), hard_margin_svm(ASYMMETRIC)
-    problem = linear_classifier(ASYMMETRIC)
-    last = 10_000_000 if lab.full else 100_000
+    problem, dynamics = linear_classifier(ASYMMETRIC), optimiser(DESCENT, eta)
     constants = predicted_constants(ASYMMETRIC, svm, eta)
-    data = follow(lab, "X2", problem, optimiser(DESCENT, eta), last, svm, constant=constants.loss)
-    t = data["step"].values
+    found = follow(lab, "X2", problem, dynamics, size.last, svm, constant=constants.loss)
+    t = found["step"].values
     path = asymptotic_path(svm, residual_limit(ASYMMETRIC, svm, eta), t)
     path[t < EARLY] = np.nan  # an asymptote says nothing there
     unit = path / np.linalg.norm(path, axis=1, keepdims=True)
     gap = svm.margin - np.min(unit @ ASYMMETRIC.T, axis=1)
     angle = np.sum((unit - svm.w * svm.margin) ** 2, axis=1) / 2
-    data["margin_gap_theory"] = variable("step", gap, "x", "margin gap of w_svm log t + limit")
-    data["angle_gap_theory"] = variable("step", angle, "1", "1 - cos of w_svm log t + limit")
-    data["step_size"] = variable((), eta, "1/x^2", "step size eta")
-    return data
+    theory = {
+        "margin_gap_theory": (gap, "x", "margin gap of w_svm log t + limit"),
+        "angle_gap_theory": (angle, "1", "1 - cos of w_svm log t + limit"),
+    }
+    once = {"step_size": (eta, "1/x^2", "step size eta")}
+    return found.merge(table({"step": theory, "": once}))
 
 
-def _planar(lab: Lab, name: str, methods: tuple[str, ...], scale: tuple, last: int) -> xr.Dataset:
+def _planar(
+    lab: Lab, name: str, methods: Sequence[str], scale: tuple[float, float], size: Runs
+) -> xr.Dataset:
     """Methods on draws of X1's data with scaled coordinates, dims (draw, optimiser, step)."""
-    draws = range(FULL_DRAWS if lab.full else DRAWS)
-    return xr.concat(
-        [
-            xr.concat(
-                [
-                    _planar_run(lab, f"{name}-{draw}", symmetric(draw) * scale, m, last)
-                    for m in methods
-                ],
-                xr.Variable("optimiser", list(methods)),
-            )
-            for draw in draws
-        ],
-        xr.Variable("draw", list(draws)),
-    )
+
+    def one(draw: int, optimiser: str) -> xr.Dataset:
+        run = f"{name}-{draw}-{optimiser.replace(' ', '-')}"
+        return _planar_run(lab, run, symmetric(draw) * scale, optimiser, size.last)
+
+    return over(one, draw=range(size.draws), optimiser=methods)
 
 
 def _planar_run(lab: Lab, name: str, X: np.ndarray, method: str, last: int) -> xr.Dataset:
     eta, svm = inverse_square(X), hard_margin_svm(X)
     momentum = MU if method == MOMENTUM else 0.0
     limit = loss_constant(svm, eta, momentum=momentum)
-    dynamics, run = optimiser(method, eta), f"{name}-{method.replace(' ', '-')}"
-    data = follow(lab, run, linear_classifier(X), dynamics, last, svm, constant=limit)
-    data["machine_norm"] = variable((), np.linalg.norm(svm.w), "weight", "|w_svm|")
-    data["support"] = variable((), svm.support.sum(), "1", "number of support vectors")
-    data["sigma"] = variable((), eta**-0.5, "x", "sigma_max")
-    growth = asymptotic_path(svm, 0 * svm.w, data["step"].values)
-    data["growth"] = variable("step", np.linalg.norm(growth, axis=1), "weight", "|w_svm| log t")
-    return data
+    dynamics, problem = optimiser(method, eta), linear_classifier(X)
+    found = follow(lab, name, problem, dynamics, last, svm, constant=limit)
+    growth = np.linalg.norm(asymptotic_path(svm, 0 * svm.w, found["step"].values), axis=1)
+    once = {
+        "machine_norm": (np.linalg.norm(svm.w), "weight", "|w_svm|"),
+        "support": (svm.support.sum(), "1", "number of support vectors"),
+        "sigma": (eta**-0.5, "x", "sigma_max"),
+    }
+    along = {"growth": (growth, "weight", "|w_svm| log t")}
+    return found.merge(table({"": once, "step": along}))
 
 
-def planar(lab: Lab) -> xr.Dataset:
-    """X1: gradient descent and momentum on the paper's plane data, from zero."""
-    return _planar(lab, "X1", (DESCENT, MOMENTUM), (1.0, 1.0), STEPS)
+@experiment("X1", Runs(1_000_000, draws=5), smoke={"last": 100_000, "draws": 1}, full={"draws": 20})
+def planar(lab: Lab, size: Runs) -> xr.Dataset:
+    """Gradient descent and momentum on the paper's plane data, from zero."""
+    return _planar(lab, "X1", (DESCENT, MOMENTUM), PLAIN, size)
 
 
-def badly_scaled(lab: Lab) -> xr.Dataset:
-    """X3: the same with the second coordinate times 20, and Adam."""
-    last = 2 * STEPS if lab.full else STEPS
-    data = _planar(lab, "X3", (DESCENT, MOMENTUM, ADAM), SCALE, last)
-    apart = [_apart(symmetric(int(draw)) * SCALE) for draw in data["draw"]]
-    data["apart"] = variable("draw", apart, "1", "1 - cos(w_svm, maximiser of the linf margin)")
-    return data.drop_vars("loss_ratio")  # Adam's loss has no such limit
+@experiment(
+    "X3",
+    Runs(1_000_000, draws=5),
+    smoke={"last": 100_000, "draws": 1},
+    full={"last": 2_000_000, "draws": 20},
+)
+def badly_scaled(lab: Lab, size: Runs) -> xr.Dataset:
+    """The same with the second coordinate times 20, and Adam, whose loss has no known limit."""
+    found = _planar(lab, "X3", (DESCENT, MOMENTUM, ADAM), SCALED, size)
+    return found.drop_vars("loss_ratio").merge(over(_apart, draw=range(size.draws)))
 
 
-def _apart(X: np.ndarray) -> float:
+def _apart(draw: int) -> xr.Dataset:
     """1 - cos of the angle between the hard-margin vector and the one of the linf norm."""
+    X = symmetric(draw) * SCALED
     w, v = hard_margin_svm(X).w, separability(X).w
-    return float(np.sum((w / np.linalg.norm(w) - v / np.linalg.norm(v)) ** 2) / 2)
+    gap = np.sum((w / np.linalg.norm(w) - v / np.linalg.norm(v)) ** 2) / 2
+    return table({"": {"apart": (gap, "1", "1 - cos(w_svm, maximiser of the linf margin)")}})
 
 
-def validation(lab: Lab) -> xr.Dataset:
-    """X4: even against odd digits, 60 for training, the others for validation."""
+@experiment("X4", Runs(100_000), full={"last": 1_000_000})
+def validation(lab: Lab, size: Runs) -> xr.Dataset:
+    """Even against odd digits, 60 for training, the others for validation."""
     X, V = even_or_odd()
     svm, eta = hard_margin_svm(X), 4 * inverse_square(X)
-    last = 1_000_000 if lab.full else 100_000
     probes = (margin(), validation_loss(V, MARGIN_LOSSES["logistic"]), validation_error(V))
-    data = follow(
-        lab,
-        "X4",
+    problem, dynamics, limit = (
         linear_classifier(X),
         optimiser(DESCENT, eta),
-        last,
-        svm,
-        constant=loss_constant(svm, eta),
-        probes=probes,
+        loss_constant(svm, eta),
     )
+    found = follow(lab, "X4", problem, dynamics, size.last, svm, constant=limit, probes=probes)
     slope = np.mean(np.maximum(0, -V @ svm.w))
-    data["slope_theory"] = variable((), slope, "loss", "mean_v max(0, -v . w_svm)")
-    steps, end = data["step"].values, float(data["validation_loss"].sel(step=last))
-    line = end + slope * np.log(steps / last)
-    data["line"] = variable(
-        "step",
-        np.where(steps < EARLY, np.nan, line),
-        "loss",
-        "straight line of the predicted slope",
-    )
-    return data
+    steps, end = found["step"].values, float(found["validation_loss"].sel(step=size.last))
+    line = np.where(steps < EARLY, np.nan, end + slope * np.log(steps / size.last))
+    groups = {
+        "": {"slope_theory": (slope, "loss", "mean_v max(0, -v . w_svm)")},
+        "step": {"line": (line, "loss", "straight line of the predicted slope")},
+    }
+    return found.merge(table(groups))
 
 
-def normalised(lab: Lab) -> xr.Dataset:
-    """Normalised: steps along grad L/L with eta_0/sqrt(t), beside gradient descent."""
+@experiment("Normalised", Runs(100_000), full={"last": 1_000_000})
+def normalised(lab: Lab, size: Runs) -> xr.Dataset:
+    """Steps along grad L/L with eta_0/sqrt(t), beside gradient descent."""
     svm, eta = hard_margin_svm(THREE), inverse_square(THREE)
-    limit = loss_constant(svm, eta)
-    last = 1_000_000 if lab.full else 100_000
-    plain = optimiser(DESCENT, eta)
+    limit, plain = loss_constant(svm, eta), optimiser(DESCENT, eta)
     runs = {
         DESCENT: (plain, "exponential"),
         LOGISTIC: (plain, "logistic"),
         NORMALISED: (normalised_descent(inverse_root_steps(FIRST), by="loss"), "exponential"),
     }
-    found = [
-        follow(lab, f"normalised-{i}", linear_classifier(THREE, loss), d, last, svm, constant=limit)
-        for i, (d, loss) in enumerate(runs.values())
-    ]
-    return xr.concat(found, xr.Variable("optimiser", list(runs))).drop_vars("loss_ratio")
+
+    def one(optimiser: str) -> xr.Dataset:
+        dynamics, loss = runs[optimiser]
+        name = f"normalised-{list(runs).index(optimiser)}"
+        problem = linear_classifier(THREE, loss)
+        return follow(lab, name, problem, dynamics, size.last, svm, constant=limit)
+
+    return over(one, optimiser=runs).drop_vars("loss_ratio")
 
 
 def linear_map(W: Float[Array, "k d"], x: Float[Array, "n d"]) -> Float[Array, "n k"]:
@@ -180,23 +180,24 @@ def linear_map(W: Float[Array, "k d"], x: Float[Array, "n d"]) -> Float[Array, "
     return x @ W.T
 
 
-def classes(lab: Lab) -> xr.Dataset:
-    """Classes: softmax cross-entropy, summed, on three separable Gaussian classes."""
-    draws = range(FULL_DRAWS if lab.full else CLASS_DRAWS)
-    last = 1_000_000 if lab.full else 200_000
-    runs = [_classes(lab, draw, last) for draw in draws]
-    return xr.concat(runs, xr.Variable("draw", list(draws)))
+@experiment(
+    "Classes",
+    Runs(200_000, draws=4),
+    smoke={"draws": 1},
+    full={"last": 1_000_000, "draws": 20},
+)
+def classes(lab: Lab, size: Runs) -> xr.Dataset:
+    """Softmax cross-entropy, summed, on three separable Gaussian classes."""
+    return over(lambda draw: _classes(lab, draw, size.last), draw=range(size.draws))
 
 
 def _classes(lab: Lab, draw: int, last: int) -> xr.Dataset:
     X, labels = gaussian_classes(draw)
     svm, eta = hard_margin_svm(stack_classes(X, labels)), inverse_square(X)
     model = Applied(linear_map, start=jnp.zeros((CLASSES, X.shape[1])))
-    problem = supervised(model, (X, labels), reduction="sum")
-    limit = loss_constant(svm, eta)
+    problem, limit = supervised(model, (X, labels), reduction="sum"), loss_constant(svm, eta)
     dynamics = optimiser(DESCENT, eta)
-    data = follow(lab, f"classes-{draw}", problem, dynamics, last, svm, constant=limit)
-    W = data["w"].values.reshape(len(data["step"]), CLASSES, -1)
+    found = follow(lab, f"classes-{draw}", problem, dynamics, last, svm, constant=limit)
+    W = found["w"].values.reshape(len(found["step"]), CLASSES, -1)
     total = np.max(np.abs(W.sum(axis=1)), axis=1)
-    data["total"] = variable("step", total, "weight", "max |sum_k w_k|")
-    return data
+    return found.merge(table({"step": {"total": (total, "weight", "max |sum_k w_k|")}}))
