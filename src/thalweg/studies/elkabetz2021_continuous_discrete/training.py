@@ -31,17 +31,6 @@ from thalweg.trajectory import Trajectory
 FLOW_ERROR, KINKED_ERROR = 1e-6, 1e-3  # of the path, relative to the parameters
 
 
-SHORT = {"every": 36, "step_size": 0.0025, "steps": 240, "seeds": 1, "conv_seeds": 1, "records": 20}
-PAPER = {
-    "paper": True,
-    "step_size": 0.001,
-    "steps": 10_000,
-    "seeds": 1,
-    "conv_seeds": 1,
-    "conv_factors": (2, 5, 10, 20),
-}
-
-
 @dataclass(frozen=True)
 class Refinement:
     """The nets of X3 and how their gradient descent is refined; convolutions are dear.
@@ -60,6 +49,17 @@ class Refinement:
     conv_seeds: int = 2
     conv_factors: tuple[int, ...] = (5,)
     records: int = 100
+
+
+SHORT = {"every": 36, "step_size": 0.0025, "steps": 240, "seeds": 1, "conv_seeds": 1, "records": 20}
+PAPER = {
+    "paper": True,
+    "step_size": 0.001,
+    "steps": 10_000,
+    "seeds": 1,
+    "conv_seeds": 1,
+    "conv_factors": (2, 5, 10, 20),
+}
 
 
 def nets(paper: bool) -> dict[str, Model]:
