@@ -168,6 +168,8 @@ def calls() -> dict[str, dict[str, Any]]:
         "probes.preconditioned_sharpness": {"diagonal": None, "tolerance": 0.1, "recheck": 2},
         "probes.normal_derivative": {"tolerance": 1e-5},
         "probes.component_norms": {"node": ""},
+        "probes.growing_strengths": {"U": np.eye(3, 2), "V": np.eye(3, 2)},
+        "probes.mode_strengths": {"U": np.eye(3, 2), "V": np.eye(3, 2)},
         "probes.hierarchical_effective_rank": {"tree": TREE},
         "models.hierarchical_rank": {"T": np.ones((2,) * 4), "tree": TREE, "tolerance": 1e-10},
         "probes.Tracker": {

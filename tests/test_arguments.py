@@ -227,3 +227,12 @@ def test_kinds_that_annotations_ask_for():
         for value, hint in pairs:
             kind = eval(hint, names) if isinstance(hint, str) else hint
             assert (misfit(value, kind) == "") is fits, (value, hint)
+
+
+def test_unknown_names_name_the_nearest() -> None:
+    with pytest.raises(tw.InputError, match="Did you mean 'tanh'"):
+        tw.models.mlp([4], "tahn")
+    with pytest.raises(tw.InputError, match="Did you mean 'cross-entropy'"):
+        tw.problems.digits(tw.models.mlp([4]), "crossentropy", samples=20)
+    with pytest.raises(tw.InputError, match="Did you mean 'tsit5'"):
+        tw.gradient_flow(1e-6, "tsit")

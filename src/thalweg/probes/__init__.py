@@ -23,6 +23,7 @@ from thalweg.probes.margins import (
     validation_error,
     validation_loss,
 )
+from thalweg.probes.modes import growing_strengths, mode_strengths
 from thalweg.probes.preconditioned import preconditioned_sharpness, second_moment
 from thalweg.probes.probe import SHELF, Every, Moment, Probe, every, measure
 from thalweg.probes.rank import (
@@ -65,6 +66,9 @@ PROBES: dict[str, Callable[[], Probe]] = {
     "normalised-margin": normalised_margin,
     "feature-singular-value": feature_singular_value,
     "normal-derivative": normal_derivative,
+    "component-norms": component_norms,
+    "component-unbalancedness": component_unbalancedness,
+    "tensor-error": tensor_error,
 }
 
 __all__ = [
@@ -86,6 +90,7 @@ __all__ = [
     "every",
     "feature_singular_value",
     "gradient_norm",
+    "growing_strengths",
     "hierarchical_effective_rank",
     "kernel_alignment",
     "kernel_drift",
@@ -94,6 +99,7 @@ __all__ = [
     "loss",
     "margin",
     "measure",
+    "mode_strengths",
     "normal_derivative",
     "normalised_margin",
     "nuclear_norm",

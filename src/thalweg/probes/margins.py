@@ -138,7 +138,7 @@ class ValidationLoss(Probe):
     def measure(
         self, problem: Problem, params: Params, memory: Any, moment: Moment
     ) -> tuple[Reading, Any]:
-        return exact(jnp.mean(self.loss.value(self.X @ tree.flatten(params)))), ()
+        return exact(jnp.mean(self.loss.value(_scores(self.X, params)))), ()
 
 
 class ValidationError(Probe):
@@ -156,13 +156,28 @@ class ValidationError(Probe):
     def measure(
         self, problem: Problem, params: Params, memory: Any, moment: Moment
     ) -> tuple[Reading, Any]:
-        u = self.X @ tree.flatten(params)
+        u = _scores(self.X, params)
         share = jnp.mean((u <= 0).astype(u.dtype))
         return exact(jnp.where(jnp.all(jnp.isfinite(u)), share, jnp.nan)), ()
 
 
+def _scores(X: Float[Array, "m d"], params: Params) -> Float[Array, " m"]:
+    w = tree.flatten(params)
+    require(
+        X.shape[1:] == w.shape,
+        f"other examples of shape {X.shape} came for {w.size} parameters; give (examples, "
+        f"{w.size}), to a linear classifier",
+    )
+    return X.astype(w.dtype) @ w
+
+
 def _distance(params: Params, direction: Array) -> Array:
     theta = tree.flatten(params)
+    require(
+        direction.shape == theta.shape,
+        f"a direction of {direction.size} numbers came for {theta.size} parameters; give one "
+        "number for each",
+    )
     size = tree.length(theta)
     return jnp.linalg.norm(theta / jnp.where(size == 0, 1.0, size) - direction.astype(theta.dtype))
 

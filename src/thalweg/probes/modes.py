@@ -45,6 +45,7 @@ class ModeStrengths(Probe):
             product = problem.outputs(params).T @ inputs
         else:
             product = layer_product(matrices(params, "mode strengths"))
+        _require_fit(self.U, self.V, product.shape)
         return exact(jnp.sum(self.U * (product @ self.V), axis=0)), ()
 
 
@@ -76,14 +77,39 @@ class GrowingStrengths(Probe):
             f"growing strengths need a net with one hidden layer; this one has {len(weights) - 1}",
         )
         lower, upper = weights
+        _require_fit(self.U, self.V, (upper.shape[0], lower.shape[1]))
         return exact(jnp.sum((lower @ self.V + upper.T @ self.U) ** 2, axis=0) / 4), ()
 
 
+def _require_fit(U: Array, V: Array, shape: tuple[int, ...]) -> None:
+    require(
+        (len(U), len(V)) == shape,
+        f"U has shape {U.shape} and V {V.shape}, and the map of the inputs is of shape {shape}; "
+        "give singular vectors of such a map",
+    )
+
+
 def mode_strengths(U: ArrayLike, V: ArrayLike) -> ModeStrengths:
-    """Strengths of the input-output map in singular bases; see `ModeStrengths`."""
+    """Strengths of the input-output map in singular bases; see `ModeStrengths`.
+
+    Examples:
+        >>> problem = tw.problems.supervised(tw.models.linear([2]), (np.eye(2), np.eye(2)))
+        >>> params = [{"weight": jnp.diag(jnp.array([1.0, 3.0]))}, {"weight": 2 * jnp.eye(2)}]
+        >>> probe = tw.probes.mode_strengths(np.eye(2), np.eye(2))
+        >>> tw.measure(problem, params, probe).value.round(6).tolist()
+        [2.0, 6.0]
+    """
     return ModeStrengths(jnp.asarray(U), jnp.asarray(V))
 
 
 def growing_strengths(U: ArrayLike, V: ArrayLike) -> GrowingStrengths:
-    """The part of the start that grows, mode by mode; see `GrowingStrengths`."""
+    """The part of the start that grows, mode by mode; see `GrowingStrengths`.
+
+    Examples:
+        >>> problem = tw.problems.supervised(tw.models.linear([2]), (np.eye(2), np.eye(2)))
+        >>> params = [{"weight": jnp.diag(jnp.array([1.0, 3.0]))}, {"weight": 2 * jnp.eye(2)}]
+        >>> probe = tw.probes.growing_strengths(np.eye(2), np.eye(2))
+        >>> tw.measure(problem, params, probe).value.round(6).tolist()
+        [2.25, 6.25]
+    """
     return GrowingStrengths(jnp.asarray(U), jnp.asarray(V))

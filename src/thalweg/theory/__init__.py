@@ -1,6 +1,7 @@
 """What papers predict: closed forms, bounds, rates, certificates."""
 
 from thalweg.theory.descent import euler, geometric_rate, last_layer
+from thalweg.theory.examples import PREDICTIONS
 from thalweg.theory.landscape import (
     adaptive_geometry,
     parameter_count,
@@ -25,6 +26,7 @@ from thalweg.theory.linear_nets import (
 from thalweg.theory.prediction import Prediction, make_prediction
 
 __all__ = [
+    "PREDICTIONS",
     "Prediction",
     "adaptive_geometry",
     "commuting_sensing",

@@ -284,7 +284,8 @@ def predicted_rates(
 
     def rate(name: str, unit: str, of: Callable[[np.ndarray], np.ndarray]) -> Prediction:
         def at(time: ArrayLike) -> np.ndarray:
-            return of(np.asarray(time, float) / step_size)
+            with np.errstate(divide="ignore"):  # at time 0, far from the limit
+                return of(np.asarray(time, float) / step_size)
 
         return make_prediction(name, unit, "asymptotic", holds, at, SOURCE)
 
