@@ -21,7 +21,7 @@ check_shapes("core", "curvature", "kernels", "models", "problems", "theory")
 
 import thalweg  # noqa: E402, F401  (switches float64 on)
 
-EXPLICIT_ROOMS: set[str] = set()
+EXPLICIT_ROOMS = {"theory"}
 
 pytest_plugins = ["tiers", "pytester"]
 

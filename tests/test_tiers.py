@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -183,6 +184,12 @@ def test_what_each_test_cost_is_written(session, pytester):
     assert table["test_one.py::test_dear"]["tier"] == "fast"
     assert table["test_one.py::test_thorough"]["tier"] == "thorough"
     assert table["test_one.py::test_thorough"]["call"] == pytest.approx(0.5, abs=0.2)
+
+
+def test_a_crashed_worker_leaves_the_table_whole():
+    ledger = tiers.Ledger(None)
+    ledger.pytest_runtest_logreport(SimpleNamespace(nodeid="test_x", when="call"))
+    assert ledger.seconds == {"test_x": {"call": 0.0}}
 
 
 def test_each_test_has_one_target():

@@ -168,9 +168,10 @@ class Ledger:
         self.seconds: dict[str, dict[str, float]] = {}
 
     def pytest_runtest_logreport(self, report: Any) -> None:
-        """A skipped test has a set-up and a teardown only."""
-        self.tiers[report.nodeid] = report.tier
-        self.seconds.setdefault(report.nodeid, {})[report.when] = round(report.cpu_seconds, 3)
+        """A skipped test has no call; of a crashed worker nothing is known."""
+        spent = getattr(report, "cpu_seconds", 0.0)
+        self.tiers[report.nodeid] = getattr(report, "tier", "unknown")
+        self.seconds.setdefault(report.nodeid, {})[report.when] = round(spent, 3)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """The sum, the dearest tests, and the file that was asked for."""

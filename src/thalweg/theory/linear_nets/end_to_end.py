@@ -166,7 +166,7 @@ def preconditioner(W: Float[Array, "k d"], depth: int) -> Float[Array, "kd kd"]:
     def power(basis: Array, exponent: float) -> Array:
         if exponent == 0:
             return jnp.eye(len(basis), dtype=basis.dtype)
-        return (basis * s ** (2 * exponent)) @ basis.T
+        return (basis * s[None] ** (2 * exponent)) @ basis.T
 
     terms = [
         jnp.kron(power(Vt.T, (depth - j) / depth), power(U, (j - 1) / depth))
