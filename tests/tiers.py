@@ -44,7 +44,7 @@ THOROUGH_FILES = {"test_faults.py"}
 # for what a contract asks of each newcomer.
 COMPILING_ROOMS = {"curvature", "dynamics", "kernels", "models", "probes", "theory"}
 FAST_CASES = 2
-CONTRACTS = {"test_contract.py", "test_contracts.py"}
+CONTRACTS = {"test_contract.py"}
 
 LONGEST_SHOWN = 10
 

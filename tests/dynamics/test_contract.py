@@ -55,6 +55,10 @@ def case(name: str) -> tuple[Dynamics, Problem]:
     return dynamics, next(problem for problem in makers if accepts(dynamics, problem))
 
 
+# Each compiles whole solvers or line searches a test.
+DEAR = {"gradient-flow-of-an-error", "line-search", "two-phase"}
+EACH = [pytest.param(n, marks=pytest.mark.thorough) if n in DEAR else n for n in DYNAMICS]
+
 TRACED: list[str] = []
 
 
@@ -107,7 +111,7 @@ def single(tree: Any) -> Any:
     return jax.tree.map(cast, tree)
 
 
-@pytest.mark.parametrize("name", DYNAMICS)
+@pytest.mark.parametrize("name", EACH)
 class TestDynamics:
     def test_moves_and_keeps_time(self, name: str) -> None:
         (dynamics, _), states = case(name), path(name)

@@ -123,6 +123,7 @@ class TestModels:
         expected = h @ last["weight"].T + last.get("bias", 0.0)
         np.testing.assert_allclose(outputs(model, params, x), expected, rtol=1e-12, atol=1e-13)
 
+    @pytest.mark.thorough
     def test_a_smooth_one_has_no_kinks(self, name: str) -> None:
         """Along a long line through parameters, no change of the slope stands out."""
         model, _ = example(name)

@@ -117,6 +117,7 @@ class TestProblems:
         lost = jax.tree.map(lambda w: w * jnp.nan, problem.init(KEYS[0]))
         assert np.isnan(value_and_gradient(problem, lost)[0])
 
+    @pytest.mark.thorough
     def test_a_smooth_one_has_no_kinks(self, name: str) -> None:
         """Along a line no change of the slope stands out against those two places beside it."""
         problem = example(name)
