@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -89,6 +90,21 @@ def size(tree: Params) -> int:
 def lane(tree: Params, index: int) -> Params:
     """One entry of the leading axis of every leaf."""
     return jax.tree.map(lambda leaf: leaf[index], tree)
+
+
+def stacked(trees: Iterable[Any]) -> Any:
+    """Trees of one structure as one, along a new leading axis: `lane` takes them apart again.
+
+    Args:
+        trees: Parameters, problems or other trees of arrays, leaves of the same shapes.
+
+    Examples:
+        >>> from thalweg.core.tree import lane, stacked
+        >>> both = stacked([{"w": jnp.ones(2)}, {"w": jnp.zeros(2)}])
+        >>> both["w"].shape, lane(both, 1)["w"].tolist()
+        ((2, 2), [0.0, 0.0])
+    """
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
 
 def entries(tree: Params, name: str) -> Bool[np.ndarray, " p"]:

@@ -2,27 +2,9 @@
 
 from __future__ import annotations
 
-from thalweg.lab.study import Study
-from thalweg.studies.he2022_low_dimensional_data.claims import CLAIMS
-from thalweg.studies.he2022_low_dimensional_data.figures import FIGURES
-from thalweg.studies.he2022_low_dimensional_data.flow import (
-    closest,
-    escape,
-    initial_scale,
-    invariant,
-    noise_rate,
-    portrait,
-)
-from thalweg.studies.he2022_low_dimensional_data.linear import descent, least_squares
-from thalweg.studies.he2022_low_dimensional_data.relu import (
-    clean,
-    decay,
-    noise_sweep,
-    noise_sweep_decay,
-)
+from thalweg.lab.card import Card
 
-STUDY = Study(
-    slug="he2022-low-dimensional-data",
+CARD = Card(
     title="Side effects of learning from data on a plane",
     source=(
         "J. He, R. Tsai, R. Ward: Side Effects of Learning from Low-dimensional Data Embedded in a "
@@ -38,22 +20,6 @@ STUDY = Study(
         "More seeds, samples and depths, and a third hidden layer; the paper's sizes were "
         "not at hand."
     ),
-    experiments={
-        "X1": portrait,
-        "X1-invariant": invariant,
-        "X1-closest": closest,
-        "X1-escape": escape,
-        "X1-noise": noise_rate,
-        "X2": descent,
-        "X2-samples": least_squares,
-        "X3": initial_scale,
-        "X4": clean,
-        "X4-decay": decay,
-        "X5": noise_sweep,
-        "X6": noise_sweep_decay,
-    },
-    claims=CLAIMS,
-    figures=FIGURES,
     answer=(
         "It does what its start made it do. The first-layer weights that act on normal "
         "coordinates receive no gradient, so the normal derivative is a random number drawn "

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,15 +15,17 @@ import optax
 import xarray as xr
 from jaxtyping import Array, Float
 
-from thalweg.core.tree import Params
+from thalweg.core.tree import Params, lane, stacked
+from thalweg.driver.path import paths
 from thalweg.dynamics import gradient_descent, optax_dynamics
 from thalweg.dynamics.dynamics import Discrete
-from thalweg.lab.study import Lab, variable
+from thalweg.lab.experiment import Lab, experiment
+from thalweg.lab.table import over, table
 from thalweg.models import MLP, mlp
 from thalweg.models.input_derivatives import first_layer_gradient, normal_derivatives
 from thalweg.problems.data.planes import coordinate_plane, near_plane
 from thalweg.problems.off_plane import column_change, error_off_plane
-from thalweg.studies.he2022_low_dimensional_data.training import follow, problems_of, stacked
+from thalweg.studies.he2022_low_dimensional_data.linear import problems_of
 from thalweg.theory.linear_nets.low_dimensional import decayed_columns, redrawn_variance
 
 SIZES = {"dimension": 1, "codimension": 2}
@@ -32,13 +37,22 @@ NETS: Mapping[str, tuple[int, ...]] = {
 }
 STEP, DECAY = 0.1, 1e-3
 GRID = np.linspace(-1.0, 1.0, 201)
-EXAMPLES, STEPS, REDRAWS, DECAY_STEPS = 100, 5000, 2000, 1000
 NOISES = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0)
 DRAWN_AT = 0.003  # where sigma = 0 is put on a logarithmic axis
-SWEEP_NETS = ("one hidden", "two hidden")
-SWEEP_EXAMPLES, SWEEP_STEPS, SWEEP_RECORDS, SEEDS = 300, 6000, 30, 3
 DISTANCES = np.array([0.0, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0])
+LANES = ["problem", "params"]
 UNIT = "output/input"
+SLOPE, ERROR, SPREAD = "rms normal derivative", "rms error", "standard error over seeds"
+
+
+@dataclass(frozen=True)
+class Nets:
+    """Which nets, starts of each, steps, and redraws of the normal columns."""
+
+    nets: tuple[str, ...]
+    seeds: int
+    steps: int
+    redraws: int = 2000
 
 
 def sine(x: np.ndarray) -> np.ndarray:
@@ -62,62 +76,59 @@ def start_of(name: str, seed: int) -> Params:
     return network(name).init(jax.random.key(seed), (INPUTS,), 1)
 
 
-def clean(lab: Lab) -> xr.Dataset:
-    """X4: nets trained on the line itself; then their normal columns are drawn again and again."""
-    seeds = 5 if lab.full else 1
-    parts = [_redrawn(name, range(seeds)) for name in NETS]
-    return xr.concat(parts, xr.Variable("net", list(NETS)))
+@experiment(
+    "X4",
+    Nets(tuple(NETS), seeds=1, steps=5000),
+    smoke={"nets": ("one hidden",), "steps": 500},
+    full={"seeds": 5},
+)
+def clean(lab: Lab, size: Nets) -> xr.Dataset:
+    """Nets trained on the line itself; then their normal columns are drawn again and again."""
+    plane, seeds = coordinate_plane(**SIZES), range(size.seeds)
+    points, variance = jnp.asarray(plane.points(GRID[:, None])), 2 / INPUTS
+
+    def redrawn(net: str) -> xr.Dataset:
+        model = network(net)
+        problems = problems_of(model, [near_plane(plane, 100, sine, seed=s) for s in seeds])
+        starts = stacked([start_of(net, s) for s in seeds])
+        path = paths(gradient_descent(STEP), problems, starts, size.steps, 1, over=LANES).seen
+        return over(lambda seed: drawn_again(model, lane(path, seed), seed), seed=seeds)
+
+    def drawn_again(model: MLP, path: Params, seed: int) -> xr.Dataset:
+        params, rng = lane(path, -1), np.random.default_rng(seed)
+        width = len(params[0]["weight"])
+        B = np.sqrt(variance) * rng.standard_normal((size.redraws, width, INPUTS - 1))
+        found = np.asarray(with_columns(model, params, jnp.asarray(B), points, plane.normal))
+        g = np.asarray(first_layer_gradient(model, params, points))
+        square, predicted = np.mean(found**2, axis=(0, 2)), redrawn_variance(variance, g)
+        gap = np.max(np.abs(found - np.einsum("mwk,nw->mnk", B, g)))
+        before, after = path[0]["weight"]
+        change = column_change(before, after, plane)
+        with np.errstate(divide="ignore", invalid="ignore"):  # where no unit is active
+            ratio = square / predicted
+        return table(
+            {
+                "x": {
+                    "ratio": (ratio, "1", "mean square of df/dy over its prediction"),
+                    "derivative": (np.sqrt(square), UNIT, "rms of df/dy_k over redraws"),
+                    "predicted": (np.sqrt(predicted), UNIT, "s ||g_1||, by E10"),
+                },
+                "": {
+                    "gap": (gap, UNIT, "max |df/dy - B^T g_1|"),
+                    "moved": (change.largest, "parameter", "max |B - B_0|"),
+                    "tangent_change": (change.tangent, "1", "||A - A_0|| / ||A_0||"),
+                },
+            },
+            x=(GRID, "input", "x on the line"),
+        )
+
+    error = (np.sqrt(2 / (2 * size.redraws)), "1", "standard error of a mean of squares")
+    return over(redrawn, net=size.nets).merge(table({"": {"ratio_error": error}}))
 
 
-def _redrawn(name: str, seeds: Sequence[int]) -> xr.Dataset:
-    plane = coordinate_plane(**SIZES)
-    points, model = jnp.asarray(plane.points(GRID[:, None])), network(name)
-    problems = problems_of(model, [near_plane(plane, EXAMPLES, sine, seed=s) for s in seeds])
-    starts = stacked([start_of(name, s) for s in seeds])
-    paths = follow(problems, starts, gradient_descent(STEP), STEPS, 1)
-    rows = [
-        _one_redrawn(model, _at(paths, j), points, plane.normal, s) for j, s in enumerate(seeds)
-    ]
-    changes = [column_change(W[0], W[-1], plane) for W in paths[0]["weight"]]
-    ratio, derivative, predicted, gap = (np.array(column) for column in zip(*rows, strict=True))
-    per_point, error = ("seed", "x"), np.sqrt(2 / (2 * REDRAWS))
-    return xr.Dataset(
-        {
-            "ratio": variable(per_point, ratio, "1", "mean square of df/dy over its prediction"),
-            "ratio_error": variable((), error, "1", "standard error of a mean of squares"),
-            "derivative": variable(per_point, derivative, UNIT, "rms of df/dy_k over redraws"),
-            "predicted": variable(per_point, predicted, UNIT, "s ||g_1||, by E10"),
-            "gap": variable("seed", gap, UNIT, "max |df/dy - B^T g_1|"),
-            "moved": variable("seed", [c.largest for c in changes], "parameter", "max |B - B_0|"),
-            "tangent_change": variable(
-                "seed", [c.tangent for c in changes], "1", "||A - A_0|| / ||A_0||"
-            ),
-        },
-        {"seed": list(seeds), "x": variable("x", GRID, "input", "x on the line")},
-    )
-
-
-def _one_redrawn(
-    model: MLP, path: Params, points: Array, normal: np.ndarray, seed: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
-    """Ratio to E10, rms over redraws, its prediction, and gap to B^T g_1, at every point."""
-    params = jax.tree.map(lambda leaf: leaf[-1], path)
-    variance = 2 / INPUTS
-    width, rng = len(params[0]["weight"]), np.random.default_rng(seed)
-    B = np.sqrt(variance) * rng.standard_normal((REDRAWS, width, normal.shape[1]))
-    found = np.asarray(_with_columns(model, params, jnp.asarray(B), points, jnp.asarray(normal)))
-    g = np.asarray(first_layer_gradient(model, params, points))
-    mean_square = np.mean(found**2, axis=(0, 2))
-    predicted = redrawn_variance(variance, g)
-    gap = np.max(np.abs(found - np.einsum("mwk,nw->mnk", B, g)))
-    with np.errstate(divide="ignore", invalid="ignore"):  # where no unit is active
-        ratio = mean_square / predicted
-    return ratio, np.sqrt(mean_square), np.sqrt(predicted), float(gap)
-
-
-@jax.jit(static_argnums=0)
-def _with_columns(
-    model: MLP, params: Params, B: Float[Array, "m width dy"], points: Array, normal: Array
+@eqx.filter_jit
+def with_columns(
+    model: MLP, params: Params, B: Float[Array, "m width dy"], points: Array, normal: Any
 ) -> Float[Array, "m n dy"]:
     """df/dy with the normal columns of the first layer replaced by each of the given."""
     tangent = params[0]["weight"] @ (jnp.eye(len(normal)) - normal @ normal.T)
@@ -129,84 +140,102 @@ def _with_columns(
     return jax.lax.map(one, B, batch_size=20)
 
 
-def decay(lab: Lab) -> xr.Dataset:
-    """X4-decay: the normal columns under weight decay on clean data, in every net."""
-    plane = coordinate_plane(**SIZES)
-    data, records = near_plane(plane, EXAMPLES, sine), 10
-    nets = tuple(NETS) if lab.full else tuple(NETS)[:1]
-    gaps, norms = [], []
-    for name in nets:
-        problems, starts = problems_of(network(name), [data]), stacked([start_of(name, 0)])
-        path = follow(problems, starts, decaying(), DECAY_STEPS // records, records)
+@experiment("X4-decay", Nets(("one hidden",), seeds=1, steps=1000), full={"nets": tuple(NETS)})
+def decay(lab: Lab, size: Nets) -> xr.Dataset:
+    """The normal columns under weight decay on clean data."""
+    plane, every = coordinate_plane(**SIZES), size.steps // 10
+    data, steps = near_plane(plane, 100, sine), every * np.arange(11)
+
+    def shrunk(net: str) -> xr.Dataset:
+        problem = problems_of(network(net), [data])
+        path = paths(decaying(), problem, stacked([start_of(net, 0)]), every, 10, over=LANES).seen
         B = np.asarray(path[0]["weight"][0]) @ plane.normal
-        steps = np.arange(records + 1) * (DECAY_STEPS // records)
-        gaps.append(np.max(np.abs(B - decayed_columns(B[0], DECAY, STEP, steps)), axis=(1, 2)))
-        norms.append(np.linalg.norm(B, axis=(1, 2)) / np.linalg.norm(B[0]))
-    dims = ("net", "step")
-    return xr.Dataset(
-        {
-            "gap": variable(dims, gaps, "parameter", "max |B - (1 - eta mu)^k B_0|"),
-            "norm": variable(dims, norms, "1", "||B|| / ||B_0||"),
-        },
-        {"net": list(nets), "step": variable("step", steps, "1", "steps taken")},
-    )
+        gap = np.max(np.abs(B - decayed_columns(B[0], DECAY, STEP, steps)), axis=(1, 2))
+        norm = np.linalg.norm(B, axis=(1, 2)) / np.linalg.norm(B[0])
+        along = {
+            "gap": (gap, "parameter", "max |B - (1 - eta mu)^k B_0|"),
+            "norm": (norm, "1", "||B|| / ||B_0||"),
+        }
+        return table({"step": along}, step=steps)
+
+    return over(shrunk, net=size.nets)
 
 
-def noise_sweep(lab: Lab) -> xr.Dataset:
-    """X5: nets trained on points with noise off the line."""
-    return _sweep(tuple(NETS) if lab.full else SWEEP_NETS, gradient_descent(STEP), lab)
+@experiment(
+    "X5",
+    Nets(("one hidden", "two hidden"), seeds=3, steps=6000),
+    smoke={"nets": ("one hidden",), "seeds": 1, "steps": 3000},
+    full={"nets": tuple(NETS), "seeds": 10},
+)
+def noise_sweep(lab: Lab, size: Nets) -> xr.Dataset:
+    """Nets trained on points with noise off the line."""
+    return swept(size, gradient_descent(STEP))
 
 
-def noise_sweep_decay(lab: Lab) -> xr.Dataset:
-    """X6: the same with weight decay."""
-    return _sweep(tuple(NETS) if lab.full else SWEEP_NETS[:1], decaying(), lab)
+@experiment(
+    "X6",
+    Nets(("one hidden",), seeds=3, steps=6000),
+    smoke={"seeds": 1, "steps": 300},
+    full={"nets": tuple(NETS), "seeds": 10},
+)
+def noise_sweep_decay(lab: Lab, size: Nets) -> xr.Dataset:
+    """The same with weight decay."""
+    return swept(size, decaying())
 
 
-def _sweep(nets: Sequence[str], dynamics: Discrete, lab: Lab) -> xr.Dataset:
-    seeds = range(10 if lab.full else SEEDS)
-    parts = [_swept(name, dynamics, seeds) for name in nets]
-    return xr.concat(parts, xr.Variable("net", list(nets)))
+def swept(size: Nets, dynamics: Discrete, records: int = 30) -> xr.Dataset:
+    """Slopes off the line and errors on and off it, over nets, seeds and noise."""
+    plane, every = coordinate_plane(**SIZES), size.steps // records
+    points, place = plane.points(GRID[:, None]), np.maximum(NOISES, DRAWN_AT)
+    lanes = [(seed, noise) for seed in range(size.seeds) for noise in NOISES]
+    data = [near_plane(plane, 300, sine, noise, seed=seed) for seed, noise in lanes]
+
+    def one(net: str) -> xr.Dataset:
+        model, starts = network(net), stacked([start_of(net, seed) for seed, _ in lanes])
+        problems = problems_of(model, data)
+        path = paths(dynamics, problems, starts, every, records, over=LANES).seen
+        slopes, errors = on_line(model, path, jnp.asarray(points), plane.normal)
+        ends = [lane(lane(path, j), -1) for j in range(len(lanes))]
+        off = [
+            error_off_plane(partial(applied, model, end), sine, plane, GRID[:, None], DISTANCES)
+            for end in ends
+        ]
+        slope, error, away = (
+            np.reshape(v, (size.seeds, len(NOISES), -1)) for v in (slopes, errors, off)
+        )
+        last = {
+            "derivative": (slope[..., -1], UNIT, SLOPE),
+            "rmse": (error[..., -1], "output", f"{ERROR} on the line"),
+        }
+        return table(
+            {
+                "seed noise": last,
+                "noise": {name: entry for k, v in last.items() for name, entry in mean(k, *v)}
+                | {"place": (place, "input", "noise σ off the line")},
+                "noise step": dict(mean("derivative_path", slope, UNIT, SLOPE)),
+                "noise distance": dict(mean("off", away, "output", f"{ERROR} off the line")),
+            },
+            seed=range(size.seeds),
+            noise=(NOISES, "input", "noise σ off the line"),
+            step=every * np.arange(records + 1),
+            distance=(DISTANCES, "input", "distance from the line"),
+        )
+
+    return over(one, net=size.nets)
 
 
-def _swept(name: str, dynamics: Discrete, seeds: Sequence[int]) -> xr.Dataset:
-    plane = coordinate_plane(**SIZES)
-    lanes = [(seed, noise) for seed in seeds for noise in NOISES]
-    data = [near_plane(plane, SWEEP_EXAMPLES, sine, noise, seed=seed) for seed, noise in lanes]
-    model = network(name)
-    starts = stacked([start_of(name, seed) for seed, _ in lanes])
-    every = SWEEP_STEPS // SWEEP_RECORDS
-    path = follow(problems_of(model, data), starts, dynamics, every, SWEEP_RECORDS)
-    points = jnp.asarray(plane.points(GRID[:, None]))
-    slopes, errors = _on_plane(model, path, points, jnp.asarray(plane.normal))
-    errors_off = [
-        error_off_plane(_frozen(model, _at(path, j)), sine, plane, GRID[:, None], DISTANCES)
-        for j in range(len(lanes))
+def mean(name: str, values: np.ndarray, unit: str, words: str) -> list[tuple[str, Any]]:
+    """The mean over seeds, on the first axis, with its standard error."""
+    several = len(values) > 1
+    error = values.std(0, ddof=1) / np.sqrt(len(values)) if several else 0 * values[0]
+    return [
+        (f"{name}_mean", (values.mean(0), unit, f"{words}, mean over seeds")),
+        (f"{name}_mean_error", (error, unit, SPREAD)),
     ]
-    dims, shape = ("seed", "noise"), (len(seeds), len(NOISES))
-    slopes, errors = (np.asarray(v).reshape(*shape, -1) for v in (slopes, errors))
-    off = np.reshape(errors_off, (*shape, -1))
-    slope, error = "rms normal derivative", "rms error on the line"
-    return xr.Dataset(
-        {
-            "derivative": variable(dims, slopes[..., -1], UNIT, slope),
-            "rmse": variable(dims, errors[..., -1], "output", error),
-            **_mean("derivative_mean", slopes[..., -1], "noise", UNIT, slope),
-            **_mean("rmse_mean", errors[..., -1], "noise", "output", error),
-            **_mean("derivative_path", slopes, ("noise", "step"), UNIT, slope),
-            **_mean("off", off, ("noise", "distance"), "output", "rms error off the line"),
-            "place": variable("noise", np.maximum(NOISES, DRAWN_AT), "input", "noise, drawn at"),
-        },
-        {
-            "seed": list(seeds),
-            "noise": list(NOISES),
-            "step": variable("step", every * np.arange(SWEEP_RECORDS + 1), "1", "steps taken"),
-            "distance": variable("distance", DISTANCES, "input", "distance from the line"),
-        },
-    )
 
 
-@jax.jit(static_argnums=0)
-def _on_plane(model: MLP, paths: Params, points: Array, normal: Array) -> tuple[Array, Array]:
+@eqx.filter_jit
+def on_line(model: MLP, path: Params, points: Array, normal: Any) -> tuple[Array, Array]:
     """Rms normal derivative and rms error against the target, for every lane and record."""
 
     def one(params: Params) -> tuple[Array, Array]:
@@ -216,31 +245,10 @@ def _on_plane(model: MLP, paths: Params, points: Array, normal: Array) -> tuple[
         error = f(points)[:, 0] - jnp.sin(3 * points[:, 0])
         return normal_derivatives(f, points, normal).rms, jnp.sqrt(jnp.mean(error**2))
 
-    return jax.vmap(jax.vmap(one))(paths)
+    return jax.vmap(jax.vmap(one))(path)
 
 
-def _mean(
-    name: str, values: np.ndarray, dims: Any, unit: str, words: str
-) -> dict[str, xr.Variable]:
-    """The mean over seeds, on the first axis, with its standard error."""
-    error = values.std(0, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else 0 * values[0]
-    return {
-        name: variable(dims, values.mean(0), unit, f"{words}, mean over seeds"),
-        f"{name}_error": variable(dims, error, unit, "standard error over seeds"),
-    }
-
-
-def _frozen(model: MLP, path: Params) -> Callable[[Array], Array]:
-    """The net at the end of a path, as a compiled function of its inputs."""
-    last = jax.tree.map(lambda leaf: leaf[-1], path)
-    return lambda z: _apply(model, last, z)
-
-
-@jax.jit(static_argnums=0)
-def _apply(model: MLP, params: Params, z: Array) -> Array:
+@eqx.filter_jit
+def applied(model: MLP, params: Params, z: Array) -> Array:
+    """The outputs of a net."""
     return model.apply(params, z)
-
-
-def _at(paths: Params, lane: int) -> Params:
-    """The path of one lane."""
-    return jax.tree.map(lambda leaf: leaf[lane], paths)

@@ -13,7 +13,7 @@ import optax
 import xarray as xr
 from jaxtyping import Array
 
-from thalweg.core.tree import Params
+from thalweg.core.tree import Params, stacked
 from thalweg.driver.path import paths
 from thalweg.dynamics.dynamics import Info, State
 from thalweg.dynamics.optax_descent import OptaxDescent
@@ -123,7 +123,7 @@ def locality(lab: Lab, size: Size) -> xr.Dataset:
     """
     shape = (len(STRENGTHS), len(DISTANCES), size.seeds)
     grid = [(seed, d, s) for s in STRENGTHS for d in DISTANCES for seed in range(size.seeds)]
-    cells = jax.tree.map(lambda *v: jnp.stack(v), *[cell(size, *place) for place in grid])
+    cells = stacked([cell(size, *place) for place in grid])
     keys = jnp.stack([jax.random.split(jax.random.key(seed)) for seed, *_ in grid])
     starts = jax.vmap(lambda problem, key: problem.init(key))(cells.problem, keys[:, 0])
     transform = optax.with_extra_args_support(optax.sgd(RATE, momentum=0.9))

@@ -15,7 +15,7 @@ from jaxtyping import Array
 from thalweg.comparison.crossing import first_crossing
 from thalweg.core.rank import effective_rank_from
 from thalweg.core.tensors import matricise, perfect_tree
-from thalweg.core.tree import Params
+from thalweg.core.tree import Params, stacked
 from thalweg.driver.path import Path, path_until, paths
 from thalweg.dynamics import optax_dynamics
 from thalweg.dynamics.dynamics import Discrete, State
@@ -99,10 +99,7 @@ def lanes(setting: Setting, size: Grid) -> tuple[TensorCompletion, Params]:
     cells = [(std, draw) for std in size.stds for draw in range(size.draws)]
     problems = [problem_of(setting, std, draw) for std, draw in cells]
     starts = [p.init(jax.random.key(1000 + d)) for p, (_, d) in zip(problems, cells, strict=True)]
-    return (
-        jax.tree.map(lambda *leaves: jnp.stack(leaves), *problems),
-        jax.tree.map(lambda *leaves: jnp.stack(leaves), *starts),
-    )
+    return stacked(problems), stacked(starts)
 
 
 class Record(NamedTuple):
