@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
+from jaxtyping import Array
 
 from thalweg.core.spectra import layer_product
-from thalweg.core.tree import stacked
+from thalweg.core.tree import Params, stacked
 from thalweg.driver.path import paths
 from thalweg.dynamics import gradient_descent
+from thalweg.dynamics.dynamics import State
 from thalweg.lab.experiment import Lab, experiment
 from thalweg.lab.table import over, table
 from thalweg.models import Model, layer_weights, linear
@@ -58,8 +61,9 @@ def descent(lab: Lab, size: Descents) -> xr.Dataset:
         problems = problems_of(linear((WIDTH,) * (depth - 1)), data)
         starts = stacked([balanced_start(depth, 5, seed) for seed in seeds])
         every, dynamics = size.steps * cut // RECORDS, gradient_descent(STEP / cut)
-        found = paths(dynamics, problems, starts, every, RECORDS, over=["problem", "params"]).seen
-        w, first = effective(found), np.asarray(found[0]["weight"])
+        over = ["problem", "params"]
+        found = paths(dynamics, problems, starts, every, RECORDS, observed, over=over)
+        w, first = (np.asarray(values) for values in found.seen)
         w_y, whole = np.linalg.norm(w @ plane.normal, axis=-1), np.linalg.norm(w[:, 0], axis=-1)
         fitted = float(np.linalg.norm(TARGET))
         predicted = [
@@ -98,9 +102,14 @@ def balanced_start(L: int, inputs: int, seed: int) -> list:
     return deep_linear_params(decoupled_init(jnp.ones((1, 1)), v, LAYER_NORM**L, L, WIDTH, key))
 
 
-def effective(params: list) -> np.ndarray:
-    """The vectors W_L ... W_1 of nets with one output, any axes in front."""
-    return np.asarray(layer_product(layer_weights(params)))[..., 0, :]
+def effective(params: Params) -> Array:
+    """The vector W_L ... W_1 of a net with one output."""
+    return layer_product(layer_weights(params))[0]
+
+
+def observed(problem: Any, state: State) -> tuple[Array, Array]:
+    """The effective vector and the first layer."""
+    return effective(state.params), state.params[0]["weight"]
 
 
 @dataclass(frozen=True)
