@@ -2,21 +2,9 @@
 
 from __future__ import annotations
 
-from thalweg.lab.study import Study
-from thalweg.studies.kawaguchi2019_practical_sizes.claims import CLAIMS
-from thalweg.studies.kawaguchi2019_practical_sizes.descent import (
-    few_features,
-    narrow,
-    natural,
-    starts,
-    wide,
-)
-from thalweg.studies.kawaguchi2019_practical_sizes.exact import counts, domination, rank
-from thalweg.studies.kawaguchi2019_practical_sizes.figures import FIGURES
-from thalweg.studies.kawaguchi2019_practical_sizes.threshold import threshold
+from thalweg.lab.card import Card
 
-STUDY = Study(
-    slug="kawaguchi2019-practical-sizes",
+CARD = Card(
     title="Gradient descent fits any labels with of order n parameters",
     source=(
         "K. Kawaguchi, J. Huang: Gradient Descent Finds Global Minima for Generalizable Deep "
@@ -32,19 +20,6 @@ STUDY = Study(
         "The same sizes with more seeds and data sets, and one wider net; the paper's "
         "ResNet-18 is not rerun."
     ),
-    experiments={
-        "counts": counts,
-        "domination": domination,
-        "rank": rank,
-        "X1": threshold,
-        "X2": wide,
-        "X2-starts": starts,
-        "X2-narrow": narrow,
-        "X2-rank": few_features,
-        "X3": natural,
-    },
-    claims=CLAIMS,
-    figures=FIGURES,
     answer=(
         "As many as there are numbers to fit, up to a factor. With fewer parameters than labels "
         "no algorithm fits generic labels, and a strong optimiser fails in every trial; with a "

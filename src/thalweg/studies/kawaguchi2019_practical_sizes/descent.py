@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -17,10 +17,11 @@ from jaxtyping import Array
 
 from thalweg.core.tree import Params
 from thalweg.dynamics import gradient_descent, optax_dynamics
-from thalweg.lab.study import Lab, variable
+from thalweg.lab.experiment import Lab, experiment
+from thalweg.lab.table import over, predicted, table
 from thalweg.models import MLP
 from thalweg.models.last_layer import last_layer_inputs
-from thalweg.models.starts import given_start, zero_last_start
+from thalweg.models.starts import zero_last_start
 from thalweg.probes import feature_singular_value, gradient_norm
 from thalweg.problems import Data, Supervised, supervised
 from thalweg.problems.data import images
@@ -29,17 +30,17 @@ from thalweg.theory.landscape import parameter_count, polyak_lojasiewicz
 from thalweg.trajectory import Trajectory
 
 SIZES = (50, 100, 200)
-STEPS, SMALL_STEPS, DIGIT_STEPS = 6000, 4000, 3000
 TRAIN, TEST = 200, 1000
 MOMENTUM = 0.9
+RIGHT = "fraction of signs that are right"
 
 
 class Task(NamedTuple):
-    """A net on its examples, and what goes with its start.
+    """A net on its examples, and where it starts.
 
     Attributes:
-        problem: Squared error of the net from this start.
-        params: The start.
+        problem: Squared error of the net.
+        params: The start, the last layer zero.
         A: Inputs of the last layer there.
         step_size: n / sigma_1(A)^2.
     """
@@ -60,8 +61,7 @@ def task(net: MLP, data: Data, seed: int) -> Task:
     drawn = supervised(zero_last_start(net), data, "squared-error")
     params, A = _start(drawn, jax.random.key(seed))
     step_size = polyak_lojasiewicz.last_layer_step(A)
-    given = supervised(given_start(net, params), data, "squared-error")
-    return Task(given, params, np.asarray(A), step_size)
+    return Task(supervised(net, data, "squared-error"), params, np.asarray(A), step_size)
 
 
 @eqx.filter_jit
@@ -70,209 +70,193 @@ def _start(problem: Supervised, key: Array) -> tuple[Params, Array]:
     return params, last_layer_inputs(problem.model, params, problem.inputs)
 
 
-def wide(lab: Lab) -> xr.Dataset:
-    """X2: nets of O(n) parameters with a wide last layer, all layers trained."""
-    return wide_nets(lab, SIZES, 3 if lab.full else 1)
+@dataclass(frozen=True)
+class Wide:
+    """Numbers of examples, seeds of each, steps and records of a run."""
+
+    sizes: tuple[int, ...] = SIZES
+    seeds: int = 1
+    steps: int = 6000
+    records: int = 30
 
 
-def wide_nets(lab: Lab, sizes: Sequence[int], seeds: int, steps: int = STEPS) -> xr.Dataset:
-    """Hidden (16, 16, ceil(1.2 n)) on random signs: loss, sigma_n(A) and the inequality of E2."""
-    at = np.linspace(0, steps, 31).round()
-    rows = []
-    for n in sizes:
-        net = parameter_count.narrow_wide_net(n, 1.2, (16, 16))
-        rows.append([_wide(lab, net, n, seed, at) for seed in range(seeds)])
-    names = {
-        "loss": ("loss", "loss"),
-        "sigma": ("features", "sigma_n(A)"),
-        "sigma_error": ("features", "error of sigma_n(A)"),
-        "constant": ("loss/parameter^2", "||grad L||^2 / 2L"),
-        "constant_bound": ("loss/parameter^2", "sigma_n(A)^2 / n"),
-        "loss_bound": ("loss", "loss by E3"),
-        "accuracy": ("1", "fraction of signs that are right"),
-    }
-    along = ("examples", "seed", "step")
-    found = {
-        name: variable(along, [[r[name] for r in row] for row in rows], unit, words)
-        for name, (unit, words) in names.items()
-    }
-    counted = [
-        parameter_count.parameter_count(parameter_count.narrow_wide_net(n, 1.2, (16, 16)), 32, 1)
-        for n in sizes
-    ]
-    found["parameters"] = variable("examples", counted, "1", "trainable parameters d")
-    found["step_size"] = variable(
-        ("examples", "seed"),
-        [[r["step_size"] for r in row] for row in rows],
-        "parameter^2/loss",
-        "step size n / sigma_1(A)^2",
-    )
-    return xr.Dataset(
-        found,
-        {
-            "examples": list(sizes),
-            "seed": np.arange(seeds),
-            "step": variable("step", at, "1", "steps"),
-        },
-    )
+@experiment("X2", Wide(), smoke={"sizes": (50,)}, full={"seeds": 3})
+def wide(lab: Lab, size: Wide) -> xr.Dataset:
+    """Nets of O(n) parameters with a wide last layer, all layers trained on random signs.
+
+    Hidden (16, 16, ceil(1.2 n)): loss, sigma_n(A), the inequality of E2 and the bound of E3.
+    """
+    at = np.linspace(0, size.steps, size.records + 1).round()
+
+    def one(examples: int, seed: int) -> xr.Dataset:
+        net = parameter_count.narrow_wide_net(examples, 1.2, (16, 16))
+        given = task(net, signs(examples, seed), seed)
+        eta = given.step_size
+        probes = [feature_singular_value(), gradient_norm()]
+        name = f"wide-{examples}-{seed}"
+        run = _descend(lab, name, given, gradient_descent(eta), eta * at, probes=probes)
+        data = run.dataset.isel(seed=0)
+        loss, sigma = data["loss"].values, data["feature_singular_value"].values
+        constant = polyak_lojasiewicz.pl_constant(data["gradient_norm"].values, loss)
+        bound = polyak_lojasiewicz.last_layer_constant(sigma, examples)
+        right = accuracies(run, given.problem, given.problem.inputs, given.problem.targets)
+        count = parameter_count.parameter_count(net, 32, 1)
+        groups: dict[str, Any] = {
+            "step": {
+                "time": (eta * at, "parameter^2/loss", "training time"),
+                "loss": (loss, "loss", "training loss L"),
+                "sigma": (sigma, "features", "sigma_n(A)"),
+                "sigma_error": (
+                    data["feature_singular_value_error"],
+                    "features",
+                    "error of sigma_n(A)",
+                ),
+                "constant": (constant, "loss/parameter^2", "||grad L||^2 / 2L"),
+                "constant_bound": (bound, "loss/parameter^2", "sigma_n(A)^2 / n"),
+                "accuracy": (right, "1", RIGHT),
+            },
+            "": {
+                "parameters": (count, "1", "trainable parameters d"),
+                "step_size": (eta, "parameter^2/loss", "step size n / sigma_1(A)^2"),
+            },
+        }
+        descent = polyak_lojasiewicz.geometric_descent(eta, float(bound.min()), float(loss[0]))
+        return predicted(table(groups, step=(at, "1", "steps of gradient descent")), descent)
+
+    return over(one, examples=size.sizes, seed=range(size.seeds))
 
 
-def _wide(lab: Lab, net: MLP, n: int, seed: int, at: np.ndarray) -> dict[str, np.ndarray]:
-    given = task(net, signs(n, seed), seed)
-    eta = given.step_size
-    run = lab.run(
-        f"wide-{n}-{seed}",
-        given.problem,
-        gradient_descent(eta),
-        times=eta * at,
-        probes=[feature_singular_value(), gradient_norm()],
-    )
-    data = run.dataset.isel(seed=0)
-    loss, sigma = data["loss"].values, data["feature_singular_value"].values
-    bound = polyak_lojasiewicz.last_layer_constant(sigma, n)
-    descent = polyak_lojasiewicz.geometric_descent(eta, float(bound.min()), float(loss[0]))
-    return {
-        "loss": loss,
-        "sigma": sigma,
-        "sigma_error": data["feature_singular_value_error"].values,
-        "constant": polyak_lojasiewicz.pl_constant(data["gradient_norm"].values, loss),
-        "constant_bound": bound,
-        "loss_bound": descent.at(eta * at),
-        "accuracy": accuracies(run, given.problem, given.problem.inputs, given.problem.targets),
-        "step_size": np.asarray(eta),
-    }
+@dataclass(frozen=True)
+class Starts:
+    """Numbers of examples, seeds of each."""
+
+    sizes: tuple[int, ...] = SIZES
+    seeds: int = 40
 
 
-def starts(lab: Lab) -> xr.Dataset:
-    """X2-starts: sigma_n(A) where X2 begins, over many data sets and starts."""
-    return starts_of(SIZES, 100 if lab.full else 40)
+@experiment("X2-starts", Starts(), smoke={"sizes": (50,), "seeds": 20}, full={"seeds": 100})
+def starts(lab: Lab, size: Starts) -> xr.Dataset:
+    """sigma_n(A) where X2 begins, over many data sets and starts, by a dense decomposition."""
+
+    def one(examples: int, seed: int) -> xr.Dataset:
+        net = parameter_count.narrow_wide_net(examples, 1.2, (16, 16))
+        A = task(net, signs(examples, seed), seed).A
+        sigma = np.linalg.svd(A, compute_uv=False)[examples - 1]
+        return table({"": {"sigma": (sigma, "features", "sigma_n(A) at the start")}})
+
+    return over(one, examples=size.sizes, seed=range(size.seeds))
 
 
-def starts_of(sizes: Sequence[int], seeds: int) -> xr.Dataset:
-    """sigma_n(A) by n and seed, by a dense singular value decomposition."""
-    found = []
-    for n in sizes:
-        net = parameter_count.narrow_wide_net(n, 1.2, (16, 16))
-        drawn = (task(net, signs(n, seed), seed).A for seed in range(seeds))
-        found.append([np.linalg.svd(A, compute_uv=False)[n - 1] for A in drawn])
-    return xr.Dataset(
-        {"sigma": variable(("examples", "seed"), found, "features", "sigma_n(A) at the start")},
-        {"examples": list(sizes), "seed": np.arange(seeds)},
-    )
+@dataclass(frozen=True)
+class Narrow:
+    """Numbers of examples, units of the last hidden layer, seeds, steps."""
+
+    sizes: tuple[int, ...] = SIZES
+    widths: tuple[int, ...] = (2, 4, 8)
+    seeds: int = 3
+    steps: int = 4000
 
 
-def narrow(lab: Lab) -> xr.Dataset:
-    """C6: hidden (8, 8, m_H), down to two parameters per example."""
-    return narrow_nets(lab, SIZES, (2, 4, 8, 16) if lab.full else (2, 4, 8), 3)
+@experiment(
+    "X2-narrow", Narrow(), smoke={"sizes": (50,), "seeds": 1}, full={"widths": (2, 4, 8, 16)}
+)
+def narrow(lab: Lab, size: Narrow) -> xr.Dataset:
+    """Hidden (8, 8, m_H), down to two parameters per example, on random signs."""
+
+    def one(examples: int, width: int, seed: int) -> xr.Dataset:
+        return _small(lab, (8, 8, width), examples, seed, size.steps)
+
+    return over(one, examples=size.sizes, width=size.widths, seed=range(size.seeds))
 
 
-def narrow_nets(
-    lab: Lab, sizes: Sequence[int], widths: Sequence[int], seeds: int, steps: int = SMALL_STEPS
-) -> xr.Dataset:
-    """Loss and accuracy on random signs after a number of steps, by n, last width and seed."""
-    found = [
-        [[_small(lab, (8, 8, m), n, seed, steps) for seed in range(seeds)] for m in widths]
-        for n in sizes
-    ]
-    count = [parameter_count.parameter_count(MLP((8, 8, m)), 32, 1) for m in widths]
-    ratio = np.asarray(count) / np.asarray(sizes)[:, None]
-    where = ("examples", "width", "seed")
-    return xr.Dataset(
-        {
-            "loss": variable(
-                where, [[[r.loss for r in b] for b in a] for a in found], "loss", "loss"
-            ),
-            "accuracy": variable(
-                where,
-                [[[r.accuracy for r in b] for b in a] for a in found],
-                "1",
-                "fraction of signs that are right",
-            ),
-            "parameters": variable("width", count, "1", "trainable parameters d"),
-            "ratio": variable(("examples", "width"), ratio, "1", "parameters per example d/n"),
-        },
-        {"examples": list(sizes), "width": list(widths), "seed": np.arange(seeds)},
+@dataclass(frozen=True)
+class Few:
+    """Seeds, steps."""
+
+    seeds: int = 1
+    steps: int = 6000
+
+
+@experiment("X2-rank", Few(), full={"seeds": 3})
+def few_features(lab: Lab, size: Few) -> xr.Dataset:
+    """Hidden (16, 16, 10) on 100 examples, whose features cannot have rank n."""
+    return over(
+        lambda seed: _small(lab, (16, 16, 10), 100, seed, size.steps), seed=range(size.seeds)
     )
 
 
-def few_features(lab: Lab) -> xr.Dataset:
-    """C7: hidden (16, 16, 10) on 100 examples, whose features cannot have rank n."""
-    return few_feature_nets(lab, 3 if lab.full else 1)
-
-
-def few_feature_nets(lab: Lab, seeds: int, steps: int = STEPS) -> xr.Dataset:
-    """Loss and accuracy at the end, and rank of A at the start, by seed."""
-    hidden, n = (16, 16, 10), 100
-    found = [_small(lab, hidden, n, seed, steps) for seed in range(seeds)]
-    count = parameter_count.parameter_count(MLP(hidden), 32, 1)
-    return xr.Dataset(
-        {
-            "loss": variable("seed", [r.loss for r in found], "loss", "loss"),
-            "accuracy": variable("seed", [r.accuracy for r in found], "1", "right signs"),
-            "rank": variable("seed", [r.rank for r in found], "1", "rank of A at the start"),
-            "parameters": variable((), count, "1", "trainable parameters d"),
-            "examples": variable((), n, "1", "examples n"),
-        },
-        {"seed": np.arange(seeds)},
-    )
-
-
-class End(NamedTuple):
+def _small(lab: Lab, hidden: tuple[int, ...], n: int, seed: int, steps: int) -> xr.Dataset:
     """Where a run on random signs ended, and the rank of A where it began."""
-
-    loss: float
-    accuracy: float
-    rank: int
-
-
-def _small(lab: Lab, hidden: tuple[int, ...], n: int, seed: int, steps: int) -> End:
-    net = MLP(hidden, "softplus:100", initialiser="he-normal")
-    given = task(net, signs(n, seed), seed)
-    eta = given.step_size
-    run = lab.run(
-        f"{'-'.join(map(str, hidden))}-on-{n}-{seed}",
-        given.problem,
-        gradient_descent(eta),
-        times=eta * np.array([0, steps]),
-    )
-    problem = given.problem
+    given = task(MLP(hidden, "softplus:100", initialiser="he-normal"), signs(n, seed), seed)
+    eta, problem = given.step_size, given.problem
+    name = f"{'-'.join(map(str, hidden))}-on-{n}-{seed}"
+    run = _descend(lab, name, given, gradient_descent(eta), eta * np.array([0, steps]))
     right = accuracies(run, problem, problem.inputs, problem.targets)
-    rank = int(np.linalg.matrix_rank(given.A))
-    return End(float(run.dataset["loss"][0, -1]), float(right[-1]), rank)
+    count = parameter_count.parameter_count(MLP(hidden), 32, 1)
+    numbers = {
+        "loss": (run.dataset["loss"][0, -1], "loss", "loss at the end"),
+        "accuracy": (right[-1], "1", RIGHT),
+        "rank": (np.linalg.matrix_rank(given.A), "1", "rank of A at the start"),
+        "parameters": (count, "1", "trainable parameters d"),
+        "ratio": (count / n, "1", "parameters per example d/n"),
+        "labels": (n, "1", "examples n"),
+    }
+    return table({"": numbers})
 
 
-def natural(lab: Lab) -> xr.Dataset:
-    """X3: one net on handwritten digits and on random images with random labels."""
-    return natural_and_random(lab, 3 if lab.full else 1)
+def _descend(
+    lab: Lab, name: str, given: Task, dynamics: Any, times: np.ndarray, **options: Any
+) -> Trajectory:
+    return lab.run(name, given.problem, dynamics, start=given.params, times=times, **options)
 
 
-def natural_and_random(lab: Lab, seeds: int, steps: int = DIGIT_STEPS) -> xr.Dataset:
-    """Training and test accuracy of hidden (16, 16, 240) by data, seed and step."""
-    sources = {"digits": digits, "random": random_images}
+@dataclass(frozen=True)
+class Natural:
+    """Seeds, steps and records of a run."""
+
+    seeds: int = 1
+    steps: int = 3000
+    records: int = 20
+
+
+@experiment("X3", Natural(), smoke={"steps": 40}, full={"seeds": 3})
+def natural(lab: Lab, size: Natural) -> xr.Dataset:
+    """One net, hidden (16, 16, 240), on handwritten digits and on random images and labels."""
     net = parameter_count.narrow_wide_net(TRAIN, 1.2, (16, 16))
-    at = np.linspace(0, steps, 21).round()
-    rows = [
-        [_generalise(lab, net, name, draw(seed), seed, at) for seed in range(seeds)]
-        for name, draw in sources.items()
-    ]
-    loss, train, test = np.moveaxis(np.asarray(rows), 2, 0)
-    along = ("data", "seed", "step")
-    chance = np.sqrt(test * (1 - test) / TEST)
-    count = parameter_count.parameter_count(net, 64, 10)
-    return xr.Dataset(
-        {
-            "loss": variable(along, loss, "loss", "training loss"),
-            "train": variable(along, train, "1", "training accuracy"),
-            "test": variable(along, test, "1", "test accuracy"),
-            "test_error": variable(along, chance, "1", "standard error over 1000 test cases"),
-            "parameters": variable((), count, "1", "trainable parameters d"),
-        },
-        {
-            "data": list(sources),
-            "seed": np.arange(seeds),
-            "step": variable("step", at, "1", "steps"),
-        },
-    )
+    at = np.linspace(0, size.steps, size.records + 1).round()
+    sources = {"digits": digits, "random": random_images}
+
+    def one(data: str, seed: int) -> xr.Dataset:
+        whole = sources[data](seed)
+        seen = dataclasses.replace(
+            whole, inputs=whole.inputs[:TRAIN], targets=whole.targets[:TRAIN]
+        )
+        given = task(net, _bare(seen), seed)
+        eta, problem = given.step_size / 3, given.problem
+        heavy_ball = optax_dynamics(optax.sgd(eta, momentum=MOMENTUM), eta, "heavy ball")
+        run = _descend(lab, f"{data}-{seed}", given, heavy_ball, eta * at)
+        test = accuracies(run, problem, whole.inputs[TRAIN:], np.eye(10)[whole.targets[TRAIN:]])
+        values = {
+            "loss": (run.dataset["loss"].values[0], "loss", "training loss"),
+            "train": (
+                accuracies(run, problem, problem.inputs, problem.targets),
+                "1",
+                "training accuracy",
+            ),
+            "test": (test, "1", "test accuracy"),
+            "test_error": (
+                np.sqrt(test * (1 - test) / TEST),
+                "1",
+                "standard error over 1000 test cases",
+            ),
+        }
+        count = parameter_count.parameter_count(net, 64, 10)
+        return table(
+            {"step": values, "": {"parameters": (count, "1", "trainable parameters d")}},
+            step=(at, "1", "steps of gradient descent with momentum"),
+        )
+
+    return over(one, data=list(sources), seed=range(size.seeds))
 
 
 def digits(seed: int) -> Data:
@@ -285,27 +269,6 @@ def digits(seed: int) -> Data:
 def random_images(seed: int) -> Data:
     """1200 inputs N(0, I_64) with ten classes at random."""
     return random_data(TRAIN + TEST, 64, 10, seed=seed)
-
-
-def _generalise(
-    lab: Lab, net: MLP, name: str, data: Data, seed: int, at: np.ndarray
-) -> list[np.ndarray]:
-    """Loss, training and test accuracy along a run with momentum."""
-    seen = dataclasses.replace(data, inputs=data.inputs[:TRAIN], targets=data.targets[:TRAIN])
-    given = task(net, _bare(seen), seed)
-    eta = given.step_size / 3
-    run = lab.run(
-        f"{name}-{seed}",
-        given.problem,
-        optax_dynamics(optax.sgd(eta, momentum=MOMENTUM), eta, "heavy ball"),
-        times=eta * at,
-    )
-    unseen = np.eye(10)[data.targets[TRAIN:]]
-    return [
-        run.dataset["loss"].values[0],
-        accuracies(run, given.problem, given.problem.inputs, given.problem.targets),
-        accuracies(run, given.problem, data.inputs[TRAIN:], unseen),
-    ]
 
 
 def accuracies(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -15,7 +17,8 @@ from thalweg import curvature
 from thalweg.core import tree
 from thalweg.core.tree import Params
 from thalweg.dynamics import gradient_descent
-from thalweg.lab.study import Lab, variable
+from thalweg.lab.experiment import Lab, experiment
+from thalweg.lab.table import over, table
 from thalweg.models import Model, mlp
 from thalweg.models.starts import gaussian_start
 from thalweg.problems import Supervised, supervised
@@ -26,24 +29,29 @@ from thalweg.theory.landscape import parameter_count, polyak_lojasiewicz
 NARROW = (16, 16)
 FEATURES, PER_EXAMPLE = 32, 1.2
 POINTS = 5
+CONSTANT = "loss/parameter^2"
 
 
+@experiment("counts")
 def counts(lab: Lab) -> xr.Dataset:
     """C1: parameters of the narrow-wide net, counted and by formula."""
-    nets = [parameter_count.narrow_wide_net(n, PER_EXAMPLE, NARROW) for n in SIZES]
-    counted = [parameter_count.parameter_count(net, FEATURES, 1) for net in nets]
-    formula = [parameter_count.dense_count(FEATURES, net.hidden, 1) for net in nets]
-    least = [parameter_count.minimum_parameters(n) for n in SIZES]
-    return xr.Dataset(
-        {
-            "parameters": variable("examples", counted, "1", "trainable parameters d"),
-            "formula": variable("examples", formula, "1", "d by E5"),
-            "minimum": variable("examples", least, "1", "least d for any labels, n"),
-        },
-        {"examples": list(SIZES)},
-    )
+
+    def one(examples: int) -> xr.Dataset:
+        net = parameter_count.narrow_wide_net(examples, PER_EXAMPLE, NARROW)
+        counted = parameter_count.parameter_count(net, FEATURES, 1)
+        formula = parameter_count.dense_count(FEATURES, net.hidden, 1)
+        least = parameter_count.minimum_parameters(examples)
+        numbers = {
+            "parameters": (float(counted), "1", "trainable parameters d"),
+            "formula": (float(formula), "1", "d by E5"),
+            "minimum": (float(least), "1", "least d for any labels, n"),
+        }
+        return table({"": numbers})
+
+    return over(one, examples=SIZES)
 
 
+@experiment("domination")
 def domination(lab: Lab) -> xr.Dataset:
     """C2, C9: the gradient beside what the last layer guarantees, at random points and at a start.
 
@@ -57,26 +65,24 @@ def domination(lab: Lab) -> xr.Dataset:
         polyak_lojasiewicz.gradient_domination(random, draw(jax.random.key(seed)))
         for seed in range(POINTS)
     ]
+    whole, last, bound = zip(*points, strict=True)
     start = task(net, signs(SIZES[0], 0), 0)
     last_vector = np.linalg.svd(start.A, full_matrices=False)[0][:, -1:]
-    sharp = supervised(start.problem.model, (start.problem.inputs, last_vector), "squared-error")
-    unit = "loss/parameter^2"
-    whole, last, bound = (np.asarray(column) for column in zip(*points, strict=True))
+    sharp = supervised(net, (start.problem.inputs, last_vector), "squared-error")
     chain = polyak_lojasiewicz.gradient_domination(sharp, start.params)
-    return xr.Dataset(
-        {
-            "whole": variable("point", whole, unit, "||grad L||^2 / 2L at random parameters"),
-            "last_layer": variable("point", last, unit, "||dL/dV||^2 / 2L there"),
-            "bound": variable("point", bound, unit, "sigma_n(A)^2 / n there"),
-            "sharp": variable(
-                (), chain.whole / chain.bound, "1", "||grad L||^2 n / 2 s^2 L, sharp"
-            ),
-            "sharp_last_layer": variable(
-                (), chain.last_layer / chain.bound, "1", "||dL/dV||^2 n / 2 s^2 L, sharp"
-            ),
-            **_first_steps(lab, start),
-        }
-    )
+    ratios = chain.whole / chain.bound, chain.last_layer / chain.bound
+    groups: dict[str, Any] = {
+        "point": {
+            "whole": (whole, CONSTANT, "||grad L||^2 / 2L at random parameters"),
+            "last_layer": (last, CONSTANT, "||dL/dV||^2 / 2L there"),
+            "bound": (bound, CONSTANT, "sigma_n(A)^2 / n there"),
+        },
+        "": {
+            "sharp": (ratios[0], "1", "||grad L||^2 n / 2 s^2 L, sharp"),
+            "sharp_last_layer": (ratios[1], "1", "||dL/dV||^2 n / 2 s^2 L, sharp"),
+        },
+    }
+    return table(groups).merge(_first_steps(lab, start))
 
 
 @eqx.filter_jit
@@ -84,70 +90,72 @@ def _slope(problem: Supervised, params: Params) -> Params:
     return jax.grad(problem.objective)(params)
 
 
-def _first_steps(lab: Lab, start: Task) -> dict[str, xr.Variable]:
+def _first_steps(lab: Lab, start: Task) -> xr.Dataset:
     """Gradients at a last layer of zero, and what two steps of descent do."""
-    problem, params, A = start.problem, start.params, start.A
+    problem, params, A, eta = start
     Y, n = np.asarray(problem.targets), len(A)
     slope = _slope(problem, params)
     by_hand = -A.T @ Y / n
     last = np.concatenate([slope[-1]["weight"].T, slope[-1]["bias"][None]])
+    gap = np.linalg.norm(last - by_hand) / np.linalg.norm(by_hand)
     hidden = np.abs(tree.flatten(slope[:-1])).max()
     chain = polyak_lojasiewicz.gradient_domination(problem, params)
     sigma = np.linalg.svd(A, compute_uv=False)[-1]
     expected = np.sum((A.T @ Y) ** 2) / (sigma**2 * np.sum(Y**2))
-    run = lab.run(
-        "first-steps",
-        problem,
-        gradient_descent(start.step_size),
-        times=start.step_size * np.arange(3),
-    )
+    times = eta * np.arange(3)
+    run = lab.run("first-steps", problem, gradient_descent(eta), start=params, times=times)
     paths = run.parameters.values[0][:, : tree.size(params[:-1])]
     moved = [np.linalg.norm(after - before) for before, after in pairwise(paths)]
-    return {
-        "hidden_slope": variable((), hidden, "loss/parameter", "largest hidden slope at k = 0"),
-        "last_slope_gap": variable(
-            (),
-            np.linalg.norm(last - by_hand) / np.linalg.norm(by_hand),
-            "1",
-            "||dL/dV + A^T Y / n|| / ||A^T Y / n|| at k = 0",
-        ),
-        "ratio": variable((), chain.whole / chain.bound, "1", "||grad L||^2 n / 2 s^2 L at k = 0"),
-        "ratio_theory": variable((), expected, "1", "||A^T Y||^2 / (sigma_n^2 ||Y||^2)"),
-        "moved": variable("step", moved, "parameter", "length of a step in the hidden layers"),
+    ratio, words = chain.whole / chain.bound, "||dL/dV + A^T Y / n|| / ||A^T Y / n|| at k = 0"
+    numbers = {
+        "hidden_slope": (hidden, "loss/parameter", "largest hidden slope at k = 0"),
+        "last_slope_gap": (gap, "1", words),
+        "ratio": (ratio, "1", "||grad L||^2 n / 2 s^2 L at k = 0"),
+        "ratio_theory": (expected, "1", "||A^T Y||^2 / (sigma_n^2 ||Y||^2)"),
     }
+    steps = {"moved": (moved, "parameter", "length of a step in the hidden layers")}
+    return table({"": numbers, "step": steps})
 
 
-NETS = {  # examples, units, outputs
-    "d < n": (40, 2, 1),
-    "d > n": (40, 5, 1),
-    "two outputs, d < 2 n": (20, 2, 2),
-}
+@dataclass(frozen=True)
+class Jacobians:
+    """Nets by name: examples, units, outputs."""
+
+    nets: tuple[tuple[str, int, int, int], ...]
 
 
-def rank(lab: Lab) -> xr.Dataset:
+@experiment(
+    "rank",
+    Jacobians((("d < n", 40, 2, 1), ("d > n", 40, 5, 1), ("two outputs, d < 2 n", 20, 2, 2))),
+    smoke={"nets": (("d < n", 12, 1, 1), ("d > n", 12, 2, 1))},
+)
+def rank(lab: Lab, size: Jacobians) -> xr.Dataset:
     """C3: rank of the Jacobian of two-layer tanh nets at two points, and what it leaves out."""
-    rows = []
-    for n, units, outputs in NETS.values():
-        net = gaussian_start(mlp((units,), "tanh"), 1.5)
-        found = [_rank(net, n, outputs, key) for key in jax.random.split(jax.random.key(0))]
-        *told, spaces = zip(*found, strict=True)
+    shapes = {name: shape for name, *shape in size.nets}
+
+    def one(net: str) -> xr.Dataset:
+        n, units, outputs = shapes[net]
+        drawn = gaussian_start(mlp((units,), "tanh"), 1.5)
+        found = [_rank(drawn, n, outputs, key) for key in jax.random.split(jax.random.key(0))]
+        ranks, left, leaks, spaces = zip(*found, strict=True)
         overlap = np.sum((spaces[0].T @ spaces[1]) ** 2) / max(spaces[0].shape[1], 1)
-        count = parameter_count.parameter_count(net, 8, outputs)
+        count = parameter_count.parameter_count(drawn, 8, outputs)
         numbers = parameter_count.minimum_parameters(n, outputs)
-        rows.append((*told, overlap, count, numbers))
-    ranks, sizes, leaks, overlaps, counted, needed = zip(*rows, strict=True)
-    both = ("net", "point")
-    return xr.Dataset(
-        {
-            "rank": variable(both, ranks, "1", "numerical rank of J"),
-            "complement": variable(both, sizes, "1", "directions that J leaves out"),
-            "leak": variable(both, leaks, "1", "largest |c^T J| / sigma_1(J)"),
-            "overlap": variable("net", overlaps, "1", "shared part of the complements, 1 if equal"),
-            "parameters": variable("net", counted, "1", "trainable parameters d"),
-            "numbers": variable("net", needed, "1", "numbers to fit, n m_y"),
-        },
-        {"net": list(NETS)},
-    )
+        groups: dict[str, Any] = {
+            "point": {
+                "rank": (ranks, "1", "numerical rank of J"),
+                "complement": (left, "1", "directions that J leaves out"),
+                "leak": (leaks, "1", "largest |c^T J| / sigma_1(J)"),
+            },
+            "": {
+                "overlap": (overlap, "1", "shared part of the complements, 1 if equal"),
+                "parameters": (count, "1", "trainable parameters d"),
+                "numbers": (numbers, "1", "numbers to fit, n m_y"),
+            },
+        }
+        return table(groups)
+
+    return over(one, net=list(shapes))
 
 
 def _rank(net: Model, n: int, outputs: int, key: Array) -> tuple[int, int, float, np.ndarray]:

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from thalweg.report.spec import Figure, Level, Panel, Series
+from typing import Any
 
-_ONE = Level(1.0, "d = n", axis="x")
+from thalweg.lab.curves import curves
+from thalweg.report.spec import Figure, Level, Panel, Scalar, Series
+
+BY_RATIO: dict[str, Any] = {
+    "over": "ratio",
+    "each": "examples",
+    "levels": (Level(1.0, "d = n", axis="x"),),
+}
+ALONG: dict[str, Any] = {"over": "step", "each": "examples", "at": {"seed": 0}, "log": "y"}
 
 
-def _along(y: str, label: str, style: str = "line", **options: str) -> Series:
-    return Series(
-        "X2", y, "step", label, {"seed": 0}, each="examples", style=style, group="n", **options
-    )
-
-
-def _curves(name: str, label: str) -> tuple[Series, ...]:
+def _accuracies(name: str) -> tuple[Series, ...]:
     """Training and test accuracy on one kind of data."""
-    return tuple(
-        Series("X3", y, "step", text, {"data": name, "seed": 0}, error=error)
-        for y, text, error in (
-            ("train", f"{label}, training", ""),
-            ("test", f"{label}, test", "test_error"),
-        )
+    at: dict[str, Scalar] = {"data": name, "seed": 0}
+    return (
+        Series("X3", "train", "step", f"{name}, training", at),
+        Series("X3", "test", "step", f"{name}, test", at, error="test_error"),
     )
 
 
@@ -29,63 +29,32 @@ FIGURES = (
         "threshold",
         "No net fits more random labels than it has parameters",
         "Two-layer tanh nets of d parameters on n random real labels, fitted by "
-        "Levenberg-Marquardt, an optimiser much stronger than gradient descent. Left: how many of "
-        "the data sets are fitted to a mean squared residual below 1e-12. Right: the median "
+        "Levenberg-Marquardt, an optimiser much stronger than gradient descent. (a) How many of "
+        "the data sets are fitted to a mean squared residual below 1e-12. (b) The median "
         "residual. Below one parameter per label there is not a single success, whatever n; a "
-        "little above it nearly every set is fitted. The theorem excludes the left side; the right "
-        "side shows that it leaves almost nothing to gain.",
+        "little above it nearly every set is fitted. The theorem excludes success below d = n; "
+        "what is seen above leaves almost nothing to gain.",
         (
-            Panel(
-                series=(
-                    Series(
-                        "X1",
-                        "success",
-                        "ratio",
-                        "fits",
-                        each="examples",
-                        error="success_error",
-                        group="n",
-                    ),
-                ),
-                title="Success",
-                x_label="parameters per label d/n",
-                y_label="fraction of data sets fitted",
-                levels=(_ONE,),
-            ),
-            Panel(
-                series=(
-                    Series("X1", "median_residual", "ratio", "fits", each="examples", group="n"),
-                ),
-                title="Residual",
-                x_label="parameters per label d/n",
-                y_label="median of the mean squared residual (label²)",
-                y_log=True,
-                levels=(_ONE,),
-            ),
+            curves("X1", "success", error="success_error", title="Success", **BY_RATIO),
+            curves("X1", "median_residual", title="Residual", log="y", **BY_RATIO),
         ),
     ),
     Figure(
         "descent",
         "Gradient descent on all layers fits random labels with of order n parameters",
-        "Hidden layers of 16, 16 and 1.2 n units, random labels ±1, one seed. Left: the loss falls "
+        "Hidden layers of 16, 16 and 1.2 n units, random labels ±1, one seed. (a) The loss falls "
         "to zero for every n, more slowly for more examples. Dashed: what the smallest "
-        "singular value along the run guarantees (E3); it is true and far too modest. Right: that "
+        "singular value along the run guarantees (E3); it is true and far too modest. (b) That "
         "singular value stays within a factor of two of its start, so that the features keep "
         "telling the examples apart although all layers are trained.",
         (
-            Panel(
-                series=(_along("loss", "descent"), _along("loss_bound", "E3", "dash")),
-                title="Training loss",
-                x_label="steps of gradient descent",
-                y_label="loss",
-                y_log=True,
-            ),
-            Panel(
-                series=(_along("sigma", "descent", error="sigma_error"),),
+            curves("X2", "loss", theory=True, title="Training loss", **ALONG),
+            curves(
+                "X2",
+                "sigma",
+                error="sigma_error",
                 title="Smallest singular value of the features",
-                x_label="steps of gradient descent",
-                y_label="σₙ(A) (features)",
-                y_log=True,
+                **ALONG,
             ),
         ),
     ),
@@ -97,12 +66,12 @@ FIGURES = (
         "more than three orders of magnitude all along: it is attained only by residuals in the "
         "weakest direction of the features, and those of a run are not.",
         (
-            Panel(
-                series=(_along("constant", "descent"), _along("constant_bound", "bound", "dash")),
+            curves(
+                "X2",
+                "constant",
+                theory="constant_bound",
                 title="Polyak-Łojasiewicz constant",
-                x_label="steps of gradient descent",
-                y_label="constant (loss/parameter²)",
-                y_log=True,
+                **ALONG,
             ),
         ),
     ),
@@ -116,7 +85,7 @@ FIGURES = (
         "different order of them.",
         (
             Panel(
-                series=tuple(
+                tuple(
                     Series(
                         "X2-narrow",
                         "accuracy",
@@ -130,8 +99,6 @@ FIGURES = (
                     for m in (2, 4, 8)
                 ),
                 title="Small nets on random labels",
-                x_label="parameters per example d/n",
-                y_label="training accuracy",
                 x_log=True,
             ),
         ),
@@ -145,9 +112,8 @@ FIGURES = (
         "same, does not decide whether it generalises.",
         (
             Panel(
-                series=(*_curves("digits", "digits"), *_curves("random", "random")),
+                (*_accuracies("digits"), *_accuracies("random")),
                 title="Natural and random data",
-                x_label="steps of gradient descent with momentum",
                 y_label="accuracy",
                 levels=(Level(0.1, "chance"),),
             ),

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 import jax
 import numpy as np
 import xarray as xr
 
 from thalweg.driver import interpolation
-from thalweg.lab.study import Lab, variable
+from thalweg.lab.experiment import Lab, experiment
+from thalweg.lab.table import table
 from thalweg.models import mlp
 from thalweg.problems.data.random_labels import random_data
 from thalweg.theory.landscape import parameter_count
@@ -18,38 +19,43 @@ FEATURES = 8
 SUCCESS = 1e-12  # mean squared residual
 
 
-def threshold(lab: Lab) -> xr.Dataset:
-    """X1: two-layer tanh nets of d = 10 m + 1 parameters on n random labels."""
-    return threshold_of(lab, (20, 40, 80), 16 if lab.full else 4)
+@dataclass(frozen=True)
+class Sweep:
+    """Numbers of labels, data sets of each, most steps of a fit."""
+
+    sizes: tuple[int, ...] = (20, 40, 80)
+    data_sets: int = 4
+    steps: int = 150
 
 
-def threshold_of(lab: Lab, sizes: Sequence[int], data_sets: int, steps: int = 150) -> xr.Dataset:
-    """Best residual of two fits per data set, and how many data sets are fitted, by n and d."""
-    rows = [_swept(n, data_sets, steps) for n in sizes]
+@experiment(
+    "X1",
+    Sweep(),
+    smoke={"sizes": (20, 36), "data_sets": 2, "steps": 100},
+    full={"data_sets": 16},
+)
+def threshold(lab: Lab, size: Sweep) -> xr.Dataset:
+    """Two-layer tanh nets of d = 10 m + 1 parameters on n random labels, best of two fits each."""
+    rows = [_swept(n, size.data_sets, size.steps) for n in size.sizes]
     most = max(len(d) for d, _ in rows)
     d, residual = (np.stack([_padded(row[i], most) for row in rows]) for i in range(2))
-    fitted = np.where(np.isnan(residual), np.nan, residual < SUCCESS)
-    success = fitted.mean(axis=2)
-    spread = np.sqrt(success * (1 - success) / data_sets)
-    n = np.asarray(sizes)[:, None]
+    success = np.where(np.isnan(residual), np.nan, residual < SUCCESS).mean(axis=2)
+    spread = np.sqrt(success * (1 - success) / size.data_sets)
     found = [interpolation.interpolation_threshold(*row) for row in zip(d, success, strict=True)]
-    grid = ("examples", "net")
-    return xr.Dataset(
-        {
-            "parameters": variable(grid, d, "1", "trainable parameters d"),
-            "ratio": variable(grid, d / n, "1", "parameters per label d/n"),
-            "residual": variable(
-                (*grid, "dataset"), residual, "label^2", "mean squared residual, best of two fits"
-            ),
-            "median_residual": variable(
-                grid, np.median(residual, axis=2), "label^2", "median residual over data sets"
-            ),
-            "success": variable(grid, success, "1", "fraction of data sets that are fitted"),
-            "success_error": variable(grid, spread, "1", "standard error over data sets"),
-            "threshold": variable("examples", found, "1", "first d with half of the sets fitted"),
+    median, ratio = np.median(residual, axis=2), d / np.asarray(size.sizes)[:, None]
+    best = "mean squared residual, best of two fits"
+    groups = {
+        "examples net": {
+            "parameters": (d, "1", "trainable parameters d"),
+            "ratio": (ratio, "1", "parameters per label d/n"),
+            "median_residual": (median, "label^2", "median residual over data sets"),
+            "success": (success, "1", "fraction of data sets that are fitted"),
+            "success_error": (spread, "1", "standard error over data sets"),
         },
-        {"examples": list(sizes)},
-    )
+        "examples net dataset": {"residual": (residual, "label^2", best)},
+        "examples": {"threshold": (found, "1", "first d with half of the sets fitted")},
+    }
+    return table(groups, examples=size.sizes)
 
 
 def _swept(n: int, data_sets: int, steps: int) -> tuple[np.ndarray, np.ndarray]:
