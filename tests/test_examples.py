@@ -128,9 +128,14 @@ def shown_by_room() -> dict[str, dict[int, tuple[str, Any]]]:
 
 
 SHOWN = shown_by_room()
+# These compile runs, searches for eigenvalues and whole nets; the others take moments.
+DEAR = {"thalweg", "thalweg.models", "thalweg.dynamics", "thalweg.probes"}
 
 
-@pytest.mark.parametrize("room", SHOWN)
+@pytest.mark.parametrize(
+    "room",
+    [pytest.param(r, marks=pytest.mark.thorough) if r in DEAR else r for r in SHOWN],
+)
 def test_examples_give_what_they_say(room, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     wrong = [

@@ -56,7 +56,8 @@ def normal_derivatives(
 
     Examples:
         >>> f = lambda z: z[:, 0] ** 2 + 5 * z[:, 1]
-        >>> normal = tw.models.normal_derivatives(f, [[1.0, 0.0]], [[0.0], [1.0]])
+        >>> points, axis = jnp.array([[1.0, 0.0]]), jnp.array([[0.0], [1.0]])
+        >>> normal = tw.models.normal_derivatives(f, points, axis)
         >>> normal.value.ravel().tolist()
         [5.0]
     """
