@@ -108,7 +108,7 @@ def linear(hidden: Sequence[int], *, initialiser: str = "xavier-uniform", gain: 
     return MLP(tuple(hidden), "linear", False, initialiser, gain)
 
 
-def layer_weights(params: Params) -> list[Float[Array, "out in"]]:
+def layer_weights(params: Params) -> list[Float[Array, "... out in"]]:
     """The matrices [W_1, ..., W_n] of a dense net, first layer first.
 
     Raises:
