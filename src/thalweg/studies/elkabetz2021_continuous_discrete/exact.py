@@ -141,7 +141,7 @@ class Depths:
     bounded: tuple[int, ...] = (2, 3, 4, 5)
 
 
-@experiment("X6", Depths(), smoke={"followed": (3,), "bounded": (2, 5)})
+@experiment("X6", Depths(), smoke={"followed": (3,), "bounded": (5,)})
 def exact_flow(lab: Lab, size: Depths) -> xr.Dataset:
     """The closed form against the flow of the layers, its integrals and its times."""
     times = over(
@@ -270,7 +270,7 @@ class Grids:
     thin: int = 20_001
 
 
-@experiment("X8", Grids(), smoke={"wide": 2001, "thin": 5001})
+@experiment("X8", Grids(), smoke={"wide": 1001, "thin": 2001})
 def certificates(lab: Lab, size: Grids) -> xr.Dataset:
     """How the certified step size shrinks with the start, with and without the path."""
     depths, r0s = [2, 3, 4], ([0.3, 0.1, 0.03, 0.01, 0.003, 0.001], *NORM)

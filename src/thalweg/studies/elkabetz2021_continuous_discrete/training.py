@@ -51,7 +51,7 @@ class Refinement:
     records: int = 100
 
 
-SHORT = {"every": 36, "step_size": 0.0025, "steps": 240, "seeds": 1, "conv_seeds": 1, "records": 20}
+SHORT = {"every": 36, "step_size": 0.0025, "steps": 160, "seeds": 1, "conv_seeds": 1, "records": 10}
 PAPER = {
     "paper": True,
     "step_size": 0.001,
@@ -150,7 +150,9 @@ class Curvature:
     radii: tuple[float, ...] = (1.0, 2.0)
 
 
-@experiment("X4", Curvature(), smoke={"every": 36, "seeds": 1}, full={"hidden": (20, 20)})
+@experiment(
+    "X4", Curvature(), smoke={"hidden": (6, 6), "every": 36, "seeds": 1}, full={"hidden": (20, 20)}
+)
 def curvature(lab: Lab, size: Curvature) -> xr.Dataset:
     """The smallest Hessian eigenvalue along training, and far from the path."""
     models = {"linear": linear(size.hidden), "relu": mlp(size.hidden, "relu", bias=False)}
