@@ -16,7 +16,6 @@ from thalweg.theory.linear_nets import local_components as theory
 # Square matrices, so that rows and columns can be confused.
 SQUARE = HierarchicalFactorisation((3,) * 4, perfect_tree(4), (3, 3))
 SMALL = {"cp": CPFactorisation((2, 3, 2, 2), 3), "htf": SQUARE}
-SHORT = {"steps": 4000}
 MANY = {"draws": 16, "steps": 20_000}
 DOZEN = {"draws": 12, "steps": 30_000}
 FIVE = {"draws": 5, "steps": 30_000}
@@ -178,8 +177,8 @@ def other_labels(right, *a):
     Fault("C5", exact, "interaction_regulariser", patches_confused),
     Fault("C5", exact, "interaction_regulariser", signed, "no modulus"),
     Fault("C5", theory, "mean_absolute_cosine", dimension_off_by_one),
-    Fault("C6", TensorRecovery, "init", scale_ignored, sizes=SHORT),
-    Fault("C6", TensorCompletion, "measured", other_entries, sizes=SHORT),
+    Fault("C6", TensorRecovery, "init", scale_ignored),
+    Fault("C6", TensorCompletion, "measured", other_entries),
     Fault("C7", TensorRecovery, "init", scale_ignored),
 )
 def test_faults(fault, noticed):
@@ -216,7 +215,6 @@ def test_faults_that_take_long(fault, noticed):
     [
         ("C1", SMALL),
         ("C2", SMALL),
-        ("C6", SHORT),
         ("C6b", MANY),
         ("C8", FIVE),
         ("C8b", DOZEN),

@@ -147,12 +147,14 @@ def isometry_spectra(lab: Lab, size: Nets) -> xr.Dataset:
         )
 
     found = over(drawn, start=STARTS[1:], seed=range(size.seeds))
+    floor = found["product_error"].sel(start="gaussian", seed=0, product_depth=20)
     q = [isometry.activity_fixed_point(g) for g in GAINS]
     profile = [isometry.activity_profile(g, size.depth) for g in GAINS]
     spread = [isometry.gaussian_mean_square_spread(n, N) for n in products]
     median = isometry.gaussian_product_median(products)
     theory = table(
         {
+            "": {"product_floor": (float(floor), "1", "rounding in the product of 20")},
             "product_depth": {
                 "product_median_theory": (median, "1", "median of Gaussian products, 2^(-depth/2)"),
                 "product_mean_square_spread": (spread, "1", "spread of their mean square"),

@@ -7,21 +7,21 @@ from typing import Any
 from thalweg.lab.curves import curves, series
 from thalweg.report.spec import Figure, Level, Panel, Scalar
 
-HALF = {"half": "measured", "half_theory": "closed form from the same start"}
 BOUNDS = ("sharpness_bound", "stability_bound")
 FASTEST = "fastest step size (step size)"
 
 
-def _modes(net: str) -> Panel:
+def _modes(net: str, **panel: Any) -> Panel:
     at: dict[str, Scalar] = {"net": net, "seed": 0}
-    modes = (0, 1, 2, 4)  # one of each singular value
-    return curves("X1", "strength", each="mode", only=modes, at=at, theory=True, title=f"{net} net")
+    one_of_each = (1, 2, 3, 5)
+    return curves("X1", "strength", each="mode", only=one_of_each, at=at, theory=True, **panel)
 
 
-def _half(net: str) -> Panel:
+def _half(net: str, **panel: Any) -> Panel:
     return curves(
-        "X1", list(HALF), over="singular_value", each="seed", at={"net": net}, labels=HALF,
-        style="points", title=f"{net} net", y_label="time of half rise (step size)", log="xy",
+        "X1", "half_mean", over="singular_value", at={"net": net}, theory=True, style="points",
+        error="half_spread", labels={"half_mean": "measured"}, log="xy",
+        y_label="time of half rise (step size)", **panel,
     )  # fmt: skip
 
 
@@ -40,18 +40,23 @@ FIGURES = (
         "Strengths of four of the eight singular modes of the tree data, one of each singular "
         "value, while a net with one hidden layer learns them from a small random start (one "
         "seed). Solid: trained; dashed: the closed form from the same start. Long plateaus end in "
-        "sharp transitions, in the order of the singular values. (a) The linear net. (b) The tanh "
-        "net keeps the order and lags the closed form a little, as its units saturate.",
-        (_modes("linear"), _modes("tanh")),
+        "sharp transitions, in the order of the singular values.",
+        (
+            _modes("linear", title="Linear net", caption="The linear net follows the closed form."),
+            _modes(
+                "tanh", title="Tanh net", caption="The tanh net keeps the order and lags a little, "
+                "as its units saturate.",
+            ),
+        ),
     ),
     Figure(
         "half-rise",
         "Learning time is inversely proportional to the singular value",
-        "Time at which each mode has risen to half of its final strength, all seeds, beside the "
-        "closed form from the same starts, in (a) the linear and (b) the tanh net. Late modes lag "
-        "the closed form a little: until they rise they compete with earlier ones, which the "
+        "Time at which each mode has risen to half of its final strength, mean and standard "
+        "deviation over seeds, beside the closed form from the same starts. Late modes lag the "
+        "closed form a little: until they rise they compete with earlier ones, which the "
         "decoupled solution leaves out.",
-        (_half("linear"), _half("tanh")),
+        (_half("linear", title="Linear net"), _half("tanh", title="Tanh net")),
     ),
     Figure(
         "infinite-depth",
@@ -111,26 +116,29 @@ FIGURES = (
     Figure(
         "isometry",
         "Orthogonal weights keep signals and gradients alive at depth 100",
-        "(a) Singular values of a product of 20 random 200 × 200 matrices; Gaussian ones lose "
-        "almost every direction. (b) Singular values of the Jacobian of a tanh net of 100 "
-        "layers at gain 1.05, just above the critical one; the Gaussian ones end at the rounding "
-        "floor. (c) Mean square activity from layer to layer in orthogonal tanh nets, beside "
-        "mean-field theory (dashed): it dies below gain 1 and settles above.",
+        "Random nets 200 wide, orthogonal and Gaussian, one draw.",
         (
             curves(
                 "X4", "product", over="index", each="start", at={"product_depth": 20, "seed": 0},
-                title="Product of 20", log="y",
+                title="Product of 20", log="y", y_label="singular value (1)",
+                levels=(Level(("X4", "product_floor"), "rounding"),),
+                caption="A product of 20 matrices; Gaussian ones lose almost every direction.",
             ),
             curves(
                 "X4", "jacobian", over="index", each="start", at={"gain": 1.05, "seed": 0},
-                title="Tanh net, 100 layers", log="y",
+                title="Tanh net, 100 layers", log="y", y_label="singular value (1)",
+                caption="The Jacobian of a tanh net of 100 layers at gain 1.05, just above the "
+                "critical one; the Gaussian values end at the rounding floor.",
             ),
             curves(
                 "X4", "activity", over="layer", each="gain", at={"start": "orthogonal", "seed": 0},
-                title="Activity", more=series(
+                title="Activity", log="xy", y_label="mean square activity (activity²)",
+                labels={"activity": "net"}, more=series(
                     "X4", "activity_theory", over="layer", each="gain", style="dash",
-                    label="theory",
-                ), log="xy",
+                    label="mean-field theory",
+                ),
+                caption="Mean square activity from layer to layer in orthogonal tanh nets: it dies "
+                "below gain 1 and settles above.",
             ),
         ),
     ),

@@ -79,10 +79,16 @@ def tree(lab: Lab, size: Tree) -> xr.Dataset:
                     "half_error": (error, TIME, "error of the time of half rise"),
                     "half_theory": (half_theory, TIME, "time of half rise by E5"),
                 },
-                "mode": {"singular_value": (s, STRENGTH, "singular value s")},
+                "mode": {
+                    "half_mean": (half.mean(0), TIME, "time of half rise, mean over seeds"),
+                    "half_spread": (half.std(0), TIME, "its standard deviation over seeds"),
+                    "half_mean_theory": (half_theory.mean(0), TIME, "mean of what E5 says"),
+                    "singular_value": (s, STRENGTH, "singular value s"),
+                },
             },
             time=at,
             seed=range(size.seeds),
+            mode=range(1, len(s) + 1),
         )
 
     found = over(learned, net=size.nets)
