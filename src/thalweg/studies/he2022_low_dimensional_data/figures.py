@@ -16,6 +16,7 @@ STEPS = "steps"
 def _portrait(case: str, title: str, a: float) -> Panel:
     return curves(
         "X1", "w_y", over="w_x", each="draw", at={"case": case}, title=title,
+        labels={"w_y": "paths"},
         x_label="tangent part w_x (output/input)", y_label="normal part w_y (output/input)",
         levels=(Level(a, f"w_x = {a:g}", axis="x"), Level(0.0)),
     )  # fmt: skip
@@ -71,7 +72,7 @@ FIGURES = (
             ),
             curves(
                 "X2", "normal", each="depth", at={"seed": 0, "cut": 1}, theory="predicted_line",
-                title="Gradient descent", y_label=NORMAL,
+                title="Gradient descent", y_label=NORMAL, residual=False,
             ),
             Panel(
                 series=(
