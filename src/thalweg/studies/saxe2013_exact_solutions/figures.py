@@ -20,7 +20,7 @@ def _modes(net: str, **panel: Any) -> Panel:
 def _half(net: str, **panel: Any) -> Panel:
     return curves(
         "X1", "half_mean", over="singular_value", at={"net": net}, theory=True, style="points",
-        error="half_spread", labels={"half_mean": "measured"}, log="xy",
+        error="half_spread", labels={"half_mean": "half rise"}, log="xy",
         y_label="time of half rise (step size)", **panel,
     )  # fmt: skip
 
