@@ -105,7 +105,7 @@ BOUND = "homogeneous_min_eig_bound"
     scaled("C7", euler, "convex_quadratic_peak_error", math.e, "convex factor"),
     scaled("C8", euler, "leading_euler_error", 2.0, "factor 2"),
     Fault("C9", training, "gradient_descent", IterationClock, "equal iterations", BRIEF, True),
-    Fault("C10", training, "gradient_descent", IterationClock, "equal iterations", BRIEF, True),
+    Fault("C10", training, "gradient_descent", IterationClock, "equal iterations", value=True),
     scaled("C11", training, "_hessian", -1.0, "sign of the Hessian"),
     scaled("C11", homogeneous, BOUND, 0.001, "bound too small"),
     scaled("C12", scalar_linear, "flow_time_bound", without_m_and_r0, "without M and r0"),
