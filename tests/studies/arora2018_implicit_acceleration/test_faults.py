@@ -211,7 +211,7 @@ def one_update_too_many(right, *a):
     planted("C6", "depth_three", twice_the_step, "twice the step", ONE_DRAW, exact),
     planted("C6", "depth_three", decaying, "weight decay", ONE_DRAW, exact),
     planted("C7", "balanced_factors", tilted, "not balanced", SHORT, exact),
-    planted("C8", "compared", squares, "squares", {"steps": 5000}, regression),
+    planted("C8", "compared", squares, "squares", None, regression),
     planted("C9", "compared", fourth_powers, "fourth powers", {"steps": 20_000}, regression),
     planted("C10", "balanced", twice_as_far, "start twice as far", None, regression),
     planted("C10", "lp_regression", mean_for_sum, "mean for sum", None, regression),

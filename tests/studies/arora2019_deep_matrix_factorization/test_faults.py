@@ -113,7 +113,7 @@ def limit(name, wrong, about):
         completion,
         "nuclear_norm_completion",
         unconverged,
-        sizes={"alphas": (1e-3,), "depths": (3,), "most": 2000},
+        sizes={"alphas": (1e-3,), "depths": (3,)},
     ),
     Fault("C7", completion, "MatrixFactorisation", large_start, sizes={"depths": (3, 4)}),
     Fault("C7", completion, "normalised", adam, "every parameter's step on its own"),
