@@ -173,7 +173,10 @@ class Late:
 
 
 @experiment(
-    "X1-noise", Late(), smoke={"end": 900.0, "records": 11}, full={"depths": (1, 2, 3, 4, 5, 6)}
+    "X1-noise",
+    Late(),
+    smoke={"depths": (2, 3), "end": 900.0, "records": 11},
+    full={"depths": (1, 2, 3, 4, 5, 6)},
 )
 def noise_rate(lab: Lab, size: Late) -> xr.Dataset:
     """How fast noise of variance 0.01 drives w_y to zero from (1, 0.3), a = 1.5."""
