@@ -135,7 +135,7 @@ def test_a_path_that_does_not_tell_its_error_is_no_flow() -> None:
     trained = tw.run(bowl(), tw.stabilised_descent(), times=descent.dataset["time"].values)
     with pytest.raises(
         tw.InputError,
-        match=r"stabilised descent.* give a run of gradient_flow .*tw.distance.*matched_loss",
+        match=r"stabilised descent.* give a run of gradient_flow .*tw.distance.*equal_loss",
     ):
         tw.compare(descent, trained)
 

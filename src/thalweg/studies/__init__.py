@@ -6,7 +6,7 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-from thalweg.core.errors import InputError, choose
+from thalweg.core.errors import InputError, unknown
 
 STUDIES: dict[str, str] = {
     place.name.replace("_", "-"): f"{__name__}.{place.name}"
@@ -26,15 +26,16 @@ def slug_of(name: str) -> str:
     Raises:
         InputError: If it means none or several; with the nearest right name.
     """
-    if name in STUDIES or name in FORMER:
-        return FORMER.get(name, name)
-    meant = [slug for slug in STUDIES if name and slug.startswith(name)]
+    if name in STUDIES:
+        return name
+    known = {slug: slug for slug in STUDIES} | FORMER
+    meant = {known[word] for word in known if name and word.startswith(name)}
     if len(meant) > 1:
-        raise InputError(f"study {name!r} may be {' or '.join(meant)}; give more of its name")
+        told = " or ".join(sorted(meant))
+        raise InputError(f"study {name!r} may be {told}; give more of its name")
     if meant:
-        return meant[0]
-    choose(name, STUDIES, "study")
-    raise AssertionError
+        return meant.pop()
+    raise InputError(unknown(name, known, "study"))
 
 
 def study_named(name: str) -> Any:

@@ -1,0 +1,46 @@
+"""Which tests are thorough because they are dear: `tests/thorough.txt`, from what a run measured.
+
+    python -m pytest -n 2 -m "not slow" --budget inf --cpu-times times.json
+    python tools/tier_tests.py times.json [--most 2.0]
+
+A test that is fast by its markers and of which one case costs more CPU seconds than `--most` goes
+to the thorough tier, all its cases together. What a module's shared set-up costs counts for the
+first test that asks for it and for no other, so it is left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+LIST = Path(__file__).parents[1] / "tests" / "thorough.txt"
+
+
+def main() -> None:
+    """Write the list, and say what is left."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("times", type=Path)
+    parser.add_argument("--most", type=float, default=2.0, help="CPU seconds of a fast test")
+    asked = parser.parse_args()
+    measured = json.loads(asked.times.read_text())
+    listed = set(LIST.read_text("utf-8").split()) if LIST.exists() else set()
+    fast = {
+        name: phases
+        for name, phases in measured.items()
+        if phases["tier"] == "fast" or name.split("[")[0] in listed
+    }
+    dear = {n.split("[")[0] for n, phases in fast.items() if phases.get("call", 0.0) > asked.most}
+    LIST.write_text("".join(f"{name}\n" for name in sorted(dear)), "utf-8")
+    seconds = {
+        name: sum(v for k, v in phases.items() if k != "tier")
+        for name, phases in fast.items()
+        if name.split("[")[0] not in dear
+    }
+    print(
+        f"{len(dear)} tests are dear; {sum(seconds.values()):.0f} CPU s in {len(seconds)} stay fast"
+    )
+
+
+if __name__ == "__main__":
+    main()
