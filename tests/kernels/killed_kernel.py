@@ -3,14 +3,21 @@
 import os
 import signal
 import sys
+from pathlib import Path
 
 import jax
 import numpy as np
 
-import thalweg  # noqa: F401  (switches float64 on)
-from thalweg.kernels import stored
-from thalweg.models import mlp
-from thalweg.problems import supervised
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import shapes  # noqa: E402
+
+shapes.check_shapes("kernels", "models", "problems")  # as the test: they must be the same net
+
+import thalweg  # noqa: E402, F401  (switches float64 on)
+from thalweg.kernels import stored  # noqa: E402
+from thalweg.models import mlp  # noqa: E402
+from thalweg.problems import supervised  # noqa: E402
 
 
 def example():

@@ -121,7 +121,7 @@ def layer_weights(params: Params) -> list[Float[Array, "... out in"]]:
     """
     layers = isinstance(params, list | tuple) and all(isinstance(p, Mapping) for p in params)
     require(
-        layers and all("weight" in layer for layer in params),
+        layers and all(hasattr(layer.get("weight"), "shape") for layer in params),
         f"params came as {told(params)}; give the parameters of a dense net, a list of layers",
     )
     return [layer["weight"] for layer in params]

@@ -13,7 +13,7 @@ import optax
 from jaxtyping import Array, Float
 
 from thalweg.core import tree
-from thalweg.core.errors import InputError
+from thalweg.core.errors import InputError, require
 from thalweg.core.hessian_product import hessian_product
 from thalweg.core.result import Reading, Result
 from thalweg.core.tree import Params
@@ -65,7 +65,12 @@ class PreconditionedSharpness(Probe):
     def measure(
         self, problem: Problem, params: Params, memory: Any, moment: Moment
     ) -> tuple[Reading, Any]:
-        gains = tree.flatten(self._gains(problem, params, moment.process))
+        theta = tree.flatten(params)
+        gains = tree.flatten(self._gains(problem, params, moment.process)).astype(theta.dtype)
+        require(
+            gains.size == theta.size,
+            f"the diagonal has {gains.size} entries, the parameters {theta.size}; give as many",
+        )
         known = jnp.all(jnp.isfinite(gains) & (gains >= 0)) & jnp.any(gains > 0)
         scale = jnp.sqrt(jnp.where(known, gains, 1))
         hessian = hessian_product(problem.objective, params)
