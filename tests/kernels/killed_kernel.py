@@ -10,7 +10,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import shapes  # noqa: E402
+import shapes
 
 shapes.check_shapes("kernels", "models", "problems")  # as the test: they must be the same net
 
