@@ -115,7 +115,8 @@ def test_later_cases_are_thorough_where_each_compiles(session, pytester, folder,
     def test_cheap_cases(a):
         pass
     """
-    done = session(text, "-m", "not thorough", name=f"{folder}/{name}")
+    importing = "--import-mode=importlib"  # other files of this name were imported before
+    done = session(text, "-m", "not thorough", importing, name=f"{folder}/{name}")
     done.assert_outcomes(passed=fast + 4, deselected=6 - fast)
 
 
