@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 from functools import cache
 from typing import Any
@@ -15,6 +14,7 @@ import optax
 import pytest
 
 import thalweg as tw
+from newcomers import classes_in, makers_in
 from thalweg import dynamics as room
 from thalweg.core.counting import counted, marked
 from thalweg.core.errors import InputError
@@ -274,26 +274,13 @@ def discrete(dynamics: Dynamics) -> bool:
     return isinstance(dynamics, Discrete)
 
 
-def kinds(of: type) -> set[type]:
-    """All classes of a kind that can be made."""
-    below = {kind for child in of.__subclasses__() for kind in {child} | kinds(child)}
-    return {kind for kind in below if kind.__module__.startswith("thalweg.")}
-
-
 def test_every_dynamics_is_in_the_table() -> None:
     made = {type(maker()) for maker in DYNAMICS.values()}
-    concrete = {kind for kind in kinds(Dynamics) if not inspect.isabstract(kind)}
-    assert {kind.__name__ for kind in concrete - made} == set()
+    assert {kind.__name__ for kind in classes_in(tw, Dynamics) - made} == set()
 
 
 def test_every_maker_is_in_the_table() -> None:
     """The room's functions that make a dynamics, or a transformation for one."""
-    makers = set()
-    for name in room.__all__:
-        function = inspect.unwrap(getattr(room, name))
-        if inspect.isfunction(function):
-            made = inspect.get_annotations(function, eval_str=True).get("return")
-            if inspect.isclass(made) and issubclass(made, Dynamics | optax.GradientTransformation):
-                makers.add(name)
+    makers = makers_in(room, Dynamics | optax.GradientTransformation)
     assert len(makers) > 8
     assert {name for name in makers if not hasattr(examples, name)} == set()

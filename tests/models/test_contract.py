@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from functools import cache
 from typing import Any
 
@@ -12,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from newcomers import classes_in, makers_in
 from thalweg import models as room
 from thalweg.core.digest import identity
 from thalweg.core.errors import InputError
@@ -197,31 +197,15 @@ def test_activations_of_the_table_are_those_of_a_net() -> None:
         assert (net.smooth, net.slopes) == (activation.smooth, activation.slopes)
 
 
-def kinds(of: type) -> set[type]:
-    """All classes of a kind in the room that can be made."""
-    below = {kind for child in of.__subclasses__() for kind in {child} | kinds(child)}
-    return {
-        kind
-        for kind in below
-        if kind.__module__.startswith("thalweg.models.") and not inspect.isabstract(kind)
-    }
-
-
 def test_every_model_is_in_the_table() -> None:
     made = {type(maker()) for maker in MODELS.values()}
     assert len(made) > 10
-    assert {kind.__name__ for kind in kinds(Model) - made} == set()
+    assert {kind.__name__ for kind in classes_in(room, Model) - made} == set()
 
 
 def test_every_maker_is_in_the_table() -> None:
     """`from_equinox` wraps what the table has as hand-written."""
-    makers = set()
-    for name in room.__all__:
-        function = inspect.unwrap(getattr(room, name))
-        if inspect.isfunction(function):
-            made = inspect.get_annotations(function, eval_str=True).get("return")
-            if inspect.isclass(made) and issubclass(made, Model):
-                makers.add(name)
+    makers = makers_in(room, Model)
     assert len(makers) > 5
     assert {name for name in makers if not hasattr(examples, name)} <= {
         "from_equinox",

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import thalweg as tw
+from newcomers import classes_in, makers_in
 from thalweg import probes as room
 from thalweg.core.errors import InputError
 from thalweg.core.result import Reading, Result
@@ -139,31 +140,15 @@ def test_probes_rest_on_no_implicit_conversion(name: str, precision: str) -> Non
         jax.eval_shape(lambda p: probe.measure(problem, p, probe.start(problem, p), MOMENT), params)
 
 
-def kinds(of: type) -> set[type]:
-    """All classes of a kind in the room that can be made."""
-    below = {kind for child in of.__subclasses__() for kind in {child} | kinds(child)}
-    return {
-        kind
-        for kind in below
-        if kind.__module__.startswith("thalweg.probes.") and not inspect.isabstract(kind)
-    }
-
-
 def test_every_probe_is_in_a_table() -> None:
     made = {type(maker()) for maker in EVERY.values()}
     assert len(made) > 30
-    assert {kind.__name__ for kind in kinds(Probe) - made} == set()
+    assert {kind.__name__ for kind in classes_in(room, Probe) - made} == set()
 
 
 def test_every_maker_is_in_a_table_and_exported() -> None:
     """A maker that needs no argument goes by its name; what is exported beside is no function."""
-    makers = {}
-    for name in room.__all__:
-        function = inspect.unwrap(getattr(room, name))
-        if inspect.isfunction(function):
-            made = inspect.get_annotations(function, eval_str=True).get("return")
-            if inspect.isclass(made) and issubclass(made, Probe):
-                makers[name] = function
+    makers = makers_in(room, Probe)
     assert len(makers) == len(EVERY)
     assert {name.replace("-", "_") for name in EVERY} == set(makers)
     for name, maker in PROBES.items():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 from functools import cache
 from typing import Any
@@ -13,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from newcomers import classes_in, makers_in
 from thalweg import problems as room
 from thalweg.core.digest import identity
 from thalweg.core.tree import Params
@@ -156,30 +156,14 @@ def test_the_objective_is_the_mean_or_the_sum_over_examples(name: str) -> None:
         assert float(problem.objective(params)) != pytest.approx(expected, rel=1e-6)
 
 
-def kinds(of: type) -> set[type]:
-    """All classes of a kind in the room that can be made."""
-    below = {kind for child in of.__subclasses__() for kind in {child} | kinds(child)}
-    return {
-        kind
-        for kind in below
-        if kind.__module__.startswith("thalweg.problems.") and not inspect.isabstract(kind)
-    }
-
-
 def test_every_problem_is_in_the_table() -> None:
     made = {type(maker()) for maker in PROBLEMS.values()}
     assert len(made) > 8
-    assert {kind.__name__ for kind in kinds(Problem) - made} == set()
+    assert {kind.__name__ for kind in classes_in(room, Problem) - made} == set()
 
 
 def test_every_maker_is_in_the_table() -> None:
     """The room's functions that make a problem; `digits` is `supervised` on larger data."""
-    makers = set()
-    for name in room.__all__:
-        function = inspect.unwrap(getattr(room, name))
-        if inspect.isfunction(function):
-            made = inspect.get_annotations(function, eval_str=True).get("return")
-            if inspect.isclass(made) and issubclass(made, Problem):
-                makers.add(name)
+    makers = makers_in(room, Problem)
     assert len(makers) > 5
     assert {name for name in makers if not hasattr(examples, name)} == {"digits"}
