@@ -6,7 +6,7 @@ import json
 import re
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from types import ModuleType
 
@@ -15,8 +15,10 @@ import xarray as xr
 from command_line import Said
 
 from thalweg.core.errors import InputError
+from thalweg.lab.card import Card
 from thalweg.lab.checks import Check, all_of, below
 from thalweg.lab.claims import Claim, Failure
+from thalweg.lab.experiment import Experiment
 from thalweg.lab.study import Study
 from thalweg.studies import STUDIES, study_named
 
@@ -41,7 +43,7 @@ def toy(a: float, b: float, *failures: Failure) -> Study:
         minutes={"quick": 0.1, "full": 9.0},
         paper_size="none",
         full="More of the same; the paper's net is not rerun.",
-        experiments={"toy": lambda lab: data},
+        experiments={"toy": Experiment("toy", lambda lab: data, {})},
         claims=(Claim("C1", "Both.", "empirical", "E", ("toy",), bundled, failures),),
         figures=(),
     )
@@ -52,11 +54,20 @@ def study(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[Study], 
     """Put a study in place of all others, and work in a folder of its own."""
     monkeypatch.chdir(tmp_path)
     module = ModuleType("toy_study")
+    module.__path__ = []
     monkeypatch.setitem(sys.modules, "toy_study", module)
     for slug in list(STUDIES):
         monkeypatch.delitem(STUDIES, slug)
     monkeypatch.setitem(STUDIES, "toy", "toy_study")
-    return lambda one: setattr(module, "STUDY", one)
+
+    def place(one: Study) -> None:
+        """As the modules of its folder would declare it."""
+        card = {f.name: getattr(one, f.name) for f in fields(Card)}
+        declared = [*one.experiments.values(), *one.claims]
+        found = {"CARD": Card(**card), "FIGURES": one.figures}
+        vars(module).update(found | {f"declared_{i}": d for i, d in enumerate(declared)})
+
+    return place
 
 
 SECOND = Failure("its bound is for other data", "second part")
@@ -129,6 +140,19 @@ def test_the_scale_decides_what_is_expected(
     assert thalweg_says("study", "toy", "--scale", "full").code == 0
     page = Path("runs/toy-full/index.html").read_text()
     assert "More of the same; the paper&#39;s net is not rerun." in page
+    assert "thalweg study toy --scale full" in page
+
+
+def test_the_page_names_the_command_that_makes_it_at_every_scale(
+    study: Callable[[Study], None], thalweg_says: Says
+) -> None:
+    study(toy(1, 1))
+    for scale, option in (("smoke", " --scale smoke"), ("quick", ""), ("full", " --scale full")):
+        assert thalweg_says("study", "toy", "--scale", scale).code == 0
+        folder = "runs/toy" if scale == "quick" else f"runs/toy-{scale}"
+        assert json.loads(Path(folder, "page.json").read_text())["command"] == (
+            f"thalweg study toy{option}"
+        )
 
 
 def test_studies_say_what_their_full_scale_is(

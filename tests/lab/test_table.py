@@ -130,7 +130,7 @@ def test_sizes_by_scale():
     found = [int(product(Lab(scale))["n"]) for scale in ("smoke", "quick", "full")]
     assert found == [20, 50, 5000]
     assert int(product(Lab("smoke"), steps=1)["n"]) == 2
-    assert len({product.told_size(s) for s in ("smoke", "quick", "full")}) == 3
+    assert len({product.known_by(s)["size"] for s in ("smoke", "quick", "full")}) == 3
     with pytest.raises(InputError, match="Did you mean 'draws'"):
         experiment("X1", Size(), smoke={"draw": 1})
     with pytest.raises(InputError, match="has no size"):

@@ -138,8 +138,8 @@ def study(
     scale: Annotated[
         str,
         typer.Option(
-            help="quick (minutes on 2 cores) or full (larger; `thalweg studies` says for each "
-            "whether that is the paper's own size)."
+            help="smoke (seconds), quick (minutes on 2 cores) or full (larger; `thalweg studies` "
+            "says for each whether that is the paper's own size)."
         ),
     ] = "quick",
     out: Annotated[
@@ -171,7 +171,9 @@ def verify(
         list[str] | None,
         typer.Argument(metavar="[STUDY]...", help="Which studies; all by default."),
     ] = None,
-    scale: Annotated[str, typer.Option(help="quick or full, as for `thalweg study`.")] = "quick",
+    scale: Annotated[
+        str, typer.Option(help="smoke, quick or full, as for `thalweg study`.")
+    ] = "quick",
     out: Annotated[Path, typer.Option(help="The folder of the run folders.")] = Path("runs"),
     table: Annotated[
         Path | None, typer.Option("--json", help="Write the table of claims to this file.")
@@ -211,7 +213,7 @@ def verify(
 
         with writing(table):
             replace(table, json.dumps(rows, indent=1).encode())
-    console.print(tally(verdicts))
+    console.print(str(tally(verdicts)))
     if surprises:
         console.print(f"[yellow]{surprises} otherwise than expected[/]")
         raise typer.Exit(1)

@@ -14,6 +14,7 @@ from thalweg.core.errors import require, unknown
 from thalweg.driver.recorded import run
 from thalweg.dynamics import Dynamics
 from thalweg.lab.card import SCALES
+from thalweg.lab.reached import source_digest
 from thalweg.problems import Problem
 from thalweg.trajectory import Trajectory
 from thalweg.trajectory.store import OtherRunError
@@ -36,11 +37,6 @@ class Lab:
     def __post_init__(self) -> None:
         """Refuse an unknown scale."""
         require(self.scale in SCALES, unknown(self.scale, SCALES, "scale"))
-
-    @property
-    def full(self) -> bool:
-        """Whether the larger scale is asked for."""
-        return self.scale == "full"
 
     def run(self, name: str, problem: Problem, dynamics: Dynamics, **options: Any) -> Trajectory:
         """`thalweg.run`, stored in the folder under `runs/` and resumed from there."""
@@ -72,14 +68,10 @@ class Experiment:
             return self.function(lab)
         return self.function(lab, dataclasses.replace(self.sizes[lab.scale], **changes))
 
-    @property
-    def module(self) -> str:
-        """Where it stands: what it computes is what is reached from there."""
-        return self.function.__module__
-
-    def told_size(self, scale: str) -> str:
-        """Its size at a scale, as text that differs where the size does."""
-        return repr(self.sizes.get(scale))
+    def known_by(self, scale: str) -> dict[str, str]:
+        """What its table depends on: the source that its module reaches, and its size."""
+        source = source_digest(self.function.__module__)
+        return {"source": source, "size": repr(self.sizes.get(scale))}
 
 
 def experiment(

@@ -8,18 +8,17 @@ import time as clock
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import xarray as xr
 
 from thalweg.core.errors import InputError, unknown
-from thalweg.lab.card import CLAIMS_FILE, default_folder
+from thalweg.lab.card import CLAIMS_FILE, PAPER_SIZE, default_folder
 from thalweg.lab.checks import Check
-from thalweg.lab.claims import REDUCED, Verdict, judge
+from thalweg.lab.claims import REDUCED, REPRODUCED, Verdict, judge
 from thalweg.lab.curves import labelled, present
 from thalweg.lab.experiment import Experiment, Lab
-from thalweg.lab.reached import source_digest
-from thalweg.lab.study import PAPER_SIZE, Study
+from thalweg.lab.study import Study
 from thalweg.report import ClaimPart, ClaimRow, Number, Page, build, build_index, write_page
 from thalweg.storage.datasets import open_dataset, save_dataset
 from thalweg.storage.files import ReadOnlyError, StoreError, replace, sealed, unsealed, writing
@@ -67,7 +66,7 @@ def experiments(
     for name, experiment in study.experiments.items():
         if only is not None and name not in only:
             continue
-        key = _key(name, experiment, lab)
+        key = _key(experiment, lab)
         stored = _stored(name, key, lab)
         if stored is not None:
             tell(f"{name}: stored, {stored[1]:.0f} s when it was run")
@@ -94,7 +93,7 @@ def run_study(
 
     Args:
         study: The study.
-        scale: "quick" or "full".
+        scale: "smoke", "quick" or "full".
         out: The run folder; `runs/<slug>` (`runs/<slug>-full`) by default.
         progress: Show bars; None shows them on a terminal only.
         tell: Called with a line per experiment.
@@ -123,12 +122,23 @@ def run_study(
     return Outcome(study, verdicts, built, seconds)
 
 
-def tally(verdicts: Collection[Verdict]) -> str:
-    """How many claims are reproduced, and how many of them at reduced scale."""
-    held = sum(v.reproduced for v in verdicts)
-    smaller = sum(v.word == REDUCED for v in verdicts)
-    told = f"{held} of {len(verdicts)} claims reproduced"
-    return f"{told}, {smaller} of them at reduced scale" if smaller else told
+class Tally(NamedTuple):
+    """How many claims are reproduced, how many of these at reduced scale, of how many."""
+
+    reproduced: int
+    reduced: int
+    claims: int
+
+    def __str__(self) -> str:
+        told = f"{self.reproduced} of {self.claims} claims reproduced"
+        return f"{told}, {self.reduced} of them at reduced scale" if self.reduced else told
+
+
+def tally(verdicts: Collection[Verdict]) -> Tally:
+    """Count what is reproduced."""
+    words = [v.word for v in verdicts]
+    reduced = words.count(REDUCED)
+    return Tally(words.count(REPRODUCED) + reduced, reduced, len(words))
 
 
 def claims_json(study: Study, verdicts: tuple[Verdict, ...]) -> list[dict[str, Any]]:
@@ -165,11 +175,10 @@ def study_page(
     seconds: float,
 ) -> Page:
     """The page of a study, as data."""
-    held = sum(v.reproduced for v in verdicts)
-    smaller = sum(v.word == REDUCED for v in verdicts)
+    count, quick = tally(verdicts), lab.scale == "quick"
     failed = [v.claim.id for v in verdicts if v.word == "not reproduced"]
     unexpected = [v.claim.id for v in verdicts if v.surprising]
-    headline = tally(verdicts)
+    headline = str(count)
     headline += f"; not reproduced: {', '.join(failed)}" if failed else ""
     headline += f"; otherwise than expected: {', '.join(unexpected)}" if unexpected else ""
     record = provenance({"study": study.slug, "scale": lab.scale})
@@ -182,7 +191,7 @@ def study_page(
     }
     flat |= {f"{name}: {key}": str(v) for name, d in results.items() for key, v in d.attrs.items()}
     tone = "warn" if failed or unexpected else "good"
-    tone = "bad" if failed and held <= len(failed) else tone
+    tone = "bad" if failed and count.reproduced <= len(failed) else tone
     drawn = [f for f in study.figures if all(n in results for n in f.data_names())]
     if lab.scale == "smoke":
         drawn = [left for f in drawn if (left := present(f, results)) is not None]
@@ -196,8 +205,8 @@ def study_page(
         numbers=(
             Number(
                 "claims reproduced",
-                f"{held} of {len(verdicts)}",
-                note=f"{smaller} at reduced scale" if smaller else "",
+                f"{count.reproduced} of {count.claims}",
+                note=f"{count.reduced} at reduced scale" if count.reduced else "",
                 help="Each claim was fixed with its tolerance before it was measured; the table "
                 "below shows both. One that is not reproduced is a result like any other, with "
                 "its reason.",
@@ -205,9 +214,9 @@ def study_page(
             Number(
                 "scale",
                 lab.scale,
-                note=study.full if lab.full else f"full: {PAPER_SIZE[study.paper_size]}",
-                help="How large the experiments are. Quick ones take minutes on two cores; what "
-                "the full ones are beside the paper's own is said here.",
+                note=study.full if lab.scale == "full" else f"full: {PAPER_SIZE[study.paper_size]}",
+                help="How large the experiments are. Smoke takes seconds, quick minutes on two "
+                "cores; what the full ones are beside the paper's own is said here.",
             ),
             Number(
                 "time",
@@ -222,7 +231,7 @@ def study_page(
         claims=tuple(_row(v) for v in verdicts),
         deviates=study.deviates,
         provenance=flat,
-        command=f"thalweg study {study.slug}" + (" --scale full" if lab.full else ""),
+        command=f"thalweg study {study.slug}{'' if quick else f' --scale {lab.scale}'}",
         datasets=tuple(results),
         source=study.source,
         minutes=round(seconds / 60, 2),
@@ -268,14 +277,10 @@ def _number(value: Any) -> Any:
     return value if isinstance(value, int | float | str) else str(value)
 
 
-def _key(name: str, experiment: Callable[[Lab], xr.Dataset], lab: Lab) -> str:
-    """What the data set of an experiment depends on: what its module reaches, and its size."""
-    module = experiment.__module__
-    size = ""
-    if isinstance(experiment, Experiment):
-        module, size = experiment.module, experiment.told_size(lab.scale)
-    known = {"source": source_digest(module), "versions": versions(), "size": size}
-    return fingerprint(known | {"scale": lab.scale, "name": name})
+def _key(experiment: Experiment, lab: Lab) -> str:
+    """What its stored table is known by."""
+    known = {"versions": versions(), "scale": lab.scale, "name": experiment.name}
+    return fingerprint(known | experiment.known_by(lab.scale))
 
 
 def _stored(name: str, key: str, lab: Lab) -> tuple[xr.Dataset, float] | None:

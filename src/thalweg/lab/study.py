@@ -5,19 +5,14 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import xarray as xr
-
 from thalweg.core.errors import require
-from thalweg.lab.card import PAPER_SIZE, Card
+from thalweg.lab.card import Card
 from thalweg.lab.claims import Claim
-from thalweg.lab.experiment import Experiment, Lab
-from thalweg.lab.table import variable
+from thalweg.lab.experiment import Experiment
 from thalweg.report.spec import Figure
-
-__all__ = ["PAPER_SIZE", "Card", "Lab", "Study", "assemble", "variable"]
 
 
 @dataclass(frozen=True)
@@ -32,7 +27,7 @@ class Study(Card):
     """
 
     slug: str = ""
-    experiments: Mapping[str, Callable[[Lab], xr.Dataset]] = field(default_factory=dict)
+    experiments: Mapping[str, Experiment] = field(default_factory=dict)
     claims: tuple[Claim, ...] = ()
     figures: tuple[Figure, ...] = ()
 

@@ -41,13 +41,9 @@ def slug_of(name: str) -> str:
 def study_named(name: str) -> Any:
     """The study that a name means: see `slug_of`."""
     slug = slug_of(name)
-    package = importlib.import_module(STUDIES[slug])
-    if hasattr(package, "STUDY"):
-        return package.STUDY
     return importlib.import_module("thalweg.lab.study").assemble(STUDIES[slug], slug)
 
 
 def card_of(slug: str) -> Any:
     """The card of a study, without its experiments."""
-    package = importlib.import_module(STUDIES[slug])
-    return getattr(package, "CARD", None) or package.STUDY
+    return importlib.import_module(STUDIES[slug]).CARD

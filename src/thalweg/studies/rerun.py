@@ -23,7 +23,7 @@ def study(
 
     Args:
         name: A name that `thalweg.studies.STUDIES` lists, or a unique beginning of one.
-        scale: "quick" or "full".
+        scale: "smoke" (seconds), "quick" (minutes on two cores) or "full" (the card says what).
         out: The run folder; `runs/<study>` by default.
         progress: Show bars; None shows them on a terminal only.
         tell: Called with a line per experiment.
