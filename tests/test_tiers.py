@@ -81,6 +81,26 @@ def test_a_file_of_planted_faults_is_thorough(session):
     session(text, "-m", "not thorough", name="test_faults").assert_outcomes(deselected=1)
 
 
+def test_the_smoke_run_of_one_study_is_fast(session):
+    text = """
+    @pytest.fixture
+    def smoke():
+        return 1
+
+    @pytest.fixture
+    def results(smoke):
+        return smoke
+
+    @pytest.mark.parametrize("slug", ["du2018-global-minima", "wu2020-weight-normalization"])
+    def test_contract(slug, smoke):
+        pass
+
+    def test_own(results):
+        pass
+    """
+    session(text, "-m", "not thorough").assert_outcomes(passed=1, deselected=2)
+
+
 def test_the_first_cases_may_stay_fast(session):
     text = """
     @pytest.mark.thorough(after=2)
@@ -101,7 +121,7 @@ def test_the_first_cases_may_stay_fast(session):
 
 @pytest.mark.parametrize(
     ("folder", "name", "fast"),
-    [("theory", "test_x", 2), ("theory", "test_contract", 5), ("report", "test_x", 5)],
+    [("theory", "test_x", 2), ("kernels", "test_contract", 5), ("report", "test_x", 5)],
 )
 def test_later_cases_are_thorough_where_each_compiles(session, pytester, folder, name, fast):
     pytester.mkdir(folder)

@@ -46,6 +46,9 @@ COMPILING_ROOMS = {"curvature", "dynamics", "kernels", "models", "probes", "theo
 FAST_CASES = 2
 CONTRACTS = {"test_contract.py"}
 
+# A study's smoke run compiles all that is in it: that of one study is fast, a sample of the rest.
+SMOKE, FAST_STUDY = "smoke", "wu2020"
+
 # Tests that were measured to be dear, a line each; `tools/tier_tests.py` writes it from a run.
 MEASURED = frozenset((Path(__file__).parent / "thorough.txt").read_text("utf-8").split())
 
@@ -99,6 +102,8 @@ def case(item: pytest.Item) -> int:
 def thorough_by_rule(item: pytest.Item) -> bool:
     """Whether its file, its measured cost or its place among the cases makes a test thorough."""
     if item.path.name in THOROUGH_FILES or item.nodeid.split("[")[0] in MEASURED:
+        return True
+    if SMOKE in getattr(item, "fixturenames", ()) and FAST_STUDY not in item.nodeid:
         return True
     compiling = COMPILING_ROOMS & set(item.path.parts) and item.path.name not in CONTRACTS
     return bool(compiling) and case(item) >= FAST_CASES
