@@ -125,7 +125,7 @@ class TestModels:
 
     @pytest.mark.thorough
     def test_a_smooth_one_has_no_kinks(self, name: str) -> None:
-        """Along a long line through parameters, no change of the slope stands out."""
+        """Where the slope along a long line changes most at once, a closer look spreads the change out."""
         model, _ = example(name)
         params, x = point(name)
 
@@ -138,10 +138,20 @@ class TestModels:
             moved = jax.tree.map(lambda w, d: w + t * d, params, direction)
             return jnp.sum(model.apply(moved, x) ** 2)
 
-        slopes = np.asarray(jax.lax.map(jax.grad(along), jnp.linspace(-1.0, 1.0, 801)))
-        jumps = np.abs(np.diff(slopes))
-        around = np.maximum(np.roll(jumps, 2), np.roll(jumps, -2))[2:-2]
-        kinked = bool(np.any(jumps[2:-2] > 2 * around + 1e-4 * np.max(np.abs(slopes))))
+        @jax.jit
+        def slopes(line: jax.Array) -> jax.Array:
+            return jax.lax.map(jax.grad(along), line)
+
+        line = jnp.linspace(-1.0, 1.0, 801)
+        far = np.asarray(slopes(line))
+        jumps = np.abs(np.diff(far))
+        beyond = jumps[2:-2] - 2 * np.maximum(np.roll(jumps, 2), np.roll(jumps, -2))[2:-2]
+        kinked = False
+        for most in np.argsort(beyond)[-3:] + 2:
+            if beyond[most - 2] > 1e-4 * np.max(np.abs(far)):
+                near = np.asarray(slopes(jnp.linspace(line[most], line[most + 1], line.size)))
+                # of 800 pieces, a smooth change puts about one 800th in each, a kink all of it in one
+                kinked |= bool(np.max(np.abs(np.diff(near))) > 0.1 * jumps[most])
         assert kinked == (not model.smooth)
 
     def test_a_homogeneous_one_scales_with_each_layer(self, name: str) -> None:
