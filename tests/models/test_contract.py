@@ -125,7 +125,7 @@ class TestModels:
 
     @pytest.mark.thorough
     def test_a_smooth_one_has_no_kinks(self, name: str) -> None:
-        """Where the slope along a long line changes most at once, a closer look spreads the change out."""
+        """Where the slope along a long line changes most at once, a closer look spreads it out."""
         model, _ = example(name)
         params, x = point(name)
 
@@ -150,7 +150,7 @@ class TestModels:
         for most in np.argsort(beyond)[-3:] + 2:
             if beyond[most - 2] > 1e-4 * np.max(np.abs(far)):
                 near = np.asarray(slopes(jnp.linspace(line[most], line[most + 1], line.size)))
-                # of 800 pieces, a smooth change puts about one 800th in each, a kink all of it in one
+                # of 800 pieces, each has about one 800th of a smooth change, one all of a kink
                 kinked |= bool(np.max(np.abs(np.diff(near))) > 0.1 * jumps[most])
         assert kinked == (not model.smooth)
 
