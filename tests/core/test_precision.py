@@ -42,6 +42,14 @@ def test_jax_before_thalweg() -> None:
     )
 
 
+def test_jax_looked_for_before_it_is_imported() -> None:
+    """Packages ask whether JAX is there, and do not import it for that."""
+    python(
+        "import importlib.util, thalweg; importlib.util.find_spec('jax'); import sys; "
+        "assert importlib.util.find_spec('jax') and 'jax' not in sys.modules; " + PRECISE
+    )
+
+
 def test_a_module_deep_inside_before_all_else() -> None:
     python("from thalweg.core import tree; " + PRECISE)
 

@@ -7,7 +7,6 @@ is. From there on all is as if it had been imported here; arrays that are float3
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
@@ -32,8 +31,9 @@ class _Float64:
         """JAX as others find it, with float64 on at the end of its import; nothing else."""
         if name != "jax":
             return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(name)
+        others = (finder for finder in sys.meta_path if finder is not self)
+        found = (finder.find_spec(name, path, target) for finder in others)
+        spec = next((spec for spec in found if spec is not None), None)
         if spec is not None and spec.loader is not None:
             loader = spec.loader  # an object of this module alone
             execute = loader.exec_module
@@ -41,6 +41,7 @@ class _Float64:
             def exec_module(module: ModuleType) -> None:
                 execute(module)
                 module.config.update("jax_enable_x64", True)
+                sys.meta_path.remove(self)  # not before: who looks for JAX need not import it
 
             loader.exec_module = exec_module  # type: ignore[method-assign]
         return spec
