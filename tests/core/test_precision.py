@@ -54,6 +54,14 @@ def test_a_module_deep_inside_before_all_else() -> None:
     python("from thalweg.core import tree; " + PRECISE)
 
 
+def test_imports_take_hold_of_no_device() -> None:
+    """Who imports us may still choose the device, or join other processes."""
+    program = "import importlib, os, pkgutil; os.environ['JAX_PLATFORMS'] = 'nowhere'; "
+    program += "import thalweg\nfor room in pkgutil.iter_modules(thalweg.__path__, 'thalweg.'):\n"
+    program += "    if not room.name.endswith('__main__'): importlib.import_module(room.name)\n"
+    python(program + "from thalweg.probes import examples")
+
+
 def test_public_names_are_imported_when_they_are_used() -> None:
     """The table of homes, the names that type checkers see and `__all__` say the same."""
     source = ast.parse(Path(tw.__file__).read_text(encoding="utf-8"))

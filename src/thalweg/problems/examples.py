@@ -32,12 +32,16 @@ from thalweg.problems.problem import Function, Problem, Supervised, supervised
 from thalweg.problems.tensor_entries import tensor_completion, tensor_sensing
 from thalweg.problems.weight_decay import Decayed
 
-KEY = jax.random.key(5)
 DRAWN = np.random.default_rng(5)
 X, Y = DRAWN.normal(size=(6, 3)), DRAWN.normal(size=(6, 2))
 LABELS = np.array([0, 1, 2, 0, 1, 2])
 MATRIX, TENSOR = DRAWN.normal(size=(3, 2)), DRAWN.normal(size=(2, 2, 2, 2))
 LAYERS = [DRAWN.normal(size=shape) for shape in ((2, 2), (3, 2))]
+
+
+def _key() -> jax.Array:
+    """Made when it is asked for: JAX takes hold of a device for it, which no import should."""
+    return jax.random.key(5)
 
 
 def _regression(model: Model | None = None, **options: object) -> Supervised:
@@ -73,22 +77,22 @@ PROBLEMS: dict[str, Callable[[], Problem]] = {
         jnp.asarray(MATRIX), jnp.array([[2.0, 0.5], [0.5, 1.0]]), _layers
     ),
     "linear-classifier": lambda: linear_classifier(np.abs(X), "logistic", np.full(3, 0.1)),
-    "matrix-completion": lambda: MatrixFactorisation(observed_entries(KEY, MATRIX, 4), 2, 0.5),
+    "matrix-completion": lambda: MatrixFactorisation(observed_entries(_key(), MATRIX, 4), 2, 0.5),
     "matrix-sensing": lambda: MatrixFactorisation(
-        gaussian_measurements(KEY, MATRIX, 5), 3, 0.5, "balanced", reduction="sum"
+        gaussian_measurements(_key(), MATRIX, 5), 3, 0.5, "balanced", reduction="sum"
     ),
     "tensor-completion": lambda: tensor_completion(
-        CPFactorisation((2, 2, 2, 2), 3), jnp.asarray(TENSOR), 9, KEY, 0.5
+        CPFactorisation((2, 2, 2, 2), 3), jnp.asarray(TENSOR), 9, _key(), 0.5
     ),
     "tensor-sensing": lambda: tensor_sensing(
         HierarchicalFactorisation((2, 2, 2, 2), perfect_tree(4), (2, 2)),
-        jnp.asarray(TENSOR), 7, KEY, 0.5,
+        jnp.asarray(TENSOR), 7, _key(), 0.5,
     ),
 }  # fmt: skip
 
 
 def _part(problem: Problem) -> Problem:
-    params = problem.init(KEY)
+    params = problem.init(_key())
     first = jax.tree_util.keystr(
         jax.tree_util.tree_leaves_with_path(params)[0][0], simple=True, separator="."
     )
