@@ -28,7 +28,7 @@ def digits(
         reduction: "mean" or "sum" over examples.
         precision: "float64" or "float32".
         microbatch: How many examples to work on at a time; see `Supervised`.
-        **options: Passed to `thalweg.problems.digit_images` (standardize, every, image).
+        **options: standardize, every, image: see `thalweg.problems.data.images.digit_images`.
 
     Examples:
         >>> problem = tw.problems.digits(model=tw.models.mlp([16]), samples=100)
