@@ -6,7 +6,7 @@ import inspect
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from thalweg.core.errors import InputError, require, unknown
 from thalweg.problems.data.archives import read_archive
@@ -17,9 +17,6 @@ from thalweg.problems.data.images import digit_images, mnist
 from thalweg.problems.data.tables import Names, from_table
 from thalweg.problems.data.text_labels import one_line
 from thalweg.problems.data.unfolded import require_unfolded
-
-if TYPE_CHECKING:
-    pass
 
 TEXT, PARQUET, ARCHIVE = (".csv", ".tsv"), (".parquet",), (".npz",)
 OPENML = "openml:"
