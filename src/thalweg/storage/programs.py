@@ -167,8 +167,8 @@ class Programs:
 
     def _make_room(self, size: int) -> None:
         """Let go of programs until one of a size has room; what is being written counts."""
-        self._bytes = size + self._bytes if self._bytes is not None else None
-        if self._bytes is not None and self._bytes <= self._largest:
+        if self._bytes is not None and self._bytes + size <= self._largest:
+            self._bytes += size
             return
         files = sorted(self._files())
         total = sum(each for _, each, _ in files)
