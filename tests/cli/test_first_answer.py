@@ -135,5 +135,9 @@ def test_the_folder_of_programs_is_told_and_emptied(
     assert "Programs: 1, 1.2 MB of at most 256 MB" in said.out
     assert "Programs: 0, 0.0 MB" in thalweg_says("cache", "--clear").out
     assert [file.name for file in (tmp_path / "compiled").iterdir()] == ["letter.txt"]
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "theirs")
+    assert "JAX keeps the next ones in theirs" in thalweg_says("cache").out
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
+    assert "JAX" not in thalweg_says("cache").out
     monkeypatch.setenv("THALWEG_CACHE", "off")
     assert "not kept" in thalweg_says("cache").out

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -251,8 +252,12 @@ def cache(
     from thalweg.storage.programs import LARGEST, SWITCH, Programs, programs_folder
 
     folder, console = programs_folder(), _console()
-    if folder is None:
+    theirs = os.environ.get("JAX_COMPILATION_CACHE_DIR")
+    if theirs:
+        console.print(f"JAX keeps the next ones in {escape(theirs)}: JAX_COMPILATION_CACHE_DIR.")
+    elif folder is None:
         console.print(f"Compiled programs are not kept: {SWITCH} is off.")
+    if folder is None:
         return
     programs = Programs(folder)
     if clear:
