@@ -10,7 +10,7 @@ from thalweg.core.errors import InputError
 from thalweg.lab import reached as reaching
 from thalweg.lab.claims import held
 from thalweg.lab.experiment import Lab, experiment
-from thalweg.lab.table import averaged, over, predicted, table
+from thalweg.lab.table import averaged, over, padded, predicted, table
 from thalweg.theory.prediction import make_prediction
 
 TIMES = [0.0, 1.0, 2.0]
@@ -182,3 +182,14 @@ def test_three_names_are_three_values_and_no_unit():
     found = over(lambda start: table({"": {"a": (len(start), "1", "a")}}), start=("x", "yy", "zzz"))
     assert found["a"].values.tolist() == [1, 2, 3]
     assert list(found["start"].values) == ["x", "yy", "zzz"]
+
+
+@pytest.mark.parametrize("axis", [0, 1, -1])
+def test_what_is_padded_ends_in_nan_along_its_axis_alone(axis):
+    whole = np.arange(6.0).reshape(2, 3)
+    longer = padded(whole, 5, axis)
+    there, behind = np.split(longer, [whole.shape[axis]], axis)
+    np.testing.assert_array_equal(there, whole)
+    assert longer.shape[axis] == 5
+    assert np.isnan(behind).all()
+    np.testing.assert_array_equal(padded(whole.astype(int), whole.shape[axis], axis), whole)

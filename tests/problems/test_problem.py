@@ -13,6 +13,7 @@ from thalweg.core import tree
 from thalweg.core.hessian_product import hessian_product
 from thalweg.models import Applied, linear, mlp
 from thalweg.problems import LOSSES, Data, Function, Loss, supervised
+from thalweg.problems.problem import unraveller
 
 KEY = jax.random.key(0)
 X = np.random.default_rng(0).normal(size=(9, 3))
@@ -192,3 +193,14 @@ def test_microbatches_bound_the_memory_of_gradients_and_products() -> None:
 def test_a_senseless_microbatch_is_a_sentence() -> None:
     with pytest.raises(tw.InputError, match="microbatch came as 0"):
         supervised(mlp([3]), (np.zeros((4, 2)), np.zeros((4, 1))), microbatch=0)
+
+
+def test_flat_parameters_become_those_of_the_problem_again():
+    problem = supervised(mlp([4], bias=True), (X, Y))
+    params = problem.init(KEY)
+    again = unraveller(problem)(tree.flatten(params))
+    assert jax.tree.structure(again) == jax.tree.structure(params)
+    assert jax.tree.all(jax.tree.map(np.array_equal, again, params))
+    assert [leaf.dtype for leaf in jax.tree.leaves(again)] == [
+        leaf.dtype for leaf in jax.tree.leaves(params)
+    ]

@@ -8,10 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from jax.flatten_util import ravel_pytree
 
 from thalweg.models.dense import MLP, layer_weights
-from thalweg.problems.problem import Problem, Supervised
+from thalweg.problems.problem import Problem, Supervised, unraveller
 from thalweg.theory.descent import euler
 from thalweg.theory.descent.euler import EulerCertificate
 from thalweg.theory.linear_nets import homogeneous
@@ -87,8 +86,7 @@ def homogeneous_bound(problem: Problem, trajectory: Trajectory) -> xr.DataArray 
     slopes = problem.model.slopes
     if slopes is None or "parameters" not in trajectory.dataset:
         return None
-    like = jax.eval_shape(problem.init, jax.random.key(0))
-    unravel = ravel_pytree(jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), like))[1]
+    unravel = unraveller(problem)
     # The bound is for the mean; a sum over examples is as many times larger.
     factor = 1.0 if problem.reduction == "mean" else float(problem.inputs.shape[0])
     inputs = problem.inputs.reshape(problem.inputs.shape[0], -1)

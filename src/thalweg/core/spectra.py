@@ -15,8 +15,10 @@ from thalweg.core.errors import require
 Apply = Callable[[Any, Array], Array]
 
 
-def layer_product(weights: Sequence[Float[Array, "out in"]]) -> Float[Array, "last first"]:
-    """The product W_L ... W_1 of weights [W_1, ..., W_L] of shapes (out, in)."""
+def layer_product(
+    weights: Sequence[Float[Array, "*batch out in"]],
+) -> Float[Array, "*batch last first"]:
+    """The product W_L ... W_1 of weights [W_1, ..., W_L] of shapes (out, in), batches in front."""
     require(len(weights) > 0, "no weights were given: a product needs at least one matrix.")
     return reduce(lambda product, W: W @ product, weights)
 

@@ -48,6 +48,17 @@ class Lab:
 
 
 @dataclass(frozen=True)
+class Draws:
+    """The size of an experiment that is smaller or larger by its number of draws alone.
+
+    Attributes:
+        draws: Of data, weights or whatever else it draws at random.
+    """
+
+    draws: int
+
+
+@dataclass(frozen=True)
 class Experiment:
     """A function that fills one table, and how large it does so at each scale.
 

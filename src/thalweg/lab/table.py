@@ -113,6 +113,25 @@ def over(function: Callable[..., xr.Dataset], **axes: Any) -> xr.Dataset:
     return xr.Dataset(joined, {**labels, **first.coords}, first.attrs)
 
 
+def padded(values: Any, length: int, axis: int = 0) -> np.ndarray:
+    """Values with NaN behind the last entry of an axis, so that rows of several lengths are one.
+
+    Args:
+        values: Numbers, of any shape.
+        length: How long the axis becomes, no shorter than it is.
+        axis: Which.
+
+    Examples:
+        >>> from thalweg.lab.table import padded
+        >>> padded([1, 2], 3).tolist()
+        [1.0, 2.0, nan]
+    """
+    values = np.asarray(values, float)
+    missing = [(0, 0)] * values.ndim
+    missing[axis] = (0, length - values.shape[axis])
+    return np.pad(values, missing, constant_values=np.nan)
+
+
 def _told(axis: Any) -> bool:
     """Whether an axis came as (values, unit, words)."""
     three = isinstance(axis, tuple) and len(axis) == 3

@@ -16,6 +16,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int
 
@@ -299,6 +300,19 @@ def supervised(
         f"its examples cannot be worked on {microbatch} at a time; leave microbatch out",
     )
     return problem
+
+
+def unraveller(problem: Problem) -> Callable[[Array], Params]:
+    """What makes flat parameters (p,), as a run records them, those of a problem; draws no start.
+
+    Examples:
+        >>> from thalweg.problems.problem import unraveller
+        >>> bowl = tw.problems.Function(lambda p: jnp.sum(p["w"] ** 2), start={"w": jnp.ones(2)})
+        >>> unraveller(bowl)(jnp.arange(2.0))["w"].tolist()
+        [0.0, 1.0]
+    """
+    like = jax.eval_shape(problem.init, jax.random.key(0))
+    return ravel_pytree(jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), like))[1]
 
 
 def _as_data(given: Any) -> Data:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial, reduce
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -14,12 +14,13 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array
 from scipy.integrate import solve_ivp
 
+from thalweg.core.spectra import layer_product
 from thalweg.core.tree import Params
 from thalweg.driver.many import over_grid
 from thalweg.dynamics import gradient_descent
 from thalweg.dynamics.end_to_end_rule import EndToEndDescent, end_to_end_descent
-from thalweg.lab.experiment import Lab, experiment
-from thalweg.lab.table import over, table
+from thalweg.lab.experiment import Draws, Lab, experiment
+from thalweg.lab.table import over, padded, table
 from thalweg.models import layer_weights
 from thalweg.models.overparametrisation import balanced_factors
 from thalweg.problems import Problem
@@ -40,7 +41,7 @@ BRIEF = {"until": 0.5, "records": 6}
 
 def whole(params: Params) -> Array:
     """The product of the matrices of a linear net."""
-    return reduce(lambda low, top: top @ low, layer_weights(params))
+    return layer_product(layer_weights(params))
 
 
 def first_row(problem: Problem, params: Params) -> Array:
@@ -109,10 +110,8 @@ def _flow(k: int, d: int, width: int, N: int, times: np.ndarray, most: int) -> x
     together = jax.vmap(whole)(params)
     gap = np.max(np.abs(together - alone), axis=(1, 2))
     defect = jax.vmap(end_to_end.balance_defect)(layer_weights(params))
-    missing = ((0, 0), (0, most - min(k, d)))
     measured, theory = (
-        np.pad(np.linalg.svd(path, compute_uv=False), missing, constant_values=np.nan)
-        for path in (together, alone)
+        padded(np.linalg.svd(path, compute_uv=False), most, axis=1) for path in (together, alone)
     )
     along, of = "time", "singular values of the product"
     groups = {
@@ -154,14 +153,7 @@ def depth_three(step_size: Array) -> EndToEndDescent:
     return end_to_end_descent(step_size, 3)
 
 
-@dataclass(frozen=True)
-class Draws:
-    """How many draws of the data there are."""
-
-    draws: int = 6
-
-
-@experiment("X1-steps", Draws(), smoke={"draws": 2})
+@experiment("X1-steps", Draws(6), smoke={"draws": 2})
 def descents(lab: Lab, size: Draws) -> xr.Dataset:
     """Descent on a vector and two scalars beside the closed rule in steps."""
     found = np.array([_deviations(seed) for seed in range(size.draws)])

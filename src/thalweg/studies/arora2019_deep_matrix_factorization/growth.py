@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import equinox as eqx
@@ -18,7 +19,7 @@ from thalweg.driver.path import path
 from thalweg.dynamics import gradient_descent
 from thalweg.dynamics.dynamics import State
 from thalweg.lab.experiment import Lab, experiment
-from thalweg.lab.table import over, table
+from thalweg.lab.table import over, padded, table
 from thalweg.models import layer_weights
 from thalweg.probes import end_to_end_singular_values, reconstruction_error
 from thalweg.problems import Problem
@@ -103,19 +104,20 @@ def _grown(lab: Lab, draw: int, plan: Descent, size: Growth) -> xr.Dataset:
     )
     rise = EVERY * np.argmax(values[:, :3] >= values[-1, :3] / 2, axis=0)
 
-    def padded(found: np.ndarray) -> np.ndarray:
-        missing = [(0, size.records - len(found))] + [(0, 0)] * (found.ndim - 1)
-        return np.pad(np.asarray(found, float), missing, constant_values=np.nan)
-
+    kept = partial(padded, length=size.records)
     sign, leading = np.linalg.slogdet(products)[0], "U^T G V, leading modes"
     along = {
-        "least": (padded(values[:, -1]), "entry", "least singular value of the product"),
-        "sign": (padded(sign), "1", "sign of the determinant of the product"),
-        "test": (padded(test), "entry^2", "mean square over all entries"),
-        "diagonal": (padded(diagonal), "entry", f"rms of the diagonal of {leading}"),
-        "rest": (padded(rest), "entry", f"rms beside the diagonal of {leading}"),
+        "least": (
+            kept(values[:, -1]),
+            "entry",
+            "least singular value of the product",
+        ),
+        "sign": (kept(sign), "1", "sign of the determinant of the product"),
+        "test": (kept(test), "entry^2", "mean square over all entries"),
+        "diagonal": (kept(diagonal), "entry", f"rms of the diagonal of {leading}"),
+        "rest": (kept(rest), "entry", f"rms beside the diagonal of {leading}"),
     }
-    every = padded(values[:, :MODES]), "entry", "singular values of the product"
+    every = kept(values[:, :MODES]), "entry", "singular values of the product"
     ends = {
         "final_test": (test[-1], "entry^2", "final error"),
         "fourth": (values[-1, 3], "entry", "fourth singular value at the end; the truth has three"),

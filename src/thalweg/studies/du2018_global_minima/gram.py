@@ -13,7 +13,7 @@ import xarray as xr
 from jaxtyping import Array, Float
 
 from thalweg import kernels
-from thalweg.lab.experiment import Lab, experiment
+from thalweg.lab.experiment import Draws, Lab, experiment
 from thalweg.lab.table import over, table, variable
 from thalweg.models import WideNet
 from thalweg.models.wide import ARCHITECTURES
@@ -43,15 +43,8 @@ def limit(
     return kernels.population_gram(net, x, depth, activation, c_res=C_RES, window=WINDOW)
 
 
-@dataclass(frozen=True)
-class Formulas:
-    """How many draws of examples and nets."""
-
-    draws: int
-
-
-@experiment("X1-formulas", Formulas(4), smoke={"draws": 1}, full={"draws": 10})
-def formulas(lab: Lab, size: Formulas) -> xr.Dataset:
+@experiment("X1-formulas", Draws(4), smoke={"draws": 1}, full={"draws": 10})
+def formulas(lab: Lab, size: Draws) -> xr.Dataset:
     """Gram matrices of all layers by Jacobians, that of the last by its formula."""
     return over(_formulas, net=ARCHITECTURES, draw=range(size.draws))
 

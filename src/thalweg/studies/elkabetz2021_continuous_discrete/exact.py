@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import partial, reduce
+from functools import partial
 from typing import Any
 
 import jax
@@ -14,6 +14,7 @@ import xarray as xr
 from jaxtyping import Float
 from scipy.integrate import simpson
 
+from thalweg.core.spectra import layer_product
 from thalweg.driver.path import Path, paths
 from thalweg.dynamics import gradient_descent, gradient_flow
 from thalweg.dynamics.dynamics import State
@@ -171,7 +172,7 @@ def _layerwise(depth: int) -> xr.Dataset:
         )
         for j, (flow, net) in enumerate(zip(flows, nets, strict=True))
     ]
-    norm = np.linalg.norm(reduce(lambda product, w: w @ product, layers), axis=(2, 3)).T
+    norm = np.linalg.norm(layer_product(layers), axis=(2, 3)).T
     exact = [flow.norm for flow in flows]
     by_angle = {
         "flow_gap": (gaps, "parameter", "distance of the layers' flow from theory"),

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 
 from thalweg.core.hessian_product import dense_hessian
 from thalweg.lab.experiment import Lab, experiment
-from thalweg.lab.table import over, table
+from thalweg.lab.table import over, padded, table
 from thalweg.models.homogeneous import homogeneous_outputs
 from thalweg.problems.closed_form import Factorisation
 from thalweg.problems.losses import Loss, as_loss
@@ -131,10 +131,9 @@ def _aligned(most: int, layers: int) -> xr.Dataset:
     gradient = jnp.asarray(PRODUCTS - 1)[:, None, None] * problem.target
     simple, repeated = homogeneous.chain_eigenvalues(PRODUCTS, n)
     both = np.sort(np.stack([simple, *[repeated] * (n - 1)], axis=1), axis=1)
-    shorter = ((0, 0), (0, most - n))  # a shorter chain has fewer eigenvalues
+    # A shorter chain has fewer eigenvalues.
     chain, exact = (
-        np.pad(values, shorter, constant_values=np.nan)
-        for values in (spectra(scalars, [scale] * n), both)
+        padded(values, most, axis=1) for values in (spectra(scalars, [scale] * n), both)
     )
     balanced = homogeneous.balanced_min_eig_bound(PRODUCTS, 1 - PRODUCTS, n)
     linear = homogeneous.linear_min_eig_bound(weights, gradient)

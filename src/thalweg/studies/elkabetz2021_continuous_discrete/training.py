@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from jax.flatten_util import ravel_pytree
 from jaxtyping import Array
 
 from thalweg.comparison.comparison import distance
@@ -25,6 +24,7 @@ from thalweg.models import MLP, ConvNet, Convolution, Model, layer_weights, line
 from thalweg.probes import smallest_eigenvalue
 from thalweg.problems import Data, Supervised, supervised
 from thalweg.problems.data import images
+from thalweg.problems.problem import unraveller
 from thalweg.theory.linear_nets import homogeneous
 from thalweg.trajectory import Trajectory
 
@@ -193,7 +193,7 @@ def _smallest(problem: Supervised, flat: np.ndarray) -> tuple[np.ndarray, np.nda
     model = problem.model
     assert isinstance(model, MLP)
     assert model.slopes is not None
-    unravel = ravel_pytree(problem.init(jax.random.key(0)))[1]
+    unravel = unraveller(problem)
     values, bounds = [], []
     for theta in flat.reshape(-1, flat.shape[-1]):
         params = unravel(jnp.asarray(theta))

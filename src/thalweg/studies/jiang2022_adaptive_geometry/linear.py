@@ -14,11 +14,12 @@ import xarray as xr
 from jaxtyping import Array
 
 from thalweg.comparison.equal_loss import records_at
+from thalweg.core.tree import stacked
 from thalweg.curvature import diagonal, hessian
 from thalweg.driver.path import paths
 from thalweg.dynamics import optax_dynamics
 from thalweg.dynamics.dynamics import Discrete, State
-from thalweg.lab.experiment import Lab, experiment
+from thalweg.lab.experiment import Draws, Lab, experiment
 from thalweg.lab.table import over, table
 from thalweg.models import layer_weights
 from thalweg.problems import Problem
@@ -60,8 +61,7 @@ def draw(d: int, seed: int, scale: float = 1e-4) -> Start:
 
 def drawn(d: int, seeds: int) -> Start:
     """The starts of all seeds, stacked."""
-    starts = [draw(d, seed) for seed in range(seeds)]
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *starts)
+    return stacked([draw(d, seed) for seed in range(seeds)])
 
 
 @cache  # one transformation per rate, so that what was compiled with it is found again
@@ -146,13 +146,6 @@ def linear_net(lab: Lab, size: Nets) -> xr.Dataset:
         )
 
     return over(of_width, d=size.widths)
-
-
-@dataclass(frozen=True)
-class Draws:
-    """How many draws."""
-
-    draws: int
 
 
 @experiment("X1-hessian", Draws(5), full={"draws": 20})

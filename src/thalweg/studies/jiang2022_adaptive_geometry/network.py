@@ -34,6 +34,7 @@ from thalweg.lab.table import over, table
 from thalweg.models import Applied
 from thalweg.problems import Supervised, supervised
 from thalweg.problems.data.images import digit_images
+from thalweg.problems.problem import unraveller
 from thalweg.studies.jiang2022_adaptive_geometry.linear import OPTIMISERS, R_MED
 from thalweg.theory.landscape import adaptive_geometry
 
@@ -138,7 +139,7 @@ def _points(lab: Lab, problem: Supervised, name: str, seed: int, steps: np.ndarr
     dynamics, place = optimiser(name, seed), f"{name.split()[0].lower()}-{seed}-points"
     unique, back = np.unique(steps, return_inverse=True)
     run = lab.run(place, problem, dynamics, times=dynamics.clock(unique))
-    unravel = ravel_pytree(problem.init(jax.random.key(0)))[1]
+    unravel = unraveller(problem)
     return [unravel(jnp.asarray(theta)) for theta in run.parameters.values[0][back]]
 
 

@@ -12,7 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import xarray as xr
-from jax.flatten_util import ravel_pytree
 from jaxtyping import Array
 
 from thalweg.core.tree import Params
@@ -26,6 +25,7 @@ from thalweg.probes import feature_singular_value, gradient_norm
 from thalweg.problems import Data, Supervised, supervised
 from thalweg.problems.data import images
 from thalweg.problems.data.random_labels import random_data
+from thalweg.problems.problem import unraveller
 from thalweg.theory.landscape import parameter_count, polyak_lojasiewicz
 from thalweg.trajectory import Trajectory
 
@@ -284,7 +284,7 @@ def accuracies(
 @eqx.filter_jit
 def _outputs(problem: Supervised, flats: Array, x: Array) -> Array:
     """Outputs (records, n, k) at flat parameters (records, d)."""
-    unravel = ravel_pytree(problem.init(jax.random.key(0)))[1]
+    unravel = unraveller(problem)
     return jax.lax.map(lambda flat: problem.outputs(unravel(flat), x), flats)
 
 

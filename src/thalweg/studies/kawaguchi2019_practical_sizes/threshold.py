@@ -10,7 +10,7 @@ import xarray as xr
 
 from thalweg.driver import interpolation
 from thalweg.lab.experiment import Lab, experiment
-from thalweg.lab.table import table
+from thalweg.lab.table import padded, table
 from thalweg.models import mlp
 from thalweg.problems.data.random_labels import random_data
 from thalweg.theory.landscape import parameter_count
@@ -38,7 +38,7 @@ def threshold(lab: Lab, size: Sweep) -> xr.Dataset:
     """Two-layer tanh nets of d = 10 m + 1 parameters on n random labels, best of two fits each."""
     rows = [_swept(n, size.data_sets, size.steps) for n in size.sizes]
     most = max(len(d) for d, _ in rows)
-    d, residual = (np.stack([_padded(row[i], most) for row in rows]) for i in range(2))
+    d, residual = (np.stack([padded(row[i], most) for row in rows]) for i in range(2))
     success = np.where(np.isnan(residual), np.nan, residual < SUCCESS).mean(axis=2)
     spread = np.sqrt(success * (1 - success) / size.data_sets)
     found = [interpolation.interpolation_threshold(*row) for row in zip(d, success, strict=True)]
@@ -72,9 +72,3 @@ def _swept(n: int, data_sets: int, steps: int) -> tuple[np.ndarray, np.ndarray]:
         steps=steps,
     )
     return np.array([counts[m] for m in units], float), residual
-
-
-def _padded(row: np.ndarray, length: int) -> np.ndarray:
-    """NaN behind the last entry of the first axis."""
-    rest = [(0, length - len(row))] + [(0, 0)] * (row.ndim - 1)
-    return np.pad(row, rest, constant_values=np.nan)

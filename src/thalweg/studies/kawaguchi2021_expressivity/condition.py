@@ -17,7 +17,7 @@ from jaxtyping import Array
 from numpy.typing import NDArray
 
 from thalweg.core.tree import Params
-from thalweg.lab.experiment import Lab, experiment
+from thalweg.lab.experiment import Draws, Lab, experiment
 from thalweg.lab.table import over, table
 from thalweg.models import MLP, ConvResNet, Stage, expressivity, mlp
 from thalweg.problems.data import images
@@ -65,13 +65,6 @@ def called(name: str) -> tuple[MLP, Params, Array]:
 def rounding(found: expressivity.Expressivity) -> float:
     """Below this a margin counts as zero."""
     return float(found.tolerance / found.singular_values[0])
-
-
-@dataclass(frozen=True)
-class Draws:
-    """How many random parameters, or perturbations, are looked at."""
-
-    draws: int
 
 
 @experiment("X1", Draws(32), smoke={"draws": 13}, full={"draws": 60})

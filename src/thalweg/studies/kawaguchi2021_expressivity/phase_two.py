@@ -21,17 +21,17 @@ from thalweg import curvature
 from thalweg.core.tree import Params
 from thalweg.dynamics import gradient_descent
 from thalweg.dynamics.two_phase_training import CERTIFIED, two_phase
-from thalweg.lab.experiment import Lab, experiment
+from thalweg.lab.experiment import Draws, Lab, experiment
 from thalweg.lab.table import over, table
 from thalweg.models import expressivity
 from thalweg.problems import Supervised, supervised
 from thalweg.problems.last_layer import last_layer_problem, loss_smoothness
 from thalweg.problems.losses import cross_entropy
+from thalweg.problems.problem import unraveller
 from thalweg.studies.kawaguchi2021_expressivity.condition import (
     EXAMPLES,
     MARGIN,
     WIDE,
-    Draws,
     digits,
     net,
 )
@@ -41,7 +41,6 @@ from thalweg.studies.kawaguchi2021_expressivity.training import (
     RATE,
     SGD,
     hidden_part,
-    unraveller,
 )
 from thalweg.theory.descent import last_layer
 

@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import xarray as xr
-from jax.flatten_util import ravel_pytree
 from jaxtyping import Array
 from numpy.typing import NDArray
 
@@ -22,6 +21,7 @@ from thalweg.lab.experiment import Lab, experiment
 from thalweg.lab.table import over, table
 from thalweg.models import expressivity
 from thalweg.problems import Supervised, supervised
+from thalweg.problems.problem import unraveller
 from thalweg.studies.kawaguchi2021_expressivity.condition import (
     MARGIN,
     ROUNDING,
@@ -103,11 +103,6 @@ def at(problem: Supervised, theta: NDArray[np.float64]) -> expressivity.Expressi
     """The verdict on the feature matrix of all training examples at flat parameters."""
     params = unraveller(problem)(jnp.asarray(theta))
     return expressivity.expressivity(problem.model, params, problem.inputs)
-
-
-def unraveller(problem: Supervised) -> Callable[[Array], Params]:
-    """What makes flat parameters those of the problem's net."""
-    return ravel_pytree(problem.init(jax.random.key(0)))[1]
 
 
 def hidden_part(problem: Supervised, theta: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import reduce
 
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from thalweg.lab.experiment import Lab, experiment
+from thalweg.lab.experiment import Draws, Lab, experiment
 from thalweg.lab.table import over, table, variable
 from thalweg.theory.landscape import piecewise_affine as pieces
 from thalweg.theory.landscape import singular_values as sv
@@ -20,13 +19,6 @@ SCALES = (0.2, 0.5, 1.0)
 DEPTHS = (1, 3, 6)
 N = 64
 FLIPPED, LEAK = 4, 0.1  # X2: slopes of every layer that change between 1 and the leak
-
-
-@dataclass(frozen=True)
-class Draws:
-    """How many random layers, or products of them."""
-
-    draws: int
 
 
 @experiment("X1", Draws(30), full={"draws": 300})

@@ -11,11 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import xarray as xr
-from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from thalweg.core.selection import part_of
-from thalweg.core.tree import Params
+from thalweg.core.tree import Params, lane
+from thalweg.driver.many import steps_to
 from thalweg.driver.path import path
 from thalweg.dynamics import gradient_descent, optax_dynamics
 from thalweg.dynamics.dynamics import State
@@ -24,6 +24,7 @@ from thalweg.lab.table import over, table
 from thalweg.models.residual import ResidualMLP
 from thalweg.problems import Problem, Supervised, digits, trained_part
 from thalweg.problems.losses import as_loss
+from thalweg.problems.problem import unraveller
 from thalweg.studies.riedi2022_singular_values.exact import SKIP, SKIPS, square_net
 from thalweg.theory.landscape import piecewise_affine as pieces
 from thalweg.theory.landscape import regions
@@ -55,9 +56,8 @@ def training(lab: Lab, size: Descents) -> xr.Dataset:
         tasks = jax.vmap(lambda key: _task(net, n, key))(keys)
         loss, inside, spectra = map(np.asarray, _descents(net, tasks, cap))
         told = np.array([_first_region(net, tasks, seed, cap) for seed in range(size.seeds)])
-        there = loss <= LEVEL * loss[:, :1]
-        steps = np.where(there.any(1), there.argmax(1), np.nan)
-        counted = np.where(np.isnan(steps), cap, steps)
+        taken = steps_to(loss, LEVEL * loss[:, 0])
+        steps, counted = np.where(taken <= cap, taken, np.nan), np.minimum(taken, float(cap))
         left = np.where(inside.all(1), np.nan, inside.argmin(1))
         relative, theory = (_until_level(values / loss[:, :1]) for values in (loss, told))
         about = "largest eigenvalue at the start, 1/step size"
@@ -107,7 +107,7 @@ def _task(net: ResidualMLP, n: int, key: Array) -> Task:
 
 def _first_region(net: ResidualMLP, tasks: Task, seed: int, cap: int) -> np.ndarray:
     """The loss at every step if the quadratic of the first region were all."""
-    params, x, y, step_size = jax.tree.map(lambda leaf: leaf[seed], tasks)
+    params, x, y, step_size = lane(tasks, seed)
     told = regions.region_loss(net, params, x, y, 0, float(step_size), "sum")
     return told.at(np.arange(cap + 1) * float(step_size))
 
@@ -178,7 +178,7 @@ def trained_digits(lab: Lab, size: Digits) -> xr.Dataset:
         adam = optax_dynamics(optax.adam(rate), rate, "Adam")
         run = lab.run(f"digits-{rho:g}", problem, adam, until=size.steps * rate, records=2)
         start, end = run.dataset["loss"].values[0, [0, -1]]
-        params = _shaped(problem, run.parameters.values[0, -1])
+        params = unraveller(problem)(jnp.asarray(run.parameters.values[0, -1]))
         told = np.argmax(np.asarray(problem.outputs(params)), 1)
         accuracy = np.mean(told == np.argmax(np.asarray(problem.targets), 1))
         x = problem.inputs[: size.images]
@@ -225,8 +225,3 @@ def _walls(net: ResidualMLP, params: Params, x: Array, layer: int) -> tuple[np.n
         found.append((crossing.before, crossing.after))
     before, after = np.moveaxis(np.array(found), 1, 0)
     return before, after
-
-
-def _shaped(problem: Problem, flat: np.ndarray) -> Params:
-    """Flat parameters in the shape that the problem draws them in."""
-    return ravel_pytree(problem.init(jax.random.key(0)))[1](jnp.asarray(flat))

@@ -20,7 +20,7 @@ from thalweg.dynamics import GradientDescent
 from thalweg.dynamics.dynamics import Discrete, State
 from thalweg.dynamics.reparametrised_projected import ReparametrisedDescent, TwoPhaseProjected
 from thalweg.lab.experiment import Lab, experiment
-from thalweg.lab.table import table
+from thalweg.lab.table import over, table
 from thalweg.models import Model, linear
 from thalweg.models.scale_and_direction import ScaledDirection, weight_normalised
 from thalweg.problems import Problem, Supervised
@@ -188,7 +188,7 @@ def scale_sweep(lab: Lab, size: Sweep) -> xr.Dataset:
         "held_large": apart(two_phase_end(draws, lanes, g0, size), "phase I at g0"),
         "limit": (limit, unit, "||x - x*||, flow by E7"),
     }
-    groups = {
+    groups: dict[str, Any] = {
         "draw g0": ends,
         "draw scale": {
             "limit_curve": (limit_curve, unit, "||x - x*||, flow by E7"),
@@ -199,18 +199,16 @@ def scale_sweep(lab: Lab, size: Sweep) -> xr.Dataset:
             "perp": ([at.perp for at in draws], "1", "||w0_perp||"),
             "norm": (norms, unit, "g* = ||x*||"),
         },
-    } | both_algorithms(draws, lanes, g0.shape, size)
+    }
     scale = "initial scale g0"
-    return table(
+    found = table(
         groups,
-        algorithm=ALGORITHMS,
-        eta=STEP_SIZES,
         draw=range(size.draws),
         g0=(list(size.scales), unit, scale),
         scale=(CURVE, unit, scale),
         quoted_g0=SCALES,
-        time=np.linspace(0, size.end, size.records + 1),
     )
+    return found.merge(both_algorithms(draws, lanes, g0.shape, size))
 
 
 def limits(draws: Sequence[Draw], scales: Sequence[float]) -> np.ndarray:
@@ -227,27 +225,23 @@ def quoted() -> list[float]:
 
 def both_algorithms(
     draws: Sequence[Draw], lanes: Lanes, shape: tuple[int, ...], size: Sweep
-) -> dict[str, dict[str, tuple[np.ndarray, str, str]]]:
+) -> xr.Dataset:
     """Both algorithms at both step sizes: distance at the end, invariant and norm along the run."""
-    rows = []
-    for algorithm in ALGORITHMS:
-        for eta in STEP_SIZES:
-            every = round(size.end / eta / size.records)
-            run = follow(reparametrised(algorithm, eta, lanes), lanes, every, size.records)
-            g, w = run.g.reshape(*shape, -1), run.w.reshape(*shape, size.records + 1, -1)
-            last = distances(draws, unit_product(g, w)[:, :, -1])
-            rows.append((last, ratio(draws, g, w), norm(w)))
-    distance, kept, length = (
-        np.reshape(part, (len(ALGORITHMS), len(STEP_SIZES), *np.shape(part[0])))
-        for part in zip(*rows, strict=True)
-    )
-    runs = "algorithm eta draw g0"
-    along = {
-        "invariant": (kept, "1", "invariant over its start, less 1"),
-        "length": (length, "1", "||w||"),
-    }
-    ends = {"distance": (distance, "parameter", "||x - x*|| after the last step")}
-    return {runs: ends, f"{runs} time": along}
+    times = np.linspace(0, size.end, size.records + 1)
+
+    def one(algorithm: str, eta: float) -> xr.Dataset:
+        every = round(size.end / eta / size.records)
+        run = follow(reparametrised(algorithm, eta, lanes), lanes, every, size.records)
+        g, w = run.g.reshape(*shape, -1), run.w.reshape(*shape, size.records + 1, -1)
+        last = distances(draws, unit_product(g, w)[:, :, -1])
+        along = {
+            "invariant": (ratio(draws, g, w), "1", "invariant over its start, less 1"),
+            "length": (norm(w), "1", "||w||"),
+        }
+        ends = {"distance": (last, "parameter", "||x - x*|| after the last step")}
+        return table({"draw g0": ends, "draw g0 time": along}, time=times)
+
+    return over(one, algorithm=ALGORITHMS, eta=STEP_SIZES)
 
 
 def norm(w: np.ndarray) -> np.ndarray:
