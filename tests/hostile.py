@@ -234,7 +234,7 @@ UNLISTED = {
     "problems.long_range", "problems.near_plane", "problems.column_change",
     "problems.error_off_plane", "models.first_layer_gradient", "models.normal_derivatives",
     "kernels.expectations", "kernels.linearised_outputs", "kernels.linearised_parameters",
-    "kernels.tangent_kernel_to_zarr",
+    "kernels.tangent_kernel_to_zarr", "models.from_flax", "models.from_haiku",
 }  # fmt: skip
 
 

@@ -157,15 +157,15 @@ MISTAKES = {
     ),
     "Flax": (
         lambda p: supervised(framework_object("flax.linen", "Dense"), (X, Y)),
-        r"a Flax Dense; wrap it: models.Applied\(lambda v, x: net.apply\(v, x\)",
+        r"net came as a Flax Dense|this needs flax, .*pip install 'thalweg\[flax\]'",
     ),
     "Haiku": (
         lambda p: supervised(framework_object("haiku._src", "Transformed"), (X, Y)),
-        "a Haiku Transformed; wrap it",
+        r"came as a Haiku Transformed|this needs haiku, .*pip install 'thalweg\[haiku\]'",
     ),
     "Keras": (
         lambda p: supervised(framework_object("keras.src", "Sequential"), (X, Y)),
-        "a Keras Sequential; wrap it",
+        "model came as a Keras Sequential, which JAX cannot differentiate",
     ),
     "an estimator as data": (lambda p: supervised(NET, 3), "data came as 3; give"),
     "an unknown activation": (lambda p: tw.models.mlp([3], lambda z: z), "models.Activation"),

@@ -45,7 +45,11 @@ ROOMS = (
     "thalweg.report",
 )
 NAMESPACE = {"tw": tw, "jax": jax, "jnp": jnp, "np": np}
-NEEDED = {"thalweg.report.export_figures": "kaleido"}  # an extra without which it refuses
+NEEDED = {  # an extra without which it refuses
+    "thalweg.report.export_figures": "kaleido",
+    "thalweg.models.from_flax": "flax",
+    "thalweg.models.from_haiku": "haiku",
+}
 TOO_LONG = ("thalweg.study",)  # minutes: parsed and compiled, not run
 MADE_BY_USERS = (Problem, Model, Dynamics, Probe, Operator)
 

@@ -32,8 +32,8 @@ VAGUE_NAMES = {"util", "utils", "helper", "helpers", "manager", "managers", "mis
 DEPENDENCIES = tomllib.loads((SOURCE.parent / "pyproject.toml").read_text(encoding="utf-8"))[
     "project"
 ]
-FOR_USERS = {"parquet", "images", "netcdf"}
-MODULE = {"scikit-learn": "sklearn", "pytest-xdist": "xdist"}
+FOR_USERS = {"parquet", "images", "netcdf", "flax", "haiku"}
+MODULE = {"scikit-learn": "sklearn", "pytest-xdist": "xdist", "dm-haiku": "haiku"}
 # Imported by the libraries that need them: what for.
 BEHIND_OTHERS = {
     "numcodecs": "Zarr's codecs, of which some versions are refused",

@@ -5,6 +5,7 @@ from thalweg.core.tensors import ModeTree, hierarchical_rank, mode_tree, perfect
 from thalweg.models.convolutional import ConvNet, Convolution
 from thalweg.models.dense import MLP, layer_weights, linear, mlp
 from thalweg.models.examples import MODELS
+from thalweg.models.frameworks import Network, from_flax, from_haiku
 from thalweg.models.initialisers import INITIALISERS
 from thalweg.models.input_derivatives import first_layer_gradient, normal_derivatives
 from thalweg.models.model import ACTIVATIONS, Activation, Applied, Model, activation, from_equinox
@@ -37,6 +38,7 @@ __all__ = [
     "HierarchicalFactorisation",
     "ModeTree",
     "Model",
+    "Network",
     "Overparametrised",
     "ResidualMLP",
     "SignalConvNet",
@@ -47,6 +49,8 @@ __all__ = [
     "activation",
     "first_layer_gradient",
     "from_equinox",
+    "from_flax",
+    "from_haiku",
     "gaussian_start",
     "given_start",
     "hierarchical_rank",

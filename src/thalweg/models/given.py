@@ -1,38 +1,38 @@
-"""What users give as a model, as one of ours, or a sentence that says how to wrap it."""
+"""What users give as a model, as one of ours, or a sentence that says what to give."""
 
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
 
 from thalweg.core.arguments import framework, told
 from thalweg.core.errors import InputError
+from thalweg.models.frameworks import Network, from_flax, from_haiku
 from thalweg.models.model import Model, from_equinox
 from thalweg.models.parse import parse_model
 
 ModelLike = Any  # what `as_model` takes
 APPLIED = "models.Applied(apply_function, start=parameters)"
-# How a network of another framework is wrapped, where it is made of JAX; by package.
-WRAPPED = {
-    "flax": "models.Applied(lambda v, x: net.apply(v, x), lambda key: net.init(key, inputs[:1])), "
-    "or of an nnx module models.Applied(lambda s, x: nnx.merge(graph, s)(x), start=state) with "
-    "graph, state = nnx.split(net)",
-    "haiku": "models.Applied(lambda p, x: net.apply(p, None, x), "
-    "lambda key: net.init(key, inputs[:1])), of hk.transform with is_training=False",
-    "keras": f"{APPLIED} with a function of JAX for its forward pass, as "
-    "net.stateless_call on Keras's JAX backend",
-}
+# What makes a model of another framework's network; by package.
+TAKEN: dict[str, Callable[..., Model]] = {"flax": from_flax, "haiku": from_haiku}
 
 
-def as_model(model: Any) -> Model:
-    """A model, an Equinox module, or text as the command line takes it ("mlp:64-64").
+def as_model(model: Any, example: Any = None) -> Model:
+    """A model, another framework's network, or text as the command line takes it ("mlp:64-64").
+
+    Args:
+        model: A `Model`, an Equinox module, a Flax module, what `hk.transform` made, or text.
+        example: A batch of inputs, on which another framework's network is held against it.
 
     Raises:
-        InputError: If it is anything else; for networks of other frameworks the sentence says how
-            to wrap them.
+        InputError: If it is anything else, or a network that cannot be taken; the sentence names
+            the layer.
     """
+    if isinstance(model, Network):
+        return model if example is None or model.verified is None else model.verified(example)
     if isinstance(model, Model):
         return model
     if isinstance(model, str):
@@ -42,9 +42,9 @@ def as_model(model: Any) -> Model:
     what, whose = f"model came as {told(model)}", framework(model)
     if isinstance(model, type):
         raise InputError(f"{what}; give an instance, made by calling it, as models.mlp([16])")
-    if whose in WRAPPED:
-        raise InputError(f"{what}; wrap it: {WRAPPED[whose]}")
-    if whose in ("torch", "tensorflow", "mlx", "paddle", "sklearn"):
+    if whose in TAKEN:
+        return TAKEN[whose](model, example=example)
+    if whose in ("torch", "keras", "tensorflow", "mlx", "paddle", "sklearn"):
         raise InputError(
             f"{what}, which JAX cannot differentiate; write its forward pass as a function of JAX "
             f"and give {APPLIED}"

@@ -80,7 +80,7 @@ class Applied(Model):
         InputError: If an argument does not fit, or nothing in the tree can be trained.
     """
 
-    apply_function: Callable[[Params, Array], Array] = eqx.field(static=True)
+    apply_function: Callable[..., Any] = eqx.field(static=True)
     init_function: Callable[[Array], Params] | None = eqx.field(static=True, default=None)
     start: Params = None
     is_smooth: bool | None = eqx.field(static=True, default=None)
@@ -100,7 +100,7 @@ class Applied(Model):
         return jax.tree.map(lambda leaf: leaf.astype(dtype), params)
 
     def apply(self, params: Params, x: Array) -> Array:
-        out = self.apply_function(join(params, self._held(params)), x)
+        out = self._called(join(params, self._held(params)), x)
         if isinstance(out, tuple | list) and len(out) == 2 and not hasattr(out[1], "shape"):
             out = out[0]
         require(
@@ -109,6 +109,9 @@ class Applied(Model):
             "alone, or as the first of (outputs, updates)",
         )
         return out[:, None] if out.ndim == 1 else out
+
+    def _called(self, whole: Params, x: Array) -> Any:
+        return self.apply_function(whole, x)
 
     @property
     def held(self) -> list[str]:

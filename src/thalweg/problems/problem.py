@@ -242,7 +242,8 @@ def supervised(
     """A problem from a model and examples.
 
     Args:
-        model: The network: a `Model`, an Equinox module, or text as "mlp:64-64".
+        model: The network: a `Model`, text as "mlp:64-64", or another framework's network, as an
+            Equinox or Flax module (`models.from_flax` and its like say what becomes of it).
         data: A `Data`, what `problems.read_data` makes one of, or (inputs, targets): targets (n, k)
             of floats for regression, (n,) of whole numbers, text or true/false for classification,
             numbered in sorted order.
@@ -263,8 +264,8 @@ def supervised(
         >>> float(problem.objective([{"weight": jnp.array([[1.0]])}]))  # mean of 0 and 2^2/2
         1.0
     """
-    model = as_model(model)
     data = _as_data(data)
+    model = as_model(model, data.inputs)
     require(reduction in REDUCTIONS, unknown(reduction, REDUCTIONS, "reduction"))
     kind = choose(precision, PRECISIONS, "precision")
     require(

@@ -1,0 +1,7 @@
+"""Networks of other frameworks as models; a framework is imported when one of its own comes."""
+
+from thalweg.models.frameworks.flax_modules import from_flax
+from thalweg.models.frameworks.haiku_functions import from_haiku
+from thalweg.models.frameworks.network import Network
+
+__all__ = ["Network", "from_flax", "from_haiku"]
