@@ -35,6 +35,8 @@ DIAGNOSE = [
     ("~nobody-of-this-name/x.csv", "no such file"),
     (".", "unknown data source"),
     ("mnist", "THALWEG_DATA"),
+    ("cifar10", "THALWEG_DATA"),
+    ("openml:", "which data set"),
     ("text.npz", "not a NumPy archive"),
     ("bare.npz", "one bare array"),
     ("objects.npz", "cannot be read"),
@@ -116,6 +118,7 @@ def test_one_sentence_and_nothing_written(
     desk: Path, thalweg_says: Says, line: str, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("THALWEG_DATA", raising=False)
+    monkeypatch.setenv("SCIKIT_LEARN_DATA", "good.npz")  # what would be fetched has no place to go
     before = snapshot(desk)
     one_sentence(thalweg_says(*line.split()), words)
     assert snapshot(desk) == before

@@ -1,7 +1,7 @@
 """What is trained: models on data, and bare functions."""
 
 from thalweg.core.arguments import guard
-from thalweg.problems.classic import digits
+from thalweg.problems.classic import digits, mnist5k
 from thalweg.problems.data.data import Data
 from thalweg.problems.data.files import read_data
 from thalweg.problems.data.long_range import is_same_class, noisy_prototypes
@@ -43,6 +43,7 @@ __all__ = [
     "low_rank_matrix",
     "lp_optimum",
     "lp_regression",
+    "mnist5k",
     "near_plane",
     "noisy_prototypes",
     "observed_entries",

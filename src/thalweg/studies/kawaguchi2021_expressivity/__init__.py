@@ -36,9 +36,9 @@ CARD = Card(
         "were not at hand; sizes follow our own specification on 200 of the digits that "
         "scikit-learn bundles.",
         "Batch-normalised ResNets: at quick scale small ones on 100 digits; at full scale a "
-        "ResNet-18 on all 1797 digits of 8x8 pixels and, if its files are at hand (THALWEG_DATA), "
-        "on 2000 images of MNIST, in place of whole image data sets. Their normalisations use the "
-        "moments of all training images.",
+        "ResNet-18 on all 1797 digits of 8x8 pixels and on 2000 images of MNIST, if its files "
+        "(THALWEG_DATA) or mnist5k (extra images5k) are at hand, in place of whole image data "
+        "sets. Their normalisations use the moments of all training images.",
         "C5: the ranks of 152 to 182 at a noise of 1e-2 came for all of four draws; three of 20 "
         "have 183 to 196, so they are claimed of more than half of all draws, with 8 draws (20 at "
         "full scale), and a rank below n of each.",

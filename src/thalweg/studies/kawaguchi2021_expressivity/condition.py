@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -16,6 +16,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array
 from numpy.typing import NDArray
 
+from thalweg.core.errors import InputError
 from thalweg.core.tree import Params
 from thalweg.lab.experiment import Draws, Lab, experiment
 from thalweg.lab.table import over, table
@@ -181,8 +182,12 @@ def resnets(lab: Lab, size: Images) -> xr.Dataset:
         rows = np.random.default_rng(0).permutation(len(pixels))
         pixels = pixels[rows[: size.examples]]
     sets = {"digits": pixels}
-    if size.examples is None and os.environ.get("THALWEG_DATA"):
-        sets["MNIST"] = images.mnist(samples=2000, image=True).inputs
+    if size.examples is None:
+        some: dict[str, Any] = {"samples": 2000, "image": True}
+        with contextlib.suppress(InputError):  # no MNIST is at hand
+            sets["MNIST"] = images.first_at_hand(
+                lambda: images.mnist(network=False, **some), lambda: images.mnist5k(**some)
+            ).inputs
     cases: dict[str, Any] = {
         f"{name} on {data}": (STAGES[name], x) for name in size.nets for data, x in sets.items()
     }

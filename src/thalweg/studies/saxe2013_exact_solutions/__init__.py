@@ -18,7 +18,8 @@ CARD = Card(
     paper_size="part",
     full=(
         "The paper's depths, step sizes and 1000 units for the digits (MNIST's if its files "
-        "are at hand, THALWEG_DATA); more seeds for the rest, whose sizes are our own."
+        "are at hand, THALWEG_DATA, or mnist5k, extra images5k); more seeds for the rest, whose "
+        "sizes are our own."
     ),
     answer=(
         "A deep linear net computes a linear map, yet learns it mode by mode: each singular mode "
@@ -39,9 +40,9 @@ CARD = Card(
         "The digits (X5) are whitened, the loss is the mean over examples above its least value, "
         "and the criterion is 1 % of the loss of the zero map. The paper's twenty step sizes, 1e-7 "
         "to 1e-4, are read as those of a sum over 60000 examples: 0.006 to 6 for the mean.",
-        "At full scale X5 takes MNIST if its files are at hand (THALWEG_DATA), else the digits "
-        "that scikit-learn bundles; the data set says which. At quick scale it takes the bundled "
-        "digits, nets 32 wide and 3 to 65 layers of neurons.",
+        "At full scale X5 takes MNIST if its files are at hand (THALWEG_DATA), else mnist5k (extra "
+        "images5k), else the digits that scikit-learn bundles; the data set says which. At quick "
+        "scale it takes the bundled digits, nets 32 wide and 3 to 65 layers of neurons.",
         "Sigma_11 and Sigma_31 are sums over examples in the paper; X1 and X2 keep that.",
         "The mean square singular value of Gaussian products fluctuates by depth/width from draw "
         "to draw, so C9 holds its mean over seeds to three standard errors of the exact spread.",

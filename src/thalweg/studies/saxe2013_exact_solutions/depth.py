@@ -12,7 +12,6 @@ import xarray as xr
 from jaxtyping import Array
 
 from thalweg.core import spectra
-from thalweg.core.errors import InputError
 from thalweg.core.tree import Params
 from thalweg.driver.best_step_size import steps_to_criterion
 from thalweg.lab.experiment import Lab, experiment
@@ -197,10 +196,8 @@ def tanh_nets(weights: Array, gains: Array, x: Array) -> tuple[Array, Array]:
 )
 def digits(lab: Lab, size: Search) -> xr.Dataset:
     """Handwritten digits from decoupled starts of strength 0.001, the paper's own experiment."""
-    try:
-        data = images.mnist() if size.files else images.digit_images()
-    except InputError:  # the user has no MNIST
-        data = images.digit_images()
+    mnist = [lambda: images.mnist(network=False), images.mnist5k] if size.files else []
+    data = images.first_at_hand(*mnist, images.digit_images)
     modes, u0 = whitened_modes(data), 0.001
     s = np.asarray(modes.s)
     rates = dict.fromkeys(size.depths, 6e4 * np.geomspace(1e-7, 1e-4, 20))
