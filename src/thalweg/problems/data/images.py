@@ -150,7 +150,7 @@ def mnist(
     )  # fmt: skip
 
 
-def mnist5k(
+def mnist5k_images(
     samples: int | None = None,
     every: int | None = None,
     classes: Classes | None = None,

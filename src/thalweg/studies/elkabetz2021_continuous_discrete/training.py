@@ -88,7 +88,7 @@ def paper_images(image: bool) -> Data:
 
     return images.first_at_hand(
         of_the_files,
-        lambda: images.mnist5k(samples=1000, image=image),
+        lambda: images.mnist5k_images(samples=1000, image=image),
         lambda: images.digit_images(samples=1000, image=image, size=28),
     )
 

@@ -186,7 +186,7 @@ def resnets(lab: Lab, size: Images) -> xr.Dataset:
         some: dict[str, Any] = {"samples": 2000, "image": True}
         with contextlib.suppress(InputError):  # no MNIST is at hand
             sets["MNIST"] = images.first_at_hand(
-                lambda: images.mnist(network=False, **some), lambda: images.mnist5k(**some)
+                lambda: images.mnist(network=False, **some), lambda: images.mnist5k_images(**some)
             ).inputs
     cases: dict[str, Any] = {
         f"{name} on {data}": (STAGES[name], x) for name in size.nets for data, x in sets.items()
