@@ -6,8 +6,10 @@ from thalweg.dynamics.descent import GradientDescent, gradient_descent
 from thalweg.dynamics.dynamics import Continuous, Discrete, Dynamics, Info, State, Statistic
 from thalweg.dynamics.end_to_end_rule import EndToEndDescent, end_to_end_descent
 from thalweg.dynamics.examples import DYNAMICS
-from thalweg.dynamics.flow.gradient_flow import KINKED_ERROR, GradientFlow, gradient_flow
+from thalweg.dynamics.flow.followed import KINKED_ERROR, Flow
+from thalweg.dynamics.flow.gradient_flow import GradientFlow, gradient_flow
 from thalweg.dynamics.flow.limit import Limit, flow_limit
+from thalweg.dynamics.flow.preconditioned import PreconditionedFlow, preconditioned_flow
 from thalweg.dynamics.flow.solvers import FLOW_SOLVERS, FlowSolver
 from thalweg.dynamics.flow.stabilised import RKC2, RKL2x
 from thalweg.dynamics.grouped_rmsprop import group_rmsprop
@@ -31,6 +33,7 @@ __all__ = [
     "Discrete",
     "Dynamics",
     "EndToEndDescent",
+    "Flow",
     "FlowSolver",
     "GradientDescent",
     "GradientFlow",
@@ -38,6 +41,7 @@ __all__ = [
     "Limit",
     "NormalisedDescent",
     "OptaxDescent",
+    "PreconditionedFlow",
     "RKL2x",
     "StabilisedDescent",
     "StabilityRule",
@@ -52,6 +56,7 @@ __all__ = [
     "levenberg_marquardt",
     "normalised_descent",
     "optax_dynamics",
+    "preconditioned_flow",
     "projected_descent",
     "stabilised_descent",
     "two_phase",

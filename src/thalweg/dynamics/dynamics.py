@@ -129,6 +129,18 @@ class Discrete(Dynamics):
         """Up to which curvature it is stable; of `params` only the structure counts."""
         return no_rule("it states none")
 
+    def limit(self, problem: Problem, params: Params) -> Continuous | None:
+        """The flow that it follows as its steps go to 0, on its own clock; None if none is known.
+
+        Of `params` only the structure counts. What is None is compared with gradient flow at equal
+        loss, and `without_limit` says why.
+        """
+        return None
+
+    def without_limit(self, problem: Problem, params: Params) -> str:
+        """Why no continuous limit of it is known; empty if `limit` gives one."""
+        return "" if self.limit(problem, params) is not None else "it states none"
+
     def step_gains(self, problem: Problem, params: Params, memory: Any) -> Params:
         """1/D of the next step, D its diagonal preconditioner in units of the step size.
 

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 import thalweg as tw
 from thalweg.core.result import Result
 from thalweg.dynamics import FLOW_SOLVERS
-from thalweg.dynamics.flow.methods import Explicit, blank
+from thalweg.dynamics.flow.methods import Explicit, blank, vector_norm
 from thalweg.problems import Function, Problem
 from thalweg.theory.linear_nets import scalar_linear
 
@@ -96,7 +96,7 @@ def test_the_explicit_methods_take_the_steps_of_their_table():
         while not work.last:
             work = method.stage(work, work.point * (1 - work.point))
         assert np.allclose(work.point, point, rtol=1e-15)
-        error = method.error(work, slopes[-1])
+        error = method.error(work, slopes[-1], vector_norm)
         total = sum(w * k for w, k in zip(method.weights, slopes, strict=True))
         assert error == pytest.approx(h * float(jnp.linalg.norm(total)), rel=1e-10)
 

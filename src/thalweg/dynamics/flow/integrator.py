@@ -1,4 +1,4 @@
-"""One loop that follows gradient flow by any method: a gradient per turn, then what to do with it.
+"""One loop that follows a flow by any method: a gradient per turn, then what to do with it.
 
 The loop's body calls the gradient once; which stage of which method the answer belongs to is data.
 So the objective is compiled once whatever methods are in play, methods change from step to step,
@@ -186,7 +186,11 @@ def _judge(
     exponent = jnp.asarray([float(m.exponent) for m in methods])[path.method]
     # Twice the length errs 2^exponent times as much, unless it has become unstable.
     allowed = allowed * jnp.where(work.leg == 2, 2.0**exponent, 1.0)
-    error = _of(methods, path.method, lambda m: m.error(work, value))
+
+    def norm(error: Vector) -> Scalar:
+        return tolerances.measure.error(path.theta, error)
+
+    error = _of(methods, path.method, lambda m: m.error(work, value, norm))
     ratio = jnp.maximum(jnp.maximum(error / allowed, 1e-10), work.worst)
     good = jnp.isfinite(ratio) & jnp.isfinite(vector_norm(value))
     on_path = work.leg < 2
@@ -223,6 +227,7 @@ def _settle(
     h = jnp.where(work.leg == 2, work.length / 2, work.length)
     ratio, good = work.worst, jnp.isfinite(work.worst)
     keep = ratio <= 1
+    size = jnp.maximum(path.largest, tolerances.measure.size(work.end))
 
     factor = _of(methods, path.method, lambda m: _factor(m, path, h, ratio, keep))
     factor = jnp.clip(factor, SHRINK, jnp.where(path.rejected, 1.0, GROW))
@@ -253,7 +258,7 @@ def _settle(
         age=age,
         time=jnp.where(keep, jnp.where(span * h >= rest, until, path.time + span * h), path.time),
         proposal=proposal,
-        largest=jnp.where(keep, jnp.maximum(path.largest, vector_norm(work.end)), path.largest),
+        largest=jnp.where(keep, size, path.largest),
         steps=path.steps + jnp.where(keep, span, 0),
         attempts=path.attempts + 1,
         budget=path.budget + jnp.where(keep, path.sharpness * span * h, 0),

@@ -30,7 +30,7 @@ from thalweg.core.hessian_product import hessian_product
 from thalweg.core.lanczos import lanczos_smallest
 from thalweg.core.result import Result
 from thalweg.core.tree import Params
-from thalweg.dynamics.flow.gradient_flow import KINKED_ERROR
+from thalweg.dynamics.flow.followed import KINKED_ERROR
 from thalweg.dynamics.flow.integrator import follow
 from thalweg.dynamics.flow.landing import NEAR, Landing, land, squared
 from thalweg.dynamics.flow.methods import size_of, vector_norm

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -24,6 +25,7 @@ from thalweg.dynamics.flow.stabilised import (
 Vector = Float[Array, " p"]
 Scalar = Float[Array, ""]
 Count = Int[Array, ""]
+Norm = Callable[[Vector], Scalar]
 
 STABLE = 3.3  # h rho up to which explicit pairs of order 5 are well inside their interval
 CROSSOVER = 3e-4  # wanted error of the path below which order 3 pays
@@ -133,8 +135,8 @@ class Method(abc.ABC):
         """The next point, `value` being -grad f at the present one."""
 
     @abc.abstractmethod
-    def error(self, work: Work, value: Vector) -> Scalar:
-        """Norm of the error estimate, `value` being -grad f at the end of the step."""
+    def error(self, work: Work, value: Vector, norm: Norm) -> Scalar:
+        """Size of the error estimate, `value` being -grad f at the end of the step."""
 
     @abc.abstractmethod
     def gradients(self, length: Scalar, bound: Scalar) -> Count:
@@ -222,10 +224,10 @@ class Explicit(Method):
         point = theta + _to(theta, work.length) * slope
         return work._replace(point=point, rows=rows, stage=stage, last=stage == self.rows)
 
-    def error(self, work: Work, value: Vector) -> Scalar:
+    def error(self, work: Work, value: Vector, norm: Norm) -> Scalar:
         weights = jnp.asarray(self.weights, value.dtype)
         total = weights[:-1] @ work.rows[: self.rows] + weights[-1] * value
-        return work.length * vector_norm(total)
+        return work.length * norm(total)
 
     def gradients(self, length: Scalar, bound: Scalar) -> Count:
         return jnp.full((), self.rows, jnp.int64)
@@ -267,10 +269,8 @@ class Chebyshev(Method):
             last=work.stage + 1 == work.stages,
         )
 
-    def error(self, work: Work, value: Vector) -> Scalar:
-        return vector_norm(
-            trapezoid_error(work.length, work.base, work.point, work.base_force, value)
-        )
+    def error(self, work: Work, value: Vector, norm: Norm) -> Scalar:
+        return norm(trapezoid_error(work.length, work.base, work.point, work.base_force, value))
 
     def gradients(self, length: Scalar, bound: Scalar) -> Count:
         return RKC2_SCHEME.stages(length * bound)
@@ -344,8 +344,8 @@ class Extrapolated(Method):
             last=jnp.asarray(True),
         )
 
-    def error(self, work: Work, value: Vector) -> Scalar:
-        return work.error
+    def error(self, work: Work, value: Vector, norm: Norm) -> Scalar:
+        return work.error  # Euclidean: known before the last gradient
 
     def gradients(self, length: Scalar, bound: Scalar) -> Count:
         whole = RKL2_SCHEME.stages(length * bound)

@@ -77,6 +77,25 @@ class Integration(NamedTuple):
     result: Int[Array, ""]
 
 
+class Measure(NamedTuple):
+    """How large what is followed is, and an error of it, where not all of it is parameters.
+
+    Attributes:
+        size: Of a point, what tolerances are relative to (unit: parameter).
+        error: Of an error at a point, (point, error) -> (unit: parameter).
+    """
+
+    size: Callable[[Vector], Scalar]
+    error: Callable[[Vector, Vector], Scalar]
+
+
+def _euclidean(point: Vector, error: Vector) -> Scalar:
+    return vector_norm(error)
+
+
+EUCLIDEAN = Measure(vector_norm, _euclidean)
+
+
 class Tolerances(NamedTuple):
     """What a step may err.
 
@@ -86,15 +105,17 @@ class Tolerances(NamedTuple):
         absolute: Added to it (unit: parameter, Euclidean norm).
         share: Of the largest norm so far; smaller norms count as this much, lest steps shrink
             without end where the parameters go to zero.
+        measure: Of points and errors.
     """
 
     relative: Float[Array, " m"]
     absolute: Scalar
     share: float = 0.0
+    measure: Measure = EUCLIDEAN
 
     def allowed(self, path: Integration, end: Vector) -> Float[Array, " m"]:
         """What a step from the path to a point may err by each method (unit: parameter)."""
-        size = jnp.maximum(vector_norm(path.theta), vector_norm(end))
+        size = jnp.maximum(self.measure.size(path.theta), self.measure.size(end))
         return self.relative * jnp.maximum(size, self.share * path.largest) + self.absolute
 
 
