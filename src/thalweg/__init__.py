@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; `_HOMES` says the same
     )
     from thalweg.probes import Tracker, every, measure
     from thalweg.studies.rerun import study
+    from thalweg.sweeps.swept import Sweep, sweep
     from thalweg.trajectory import Trajectory, load
 
 __version__ = "0.1.0.dev0"
@@ -39,6 +40,7 @@ __all__ = [
     "Limit",
     "Reading",
     "Result",
+    "Sweep",
     "Tracker",
     "Trajectory",
     "compare",
@@ -60,6 +62,7 @@ __all__ = [
     "run",
     "stabilised_descent",
     "study",
+    "sweep",
     "theory",
 ]
 
@@ -81,6 +84,7 @@ _HOMES = {
         ),
         "probes": ("Tracker", "every", "measure"),
         "studies.rerun": ("study",),
+        "sweeps.swept": ("Sweep", "sweep"),
         "trajectory": ("Trajectory", "load"),
     }.items()
     for name in names

@@ -14,7 +14,7 @@ import pytest
 import thalweg as tw
 from thalweg.core.result import Result, exact
 from thalweg.driver.chunks import Loop
-from thalweg.driver.recorded import _lanes
+from thalweg.driver.layout import lanes_for
 from thalweg.models import Applied, from_equinox
 from thalweg.probes.probe import Probe
 from thalweg.problems import Function, supervised
@@ -81,11 +81,11 @@ def test_seeds_together_are_seeds_alone() -> None:
 def test_lanes_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     """Seeds in one batch or one after another: the same paths."""
     problem = tw.problems.digits(tw.models.mlp([5]), samples=20)
-    assert _lanes(problem, 1) == "single"
+    assert lanes_for(problem, 1) == "single"
     module = importlib.import_module("thalweg.driver.recorded")
     paths = []
     for lanes in ("vmap", "map"):
-        monkeypatch.setattr(module, "_lanes", lambda problem, count, lanes=lanes: lanes)
+        monkeypatch.setattr(module, "lanes_for", lambda problem, count, lanes=lanes: lanes)
         for dynamics in (tw.gradient_descent(0.1), tw.gradient_flow(1e-6)):
             paths.append(tw.run(problem, dynamics, until=1.0, records=2, seeds=2).parameters.values)
     np.testing.assert_allclose(paths[0], paths[2], rtol=1e-11, atol=1e-13)

@@ -11,25 +11,33 @@ import time as clock
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array
 
-from thalweg.core import tree
-from thalweg.core.result import Reading, Result, tree_finite
-from thalweg.core.tree import Params
+from thalweg.core.result import Result
+from thalweg.driver.lanes import (
+    Each,
+    advance_to,
+    flat_parameters,
+    of_any_lane,
+    readings_at,
+    take_steps,
+    told_by,
+    variable_names,
+)
 from thalweg.driver.progress import Expense, Meter
 from thalweg.dynamics.dynamics import Continuous, Discrete, Dynamics, State
-from thalweg.probes.probe import Every, Moment, Probe
+from thalweg.probes.probe import Every
 from thalweg.problems.problem import Problem
 from thalweg.storage.files import StoreError
 from thalweg.trajectory.store import Store, ZarrStore
 
 CHUNK_SECONDS = 0.5  # how long the loop may be deaf to Ctrl-C
 COMMIT_SECONDS = 2.0  # how much work a kill may cost
+PROCESS = ("step", "evaluations", "result")  # what is told of a lane that has ended, too
 
 
 class Interrupted(KeyboardInterrupt):
@@ -37,10 +45,27 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Marks(NamedTuple):
-    """When to record: training times, and the step counts behind them for discrete dynamics."""
+    """When to record: training times, and the step counts behind them for discrete dynamics.
+
+    Attributes:
+        times: (records,), or (lanes, records) where each lane has a clock of its own.
+        steps: The same shape; None for continuous dynamics, whose lanes share their times.
+        counts: How many of the records are each lane's own, (lanes,), where lanes have clocks of
+            their own; behind them its marks repeat the last.
+    """
 
     times: np.ndarray
     steps: np.ndarray | None
+    counts: np.ndarray | None = None
+
+    @property
+    def records(self) -> int:
+        """How many there are."""
+        return self.times.shape[-1]
+
+    def time(self, record: int) -> float:
+        """The training time of a record, the latest of all lanes."""
+        return float(np.max(self.times[..., record]))
 
 
 class Progress(NamedTuple):
@@ -64,20 +89,21 @@ class Loop:
 
     Args:
         problem: What is trained.
-        dynamics: What moves the parameters.
+        dynamics: What moves the parameters, of all lanes or of each.
         schedule: What to measure, and how often.
         marks: When to record.
-        keys: One key per seed.
-        lanes: How seeds share the machine: see `_over_seeds`.
-        blank: The row of a record at which nothing is measured, by variable, (seed, ...).
+        keys: One key per lane.
+        lanes: How lanes share the machine: see `over_lanes`.
+        blank: The row of a record at which nothing is measured, by variable, (lane, ...).
         store: Where records go.
         at: Where the run stands before record 0; see `resume`.
+        probes: Those of the schedule as they measure, where they differ from lane to lane.
     """
 
     def __init__(
         self,
         problem: Problem,
-        dynamics: Dynamics,
+        dynamics: Dynamics | Each,
         schedule: Sequence[Every],
         marks: Marks,
         keys: Array,
@@ -85,8 +111,11 @@ class Loop:
         blank: Mapping[str, np.ndarray],
         store: Store,
         at: Progress,
+        probes: Sequence[Any] = (),
     ) -> None:
         self.problem, self.dynamics, self.schedule = problem, dynamics, schedule
+        self.kind: Dynamics = of_any_lane(dynamics)
+        self.probes = tuple(probes) or tuple(s.probe for s in schedule)
         self.marks, self.keys, self.lanes = marks, keys, lanes
         self.blank, self.store, self.at = blank, store, at
         self.seconds, self.pace = 0.0, 16
@@ -109,13 +138,17 @@ class Loop:
     @property
     def over(self) -> bool:
         """Whether every mark is recorded, or every seed has ended before."""
-        ended = bool(_ended(self.at.states).all())
-        return self.at.next == len(self.marks.times) or ended
+        if self.at.next == self.marks.records:
+            return True
+        ended = _ended(self.at.states)
+        if self.marks.counts is not None:
+            ended |= self.marks.counts <= self.at.next
+        return bool(ended.all())
 
     def go(self, meter: Meter) -> None:
         """Record every mark that is left."""
-        report, expense = meter.update, Expense(self.dynamics.name, meter.note)
-        count, last = len(self.marks.times), max(float(self.marks.times[-1]), 1e-300)
+        report, expense = meter.update, Expense(self.kind.name, meter.note)
+        count, last = self.marks.records, max(self.marks.time(-1), 1e-300)
         begun = flushed = clock.perf_counter()
         spent = self.seconds
         try:
@@ -125,7 +158,7 @@ class Loop:
                 )
                 self.record(states)
                 taken = self.at.next
-                report(float(self.marks.times[taken - 1]) / last, f"record {taken} of {count}")
+                report(self.marks.time(taken - 1) / last, f"record {taken} of {count}")
                 now = clock.perf_counter()
                 self.seconds = spent + now - begun
                 if self.over or now - flushed > COMMIT_SECONDS:
@@ -133,7 +166,7 @@ class Loop:
                     flushed = clock.perf_counter()
         except KeyboardInterrupt:
             self.flush()
-            where = f"training time {self.marks.times[max(self.at.next - 1, 0)]:g}"
+            where = f"training time {self.marks.time(max(self.at.next - 1, 0)):g}"
             safe = isinstance(self.store, ZarrStore)
             raise Interrupted(
                 f"stopped at {where}; "
@@ -143,27 +176,25 @@ class Loop:
     def advance(self, report: Callable[[float], None], expense: Expense) -> State:
         """From the last record to the next mark, in chunks that let Ctrl-C in."""
         states, goal = self.at.states, self.at.next
-        if isinstance(self.dynamics, Discrete):
-            assert self.marks.steps is not None
-            target = int(self.marks.steps[goal])
-            here = int(np.asarray(states.step)[0])
-            while here < target:
-                chunk = min(self.pace, target - here)
+        if isinstance(self.kind, Discrete):
+            left = self._left(states)
+            while np.any(left > 0):
+                chunk = np.asarray(np.minimum(left, self.pace))
                 begun = clock.perf_counter()
-                states = _steps(
-                    self.problem, self.dynamics, states, self.keys, np.asarray(chunk), self.lanes
+                states = take_steps(
+                    self.problem, self.dynamics, states, self.keys, chunk, self.lanes
                 )
                 jax.block_until_ready(states)
-                self.set_pace(clock.perf_counter() - begun, chunk)
-                here += chunk
-                report(float(np.asarray(states.time)[0]))
+                self.set_pace(clock.perf_counter() - begun, int(np.max(chunk)))
+                left = left - chunk
+                report(float(np.max(states.time)))
         else:
-            assert isinstance(self.dynamics, Continuous)
+            assert isinstance(self.kind, Continuous)
             # Arrays, as numbers would be compiled in.
             until, last = (np.asarray(self.marks.times[i]) for i in (goal, -1))
             while not bool(np.all(_arrived(states, until))):
                 begun, before = clock.perf_counter(), np.asarray(states.step)
-                states, expected = _follow(
+                states, expected = advance_to(
                     self.problem,
                     self.dynamics,
                     states,
@@ -176,9 +207,20 @@ class Loop:
                 seconds = clock.perf_counter() - begun
                 self.set_pace(seconds, steps)
                 report(float(jnp.min(states.time)))
-                most = self.dynamics.most
+                most = self.kind.most
                 expense.tell(states.evaluations, expected, seconds, float(last), most)
         return states
+
+    def _left(self, states: State) -> np.ndarray:
+        """Steps to the next mark: of all lanes, or of each that has a clock of its own.
+
+        A lane of its own that has diverged takes none.
+        """
+        assert self.marks.steps is not None
+        target, here = self.marks.steps[..., self.at.next], np.asarray(states.step)
+        if self.marks.counts is None:
+            return np.asarray(target - here[0])
+        return np.where(_ended(states), 0, target - here)
 
     def set_pace(self, seconds: float, steps: int) -> None:
         """How many steps the next chunk takes, after one of so many in so much time."""
@@ -189,15 +231,16 @@ class Loop:
         """Measure what is due at this mark and keep it for the next flush."""
         at = self.at
         due = [i for i, s in enumerate(self.schedule) if at.next % s.period == 0]
-        active = tuple(self.schedule[i].probe for i in due)
+        going = self._going()
         readings, renewed = readings_at(
             self.problem,
-            active,
+            tuple(self.probes[i] for i in due),
             states,
             tuple(at.memories[i] for i in due),
             np.asarray(at.next),
             self.keys,
             self.lanes,
+            going,
         )
         row: dict[str, Any] = {
             **self.blank,
@@ -207,16 +250,24 @@ class Loop:
         }
         row |= told_by(self.problem, self.dynamics, states, self.lanes)
         if "parameters" in self.blank:
-            row["parameters"] = _flat(states.params)
-        for probe, reading in zip(active, readings, strict=True):
-            row |= dict(zip(variable_names(probe), reading, strict=True))
+            row["parameters"] = flat_parameters(states.params)
+        for i, reading in zip(due, readings, strict=True):
+            row |= dict(zip(variable_names(self.schedule[i].probe), reading, strict=True))
         memories = list(at.memories)
         for i, memory in zip(due, renewed, strict=True):
             memories[i] = memory
         kept = {name: np.asarray(value, self.blank[name].dtype) for name, value in row.items()}
-        if isinstance(self.dynamics, Continuous):
+        if isinstance(self.kind, Continuous):
             kept = _known(kept, _reached(states, self.marks.times[at.next]))
+        elif going is not None:
+            kept = _passed_over(kept, self.blank, going)
         self.at = Progress(states, tuple(memories), at.next + 1, (*at.pending, kept))
+
+    def _going(self) -> np.ndarray | None:
+        """Which lanes with clocks of their own have this record, and have not ended before it."""
+        if self.marks.counts is None:
+            return None
+        return (self.marks.counts > self.at.next) & ~_ended(self.at.states)
 
     def flush(self) -> None:
         """Write what is pending, then commit it with the state behind it."""
@@ -246,71 +297,6 @@ def _typed(bare: np.ndarray, like: Array) -> Array:
     return jnp.asarray(bare if like.dtype.isbuiltin == 1 else bare.view(like.dtype), like.dtype)
 
 
-def _over_seeds(function: Callable[..., Any], lanes: str, *arguments: Any) -> Any:
-    """Apply a function of one seed to arguments with a leading seed axis."""
-    if lanes == "vmap":
-        return jax.vmap(function)(*arguments)
-    if lanes == "map":
-        return jax.lax.map(lambda packed: function(*packed), arguments)
-    result = function(*(tree.lane(a, 0) for a in arguments))
-    return jax.tree.map(lambda leaf: leaf[None], result)
-
-
-@eqx.filter_jit
-def start_states(
-    problem: Problem, dynamics: Dynamics, keys: Array, lanes: str, given: Params | None
-) -> State:
-    """Draw each seed's parameters, if none are given, and put the dynamics at time zero."""
-
-    def one(key: Array) -> State:
-        params = problem.init(jax.random.fold_in(key, 0)) if given is None else given
-        state = dynamics.init(problem, params)
-        bad = jnp.maximum(tree_finite(params), tree_finite(problem.objective(params)))
-        return state._replace(result=jnp.maximum(state.result, bad))
-
-    return _over_seeds(one, lanes, keys)
-
-
-@eqx.filter_jit
-def start_probes(problem: Problem, probes: tuple[Probe, ...], params: Any, lanes: str) -> Any:
-    """The probes' memories before the first record, with a leading seed axis."""
-    return _over_seeds(lambda p: tuple(probe.start(problem, p) for probe in probes), lanes, params)
-
-
-@eqx.filter_jit
-def _steps(
-    problem: Problem, dynamics: Discrete, states: State, keys: Array, count: ArrayLike, lanes: str
-) -> State:
-    def one(state: State, key: Array) -> State:
-        key = jax.random.fold_in(key, 1)
-
-        def body(_: Array, state: State) -> State:
-            return dynamics.step(problem, state, jax.random.fold_in(key, state.step))[0]
-
-        return jax.lax.fori_loop(0, count, body, state)
-
-    return _over_seeds(one, lanes, states, keys)
-
-
-@eqx.filter_jit
-def _follow(
-    problem: Problem,
-    dynamics: Continuous,
-    states: State,
-    until: ArrayLike,
-    last: ArrayLike,
-    most_steps: ArrayLike,
-    lanes: str,
-) -> tuple[State, Array]:
-    """Towards a mark, and the gradients expected up to the last."""
-
-    def one(state: State) -> tuple[State, Array]:
-        state = dynamics.advance(problem, state, jnp.asarray(until), jnp.asarray(most_steps))
-        return state, dynamics.expected(problem, state, jnp.asarray(last))
-
-    return _over_seeds(one, lanes, states)
-
-
 def _ended(states: State) -> np.ndarray:
     """Whether a seed goes no further: it has diverged, or used up what it may."""
     return np.asarray(states.result) >= Result.STEP_LIMIT
@@ -338,47 +324,15 @@ def _known(row: dict[str, np.ndarray], there: np.ndarray) -> dict[str, np.ndarra
     return known
 
 
-@eqx.filter_jit
-def readings_at(
-    problem: Problem,
-    probes: tuple[Probe, ...],
-    states: State,
-    memories: tuple[Any, ...],
-    record: ArrayLike,
-    keys: Array,
-    lanes: str,
-) -> tuple[tuple[Reading, ...], tuple[Any, ...]]:
-    """What the probes read at a record, and their memories after it, with a leading seed axis."""
-
-    def one(state: State, memories: tuple[Any, ...], key: Array) -> Any:
-        key = jax.random.fold_in(jax.random.fold_in(key, 2), record)
-        pairs = []
-        for i, (probe, memory) in enumerate(zip(probes, memories, strict=True)):
-            moment = Moment(jnp.asarray(record), jax.random.fold_in(key, i), state.memory)
-            pairs.append(probe.measure(problem, state.params, memory, moment))
-        return tuple(r for r, _ in pairs), tuple(m for _, m in pairs)
-
-    return _over_seeds(one, lanes, states, memories, keys)
-
-
-@eqx.filter_jit
-def told_by(problem: Problem, dynamics: Dynamics, states: State, lanes: str) -> dict[str, Array]:
-    """What the dynamics tells of itself, with a leading seed axis."""
-
-    def one(state: State) -> dict[str, Array]:
-        told = dynamics.statistics(problem, state)
-        if isinstance(dynamics, Continuous):
-            told["path_error"] = dynamics.path_error(problem, state)
-        return told
-
-    return _over_seeds(one, lanes, states)
-
-
-@jax.jit
-def _flat(params: Any) -> Array:
-    return jax.vmap(tree.flatten)(params)
-
-
-def variable_names(probe: Probe) -> tuple[str, str, str]:
-    """Names of a probe's value, error and result code in the data set."""
-    return probe.name, f"{probe.name}_error", f"{probe.name}_result"
+def _passed_over(
+    row: dict[str, np.ndarray], blank: Mapping[str, np.ndarray], going: np.ndarray
+) -> dict[str, np.ndarray]:
+    """A record in which nothing is said of lanes that ended before it, but how they ended."""
+    told = {}
+    for name, value in row.items():
+        lanes = going.reshape(-1, *[1] * (value.ndim - 1))
+        other = blank[name]
+        if name.endswith("_result"):
+            other = np.maximum(other, row["result"])
+        told[name] = value if name in PROCESS else np.where(lanes, value, other)
+    return {name: value.astype(blank[name].dtype) for name, value in told.items()}

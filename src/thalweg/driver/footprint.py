@@ -29,7 +29,7 @@ def require_room(
     records: int,
     *,
     lanes: str,
-    kept: bool,
+    kept: int,
     parameters: bool,
 ) -> None:
     """Refuse a run that cannot fit.
@@ -45,7 +45,7 @@ def require_room(
         seeds: How many.
         records: How many.
         lanes: "vmap" if all seeds are worked on at once.
-        kept: Whether the records stay in memory.
+        kept: Of how many seeds the records stay in memory.
         parameters: Whether they hold the parameters.
 
     Raises:
@@ -55,7 +55,7 @@ def require_room(
     memories = [eqx.filter_eval_shape(s.probe.start, problem, state.params) for s in schedule]
     row = 24 * (1 + len(schedule)) + (bytes_of(state.params) if parameters else 0)
     needed = seeds * (2 * bytes_of(state) + bytes_of(memories)) + 8 * records
-    needed += seeds * records * row if kept else 0
+    needed += kept * records * row
     if 1000 * needed > available_memory():  # else tracing would take longer than it is worth
         most = max(_work(problem, dynamics, schedule, state, memories))
         needed += most * (seeds if lanes == "vmap" else 1)
@@ -63,6 +63,25 @@ def require_room(
     counts = f"{_many(seeds, 'seed')} and {_many(records, 'record')}"
     what = f"a run of {_many(size, 'parameter')}, {counts}"
     require_memory(needed, what, LOWER)
+
+
+def room_for_lane(
+    problem: Problem, dynamics: Dynamics, schedule: Sequence[Every], worth: float
+) -> int:
+    """Bytes that one lane works with, at least: its states, what probes carry, a measurement.
+
+    Args:
+        problem: What is trained.
+        dynamics: What moves the parameters.
+        schedule: What is measured.
+        worth: Bytes far below which measurements are not traced to see what they take.
+    """
+    state = eqx.filter_eval_shape(lambda key: _first(problem, dynamics, key), jax.random.key(0))
+    memories = [eqx.filter_eval_shape(s.probe.start, problem, state.params) for s in schedule]
+    room = 2 * bytes_of(state) + bytes_of(memories)
+    if 1000 * room > worth:
+        room += max(_work(problem, dynamics, schedule, state, memories))
+    return room
 
 
 def _many(count: int, what: str) -> str:

@@ -32,6 +32,7 @@ FORMAT = 2  # raised whenever an older version would misread what a newer one wr
 RECORDS_PER_CHUNK = 64
 FILL = {"f": np.nan, "i": -1, "u": 0, "b": False}
 LOCK = "lock"
+AXES = ("seed", "time")  # the leading dimensions: lanes, and records
 _OWN = re.compile(rf"{LOCK}|(commit\.json|state-\d+\.npz)(\.\d+)?(\.partial)?")  # in `.resume`
 
 
@@ -46,7 +47,7 @@ class OtherRunError(StoreError):
 
 
 class Variable(NamedTuple):
-    """One recorded quantity: dims are ("seed", "time", *dims)."""
+    """One recorded quantity: dims are those of its store, ("seed", "time"), and then its own."""
 
     name: str
     dims: tuple[str, ...]
@@ -72,11 +73,15 @@ class MemoryStore(Store):
     """Records in memory, gone with the process."""
 
     def __init__(
-        self, variables: Sequence[Variable], coords: Mapping[str, Any], attrs: Mapping[str, Any]
+        self,
+        variables: Sequence[Variable],
+        coords: Mapping[str, Any],
+        attrs: Mapping[str, Any],
+        axes: tuple[str, str] = AXES,
     ) -> None:
         """Room for every record, filled with NaN (-1 for whole numbers)."""
-        self._variables = list(variables)
-        seeds, times = (len(_coordinate(n, coords[n])[1]) for n in ("seed", "time"))
+        self._variables, self._axes = list(variables), axes
+        seeds, times = (len(_coordinate(n, coords[n])[1]) for n in axes)
         self._arrays = {
             v.name: np.full((seeds, times, *v.shape), FILL[v.dtype.kind], v.dtype)
             for v in variables
@@ -93,19 +98,18 @@ class MemoryStore(Store):
 
     def dataset(self) -> xr.Dataset:
         data = {
-            v.name: (("seed", "time", *v.dims), self._arrays[v.name], v.attrs)
-            for v in self._variables
+            v.name: ((*self._axes, *v.dims), self._arrays[v.name], v.attrs) for v in self._variables
         }
         dataset = xr.Dataset(data, coords=self._coords, attrs=self._attrs)
-        return dataset.isel(time=slice(0, self._count))
+        return dataset.isel({self._axes[1]: slice(0, self._count)})
 
 
 class ZarrStore(Store):
     """Records in a Zarr group on disk, with checkpoints and an atomic commit mark."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, axes: tuple[str, str] = AXES) -> None:
         """A store at `path`, which ends in .zarr and need not exist yet."""
-        self.path = path
+        self.path, self._axes = path, axes
         self.resume = path.with_suffix(".resume")
         self._group: zarr.Group | None = None
 
@@ -143,7 +147,7 @@ class ZarrStore(Store):
                     leftover.unlink()
             if self.path.exists():
                 shutil.rmtree(self.path)
-            seeds, times = (len(_coordinate(n, coords[n])[1]) for n in ("seed", "time"))
+            seeds, times = (len(_coordinate(n, coords[n])[1]) for n in self._axes)
             group = zarr.open_group(self.path, mode="w", zarr_format=3)
             group.attrs.update({key: _jsonable(value) for key, value in attrs.items()})
             for name, coord in coords.items():
@@ -168,7 +172,7 @@ class ZarrStore(Store):
                     chunks=(1 if wide else seeds, per_chunk, *v.shape),
                     dtype=v.dtype,
                     fill_value=FILL[v.dtype.kind],
-                    dimension_names=("seed", "time", *v.dims),
+                    dimension_names=(*self._axes, *v.dims),
                     compressors=arrays.COMPRESSORS,
                 )
                 array.attrs.update(v.attrs)
@@ -278,7 +282,7 @@ class ZarrStore(Store):
             self.check()  # names the file
             raise StoreError(f"{error}; {_REMEDY}") from error
         dataset.attrs.update(mark.get("note", {}))
-        return dataset.isel(time=slice(0, mark["records"]))
+        return dataset.isel({self._axes[1]: slice(0, mark["records"])})
 
     def check(self, variables: Sequence[str] = ()) -> None:
         """Read every committed chunk once, so that its checksum is compared.
@@ -293,7 +297,9 @@ class ZarrStore(Store):
         found = self._arrays()
         lost = [f"{name}/zarr.json" for name in variables if name not in found]
         for array in found.values():
-            lost += arrays.lost_chunks(self.path, array, arrays.chunks(array, {"time": count}))
+            lost += arrays.lost_chunks(
+                self.path, array, arrays.chunks(array, {self._axes[1]: count})
+            )
         self._refuse(lost)
 
     def _arrays(self) -> dict[str, zarr.Array]:
@@ -309,7 +315,7 @@ class ZarrStore(Store):
         files = (
             arrays.chunk_file(self.path, array, place)
             for array in found.values()
-            for place in arrays.chunks(array, {"time": count})
+            for place in arrays.chunks(array, {self._axes[1]: count})
         )
         self._refuse([f.relative_to(self.path).as_posix() for f in files if not f.is_file()])
 

@@ -1,0 +1,203 @@
+"""What a run records and where it begins: lanes, marks, variables, the row of a blank record."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from thalweg import probes as probe_shelf
+from thalweg.core import tree
+from thalweg.core.arguments import misfit, several, told
+from thalweg.core.digest import identity
+from thalweg.core.errors import require
+from thalweg.core.memory import require_memory
+from thalweg.core.result import Result
+from thalweg.core.tree import Params
+from thalweg.driver.chunks import Marks
+from thalweg.driver.lanes import Each, of_any_lane, readings_at, told_by, variable_names
+from thalweg.dynamics.dynamics import Continuous, Discrete, Dynamics, State
+from thalweg.probes.probe import Every, Probe, ProbeLike, as_probe
+from thalweg.problems.problem import Problem
+from thalweg.trajectory.store import FILL, Variable
+
+# Above this many parameters times examples one lane keeps the machine busy by itself.
+BUSY = 200_000
+
+
+def schedule_of(probes: ProbeLike | Iterable[ProbeLike | Every]) -> tuple[list[Every], list[str]]:
+    """What is measured and how often, the loss always; and each in words for the record of a run.
+
+    Raises:
+        InputError: If two probes have one name.
+    """
+    schedule = [p if isinstance(p, Every) else Every(as_probe(p), 1) for p in several(probes)]
+    if not any(s.probe.name == "loss" for s in schedule):
+        schedule.insert(0, Every(probe_shelf.loss(), 1))
+    names = [s.probe.name for s in schedule]
+    require(len(set(names)) == len(names), f"two probes have one name: {', '.join(names)}")
+    asked = [f"{s.probe!r} every {s.period}, digest {identity(s.probe)}" for s in schedule]
+    return schedule, asked
+
+
+def given_start(problem: Problem, start: Params | None) -> Params | None:
+    """A start as arrays, of the shapes that the problem draws."""
+    if start is None:
+        return None
+    drawn = jax.eval_shape(problem.init, jax.random.key(0))
+    shapes = [
+        (str(jax.tree.structure(t)), [np.shape(a) for a in jax.tree.leaves(t)])
+        for t in (start, drawn)
+    ]
+    require(
+        shapes[0] == shapes[1],
+        f"start came as {shapes[0][0]} of shapes {shapes[0][1]}; the problem draws "
+        f"{shapes[1][0]} of shapes {shapes[1][1]}: give parameters as problem.init does",
+    )
+    return jax.tree.map(lambda a, like: jnp.asarray(a, like.dtype), start, drawn)
+
+
+def marks_of(
+    dynamics: Dynamics,
+    until: float | None,
+    records: int,
+    times: Sequence[float] | np.ndarray | None,
+) -> Marks:
+    """The records of a run, from the times that were asked for."""
+    require((until is None) != (times is None), "give either until or times, not both or neither")
+    if times is None:
+        assert until is not None
+        require(
+            bool(np.isfinite(until)) and until > 0,
+            f"until came as {until}; give a positive training time",
+        )
+        require(records >= 1, f"records came as {records}; give at least 1")
+        require_memory(64.0 * records, f"the list of {records} records", "give fewer")
+        times = np.linspace(0.0, until, records + 1)
+    require(
+        not misfit(times, np.typing.ArrayLike),
+        f"times came as {told(times)}; give a list of numbers, as [0.0, 1.0]",
+    )
+    times = np.asarray(times, np.float64)
+    require(
+        times.ndim == 1 and times.size > 0 and bool(np.all(np.isfinite(times))),
+        "times must be a list of finite numbers",
+    )
+    require(
+        bool(np.all(np.diff(times) > 0)) and times[0] >= 0,
+        "times must increase, starting at zero or later",
+    )
+    if not isinstance(dynamics, Discrete):
+        return Marks(times, None)
+    steps = np.unique([dynamics.steps_until(float(t)) for t in times])
+    require(
+        int(steps[-1]) >= 1 or times[-1] == 0,
+        f"training time {times[-1]:g} is shorter than one step; ask for a longer run",
+    )
+    return Marks(dynamics.clock(steps), steps)
+
+
+def seed_labels(seeds: int | Sequence[int]) -> list[int]:
+    """The seeds by number, from how many or which."""
+    if not misfit(seeds, int):
+        count = int(seeds)  # type: ignore[arg-type]
+        require_memory(64.0 * count, f"the list of {count} seeds", "give fewer")
+        labels = list(range(count))
+    else:
+        several_given = list(seeds)  # type: ignore[arg-type]
+        whole = not any(misfit(seed, int) for seed in several_given)
+        labels = [int(seed) for seed in several_given] if whole else []
+    require(
+        len(labels) > 0 and len(set(labels)) == len(labels) and min(labels) >= 0,
+        f"seeds came as {told(seeds)}; give how many (at least 1), or different numbers from 0 on",
+    )
+    return labels
+
+
+def lanes_for(problem: Problem, count: int) -> str:
+    """How so many lanes share the machine: see `over_lanes`."""
+    if count == 1:
+        return "single"
+    params = jax.eval_shape(problem.init, jax.random.key(0))
+    examples = getattr(problem, "inputs", np.zeros(1)).shape[0]
+    busy = tree.size(params) * examples > BUSY
+    return "map" if busy and jax.default_backend() == "cpu" else "vmap"
+
+
+def recorded_variables(
+    problem: Problem,
+    dynamics: Dynamics | Each,
+    probes: Sequence[Probe | Each],
+    states: State,
+    memories: Any,
+    keys: Array,
+    lanes: str,
+    parameters: bool,
+    going: np.ndarray | None = None,
+) -> list[Variable]:
+    """What is recorded of every lane: its name, shape, type, unit and meaning."""
+    # Shapes are read off the programs of the first record, so that these are traced once.
+    kind_of: Dynamics = of_any_lane(dynamics)
+    whole = np.dtype(np.int64)
+    variables = [
+        Variable("step", (), (), whole, {"units": "1", "long_name": "steps taken"}),
+        Variable("evaluations", (), (), whole, {"units": "1", "long_name": "gradient evaluations"}),
+        Variable("result", (), (), np.dtype(np.int8), {"long_name": "result code of the run"}),
+    ]
+    if isinstance(kind_of, Continuous):
+        meta = {"units": "parameter", "long_name": "estimated global error of the path"}
+        variables.append(Variable("path_error", (), (), np.dtype(np.float64), meta))
+    told = eqx.filter_eval_shape(told_by, problem, dynamics, states, lanes)
+    for s in kind_of.recorded(problem):
+        dims, shape = ((s.dim,) if s.dim else ()), told[s.name].shape[1:]
+        meta = {"units": s.unit, "long_name": s.about}
+        variables.append(Variable(s.name, dims, shape, np.dtype(told[s.name].dtype), meta))
+    first = tree.lane(states.params, 0)
+    if parameters:
+        kind = np.dtype(jax.eval_shape(tree.flatten, first).dtype)
+        meta = {"units": "parameter", "long_name": "flat parameters"}
+        variables.append(Variable("parameters", ("parameter",), (tree.size(first),), kind, meta))
+    readings, _ = eqx.filter_eval_shape(
+        readings_at, problem, tuple(probes), states, memories, np.asarray(0), keys, lanes, going
+    )
+    for probe, reading in zip(map(of_any_lane, probes), readings, strict=True):
+        value, error, code = variable_names(probe)
+        meta = {"units": probe.unit, "long_name": value.replace("_", " ")}
+        kind = np.dtype(reading.value.dtype)
+        shape = reading.value.shape[1:]
+        variables += [
+            Variable(value, probe.dims, shape, kind, meta),
+            Variable(error, probe.dims, shape, kind, meta | {"long_name": f"error of {value}"}),
+            Variable(code, (), (), np.dtype(np.int8), {"long_name": f"result code of {value}"}),
+        ]
+    # bfloat16 and its like are recorded as float32, which holds them exactly.
+    return [
+        v if v.dtype.isbuiltin == 1 else v._replace(dtype=np.dtype(np.float32)) for v in variables
+    ]
+
+
+def blank_record(variables: list[Variable], lanes: int) -> dict[str, np.ndarray]:
+    """A record at which nothing was measured."""
+    return {
+        v.name: np.full(
+            (lanes, *v.shape),
+            int(Result.NOT_MEASURED) if v.name.endswith("_result") else FILL[v.dtype.kind],
+            v.dtype,
+        )
+        for v in variables
+    }
+
+
+def arrays_in(module: Any) -> list[np.ndarray]:
+    """All arrays of a module or tree, random keys by their data."""
+
+    def plain(leaf: Any) -> np.ndarray:
+        key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        return np.asarray(jax.random.key_data(leaf) if key else leaf)
+
+    return [plain(leaf) for leaf in jax.tree.leaves(eqx.filter(module, eqx.is_array))]

@@ -1,0 +1,149 @@
+"""The folder of a sweep: one store for each block, and the list of blocks, written before them.
+
+`sweep.json` says what all members have in common, which decides whether a folder is of this sweep,
+and lists the blocks with their lanes. It is written before a block is begun, so that a sweep that
+was killed goes on with the very same blocks, and one that is asked for more adds blocks to it.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import xarray as xr
+
+from thalweg.core.errors import require
+from thalweg.core.tree import Params
+from thalweg.driver.block import AXES, Horizon, labelled
+from thalweg.driver.layout import arrays_in, given_start, schedule_of
+from thalweg.driver.recorded import changes_between
+from thalweg.problems.problem import Problem
+from thalweg.storage.files import StoreError, replace, sealed, unsealed, writing
+from thalweg.sweeps.plan import Lanes, Place, block_name
+from thalweg.trajectory.provenance import digest, fingerprint
+from thalweg.trajectory.store import OtherRunError, ZarrStore
+
+FORMAT = 1
+INDEX, LOCK = "sweep.json", ".lock"
+
+
+def in_common(
+    problem: Problem, horizon: Horizon, probes: Any, start: Params | None, parameters: bool
+) -> dict[str, Any]:
+    """What decides the numbers of every lane besides its dynamics and its seed: plain data."""
+    given = given_start(problem, start)
+    first = eqx.filter_jit(problem.init)(jax.random.fold_in(jax.random.key(0), 0))
+    params = first if given is None else given
+    return {
+        "problem": problem.describe() | {"digest": digest(*arrays_in(problem))},
+        "start": "drawn" if given is None else "given",
+        "parameters of the start": digest(*arrays_in(params)),
+        "probes": schedule_of(probes)[1],
+        "until": horizon.until,
+        "steps": horizon.steps,
+        "records": horizon.records,
+        "parameters recorded": parameters,
+        "precision": str(jnp.result_type(*jax.tree.leaves(params))),
+    }
+
+
+class Folder:
+    """The blocks of a sweep on disk.
+
+    Args:
+        path: The folder.
+        common: As `in_common` tells.
+    """
+
+    def __init__(self, path: Path, common: dict[str, Any]) -> None:
+        """See the class; nothing is read or written."""
+        self.path, self.common = path, json.loads(json.dumps(common, default=str))
+        self.blocks: list[Lanes] = []
+
+    def open(self, fresh: bool) -> None:
+        """Read the list of blocks, if there is one, or make the folder.
+
+        Raises:
+            InputError: If the folder is used for other things.
+            OtherRunError: If it holds another sweep.
+            StoreError: If its list is damaged.
+        """
+        index = self.path / INDEX
+        with writing(self.path):
+            others = self.path.is_dir() and any(c.name != LOCK for c in self.path.iterdir())
+            require(
+                not self.path.exists() or self.path.is_dir(),
+                f"{self.path} is a file; give a folder",
+            )
+            require(
+                not others or index.exists(),
+                f"{self.path} is in use for other things; give a new folder, or an empty one",
+            )
+            if fresh and index.exists():
+                self._clear()
+            if not index.exists():
+                self.path.mkdir(parents=True, exist_ok=True)
+                self._write()
+                return
+        try:
+            stored = unsealed(index)
+        except (OSError, StoreError):
+            raise StoreError(
+                f"{index} is missing or damaged, so the sweep cannot go on; its blocks can be read "
+                "with xarray.open_zarr: give another folder, or ask for a fresh run"
+            ) from None
+        if stored.get("format") != FORMAT or stored["common"] != self.common:
+            changes = "; ".join(changes_between(stored.get("common", {}), self.common))
+            told = changes or "written by another version"
+            raise OtherRunError(
+                f"{self.path} holds another sweep ({told}); give another folder, or ask for a "
+                "fresh run to replace it"
+            )
+        self.blocks = [tuple(Place(*lane) for lane in lanes) for lanes in stored["blocks"]]
+
+    def add(self, blocks: Sequence[Lanes]) -> None:
+        """Put blocks on the list, before any of them is begun."""
+        if blocks:
+            self.blocks += blocks
+            with writing(self.path):
+                self._write()
+
+    def place(self, lanes: Lanes) -> Path:
+        """Where the store of a block is."""
+        return self.path / f"{block_name(fingerprint(self.common), lanes)}.zarr"
+
+    def read(self, lanes: Lanes) -> xr.Dataset | None:
+        """The records of a block; None if it is not finished.
+
+        Raises:
+            StoreError: If it is damaged.
+        """
+        store = ZarrStore(self.place(lanes), AXES)
+        if not store.exists():
+            return None
+        dataset = store.dataset()
+        if not dataset.attrs.get("finished", False):
+            return None
+        store.check()
+        return labelled(dataset)
+
+    def _write(self) -> None:
+        content = {
+            "format": FORMAT,
+            "common": self.common,
+            "blocks": [[list(lane) for lane in lanes] for lanes in self.blocks],
+        }
+        replace(self.path / INDEX, sealed(content))
+
+    def _clear(self) -> None:
+        """Delete what a sweep has left, its list last."""
+        for pattern in ("block-*", "flow-*"):
+            for old in self.path.glob(pattern):
+                shutil.rmtree(old) if old.is_dir() else old.unlink()
+        (self.path / INDEX).unlink()

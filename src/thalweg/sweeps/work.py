@@ -1,0 +1,142 @@
+"""Who works on the blocks of a sweep: this process, or the workers of a Dask cluster."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import xarray as xr
+
+from thalweg.core.errors import InputError, require
+from thalweg.core.tree import Params
+from thalweg.driver.block import Block, Horizon, run_block
+from thalweg.driver.progress import Meter, Silent
+from thalweg.problems.problem import Problem
+
+EXTRA = "a cluster needs Dask: pip install 'thalweg[dask]'"
+
+
+class Task(NamedTuple):
+    """A block and all that it takes: pure data, to be sent to any process.
+
+    Attributes:
+        problem: What is trained.
+        block: The lanes.
+        horizon: How long, and when to record.
+        probes: What to measure.
+        start: Parameters to start from, None for the seeds' own.
+        parameters: Whether to record the flat parameters.
+        path: The block's store; None to bring the records back.
+    """
+
+    problem: Problem
+    block: Block
+    horizon: Horizon
+    probes: Any
+    start: Params | None
+    parameters: bool
+    path: Path | None
+
+
+class Part:
+    """A meter of one of several pieces of work."""
+
+    def __init__(self, meter: Meter, index: int, count: int) -> None:
+        """`index` of `count` pieces, from 0."""
+        self._meter, self._index, self._count = meter, index, count
+
+    def update(self, fraction: float, text: str) -> None:
+        """The fraction of this piece."""
+        done = (self._index + min(max(fraction, 0.0), 1.0)) / self._count
+        self._meter.update(done, f"block {self._index + 1} of {self._count}, {text}")
+
+    def note(self, sentence: str) -> None:
+        """What is to be read now and to stay."""
+        self._meter.note(sentence)
+
+    def close(self) -> None:
+        """The whole is closed, not the part."""
+
+
+def perform(task: Task, meter: Meter | None = None) -> xr.Dataset | None:
+    """Work on a block to its end; its records, or None if its store has them."""
+    found = run_block(*task, Silent(True) if meter is None else meter)
+    return found if task.path is None else None
+
+
+def in_turn(tasks: Sequence[Task], meter: Meter) -> Iterator[xr.Dataset | None]:
+    """The blocks one after the other, here."""
+    for index, task in enumerate(tasks):
+        yield perform(task, Part(meter, index, len(tasks)))
+
+
+def on_cluster(tasks: Sequence[Task], meter: Meter, client: Any) -> Iterator[xr.Dataset | None]:
+    """The blocks on the workers of a Dask client, in the order of the tasks.
+
+    A block whose worker dies is given to another by Dask's scheduler; on disk it goes on where the
+    dead one has left it. If work on one block fails, what waits is called off.
+    """
+    import distributed
+
+    futures = [client.submit(perform, task, pure=False) for task in tasks]
+    try:
+        for count, _ in enumerate(distributed.as_completed(futures), 1):
+            meter.update(count / len(tasks), f"block {count} of {len(tasks)}")
+            failed = [future for future in futures if future.status == "error"]
+            if failed:
+                _reraise(failed[0], distributed.KilledWorker)
+        yield from client.gather(futures)
+    finally:
+        client.cancel([future for future in futures if not future.done()])
+
+
+def _reraise(future: Any, killed: type[Exception]) -> None:
+    try:
+        future.result()
+    except killed as error:
+        raise InputError(
+            f"workers died one after the other on one block of the sweep ({error}); lower the "
+            "seeds, the records or the width of the model, or give workers more memory"
+        ) from error
+
+
+@contextlib.contextmanager
+def working(
+    client: Any, workers: int | None
+) -> Iterator[Callable[[Sequence[Task], Meter], Iterator[xr.Dataset | None]]]:
+    """How tasks are worked on: here, on a client's cluster, or on one of this machine.
+
+    Args:
+        client: A `distributed.Client`, or None.
+        workers: How many processes of this machine; None for this one alone.
+
+    Raises:
+        InputError: If both are given, or Dask is not installed.
+    """
+    require(client is None or workers is None, "client and workers came both; give one of them")
+    if client is None and workers is None:
+        yield in_turn
+        return
+    try:
+        import distributed
+    except ImportError as error:
+        raise InputError(EXTRA) from error
+    if client is not None:
+        require(
+            isinstance(client, distributed.Client) and not client.asynchronous,
+            f"client came as {type(client).__name__}; give a distributed.Client, not an "
+            "asynchronous one",
+        )
+        yield lambda tasks, meter: on_cluster(tasks, meter, client)
+        return
+    assert workers is not None
+    require(workers >= 1, f"workers came as {workers}; give at least 1")
+    with (
+        distributed.LocalCluster(
+            n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None
+        ) as cluster,
+        distributed.Client(cluster) as own,
+    ):
+        yield lambda tasks, meter: on_cluster(tasks, meter, own)
