@@ -41,6 +41,7 @@ ROOMS = (
     "thalweg.driver",
     "thalweg.comparison",
     "thalweg.diagnosis",
+    "thalweg.sweeps",
     "thalweg.trajectory",
     "thalweg.report",
 )

@@ -206,7 +206,7 @@ def test_blocks_have_one_shape_and_hold_every_place(monkeypatch: pytest.MonkeyPa
     ("dynamics", "options", "words"),
     [
         (tw.gradient_descent, {}, "step_size=\\[0.1, 0.2\\]"),
-        ([tw.gradient_descent(0.1)] * 2, {}, "two members .* the same .*step_size"),
+        ([tw.gradient_descent(0.1)] * 2, {}, "two members .* the same .*at positions 0 and 1"),
         ([], {}, "no dynamics"),
         (["adam"], {}, "the text 'adam'"),
         ([tw.gradient_flow(1e-4)], {}, "has no steps"),

@@ -47,7 +47,7 @@ def in_common(
         "probes": schedule_of(probes)[1],
         "until": horizon.until,
         "steps": horizon.steps,
-        "records": horizon.records,
+        "number of records": horizon.records,
         "parameters recorded": parameters,
         "precision": str(jnp.result_type(*jax.tree.leaves(params))),
     }
@@ -76,11 +76,7 @@ class Folder:
         """
         index = self.path / INDEX
         with writing(self.path):
-            others = self.path.is_dir() and any(c.name != LOCK for c in self.path.iterdir())
-            require(
-                not self.path.exists() or self.path.is_dir(),
-                f"{self.path} is a file; give a folder",
-            )
+            others = self.path.is_dir() and not all(map(_begun, self.path.iterdir()))
             require(
                 not others or index.exists(),
                 f"{self.path} is in use for other things; give a new folder, or an empty one",
@@ -147,3 +143,8 @@ class Folder:
             for old in self.path.glob(pattern):
                 shutil.rmtree(old) if old.is_dir() else old.unlink()
         (self.path / INDEX).unlink()
+
+
+def _begun(file: Path) -> bool:
+    """Whether a file is there before the list of blocks: the lock, a list half written."""
+    return file.name == LOCK or (file.name.startswith(INDEX) and file.suffix == ".partial")

@@ -86,7 +86,8 @@ def members_of(dynamics: Any, grid: Mapping[str, Any]) -> Members:
     for index, mark in enumerate(prints):
         require(
             mark not in prints[:index],
-            f"two members of the sweep are the same ({found.told(index)}); give each once",
+            f"two members of the sweep are the same ({found.told(index)}, at positions "
+            f"{prints.index(mark)} and {index}); give each once",
         )
     return found
 

@@ -276,6 +276,7 @@ def sweep(
         _require_records(problem, sum(counts) * len(labels), len(probes), parameters)
     wanted = [Place(mark, seed) for mark in members.prints for seed in labels]
     common = in_common(problem, horizon, probes, start, parameters)
+    require(out is None or not Path(out).is_file(), f"out came as {out}, a file; give a folder")
     folder = None if out is None else Folder(Path(out), common)
     with (
         nullcontext() if folder is None else locked(folder.path / LOCK, folder.path),
