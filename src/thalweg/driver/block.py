@@ -28,11 +28,11 @@ from thalweg.driver.lanes import Each, start_probes, start_states
 from thalweg.driver.layout import (
     arrays_in,
     blank_record,
-    given_start,
     lanes_for,
     marks_of,
     recorded_variables,
     schedule_of,
+    start_as_drawn,
 )
 from thalweg.driver.progress import Meter
 from thalweg.driver.recorded import opened_store, store_at
@@ -97,7 +97,7 @@ def stacked_lanes(modules: Sequence[Any]) -> Each:
     return Each(eqx.combine(tree.stacked([arrays for arrays, _ in sides]), sides[0][1]))
 
 
-def kind_of(module: Any) -> tuple[Any, ...]:
+def program_key(module: Any) -> tuple[Any, ...]:
     """What modules must have in common to share a program: all but the values of their arrays."""
     arrays, rest = eqx.partition(module, eqx.is_array)
     shapes = [(a.shape, str(a.dtype)) for a in jax.tree.leaves(arrays)]
@@ -171,7 +171,7 @@ def run_block(
     keys = jax.vmap(jax.random.key)(jnp.asarray(seeds))
     each, probing = stacked_lanes(members), measuring(schedule, members)
     with jax.default_matmul_precision("highest"), short_of_memory(LOWER):
-        states = start_states(problem, each, keys, lanes, given_start(problem, start))
+        states = start_states(problem, each, keys, lanes, start_as_drawn(problem, start))
         bad = sorted({s for s, r in zip(seeds, np.asarray(states.result), strict=True) if r})
         require(
             not bad,

@@ -45,7 +45,7 @@ def schedule_of(probes: ProbeLike | Iterable[ProbeLike | Every]) -> tuple[list[E
     return schedule, asked
 
 
-def given_start(problem: Problem, start: Params | None) -> Params | None:
+def start_as_drawn(problem: Problem, start: Params | None) -> Params | None:
     """A start as arrays, of the shapes that the problem draws."""
     if start is None:
         return None
@@ -142,18 +142,18 @@ def recorded_variables(
 ) -> list[Variable]:
     """What is recorded of every lane: its name, shape, type, unit and meaning."""
     # Shapes are read off the programs of the first record, so that these are traced once.
-    kind_of: Dynamics = of_any_lane(dynamics)
+    process: Dynamics = of_any_lane(dynamics)
     whole = np.dtype(np.int64)
     variables = [
         Variable("step", (), (), whole, {"units": "1", "long_name": "steps taken"}),
         Variable("evaluations", (), (), whole, {"units": "1", "long_name": "gradient evaluations"}),
         Variable("result", (), (), np.dtype(np.int8), {"long_name": "result code of the run"}),
     ]
-    if isinstance(kind_of, Continuous):
+    if isinstance(process, Continuous):
         meta = {"units": "parameter", "long_name": "estimated global error of the path"}
         variables.append(Variable("path_error", (), (), np.dtype(np.float64), meta))
     told = eqx.filter_eval_shape(told_by, problem, dynamics, states, lanes)
-    for s in kind_of.recorded(problem):
+    for s in process.recorded(problem):
         dims, shape = ((s.dim,) if s.dim else ()), told[s.name].shape[1:]
         meta = {"units": s.unit, "long_name": s.about}
         variables.append(Variable(s.name, dims, shape, np.dtype(told[s.name].dtype), meta))

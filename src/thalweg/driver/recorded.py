@@ -23,12 +23,12 @@ from thalweg.driver.lanes import start_probes, start_states
 from thalweg.driver.layout import (
     arrays_in,
     blank_record,
-    given_start,
     lanes_for,
     marks_of,
     recorded_variables,
     schedule_of,
     seed_labels,
+    start_as_drawn,
 )
 from thalweg.driver.progress import watched
 from thalweg.dynamics import optax_dynamics
@@ -112,7 +112,7 @@ def run(
     )  # fmt: skip
 
     with jax.default_matmul_precision("highest"), short_of_memory(LOWER):
-        states = start_states(problem, dynamics, keys, lanes, given_start(problem, start))
+        states = start_states(problem, dynamics, keys, lanes, start_as_drawn(problem, start))
         bad_start = [s for s, r in zip(labels, np.asarray(states.result), strict=True) if r]
         require(
             not bad_start,

@@ -21,7 +21,7 @@ import xarray as xr
 from thalweg.core.errors import require
 from thalweg.core.tree import Params
 from thalweg.driver.block import AXES, Horizon, labelled
-from thalweg.driver.layout import arrays_in, given_start, schedule_of
+from thalweg.driver.layout import arrays_in, schedule_of, start_as_drawn
 from thalweg.driver.recorded import changes_between
 from thalweg.problems.problem import Problem
 from thalweg.storage.files import StoreError, replace, sealed, unsealed, writing
@@ -37,7 +37,7 @@ def in_common(
     problem: Problem, horizon: Horizon, probes: Any, start: Params | None, parameters: bool
 ) -> dict[str, Any]:
     """What decides the numbers of every lane besides its dynamics and its seed: plain data."""
-    given = given_start(problem, start)
+    given = start_as_drawn(problem, start)
     first = eqx.filter_jit(problem.init)(jax.random.fold_in(jax.random.key(0), 0))
     params = first if given is None else given
     return {

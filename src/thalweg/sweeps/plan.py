@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from thalweg.core.errors import require
-from thalweg.driver.block import Block, Horizon, kind_of
+from thalweg.driver.block import Block, Horizon, program_key
 from thalweg.driver.footprint import room_for_lane
 from thalweg.driver.layout import lanes_for, schedule_of
 from thalweg.problems.problem import Problem
@@ -53,7 +53,7 @@ def planned(
         seeds.setdefault(place.member, []).append(place.seed)
     kinds: list[tuple[Any, list[str]]] = []
     for mark in seeds:
-        kind = (kind_of(members.dynamics[index[mark]]), tuple(seeds[mark]))
+        kind = (program_key(members.dynamics[index[mark]]), tuple(seeds[mark]))
         alike = [group for known, group in kinds if known == kind]
         if alike:
             alike[0].append(mark)

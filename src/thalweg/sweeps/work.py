@@ -40,7 +40,7 @@ class Task(NamedTuple):
     path: Path | None
 
 
-class Part:
+class PieceMeter:
     """A meter of one of several pieces of work."""
 
     def __init__(self, meter: Meter, index: int, count: int) -> None:
@@ -69,7 +69,7 @@ def perform(task: Task, meter: Meter | None = None) -> xr.Dataset | None:
 def in_turn(tasks: Sequence[Task], meter: Meter) -> Iterator[xr.Dataset | None]:
     """The blocks one after the other, here."""
     for index, task in enumerate(tasks):
-        yield perform(task, Part(meter, index, len(tasks)))
+        yield perform(task, PieceMeter(meter, index, len(tasks)))
 
 
 def on_cluster(tasks: Sequence[Task], meter: Meter, client: Any) -> Iterator[xr.Dataset | None]:
