@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; `_HOMES` says the same
         stabilised_descent,
     )
     from thalweg.probes import Tracker, every, measure
+    from thalweg.problems.in_words import problem
     from thalweg.studies.rerun import study
     from thalweg.sweeps.swept import Sweep, sweep
     from thalweg.trajectory import Trajectory, load
@@ -58,6 +59,7 @@ __all__ = [
     "models",
     "optax_dynamics",
     "probes",
+    "problem",
     "problems",
     "run",
     "stabilised_descent",
@@ -83,6 +85,7 @@ _HOMES = {
             "stabilised_descent",
         ),
         "probes": ("Tracker", "every", "measure"),
+        "problems.in_words": ("problem",),
         "studies.rerun": ("study",),
         "sweeps.swept": ("Sweep", "sweep"),
         "trajectory": ("Trajectory", "load"),

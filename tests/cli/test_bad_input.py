@@ -90,6 +90,15 @@ DIAGNOSE = [
     ("good.npz --stepsize 1", "--step-size"),
     ("good.npz --step-size", "--step-size"),
     ("good.npz extra", "extra"),
+    ("good.npz --optimizer adamm --lr 1e-3", "'adam'"),
+    ("good.npz --optimizer adam", "--learning-rate"),
+    ("good.npz --optimizer adam --lr nan", "--learning-rate came as nan"),
+    ("good.npz --optimizer adam --lr 1e-3 --momentum 0.9", "it has a learning rate and b1=0.9"),
+    ("good.npz --optimizer momentum --lr 1e-3 --momentum 1", "from 0 to below 1"),
+    ("good.npz --optimizer muon --lr 1e-3 --newton-schulz 0", "from 1 on"),
+    ("good.npz --optimizer adam --step-size 0.1", "give --learning-rate alone"),
+    ("good.npz --momentum 0.9 --lr 0.1", "--momentum came without --optimizer"),
+    ("good.npz --optimizer sgd --lr 0.1 --batch 31", "a batch of 31 of 30 examples"),
     ("good.npz --out plain/../page", "in use for other things"),
 ]
 OTHERS = [

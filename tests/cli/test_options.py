@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+import importlib
 import inspect
 import re
 from collections.abc import Callable
@@ -15,8 +15,10 @@ from command_line import Reached, Said
 
 import thalweg as tw
 from thalweg.cli import app
+from thalweg.cli.declared import constant, stand_in
 from thalweg.cli.derive import DerivedCommand, argument_help, as_options, parameters_of, summary_of
 from thalweg.core.errors import InputError
+from thalweg.dynamics.optimisers import OPTIMISERS, PARAMETERS
 
 Says = Callable[..., Said]
 COMMANDS = ["diagnose", "studies", "study", "verify", "report", "cache"]
@@ -34,16 +36,61 @@ def options_of(name: str) -> dict[str, Any]:
     return {parameter.name: parameter for parameter in command.params}
 
 
+PARTS = (tw.problem, tw.dynamics.optimiser, tw.diagnose)
+NO_OPTIONS = ("problem", "dynamics", "start", "name", "parameters")
+
+
+def derived() -> dict[str, tuple[Any, inspect.Parameter]]:
+    """The parameters that are options, with the functions that have them."""
+    return {
+        name: (part, parameter)
+        for part in PARTS
+        for name, parameter in inspect.signature(part).parameters.items()
+        if name not in NO_OPTIONS
+    }
+
+
 def test_every_parameter_of_diagnose_is_an_option_with_its_default() -> None:
-    parameters = inspect.signature(tw.diagnose).parameters
-    options = options_of("diagnose")
-    assert list(options) == list(parameters)
-    told = argument_help(tw.diagnose)
-    for name, option in options.items():
-        assert option.default == parameters[name].default, name
-        assert option.help == told[name]
-        if name != "data":
+    parameters, options = derived(), options_of("diagnose")
+    others = ["step_size", "optimizer", *PARAMETERS]
+    assert sorted(options) == sorted([*parameters, *others])
+    for name, (part, parameter) in parameters.items():
+        option = options[name]
+        assert option.default == parameter.default, name
+        told = argument_help(part)[name]
+        assert option.help == told or told.partition("n Python")[0].startswith(option.help[:-1])
+        if name not in ("data", "learning_rate"):
             assert option.opts == [f"--{name.replace('_', '-')}"]
+    assert options["optimizer"].opts == ["--optimizer", "--optimiser"]
+    assert options["optimizer"].help == f"{', '.join(OPTIMISERS)}."
+    assert {name: options[name].help for name in PARAMETERS} == PARAMETERS
+
+
+@pytest.mark.parametrize(
+    ("module", "function"),
+    [
+        ("thalweg.problems.in_words", "problem"),
+        ("thalweg.dynamics.optimisers", "optimiser"),
+        ("thalweg.diagnosis.diagnosis", "diagnose"),
+        ("thalweg.driver.recorded", "run"),
+    ],
+)
+def test_what_is_read_of_a_source_is_what_its_import_gives(module: str, function: str) -> None:
+    real = inspect.unwrap(getattr(importlib.import_module(module), function))
+    bare = stand_in(module, function)
+    assert inspect.getdoc(bare) == inspect.getdoc(real)
+    pairs = zip(
+        inspect.signature(bare).parameters.values(),
+        inspect.signature(real).parameters.values(),
+        strict=True,
+    )
+    for seen, there in pairs:
+        assert (seen.name, seen.kind, seen.default) == (there.name, there.kind, there.default)
+        assert seen.annotation in (there.annotation, "Any")
+    with pytest.raises(InputError, match="declares no function nothing"):
+        stand_in(module, "nothing")
+    with pytest.raises(InputError, match="declares no constant NOTHING"):
+        constant(module, "NOTHING")
 
 
 def test_help_shows_every_option(thalweg_says: Says, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,7 +98,7 @@ def test_help_shows_every_option(thalweg_says: Says, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("TERMINAL_WIDTH", "200")
     said = thalweg_says("diagnose", "--help")
     assert (said.code, said.err) == (0, "")
-    for name in inspect.signature(tw.diagnose).parameters:
+    for name in options_of("diagnose"):
         assert name == "data" or f"--{name.replace('_', '-')}" in said.out
     assert plain(summary_of(tw.diagnose).splitlines()[0]) in plain(said.out)
 
@@ -73,34 +120,37 @@ def test_every_option_has_help(name: str) -> None:
 
 @pytest.mark.usefixtures("desk")
 def test_options_reach_the_function(thalweg_says: Says, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: dict[str, Any] = {}
+    seen: list[Any] = []
 
-    @functools.wraps(tw.diagnose)
-    def note(**options: Any) -> None:
-        seen.update(options)
+    def note(problem: Any, dynamics: Any, command: str, **options: Any) -> None:
+        seen[:] = [problem, dynamics, options]
         raise Reached
 
-    monkeypatch.setattr("thalweg.diagnosis.diagnosis.diagnose", note)
+    monkeypatch.setattr("thalweg.diagnosis.diagnosis.diagnosed", note)
     with pytest.raises(Reached):
         thalweg_says("diagnose")
-    defaults = {k: p.default for k, p in inspect.signature(tw.diagnose).parameters.items()}
-    assert seen == defaults
+    parameters = inspect.signature(tw.diagnose).parameters
+    defaults = {k: p.default for k, p in parameters.items() if k not in ("problem", "dynamics")}
+    assert seen[2] == defaults
+    assert seen[1].describe() == tw.gradient_descent(0.1).describe()
+    assert seen[0].describe() == tw.problem().describe()
     with pytest.raises(Reached):
         thalweg_says(
-            "diagnose", "x.csv", "--no-bias", "--seeds", "3", "--out", "a b", "--eps", "1e-3",
-            "--progress", "--until", "7", "--target", "p,q", "--fresh",
+            "diagnose", "table.csv", "--target", "price", "--drop", "c", "--model", "mlp:3",
+            "--no-bias", "--seeds", "3", "--out", "a b", "--eps", "1e-3", "--progress", "--until",
+            "7", "--fresh", "--optimiser", "Adam", "--lr", "1e-3", "--b2", "0.99",
         )  # fmt: skip
-    assert seen == defaults | {
-        "data": "x.csv",
-        "bias": False,
+    assert seen[2] == defaults | {
         "seeds": 3,
         "out": Path("a b"),
         "eps": 1e-3,
         "progress": True,
         "until": 7.0,
-        "target": "p,q",
         "fresh": True,
     }
+    assert seen[1].describe() == tw.dynamics.optimiser("adam", 1e-3, b2=0.99).describe()
+    words = {"target": "price", "drop": "c", "model": "mlp:3", "bias": False}
+    assert seen[0].describe() == tw.problem("table.csv", **words).describe()
 
 
 @pytest.mark.parametrize(
@@ -120,7 +170,7 @@ def test_options_reach_the_function(thalweg_says: Says, monkeypatch: pytest.Monk
     ],
 )
 def test_sentences_speak_the_words_of_the_command(python: str, command: str) -> None:
-    options = {p.name for p in parameters_of(tw.diagnose, "data")} - {"data"}
+    options = set(options_of("diagnose")) - {"data"}
     assert as_options(python, options) == command
 
 

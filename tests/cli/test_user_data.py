@@ -121,7 +121,7 @@ def test_the_advice_of_a_sentence_is_an_option_of_the_command(
         "error. It was read thus: separated by ';'. 1 of 13 rows were left out for missing values "
         "in hp. Left out: name. Encoded one-hot: origin (3 values)."
     )
-    page = next(Path("runs").glob("compare-cars-*/page.json"))
+    page = next(Path("runs").glob("cars-*/page.json"))
     assert json.loads(page.read_text())["provenance"]["what was read"] == first
 
 
@@ -133,7 +133,7 @@ def test_labels_in_float32_with_several_seeds_into_the_default_folder(
     regime, folder = compared(thalweg_says, line)
     assert regime == "gradient flow"
     assert folder.parent == Path("runs")
-    assert folder.name.startswith("compare-labels-")
+    assert folder.name.startswith("labels-gradient-descent-0.05-")
     stored = xr.open_zarr(folder / "flow.zarr", consolidated=False, chunks=None).load()
     assert stored["parameters"].dtype == np.float32
     assert stored["seed"].values.tolist() == [0, 1, 2]

@@ -17,6 +17,7 @@ from thalweg.report import read_page
 from thalweg.storage.files import StoreError
 
 MODULE = importlib.import_module("thalweg.diagnosis.diagnosis")
+VERDICT = importlib.import_module("thalweg.comparison.verdict")
 
 
 class Reached(BaseException):
@@ -50,7 +51,9 @@ def least_squares(table: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]
 
 def quick(**options: Any) -> Any:
     known: dict[str, Any] = {"data": "data.npz", "model": "linear:", "progress": False}
-    return tw.diagnose(**(known | {"records": 8, "out": Path("mine")} | options))
+    given = known | {"records": 8, "out": Path("mine")} | options
+    words = {k: given.pop(k) for k in inspect.signature(tw.problem).parameters if k in given}
+    return tw.diagnose(tw.problem(**words), given.pop("step_size", 0.1), **given)
 
 
 @pytest.mark.thorough
@@ -207,7 +210,9 @@ def test_the_default_folder_is_a_function_of_the_settings(
     first, again, *others = places
     assert first == again
     assert len({first, *others}) == 3
-    assert all(p.parent == Path("runs") and p.name.startswith("compare-data-") for p in places)
+    assert all(
+        p.parent == Path("runs") and p.name.startswith("data-gradient-descent-0.") for p in places
+    )
 
 
 @pytest.mark.thorough
@@ -237,7 +242,7 @@ def test_a_disk_that_fills_up_at_the_end_is_a_sentence_and_the_command_goes_on(
         if stage == "save_dataset":
             patch.setattr(xr.Dataset, "to_zarr", full)
         else:
-            patch.setattr(MODULE, stage, full)
+            patch.setattr(MODULE if stage == "replace" else VERDICT, stage, full)
         with pytest.raises(StoreError, match="the disk is full"):
             quick(until=0.5, records=4)
     assert tw.load("mine/flow.zarr").dataset.sizes["time"] >= 4
@@ -304,9 +309,10 @@ def test_damage_of_a_folder_is_told_by_the_command(table: dict[str, np.ndarray],
     assert quick(until=0.5, records=4, fresh=True).page is not None
 
 
-def test_every_parameter_is_told() -> None:
+@pytest.mark.parametrize("function", [tw.diagnose, tw.problem, tw.dynamics.optimiser])
+def test_every_parameter_is_told(function: Any) -> None:
     from thalweg.cli.derive import argument_help
 
-    told = argument_help(tw.diagnose)
-    assert list(told) == list(inspect.signature(tw.diagnose).parameters)
+    told = argument_help(function)
+    assert list(told) == list(inspect.signature(function).parameters)
     assert all(len(text) > 10 and text.endswith(".") for text in told.values())

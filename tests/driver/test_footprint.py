@@ -82,7 +82,7 @@ def test_what_cannot_fit_is_one_sentence(options: dict[str, Any]) -> None:
 
 def test_a_wide_model_is_one_sentence() -> None:
     with pytest.raises(tw.InputError, match=r"10,00\d,\d{3},\d{3} parameters, 1 seed"):
-        tw.diagnose("digits", model="mlp:100000-100000", progress=False)
+        tw.diagnose(tw.problem("digits", model="mlp:100000-100000"), progress=False)
 
 
 def test_failed_allocations_are_one_sentence() -> None:

@@ -5,22 +5,21 @@ What a command needs it imports when it runs: help, versions and wrong usage wai
 
 from __future__ import annotations
 
-import contextlib
 import importlib.metadata
 import json
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, TextIO, cast
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from thalweg.cli.derive import DerivedCommand, as_options, taking
-from thalweg.cli.streams import Output, prepare, settle
+from thalweg.cli.derive import DerivedCommand
+from thalweg.cli.diagnose import DIAGNOSE, diagnose, where
+from thalweg.cli.streams import complain, keep_programs, prepare, screen, settle
 from thalweg.core.errors import InputError
 
 app = typer.Typer(
@@ -29,13 +28,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-_COLOURS = {
-    "gradient flow": "green",
-    "off the flow": "cyan",
-    "catapult": "magenta",
-    "edge of stability": "yellow",
-    "divergent": "red",
-}
 # The common ancestor of Typer's usage errors, wherever its version keeps it.
 _USAGE: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 _SIGNS = {
@@ -46,19 +38,9 @@ _SIGNS = {
 }
 
 
-def _console() -> Console:
-    return Console(file=cast(TextIO, Output()), highlight=False, soft_wrap=True)
-
-
-def _keep_programs() -> None:
-    from thalweg.storage.programs import keep_programs
-
-    keep_programs(tell=_complain)
-
-
 def _version(wanted: bool) -> None:
     if wanted:
-        _console().print(f"thalweg {importlib.metadata.version('thalweg')}")
+        screen().print(f"thalweg {importlib.metadata.version('thalweg')}")
         raise typer.Exit
 
 
@@ -75,37 +57,8 @@ def _thalweg(
     pass
 
 
-@app.command("compare", cls=DerivedCommand, hidden=True)  # as `diagnose` was called
-@app.command(
-    "diagnose",
-    cls=DerivedCommand,
-    help="Compare gradient descent with gradient flow on a network and data, and say what regime "
-    "it is.",
-)
-def _diagnose() -> Callable[..., None]:
-    from thalweg.diagnosis.diagnosis import diagnose
-
-    def call(**options: Any) -> None:
-        _keep_programs()
-        try:
-            found = diagnose(**options)
-        except InputError as error:
-            raise InputError(as_options(str(error), options)) from error
-        console, verdict = _console(), found.comparison
-        console.print(escape(found.reading))
-        console.print(f"[bold {_COLOURS[verdict.regime]}]{escape(verdict.sentence)}[/]")
-        for reason in verdict.reasons:
-            console.print(f"  • {escape(as_options(reason, options))}")
-        for warning in verdict.warnings:
-            console.print(f"  [yellow]Note:[/] {escape(as_options(warning, options))}.")
-        console.print(f"Run folder: {escape(str(found.folder))}")
-        console.print(f"Report:     {escape(_where(found.page))}")
-
-    return taking(diagnose, "data", call)
-
-
-def _where(page: Path | None) -> str:
-    return str(page.resolve()) if page else "not written, the folder is read-only"
+app.command("compare", cls=DerivedCommand, hidden=True)(diagnose)  # as `diagnose` was called
+app.command("diagnose", cls=DerivedCommand, help=DIAGNOSE)(diagnose)
 
 
 @app.command("studies")
@@ -127,7 +80,7 @@ def studies() -> None:
         quick, full = (f"{card.minutes[scale]:g} min" for scale in ("quick", "full"))
         full += f", {PAPER_SIZE[card.paper_size]}"
         table.add_row(slug, card.question, quick, full, tally)
-    _console().print(table)
+    screen().print(table)
 
 
 @app.command("run", hidden=True)  # as `study` was called
@@ -153,15 +106,15 @@ def study(
     """
     from thalweg.studies import slug_of
 
-    slug, console = slug_of(name), _console()
-    _keep_programs()
+    slug, console = slug_of(name), screen()
+    keep_programs()
     from thalweg.studies import rerun
 
     outcome = rerun.study(
         slug, scale, out, tell=lambda text: console.print(f"[dim]{escape(text)}[/]")
     )
     _show(outcome, console)
-    console.print(f"Report: {escape(_where(outcome.page))}")
+    console.print(f"Report: {escape(where(outcome.page))}")
     if outcome.surprises:
         raise typer.Exit(1)
 
@@ -187,12 +140,12 @@ def verify(
     """
     from thalweg.studies import STUDIES, slug_of, study_named
 
-    console, rows, surprises = _console(), [], 0
+    console, rows, surprises = screen(), [], 0
     verdicts: list[Any] = []
     chosen = [slug_of(name) for name in (names or list(STUDIES))]
     if table is not None and (table.is_dir() or not table.resolve().parent.is_dir()):
         raise InputError(f"{table} cannot be written; give a file in a folder that exists")
-    _keep_programs()
+    keep_programs()
     from thalweg.lab.card import default_folder
     from thalweg.lab.runner import claims_json, run_study, tally
 
@@ -234,7 +187,7 @@ def report(
     from thalweg.report import build, build_index, export_figures
     from thalweg.storage.files import writing
 
-    console = _console()
+    console = screen()
     formats = [f.strip() for f in figures.split(",") if f.strip()]
     with writing(folder):
         exported = export_figures(folder, formats) if formats else []
@@ -251,7 +204,7 @@ def cache(
     """Say where compiled programs are kept for the next command, and how many there are."""
     from thalweg.storage.programs import LARGEST, SWITCH, Programs, programs_folder
 
-    folder, console = programs_folder(), _console()
+    folder, console = programs_folder(), screen()
     theirs = os.environ.get("JAX_COMPILATION_CACHE_DIR")
     if theirs:
         console.print(f"JAX keeps the next ones in {escape(theirs)}: JAX_COMPILATION_CACHE_DIR.")
@@ -314,28 +267,22 @@ def _exit_code(given: list[str]) -> int:
     except typer.Exit as done:
         return done.exit_code
     except InputError as error:
-        _complain(str(error))
+        complain(str(error))
         return 2
     except KeyboardInterrupt as error:
-        _complain(str(error) or "stopped; give the same command to go on")
+        complain(str(error) or "stopped; give the same command to go on")
         return 130
     except _USAGE as error:
         if error.format_message():
-            _complain(error.format_message())
+            complain(error.format_message())
         return 2
     except BrokenPipeError:
         return 1
     except OSError as error:  # of a help text, for example, or a folder that is gone meanwhile
         where = f": {error.filename}" if error.filename else ""
-        _complain(f"the operating system refused ({error.strerror or error}){where}")
+        complain(f"the operating system refused ({error.strerror or error}){where}")
         return 2
     except MemoryError:
-        _complain("the memory did not suffice; lower the seeds, the records or the model's width")
+        complain("the memory did not suffice; lower the seeds, the records or the model's width")
         return 2
     return 0
-
-
-def _complain(sentence: str) -> None:
-    text = " ".join(sentence.split()).rstrip(".")  # one line, whatever the user's names hold
-    with contextlib.suppress(OSError):  # where nobody can be told, the exit code tells
-        print(f"thalweg: {text}.", file=sys.stderr, flush=True)

@@ -7,7 +7,9 @@ import inspect
 import re
 import shlex
 import typing
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any
 
 import typer
@@ -44,28 +46,36 @@ class DerivedCommand(TyperCommand):
 
 
 def taking(
-    function: Callable[..., Any], argument: str, call: Callable[..., None]
+    parameters: list[inspect.Parameter], summary: str, call: Callable[..., None]
 ) -> Callable[..., None]:
-    """A function fit for Typer, with the parameters and the summary of another.
+    """A function fit for Typer.
 
     Args:
-        function: Whose parameters: see `parameters_of`.
-        argument: The parameter that needs no flag.
+        parameters: Its argument and its options: see `parameters_of` and `option`.
+        summary: What its help says above them.
         call: What is called with them, by name.
     """
-    parameters = parameters_of(function, argument)
     call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     call.__annotations__ = {each.name: each.annotation for each in parameters}
-    call.__doc__ = summary_of(function)
+    call.__doc__ = summary
     return call
 
 
-def parameters_of(function: Callable[..., Any], argument: str) -> list[inspect.Parameter]:
+def parameters_of(
+    function: Callable[..., Any],
+    argument: str = "",
+    leave_out: Collection[str] = (),
+    panel: str | None = None,
+    flags: Mapping[str, str] = MappingProxyType({}),
+) -> list[inspect.Parameter]:
     """The function's parameters as Typer reads them: one argument, the rest options.
 
     Args:
         function: A public function with type hints and a Google-style docstring.
-        argument: The parameter that needs no flag.
+        argument: The parameter that needs no flag, if any.
+        leave_out: Parameters that are no options.
+        panel: The heading in the help under which the options stand.
+        flags: For a parameter, its flags, where these are not made of its name: see `option`.
 
     Raises:
         InputError: If a parameter has no line in the docstring.
@@ -74,22 +84,52 @@ def parameters_of(function: Callable[..., Any], argument: str) -> list[inspect.P
     told = argument_help(function)
     derived = []
     for name, parameter in inspect.signature(function).parameters.items():
+        if name in leave_out:
+            continue
         if name not in told:
             raise InputError(f"{function.__name__}: the docstring says nothing of {name}")
-        kind: Any = typer.Argument if name == argument else typer.Option
-        given = str if hints[name] is Any else hints[name]  # what Python gives, a command names
-        hint: Any = Annotated[given, kind(help=told[name])]
-        derived.append(
-            inspect.Parameter(
-                name,
-                inspect.Parameter.POSITIONAL_OR_KEYWORD
-                if name == argument
-                else inspect.Parameter.KEYWORD_ONLY,
-                default=parameter.default,
-                annotation=hint,
+        hint, words = _typed(hints[name], parameter.default), _without_python(told[name])
+        if name == argument:
+            noted: Any = Annotated[hint, typer.Argument(help=words)]
+            kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+            derived.append(
+                inspect.Parameter(name, kind, default=parameter.default, annotation=noted)
             )
-        )
+        else:
+            derived.append(option(name, hint, parameter.default, words, panel, flags.get(name, "")))
     return derived
+
+
+def option(
+    name: str, kind: Any, default: Any, told: str, panel: str | None = None, flags: str = ""
+) -> inspect.Parameter:
+    """An option as Typer reads it.
+
+    Args:
+        name: The parameter.
+        kind: Its type.
+        default: Its default.
+        told: Its help.
+        panel: The heading in the help under which it stands.
+        flags: Other flags than the one made of its name, with commas.
+    """
+    given = tuple(f"--{flag}" for flag in flags.split(",") if flag)
+    noted: Any = Annotated[kind, typer.Option(*given, help=told, rich_help_panel=panel)]
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(name, keyword, default=default, annotation=noted)
+
+
+def _without_python(words: str) -> str:
+    """The help of a parameter without its last part where that is for Python alone."""
+    return re.sub(r"[;.] [Ii]n Python .*", ".", words)
+
+
+def _typed(hint: Any, default: Any) -> Any:
+    """What a command takes for a parameter: where Python gives objects, a command names them."""
+    if hint is Any:
+        return str | None if default is None else str
+    inside = [part for part in typing.get_args(hint) if part is not type(None)]
+    return Path | None if Path in inside else hint
 
 
 def summary_of(function: Callable[..., Any]) -> str:
@@ -107,7 +147,7 @@ def argument_help(function: Callable[..., Any]) -> dict[str, str]:
     told: dict[str, str] = {}
     name = ""
     for line in found.group(1).splitlines():
-        start = re.match(r" {4}(\w+): (.*)", line)
+        start = re.match(r" {4}\*{0,2}(\w+): (.*)", line)
         if start:
             name = start.group(1)
             told[name] = start.group(2)

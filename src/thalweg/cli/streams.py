@@ -6,7 +6,9 @@ import codecs
 import contextlib
 import os
 import sys
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
+
+from rich.console import Console
 
 from thalweg.core.errors import InputError
 
@@ -51,6 +53,25 @@ class Output:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
+
+
+def screen() -> Console:
+    """Where a command writes what it found."""
+    return Console(file=cast(TextIO, Output()), highlight=False, soft_wrap=True)
+
+
+def complain(sentence: str) -> None:
+    """A sentence on standard error."""
+    text = " ".join(sentence.split()).rstrip(".")  # one line, whatever the user's names hold
+    with contextlib.suppress(OSError):  # where nobody can be told, the exit code tells
+        print(f"thalweg: {text}.", file=sys.stderr, flush=True)
+
+
+def keep_programs() -> None:
+    """Keep what JAX compiles for the next command; where that fails, say so."""
+    from thalweg.storage import programs
+
+    programs.keep_programs(tell=complain)
 
 
 def settle() -> None:

@@ -2,61 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import xarray as xr
 
 from thalweg.comparison import targets
-from thalweg.comparison.certificates import SeedCertificate, along_flow
+from thalweg.comparison.certificates import SeedCertificate, along_flow, homogeneous_bound
 from thalweg.comparison.comparable import check_kinds, check_problems, check_starts, configuration
 from thalweg.comparison.regime import REGIMES, Course, course, headline, regime_of
 from thalweg.comparison.sentences import CLOCK, Facts, reasons
+from thalweg.comparison.verdict import Comparison
 from thalweg.core.errors import require
 from thalweg.dynamics.stability import StabilityRule, descent_rule, no_rule
 from thalweg.problems.problem import Problem
 from thalweg.trajectory import Trajectory
 
 FAITHFUL = 0.01  # the flow's own error may be this part of the distance
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """A discrete dynamics beside gradient flow: the regime of its step size, and why.
-
-    Attributes:
-        regime: A key of `REGIMES`; the worst over the seeds.
-        sentence: The diagnosis in one sentence.
-        reasons: The numbers behind it, one sentence each; the last says what to do.
-        warnings: What the reader must know before trusting it.
-        regimes: The regime of each seed.
-        dataset: Dims (seed, time): distance, relative_distance, losses, `descent_stability` and
-            `flow_stability`, the eigenvalue of the rule over its threshold, and the distance that
-            the theorem allows.
-        certificates: The approximation theorem along the flow of each seed; none unless the
-            dynamics is gradient descent, which it is about.
-        step_size: The step size that was diagnosed, None for a schedule.
-        eps: The relative distance that still counts as following the flow.
-        rule: The stability rule that was judged by.
-        name: The name of the dynamics.
-    """
-
-    regime: str
-    sentence: str
-    reasons: tuple[str, ...]
-    warnings: tuple[str, ...]
-    regimes: dict[int, str]
-    dataset: xr.Dataset
-    certificates: tuple[SeedCertificate, ...]
-    step_size: float | None
-    eps: float
-    rule: StabilityRule
-    name: str
-
-    def __str__(self) -> str:
-        """The diagnosis as a few lines of text."""
-        notes = [f"Note: {warning}" for warning in self.warnings]
-        return "\n".join([self.sentence, *(f"- {reason}" for reason in self.reasons), *notes])
 
 
 def distance(left: Trajectory, right: Trajectory, mask: np.ndarray | None = None) -> xr.Dataset:
@@ -164,7 +124,8 @@ def compare(
         eps: Relative distance that still counts as following the flow.
         rule: A stability rule of your own, for a dynamics that states none.
         problem: What was trained; the verdict then tells the loss in the target's units, a target
-            that wants scaling, and training that stopped at a constant prediction.
+            that wants scaling, training that stopped at a constant prediction, and the lower bound
+            on the smallest eigenvalue where the net is homogeneous.
 
     Raises:
         InputError: If the runs do not fit together, the first is no discrete dynamics or the
@@ -199,6 +160,14 @@ def compare(
     for seed, radius in allowed.items() if plain else ():
         certificates += tuple(along_flow(flow, {seed: radius}, (descent,) if near[seed] else ()))
     table = _with_bound(table, certificates, step_size)
+    bound = None if problem is None else homogeneous_bound(problem, flow)
+    if bound is not None:
+        bound = bound.assign_coords(time=flow.dataset["time"], seed=flow.dataset["seed"])
+        bound = bound.sel(seed=table["seed"].values).sel(
+            time=table["time"].values, method="nearest"
+        )
+        bound = bound.assign_coords(time=table["time"].values)
+        table = table.assign(flow_smallest_eigenvalue_bound=bound)
     courses = {seed: course(descent, rule, seed) for seed in allowed}
     regimes = {seed: regime_of(seen, near[seed]) for seed, seen in courses.items()}
     regime = max(regimes.values(), key=list(REGIMES).index)
@@ -225,6 +194,7 @@ def compare(
         eps,
         rule,
         name,
+        (descent, flow),
     )
 
 
@@ -367,6 +337,8 @@ def _warnings(
                         f"{late} values of {name.replace('_', ' ')} along {trajectory.name} did "
                         "not converge to what was asked"
                     )
+    if problem is not None and not problem.smooth:
+        told.append("Hessians are those of the linear piece between kinks")
     if flow.diverged.any():
         told.append("the flow could not be followed to the end; the comparison stops there")
     if trajectory_ended(descent):

@@ -1,42 +1,45 @@
-"""The main job: is this step size in the flow regime, at the edge of stability, or beyond it?"""
+"""The main job: does this training follow a flow, run at the edge of stability, or beyond it?"""
 
 from __future__ import annotations
 
-import dataclasses
-import os
+import inspect
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 
-from thalweg import dynamics, probes
-from thalweg.comparison.certificates import homogeneous_bound
+from thalweg import dynamics as known
+from thalweg import probes
 from thalweg.comparison.comparison import Comparison, compare
-from thalweg.core.errors import require
+from thalweg.comparison.verdict import subject
+from thalweg.core.arguments import told
+from thalweg.core.digest import identity
+from thalweg.core.errors import InputError, require
 from thalweg.core.memory import require_memory
-from thalweg.diagnosis.page import diagnosis_page
+from thalweg.core.tree import Params
 from thalweg.driver.recorded import run
+from thalweg.dynamics.dynamics import Continuous, Discrete, Dynamics
 from thalweg.dynamics.flow.gradient_flow import MOST_GRADIENTS
-from thalweg.models import MLP, parse_model
+from thalweg.models import MLP
 from thalweg.probes.probe import Every
-from thalweg.problems import Data, Supervised, read_data, supervised
+from thalweg.problems import Problem, Supervised
 from thalweg.problems.data.reading import what_was_read
-from thalweg.report import build, build_index, write_page
-from thalweg.storage.datasets import save_dataset
+from thalweg.problems.in_words import problem as problem_in_words
+from thalweg.problems.problem import unraveller
+from thalweg.report import build_index
 from thalweg.storage.files import ReadOnlyError, StoreError, replace, sealed, writing
 from thalweg.storage.lock import locked
 from thalweg.trajectory import Trajectory
-from thalweg.trajectory.provenance import command_line, fingerprint
+from thalweg.trajectory.provenance import fingerprint
 
 LOCK = ".lock"
 RESUME = "descent.resume"  # what every run folder of ours holds, from the first moment on
-OF_OWN_DATA = (
-    "target", "inputs", "drop", "one_hot", "drop_gaps", "missing", "header", "task", "standardize",
-    "scale_target",
-)  # fmt: skip
-STEPS = 1000  # descent steps, unless a training time is given
-FLOW_ERROR = {True: 1e-4, False: 1e-3}  # of smooth nets, and of nets with kinks
+STEPS = 1000  # steps, unless a training time is given
+FLOW_ERROR = {True: 1e-4, False: 1e-3}  # of smooth problems, and of those with kinks
 
 
 @dataclass(frozen=True)
@@ -45,11 +48,12 @@ class Diagnosis:
 
     Attributes:
         comparison: Regime, reasons, warnings, the table of both paths.
-        descent: The trajectory of gradient descent.
-        flow: The trajectory of gradient flow.
+        descent: The trajectory of the discrete dynamics.
+        flow: The trajectory of the flow beside it.
         folder: The run folder.
         page: The report; None if the folder is read-only, where finished runs are read back.
-        reading: What was read: rows, features, target, task, loss, and all that was not plain.
+        reading: What the problem is: of data rows, features, target, task, loss, and all that was
+            not plain.
     """
 
     comparison: Comparison
@@ -61,25 +65,10 @@ class Diagnosis:
 
 
 def diagnose(
-    data: Any = "digits",
+    problem: Any = "digits",
+    dynamics: float | Dynamics | optax.GradientTransformation = 0.1,
     *,
-    target: str | None = None,
-    inputs: str | None = None,
-    drop: str | None = None,
-    one_hot: str | None = None,
-    drop_gaps: bool = False,
-    missing: str | None = None,
-    header: bool | None = None,
-    task: str = "auto",
-    standardize: bool = False,
-    scale_target: bool = False,
-    samples: int | None = None,
-    model: str = "mlp:64-64",
-    activation: str = "tanh",
-    bias: bool = True,
-    initialiser: str = "xavier-uniform",
-    loss: str | None = None,
-    step_size: float = 0.1,
+    start: Any = None,
     until: float | None = None,
     records: int = 40,
     seeds: int = 1,
@@ -88,39 +77,24 @@ def diagnose(
     flow_solver: str = "auto",
     most_gradients: int = MOST_GRADIENTS,
     smallest_every: int = 1,
-    precision: str = "float64",
-    microbatch: int | None = None,
-    out: Path | None = None,
+    out: str | Path | None = None,
     fresh: bool = False,
     progress: bool | None = None,
 ) -> Diagnosis:
-    """Compare gradient descent with gradient flow on a network and data, and say what regime it is.
+    """Compare a training with the flow that it discretises, and say what regime it is in.
 
     Both run from the same initial parameters on the same clock, training time (the sum of step
-    sizes). Sharpness and the smallest Hessian eigenvalue are measured along both. The run folder
-    keeps everything; the same command goes on where it was interrupted.
+    sizes). The curvature that decides stability and the smallest Hessian eigenvalue are measured
+    along both. The run folder keeps everything; the same call goes on where it was interrupted.
 
     Args:
-        data: "digits" (real, comes along), "mnist" (your files), openml:NAME, or a path ending in
-            .npz, .csv, .tsv or .parquet; in Python whatever `thalweg.problems.read_data` reads.
-        target: Column (tables) or key (.npz) to predict; several columns with commas.
-        inputs: Columns (tables) or key (.npz) of the features; by default all but the target.
-        drop: Columns to leave out of the features; several with commas.
-        one_hot: Columns to encode as 0 and 1 per value; "all" for all text.
-        drop_gaps: Leave out rows with missing values, and count them.
-        missing: Words for a missing value in a text file, with commas; "" for none but the empty
-            cell. By default those of pandas, as NA and None.
-        header: Whether a text file begins with the names of its columns; by default it must.
-        task: "classification" or "regression"; "auto" tells them apart by the target.
-        standardize: Shift and scale every feature of a file to mean 0 and deviation 1.
-        scale_target: Shift and scale the numeric target of a file to mean 0 and deviation 1.
-        samples: Use only so many examples.
-        model: mlp:64-64, linear:20-20, or conv:6k5s2p2-16k5s2/120-84.
-        activation: tanh, relu, gelu, softplus, ...
-        bias: Whether layers have biases.
-        initialiser: xavier-uniform, he-normal, orthogonal, ...
-        loss: cross-entropy or squared-error; by default the one that fits the task.
-        step_size: Step size eta of gradient descent.
+        problem: A `Problem`, of whatever kind; or what `tw.problem` takes alone, as "digits" or a
+            path.
+        dynamics: How it is trained: a number, the step size of gradient descent; a dynamics in
+            steps, as `tw.dynamics.optimiser("adam", 1e-3)`; or an Optax optimiser whose learning
+            rate can be read off it.
+        start: Where to begin, instead of where the problem draws: parameters of a checkpoint, as a
+            tree or flat, or a trajectory, whose last record is taken.
         until: Training time to stop at; 1000 steps by default.
         records: How many times to measure.
         seeds: How many initialisations to run at once.
@@ -131,95 +105,118 @@ def diagnose(
         most_gradients: Gradients of a seed after which the flow ends where it is; the comparison
             then stops there, and says so.
         smallest_every: Measure the smallest eigenvalue at every so many records.
-        precision: float64 or float32.
-        microbatch: How many examples to work on at a time, where memory is short; the results are
-            the same up to rounding.
-        out: The run folder; a name under runs/ by default.
+        out: The run folder; a name under runs/ by default, of the problem and the dynamics.
         fresh: Start again even if the folder holds another run.
         progress: Show progress; by default on a terminal only.
 
     Returns:
-        The diagnosis. A step size that diverges is a verdict, not an error.
+        The diagnosis. A training that diverges is a verdict, not an error.
 
     Raises:
-        InputError: On any argument or data that do not fit: one sentence, nothing half-written.
+        InputError: On any argument that does not fit: one sentence, nothing half-written.
 
     Examples:
-        >>> from pathlib import Path
         >>> data = (np.eye(2), np.array([[1.0], [2.0]]))  # half the squared distance, mean of two
-        >>> found = tw.diagnose(
-        ...     data, model="linear:2", step_size=5.0, until=100.0, records=4, out=Path("run")
-        ... )
+        >>> problem = tw.problem(data, model="linear:2")
+        >>> found = tw.diagnose(problem, 5.0, until=100.0, records=4, out="run")
         >>> found.comparison.regime, found.page.name
         ('divergent', 'index.html')
+        >>> bowl = tw.problems.Function(lambda x: 0.5 * jnp.sum(x**2), start=jnp.ones(2))
+        >>> momentum = tw.dynamics.optimiser("momentum", 0.01)
+        >>> tw.diagnose(bowl, momentum, until=10.0, records=8, out="bowl").comparison.name
+        'momentum'
     """
-    settings = {k: v for k, v in locals().items() if k not in ("out", "progress", "fresh")}
+    options = {k: v for k, v in locals().items() if k not in ("problem", "dynamics")}
+    call = _call(problem, dynamics, options)
+    if not isinstance(problem, Problem):
+        problem = problem_in_words(problem)
+    return diagnosed(problem, dynamics, call, **options)
+
+
+def diagnosed(
+    problem: Problem,
+    dynamics: float | Dynamics | optax.GradientTransformation,
+    command: str,
+    *,
+    start: Any,
+    until: float | None,
+    records: int,
+    seeds: int,
+    eps: float,
+    flow_error: float | None,
+    flow_solver: str,
+    most_gradients: int,
+    smallest_every: int,
+    out: str | Path | None,
+    fresh: bool,
+    progress: bool | None,
+) -> Diagnosis:
+    """`diagnose` of a problem; its page says the command given."""
     require(seeds >= 1, f"seeds came as {seeds}; give at least 1")
     require(np.isfinite(eps) and eps > 0, f"eps came as {eps}; give a positive number, as in 0.05")
     require(smallest_every >= 1, f"smallest_every came as {smallest_every}; give at least 1")
-    descend = dynamics.gradient_descent(step_size)
-    examples = _examples(data, {k: settings[k] for k in OF_OWN_DATA}, samples, model)
-    if not isinstance(data, str | os.PathLike):  # the examples' own name stands for them
-        data = f"{examples.name}-{examples.description['sha256'][:8]}"
-    data = settings["data"] = os.fspath(data)
-    problem = supervised(
-        parse_model(model, activation, bias, initialiser), examples, loss, precision=precision,
-        microbatch=microbatch,
-    )  # fmt: skip
-    reading = what_was_read(examples, problem.loss.name)
+    steps = _in_steps(dynamics)
+    start = _checkpoint(problem, start)
+    require(
+        start is None or seeds == 1 or steps.random,
+        f"seeds came as {seeds} with a start, from which {steps.name} takes the same path each "
+        "time; give seeds=1, or leave start out",
+    )
+    shapes = jax.eval_shape(problem.init, jax.random.key(0))
+    reading = _reading(problem, shapes)
     flow_error = FLOW_ERROR[problem.smooth] if flow_error is None else flow_error
-    follow = dynamics.gradient_flow(
+    follow = known.gradient_flow(
         error=flow_error, solver=flow_solver, most_gradients=most_gradients
     )
-    until = STEPS * step_size if until is None else until
+    jax.eval_shape(lambda params: steps.init(problem, params), shapes)  # what it refuses, at once
+    with np.errstate(over="ignore"):
+        until = float(steps.clock(np.array([STEPS]))[0]) if until is None else until
     require(np.isfinite(until) and until > 0, f"until came as {until}; give a positive number")
     require(records >= 4, f"records came as {records}; give at least 4")
-    last = descend.steps_until(until)
+    last = steps.steps_until(until)
     most = min(records, last)
     require_memory(64.0 * most, f"a list of {most} records", "lower the records")
-    steps = _steps(last, records)
+    marks = _marks(last, records)
     require(
-        last >= 3 and len(steps) >= 4,
-        f"training time {until:g} holds only {last} steps of size {step_size:g}; "
+        last >= 3 and len(marks) >= 4,
+        f"training time {until:g} holds only {last} steps{_of_size(steps)}; "
         "ask for a longer time or a smaller step",
     )
-    folder = Path("runs") / _folder_name(data, settings) if out is None else Path(out)
+    about = problem.describe()
+    identified = {
+        "problem": {k: str(v) for k, v in about.items()} | {"digest": identity(problem)},
+        "dynamics": steps.describe(),
+        "flow": follow.describe(),
+        **({} if start is None else {"start": identity(start)}),
+        "until": until, "records": records, "seeds": seeds, "eps": eps,
+        "smallest_every": smallest_every,
+    }  # fmt: skip
+    folder = Path("runs") / _folder_name(about, steps, identified) if out is None else Path(out)
     with writing(folder):
         others = folder.is_dir() and any(child.name != LOCK for child in folder.iterdir())
         ours = not others or (folder / RESUME).exists()
     require(ours, f"{folder} is in use for other things; give a new folder, or an empty one")
 
-    times = descend.clock(steps)
-    measured = _probes(problem, smallest_every)
-    options: dict[str, Any] = {
-        "times": times,
-        "probes": measured,
-        "seeds": seeds,
-        "progress": progress,
-    }
+    times = steps.clock(marks)
+    every, own = _probes(problem, steps, shapes, smallest_every)
+    options: dict[str, Any] = {"seeds": seeds, "progress": progress, "start": start, "fresh": fresh}
     built: Path | None = None
     with locked(folder / LOCK, folder):
         try:
-            descent = run(problem, descend, out=folder / "descent.zarr", fresh=fresh, **options)
+            descent = run(
+                problem, steps, times=times, probes=[*every, *own], out=folder / "descent.zarr",
+                **options,
+            )  # fmt: skip
             # Where every descent has diverged there is nothing left to compare, at a high price.
-            options["times"] = times[: descent.dataset.sizes["time"]]
-            flow = run(problem, follow, out=folder / "flow.zarr", fresh=fresh, **options)
+            times = times[: descent.dataset.sizes["time"]]
+            flow = run(
+                problem, follow, times=times, probes=every, out=folder / "flow.zarr", **options
+            )
         except StoreError as error:
             hint = " (--fresh on the command line)" if "fresh run" in str(error) else ""
             raise StoreError(f"{error}{hint}") from error
         verdict = compare(descent, flow, eps, problem=problem)
-        table = verdict.dataset
-        bound = homogeneous_bound(problem, flow)
-        if bound is not None:
-            bound = bound.assign_coords(time=flow.dataset["time"], seed=flow.dataset["seed"])
-            table = table.assign(flow_smallest_eigenvalue_bound=bound.reindex(time=table["time"]))
-        page = diagnosis_page(verdict, table, descent, flow, problem, data, command_line())
-        page = dataclasses.replace(page, provenance={"what was read": reading, **page.provenance})
         try:
-            save_dataset(table, folder / "comparison.zarr")
-            save_dataset(
-                flow.dataset[[s.name for s in follow.recorded(problem)]], folder / "solver.zarr"
-            )
             with writing(folder):
                 summary = {
                     "data": reading,
@@ -228,11 +225,10 @@ def diagnose(
                     "reasons": verdict.reasons,
                     "warnings": verdict.warnings,
                     "seeds": {str(s): r for s, r in verdict.regimes.items()},
-                    "settings": {k: str(v) for k, v in settings.items()},
+                    "settings": {k: str(v) for k, v in identified.items()},
                 }
                 replace(folder / "verdict.json", sealed(summary))
-                write_page(page, folder)
-                built = build(folder)
+                built = verdict.page(folder, command, reading)
         except ReadOnlyError:  # both runs were finished before: the verdict stands
             pass
     if built is not None:
@@ -240,33 +236,57 @@ def diagnose(
     return Diagnosis(verdict, descent, flow, folder, built, reading)
 
 
-def _examples(data: Any, options: dict[str, Any], samples: int | None, model: str) -> Data:
-    """The examples; `options` are for the user's own data."""
-    plain = (None, False, "auto")
-    given: dict[str, Any] = {
-        option: value
-        for option, value in options.items()
-        if (value is not None if option == "header" else value not in plain)
-    }
-    if "standardize" in given:
-        given["standardize"] = "feature"
-    if isinstance(data, str) and data in ("digits", "mnist"):
-        require(
-            not given,
-            f"{data} brings its own target and scale; leave out "
-            f"{' and '.join(f'{option}=' for option in given)}, which is for your own files",
+def _in_steps(dynamics: Any) -> Discrete:
+    """What is diagnosed, as a discrete dynamics."""
+    if isinstance(dynamics, Continuous):
+        raise InputError(
+            f"dynamics came as {dynamics.name}, which takes no steps; give what is to be compared "
+            "with it: a step size, or a dynamics as tw.dynamics.optimiser('adam', 1e-3)"
         )
-        given["image"] = not isinstance(parse_model(model), MLP)
-    if isinstance(data, Data):
-        require(
-            not given and samples is None,
-            "these examples are ready; give options to problems.read_data",
-        )
-        return data
-    return read_data(data, **given, **({} if samples is None else {"samples": samples}))
+    if isinstance(dynamics, optax.GradientTransformation):
+        return known.optax_dynamics(dynamics)
+    return dynamics if isinstance(dynamics, Discrete) else known.gradient_descent(dynamics)
 
 
-def _steps(last: int, records: int) -> np.ndarray:
+def _checkpoint(problem: Problem, start: Any) -> Params | None:
+    """Parameters to begin at, from a tree, a flat vector or the end of a trajectory."""
+    if isinstance(start, Trajectory):
+        recorded = start.parameters
+        require(
+            recorded.sizes["seed"] == 1,
+            f"start came as a trajectory of {recorded.sizes['seed']} seeds; choose one of them, as "
+            "its parameters at one record",
+        )
+        start = recorded.isel(seed=0, time=-1).values
+    if start is None:
+        return None
+    drawn = jax.eval_shape(problem.init, jax.random.key(0))
+    if isinstance(start, np.ndarray | jax.Array) and np.shape(start) != getattr(drawn, "shape", 0):
+        size = sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(drawn))
+        require(
+            np.shape(start) == (size,),
+            f"start came as {told(start)}; the problem has {size} parameters: give them as "
+            "problem.init does, or flat as a run records them",
+        )
+        start = unraveller(problem)(jnp.asarray(start))
+    return start
+
+
+def _reading(problem: Problem, shapes: Params) -> str:
+    """What the problem is, in a sentence or two."""
+    count = sum(leaf.size for leaf in jax.tree.leaves(shapes))
+    if isinstance(problem, Supervised):
+        return what_was_read(problem.examples, problem.loss.name)
+    named = subject(problem.describe())
+    return f"Problem: {named} of {count:,} parameter{'' if count == 1 else 's'}."
+
+
+def _of_size(steps: Discrete) -> str:
+    size = steps.describe().get("step_size")
+    return f" of size {size:g}" if isinstance(size, int | float) else f" of {steps.name}"
+
+
+def _marks(last: int, records: int) -> np.ndarray:
     """Steps to record at: half of them evenly spaced, half denser towards the start.
 
     Curvature changes fastest at the start, and the theorem integrates it.
@@ -277,25 +297,74 @@ def _steps(last: int, records: int) -> np.ndarray:
     return np.unique(np.round(np.concatenate([even, early])).astype(int))
 
 
-def _probes(problem: Supervised, smallest_every: int) -> list[Any]:
-    wanted: list[Any] = [
+def _probes(
+    problem: Problem, steps: Discrete, shapes: Params, smallest_every: int
+) -> tuple[list[Any], list[Any]]:
+    """What is measured along both paths, and what along the discrete one alone."""
+    both: list[Any] = [
         probes.loss(),
         probes.gradient_norm(),
         probes.sharpness(),
         Every(probes.smallest_eigenvalue(), smallest_every),
     ]
-    if problem.classification:
-        wanted.append(probes.accuracy())
-    if isinstance(problem.model, MLP):
-        wanted.append(probes.singular_values())
-        if problem.model.hidden:
-            wanted.append(probes.balancedness())
-    return wanted
+    if getattr(problem, "classification", False):
+        both.append(probes.accuracy())
+    if isinstance(getattr(problem, "model", None), MLP):
+        both.append(probes.singular_values())
+        if problem.model.hidden:  # type: ignore[attr-defined]
+            both.append(probes.balancedness())
+    own = []
+    if steps.stability(problem, shapes).eigenvalue == "preconditioned_sharpness":
+        own.append(probes.preconditioned_sharpness())
+    return both, own
 
 
-def _folder_name(data: str, settings: dict[str, Any]) -> str:
-    stem = "".join(c if c.isalnum() else "-" for c in Path(data).stem)[:40] or "run"
-    return f"compare-{stem}-{fingerprint({k: str(v) for k, v in settings.items()})[:8]}"
+def _folder_name(about: dict[str, Any], steps: Discrete, identified: dict[str, Any]) -> str:
+    size = steps.describe().get("step_size")
+    words = [Path(subject(about).removeprefix("the function ")).stem, steps.name]
+    words += [f"{size:g}"] if isinstance(size, int | float) else []
+    stem = "-".join("".join(c if c.isalnum() or c in ".-" else "-" for c in w) for w in words)
+    return f"{stem[:60].strip('.-') or 'run'}-{fingerprint(identified)[:8]}"
+
+
+def _call(problem: Any, dynamics: Any, options: dict[str, Any]) -> str:
+    """The Python that makes a page again, as far as it can be written down."""
+    made, words = [], []
+    if isinstance(problem, str):
+        words.append(repr(problem))
+    else:
+        words.append("problem")
+        made.append(f"problem = ...  # {_in_short(problem)}")
+    if isinstance(dynamics, Dynamics):
+        words.append("dynamics")
+        made.append(f"dynamics = ...  # {dynamics.name}, {identity(dynamics)[:8]}")
+    elif isinstance(dynamics, optax.GradientTransformation):
+        words.append("dynamics")
+        made.append(f"dynamics = ...  # {told(dynamics)}")
+    else:
+        words.append(f"{dynamics!r}")
+    if options["start"] is not None:
+        made.append("start = ...  # the parameters to begin at")
+    for name, parameter in inspect.signature(diagnose).parameters.items():
+        value = options.get(name)
+        if name == "start" and value is not None:
+            words.append("start=start")
+        elif name in options and name not in ("start", "fresh", "progress"):
+            plain = str(value) if isinstance(value, Path) else value
+            words += [f"{name}={plain!r}"] if value != parameter.default else []
+    gap = [""] if made else []
+    return "\n".join(["import thalweg as tw", "", *made, *gap, f"tw.diagnose({', '.join(words)})"])
+
+
+def _in_short(problem: Any) -> str:
+    """A problem in a comment of one line."""
+    if not isinstance(problem, Problem):
+        return f"data: {told(problem)}"
+    about = problem.describe()
+    if "model" not in about:
+        return subject(about)
+    words = f"{about['model']} on {about['examples']} examples of {subject(about)}"
+    return " ".join(words.split())
 
 
 __all__ = ["Diagnosis", "diagnose"]

@@ -15,6 +15,7 @@ from thalweg.dynamics.flow.stabilised import RKC2, RKL2x
 from thalweg.dynamics.grouped_rmsprop import group_rmsprop
 from thalweg.dynamics.normalised import NormalisedDescent, normalised_descent
 from thalweg.dynamics.optax_descent import OptaxDescent, optax_dynamics
+from thalweg.dynamics.optimisers import OPTIMISERS, Optimiser, optimiser
 from thalweg.dynamics.reparametrised_projected import (
     projected_descent,
     two_phase_projected_descent,
@@ -28,6 +29,7 @@ __all__ = [
     "DYNAMICS",
     "FLOW_SOLVERS",
     "KINKED_ERROR",
+    "OPTIMISERS",
     "RKC2",
     "Continuous",
     "Discrete",
@@ -41,6 +43,7 @@ __all__ = [
     "Limit",
     "NormalisedDescent",
     "OptaxDescent",
+    "Optimiser",
     "PreconditionedFlow",
     "RKL2x",
     "StabilisedDescent",
@@ -56,6 +59,7 @@ __all__ = [
     "levenberg_marquardt",
     "normalised_descent",
     "optax_dynamics",
+    "optimiser",
     "preconditioned_flow",
     "projected_descent",
     "stabilised_descent",

@@ -125,6 +125,11 @@ class Discrete(Dynamics):
     def steps_until(self, time: float) -> int:
         """The number of steps whose training time is nearest to a time."""
 
+    @property
+    def random(self) -> bool:
+        """Whether its steps draw random numbers, so that one start leads along many paths."""
+        return False
+
     def stability(self, problem: Problem, params: Params) -> StabilityRule:
         """Up to which curvature it is stable; of `params` only the structure counts."""
         return no_rule("it states none")

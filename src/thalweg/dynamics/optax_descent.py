@@ -94,6 +94,10 @@ class OptaxDescent(Discrete):
     def name(self) -> str:
         return self.label
 
+    @property
+    def random(self) -> bool:
+        return self.batch is not None or self.reseed
+
     def init(self, problem: Problem, params: Params) -> State:
         if self.batch is not None:
             n = len(_with_examples(problem).inputs)

@@ -86,6 +86,10 @@ class TwoPhase(Discrete):
     def name(self) -> str:
         return f"two-phase {self.base.name}"
 
+    @property
+    def random(self) -> bool:
+        return self.base.random or bool(self.noise > 0)
+
     def init(self, problem: Problem, params: Params) -> State:
         if not isinstance(problem, Supervised):
             raise InputError(

@@ -109,6 +109,20 @@ class Supervised(Problem):
         """Whether the objective is the loss over the examples alone, without another term."""
         return type(self).objective is Supervised.objective
 
+    @property
+    def examples(self) -> Data:
+        """The examples with their names and all that is known of where they come from."""
+        told = _thawed(self.source)
+        told = told if isinstance(told, dict) else {}
+        targets = np.asarray(self.targets, np.float64)
+        task = "classification" if self.classification else "regression"
+        classes: tuple[str, ...] = ()
+        if self.classification:
+            targets = np.argmax(targets, axis=1)
+            classes = tuple(told.get("classes", map(str, range(self.targets.shape[1]))))
+        name = str(told.get("name", "examples"))
+        return Data(name, np.asarray(self.inputs, np.float64), targets, task, classes, told)
+
     def on(self, index: Int[Array, " b"]) -> Supervised:
         """The same problem on some of the examples, (b,) row numbers; a mean is over these."""
         return dataclasses.replace(self, inputs=self.inputs[index], targets=self.targets[index])
@@ -289,7 +303,7 @@ def supervised(
         jnp.asarray(targets, kind),
         reduction,
         labels,
-        tuple(sorted((k, _frozen(v)) for k, v in data.description.items())),
+        _frozen(data.description | {"name": data.name}),
         microbatch,
     )
     _check_outputs(problem)
@@ -380,3 +394,13 @@ def _frozen(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return tuple(_frozen(v) for v in value)
     return value
+
+
+def _thawed(value: Any) -> Any:
+    """Plain data from their hashable copy; an empty list of pairs comes back as one of none."""
+    if not isinstance(value, tuple):
+        return value
+    pairs = all(isinstance(v, tuple) and len(v) == 2 and isinstance(v[0], str) for v in value)
+    if value and pairs:
+        return {k: _thawed(v) for k, v in value}
+    return [_thawed(v) for v in value]

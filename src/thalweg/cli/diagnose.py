@@ -1,0 +1,156 @@
+"""`thalweg diagnose`: a problem in words or from a file, how it is trained, what is compared."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rich.markup import escape
+
+from thalweg.cli.declared import constant, stand_in
+from thalweg.cli.derive import as_options, option, parameters_of, summary_of, taking
+from thalweg.cli.own import names_an_object, problem_at
+from thalweg.cli.streams import keep_programs, screen
+from thalweg.core.errors import InputError
+
+DIAGNOSE = "Compare a training with the flow that it discretises, and say what regime it is in."
+STEP_SIZE = 0.1  # of plain descent, unless one is given
+COLOURS = {
+    "gradient flow": "green",
+    "off the flow": "cyan",
+    "catapult": "magenta",
+    "edge of stability": "yellow",
+    "divergent": "red",
+}
+PANELS = ("The problem", "How it is trained", "What is compared and kept")
+BY_PYTHON = ("problem", "dynamics", "start")  # what no option gives
+OPTIMISERS = "thalweg.dynamics.optimisers"
+
+
+def diagnose() -> Callable[..., None]:
+    """The command, made when it is called or its help is asked for."""
+    of_the_problem = problem_options()
+    of_the_training = training_options()
+    found = stand_in("thalweg.diagnosis.diagnosis", "diagnose")
+    kept = parameters_of(found, leave_out=BY_PYTHON, panel=PANELS[2])
+
+    def call(**options: Any) -> None:
+        keep_programs()
+        from thalweg.diagnosis.diagnosis import diagnosed
+        from thalweg.problems.in_words import problem as problem_in_words
+        from thalweg.trajectory.provenance import command_line
+
+        told = {p.name: options[p.name] for p in kept}
+        words = {p.name: options[p.name] for p in of_the_problem}
+        own = problem_at(options["data"]) if _is_own(words) else None
+        try:
+            problem = problem_in_words(**words) if own is None else own
+            dynamics = dynamics_from({p.name: options[p.name] for p in of_the_training})
+            done = diagnosed(problem, dynamics, command_line(), start=None, **told)
+        except InputError as error:
+            raise InputError(as_options(str(error), options)) from error
+        show(done, options)
+
+    summary = summary_of(found) + (
+        "\n\nDATA is a name, a file of data, or a problem of your own: `my.py:problem`."
+    )
+    return taking([*of_the_problem, *of_the_training, *kept], summary, call)
+
+
+def problem_options() -> list[inspect.Parameter]:
+    """The argument DATA and the options that describe a problem."""
+    return parameters_of(stand_in("thalweg.problems.in_words", "problem"), "data", (), PANELS[0])
+
+
+def training_options() -> list[inspect.Parameter]:
+    """The options that say how a problem is trained."""
+    panel = PANELS[1]
+    made = parameters_of(
+        stand_in(OPTIMISERS, "optimiser"),
+        leave_out=("name", "parameters"),
+        panel=panel,
+        flags={"learning_rate": "learning-rate,lr"},
+    )
+    names, counts = ", ".join(_optimisers()), constant(OPTIMISERS, "COUNTS")
+    step = "Step size of gradient descent, where no optimizer is named; 0.1 by default."
+    return [
+        option("step_size", float | None, None, step, panel),
+        option(
+            "optimizer", str | None, None, f"{names}.", panel, "optimizer,optimiser"
+        ),
+        *made,
+        *(
+            option(name, int | None if name in counts else float | None, None, words, panel)
+            for name, words in constant(OPTIMISERS, "PARAMETERS").items()
+        ),
+    ]  # fmt: skip
+
+
+def _is_own(words: dict[str, Any]) -> bool:
+    """Whether the argument names a problem in a file of the user's, which no words describe.
+
+    Raises:
+        InputError: If words came beside one.
+    """
+    if not names_an_object(words["data"]):
+        return False
+    defaults = {p.name: p.default for p in problem_options()}
+    said = [n for n, value in words.items() if n != "data" and value != defaults[n]]
+    if said:
+        flags = " and ".join(f"--{name.replace('_', '-')}" for name in said)
+        raise InputError(
+            f"{flags} came beside {words['data']}, which is a problem already; say "
+            f"{'it' if len(said) == 1 else 'these'} where the problem is made"
+        )
+    return True
+
+
+def dynamics_from(options: dict[str, Any]) -> Any:
+    """The dynamics that options describe: plain descent, or an optimiser by name."""
+    name, step_size, rate = (options[n] for n in ("optimizer", "step_size", "learning_rate"))
+    own = ("optimizer", "step_size", "learning_rate", "batch")
+    given = {n: v for n, v in options.items() if n not in own and v is not None}
+    if step_size is not None and (name is not None or rate is not None):
+        beside = "--optimizer" if name is not None else "--learning-rate"
+        raise InputError(
+            f"--step-size came beside {beside}; it is for gradient descent without either: give "
+            "--learning-rate alone"
+        )
+    if given and name is None:
+        raise InputError(
+            f"{' and '.join(f'--{n}'.replace('_', '-') for n in given)} came without --optimizer; "
+            "name the optimizer too, as --optimizer adam"
+        )
+    from thalweg.dynamics.optimisers import optimiser
+
+    if rate is None and name is None:
+        rate = STEP_SIZE if step_size is None else step_size
+    return optimiser(name or "sgd", rate, batch=options["batch"], **given)
+
+
+def show(done: Any, options: dict[str, Any]) -> None:
+    """What was found, on the screen."""
+    console, verdict = screen(), done.comparison
+    console.print(escape(done.reading))
+    console.print(f"[bold {COLOURS[verdict.regime]}]{escape(verdict.sentence)}[/]")
+    for reason in verdict.reasons:
+        console.print(f"  • {escape(as_options(reason, options))}")
+    for warning in verdict.warnings:
+        console.print(f"  [yellow]Note:[/] {escape(as_options(warning, options))}.")
+    console.print(f"Run folder: {escape(str(done.folder))}")
+    console.print(f"Report:     {escape(where(done.page))}")
+
+
+def where(page: Path | None) -> str:
+    """Where a page was written, if it was."""
+    return str(page.resolve()) if page else "not written, the folder is read-only"
+
+
+def _optimisers() -> list[str]:
+    """The names of the table, from the docstring that lists them."""
+    words = inspect.getdoc(stand_in(OPTIMISERS, "optimiser")) or ""
+    listed = re.search(r"OPTIMISERS` \(([^)]*)\)", words)
+    return re.split(r",\s+", listed.group(1)) if listed else []

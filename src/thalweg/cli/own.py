@@ -1,0 +1,159 @@
+"""A problem from the user's own Python file or module: `my.py:problem`, `pkg.mod:make_problem`."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import os
+import re
+import sys
+import traceback
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from thalweg.core.errors import InputError, reason, require, unknown
+
+_PLACE = re.compile(r"(?P<module>.+\.py|[^\W\d]\w*(?:\.[^\W\d]\w*)*):(?P<name>[^:]*)", re.DOTALL)
+SOURCES = ("openml",)  # names of data that have a colon
+
+
+def names_an_object(text: str) -> bool:
+    """Whether a text names an object in a Python file or module, rather than data."""
+    found = _PLACE.fullmatch(text)
+    return found is not None and found["module"] not in SOURCES
+
+
+def problem_at(place: str) -> Any:
+    """The problem that a text names; a function without arguments is called.
+
+    Args:
+        place: "my.py:problem", or "pkg.mod:make_problem" of a module that Python finds.
+
+    Raises:
+        InputError: If there is no such file or name, the user's code raises, or what it names is
+            no problem; the sentence says where.
+    """
+    from thalweg.core.arguments import told
+    from thalweg.problems.problem import Problem
+
+    found = _PLACE.fullmatch(place)
+    assert found is not None
+    where, name = found["module"], found["name"]
+    require(
+        name.isidentifier(),
+        f"{place!r} names nothing in {where}; give the name of a problem, as {where}:problem",
+    )
+    module = _module(where)
+    if not hasattr(module, name):
+        names = [
+            n for n, value in vars(module).items()
+            if isinstance(value, Problem)
+            or (inspect.isfunction(value) and _waits_for_nothing(value))
+        ]  # fmt: skip
+        raise InputError(
+            f"in {where}: {unknown(name, names, 'name')}"
+            if names
+            else f"{where} holds no {name!r}, and no problem under another name; make one there, "
+            "as problem = thalweg.problem('digits')"
+        )
+    value = getattr(module, name)
+    if not isinstance(value, Problem) and callable(value) and not isinstance(value, type):
+        value = _called(value, where, name)
+    require(
+        isinstance(value, Problem),
+        f"{name} in {where} came as {told(value)}; give a problem, as "
+        f"{name} = thalweg.problem('digits'), or a function without arguments that returns one",
+    )
+    return value
+
+
+def _module(where: str) -> ModuleType:
+    if not where.endswith(".py"):
+        try:
+            if os.getcwd() not in sys.path:
+                sys.path.insert(0, os.getcwd())
+            return importlib.import_module(where)
+        except ModuleNotFoundError as error:
+            if error.name is not None and f"{where}.".startswith(f"{error.name}."):
+                raise InputError(
+                    f"no module {where!r} is found from here; give a file, as my.py:problem"
+                ) from None
+            raise InputError(_told(error, where)) from error
+        except _OTHERS as error:
+            raise InputError(_told(error, where)) from error
+    path = Path(where).expanduser()
+    require(path.is_file(), f"{where!r}: there is no such file; check the path")
+    folder = str(path.resolve().parent)
+    if folder not in sys.path:  # what the file imports from beside itself
+        sys.path.insert(0, folder)
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    before = sys.modules.get(path.stem)
+    sys.modules[path.stem] = module
+    try:
+        spec.loader.exec_module(module)
+    except _OTHERS as error:
+        raise InputError(_told(error, where)) from error
+    finally:
+        if before is not None:  # a file named as a module that is in use
+            sys.modules[path.stem] = before
+    return module
+
+
+def _waits_for_nothing(function: Any) -> bool:
+    """Whether a function can be called without arguments, as far as it tells."""
+    try:
+        inspect.signature(function).bind()
+    except TypeError:
+        return False
+    except ValueError:  # it tells no signature
+        return True
+    return True
+
+
+def _called(function: Any, where: str, name: str) -> Any:
+    require(
+        _waits_for_nothing(function),
+        f"{name} in {where} takes arguments; name a problem, or a function without arguments that "
+        "returns one",
+    )
+    try:
+        return function()
+    except _OTHERS as error:
+        raise InputError(_told(error, where)) from error
+
+
+_OTHERS = (Exception, SystemExit)  # a stranger's code may raise anything
+
+
+def _told(error: BaseException, where: str) -> str:
+    """An error of the user's code in a sentence, with the last line of theirs on its way."""
+    line = None
+    if isinstance(error, SyntaxError) and error.filename and _same(error.filename, where):
+        line = error.lineno
+    else:
+        for frame in traceback.extract_tb(error.__traceback__):
+            if _same(frame.filename, where):
+                line = frame.lineno
+    at = f"{where}, line {line}" if line else where
+    what = error.msg if isinstance(error, SyntaxError) else reason(error)  # type: ignore[arg-type]
+    if isinstance(error, InputError):
+        return f"{at}: {what}"
+    kind = type(error).__name__
+    return f"{at}: {kind}" if what in ("", kind) else f"{at}: {kind}: {what}"
+
+
+def _same(filename: str, where: str) -> bool:
+    """Whether a file of a traceback is the one that the user named."""
+    if where.endswith(".py"):
+        return Path(filename).resolve() == Path(where).expanduser().resolve()
+    return (
+        Path(filename)
+        .resolve()
+        .as_posix()
+        .endswith((f"/{where.replace('.', '/')}.py", f"/{where.replace('.', '/')}/__init__.py"))
+    )
