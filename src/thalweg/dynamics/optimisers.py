@@ -61,7 +61,8 @@ class Optimiser:
         make: From the learning rate and the parameters to the Optax transformation.
         parameters: Its parameters with their defaults; `PARAMETERS` says what they mean.
         label: Its name in sentences and legends.
-        reach: How far a lasting gradient moves it per step, over gradient and learning rate.
+        reach: How far a lasting gradient moves it per step, over gradient and learning rate, from
+            the parameters; None for 1.
         rate: The learning rate where none is given; None if one must be.
     """
 
@@ -69,7 +70,7 @@ class Optimiser:
     make: Callable[..., Any]
     parameters: Mapping[str, float | int | None] = field(default_factory=dict)
     label: str = ""
-    reach: Callable[..., float] = lambda **_: 1.0
+    reach: Callable[..., float] | None = None
     rate: float | None = None
 
 
@@ -233,7 +234,7 @@ def optimiser(
         values[meant] = value
     if chosen == "sgd" and batch is None:
         return gradient_descent(learning_rate)
-    step = learning_rate * entry.reach(**values)
+    step = learning_rate * (1.0 if entry.reach is None else entry.reach(**values))
     label = entry.label if batch is None else f"{entry.label} in batches of {batch}"
     return optax_dynamics(entry.make(learning_rate, **values), step, label, batch)
 
