@@ -44,7 +44,8 @@ def problem(
 
     Args:
         data: "digits" (real, comes along), "mnist5k", "mnist", "cifar10", openml:NAME, or a path
-            ending in .npz, .csv, .tsv or .parquet; in Python whatever `thalweg.problems.read_data` reads.
+            ending in .npz, .csv, .tsv or .parquet; in Python whatever `thalweg.problems.read_data`
+            reads.
         target: Column (tables) or key (.npz) to predict; several columns with commas.
         inputs: Columns (tables) or key (.npz) of the features; by default all but the target.
         drop: Columns to leave out of the features; several with commas.
