@@ -5,14 +5,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import jax
 import pytest
 import xarray as xr
+from filelock import FileLock
 
 from planting import Fault, rerun
 from thalweg.lab.experiment import Lab
@@ -30,18 +31,19 @@ def study_of(path: Path) -> Study:
 
 @pytest.fixture(scope="session")
 def smoke(request: pytest.FixtureRequest) -> Callable[[str], dict[str, xr.Dataset]]:
-    """The tables of a study at smoke scale, by slug: run once, and kept while its source is."""
+    """The tables of a study at smoke scale, by slug: run once, and kept while its source is.
+
+    Workers share them: who asks while another runs the study waits for it.
+    """
     cache = getattr(request.config, "cache", None)
     folder = Path(cache.mkdir("smoke")) if cache is not None else None
     found: dict[str, dict[str, xr.Dataset]] = {}
 
     def of(slug: str) -> dict[str, xr.Dataset]:
         if slug not in found:
-            place = (
-                folder / os.environ.get("PYTEST_XDIST_WORKER", "main") / slug if folder else None
-            )
-            lab = Lab("smoke", place, progress=False)
-            found[slug] = experiments(study_named(slug), lab)[0]
+            lab = Lab("smoke", folder and folder / slug, progress=False)
+            with FileLock(folder / f"{slug}.lock") if folder else nullcontext():
+                found[slug] = experiments(study_named(slug), lab)[0]
         return dict(found[slug])
 
     return of
