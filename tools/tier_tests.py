@@ -4,8 +4,8 @@
     python tools/tier_tests.py times.json [--most 2.0]
 
 A test that is fast by its markers and of which one case costs more CPU seconds than `--most` goes
-to the thorough tier, all its cases together; those of contracts stay, as newcomers meet them, and
-what is listed and was not run stays listed. What a module's shared set-up costs counts for the
+to the thorough tier, all its cases together; no further one of a contract, which meets newcomers,
+does, and what is listed and was not run stays listed. What a module's shared set-up costs counts for the
 first test that asks for it and for no other, so it is left out.
 """
 
@@ -33,7 +33,7 @@ def main() -> None:
     }
     dear = {n.split("[")[0] for n, phases in fast.items() if phases.get("call", 0.0) > asked.most}
     dear |= listed - {name.split("[")[0] for name in measured}  # of these nothing new is known
-    dear -= {name for name in dear if "/test_contract.py::" in name}
+    dear -= {name for name in dear - listed if "/test_contract.py::" in name}
     LIST.write_text("".join(f"{name}\n" for name in sorted(dear)), "utf-8")
     seconds = {
         name: sum(v for k, v in phases.items() if k != "tier")
