@@ -5,8 +5,8 @@
 
 A test that is fast by its markers and of which one case costs more CPU seconds than `--most` goes
 to the thorough tier, all its cases together; no further one of a contract, which meets newcomers,
-does, and what is listed and was not run stays listed. What a module's shared set-up costs counts for the
-first test that asks for it and for no other, so it is left out.
+does, and what is listed and was not run stays listed. What a module's shared set-up costs counts
+for the first test that asks for it and for no other, so it is left out.
 """
 
 from __future__ import annotations
