@@ -153,7 +153,7 @@ MISTAKES = {
     "a number as model": (lambda p: supervised(3, (X, Y)), "model came as 3"),
     "PyTorch": (
         lambda p: supervised(framework_object("torch.nn", "Linear"), (X, Y)),
-        "model came as a PyTorch Linear, which JAX cannot differentiate",
+        r"net came as a PyTorch Linear|this needs torch, .*pip install 'thalweg\[torch\]'",
     ),
     "Flax": (
         lambda p: supervised(framework_object("flax.linen", "Dense"), (X, Y)),

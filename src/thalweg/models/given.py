@@ -10,21 +10,26 @@ import equinox as eqx
 
 from thalweg.core.arguments import framework, told
 from thalweg.core.errors import InputError
-from thalweg.models.frameworks import Network, from_flax, from_haiku
+from thalweg.models.frameworks import Network, from_flax, from_haiku, from_torch
 from thalweg.models.model import Model, from_equinox
 from thalweg.models.parse import parse_model
 
 ModelLike = Any  # what `as_model` takes
 APPLIED = "models.Applied(apply_function, start=parameters)"
 # What makes a model of another framework's network; by package.
-TAKEN: dict[str, Callable[..., Model]] = {"flax": from_flax, "haiku": from_haiku}
+TAKEN: dict[str, Callable[..., Model]] = {
+    "flax": from_flax,
+    "haiku": from_haiku,
+    "torch": from_torch,
+}
 
 
 def as_model(model: Any, example: Any = None) -> Model:
     """A model, another framework's network, or text as the command line takes it ("mlp:64-64").
 
     Args:
-        model: A `Model`, an Equinox module, a Flax module, what `hk.transform` made, or text.
+        model: A `Model`, an Equinox module, a Flax or PyTorch module, what `hk.transform` made,
+            or text.
         example: A batch of inputs, on which another framework's network is held against it.
 
     Raises:
@@ -44,7 +49,7 @@ def as_model(model: Any, example: Any = None) -> Model:
         raise InputError(f"{what}; give an instance, made by calling it, as models.mlp([16])")
     if whose in TAKEN:
         return TAKEN[whose](model, example=example)
-    if whose in ("torch", "keras", "tensorflow", "mlx", "paddle", "sklearn"):
+    if whose in ("keras", "tensorflow", "mlx", "paddle", "sklearn"):
         raise InputError(
             f"{what}, which JAX cannot differentiate; write its forward pass as a function of JAX "
             f"and give {APPLIED}"
