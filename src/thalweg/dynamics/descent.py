@@ -12,7 +12,16 @@ from thalweg.core import tree
 from thalweg.core.errors import InputError
 from thalweg.core.result import finite
 from thalweg.core.tree import Params
-from thalweg.dynamics.dynamics import Discrete, Info, State, fresh, step_size_array
+from thalweg.dynamics.dynamics import (
+    Continuous,
+    Discrete,
+    Info,
+    State,
+    fresh,
+    step_size_array,
+)
+from thalweg.dynamics.flow.followed import FLOW_ERROR
+from thalweg.dynamics.flow.gradient_flow import gradient_flow
 from thalweg.dynamics.stability import StabilityRule, descent_rule
 from thalweg.problems.problem import Problem
 
@@ -51,6 +60,9 @@ class GradientDescent(Discrete):
 
     def steps_until(self, time: float) -> int:
         return nearest_count(time, float(self.step_size))
+
+    def limit(self, problem: Problem, params: Params) -> Continuous:
+        return gradient_flow(error=FLOW_ERROR[problem.smooth])
 
     def stability(self, problem: Problem, params: Params) -> StabilityRule:
         return descent_rule(float(self.step_size))

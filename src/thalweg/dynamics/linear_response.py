@@ -77,7 +77,7 @@ def transformation_rule(
     found = response(transform, params)
     if isinstance(found, str):
         return no_rule(found)
-    recursion = _recursion(found.shape)
+    recursion = short_recursion(found.shape)
     if recursion is None:
         return no_rule(FORGETS_NOT)
     limit = _limit(*recursion, found.decay)
@@ -153,7 +153,7 @@ def step_gains(
         InputError: If the transformation has no linear response of this kind.
     """
     found = response(transform, params)
-    recursion = None if isinstance(found, str) else _recursion(found.shape)
+    recursion = None if isinstance(found, str) else short_recursion(found.shape)
     if isinstance(found, str) or recursion is None:
         reason = found if isinstance(found, str) else FORGETS_NOT
         raise InputError(
@@ -242,7 +242,7 @@ def _examined(transform: optax.GradientTransformation, params: Params) -> Respon
 
     # Neighbouring counts, as some methods move at every so-manyth step only.
     early = [past(2 + k) for k in range(NEIGHBOURS)]
-    states = [*early, *(_late(past(2 + k), LATE + k) for k in range(NEIGHBOURS))]
+    states = [*early, *(at_late(past(2 + k), LATE + k) for k in range(NEIGHBOURS))]
     impulses = np.stack([first, second, zero]), np.stack([zero, zero, first])
     answers = []
     for base in states:
@@ -282,7 +282,7 @@ def _forgot(state: Any, momentum: tuple[bool, ...]) -> Any:
     return jax.tree.unflatten(structure, [jnp.zeros_like(leaf) if c else leaf for leaf, c in pairs])
 
 
-def _late(state: Any, steps: int) -> Any:
+def at_late(state: Any, steps: int) -> Any:
     """The state with its counts at a late step."""
 
     def moved(leaf: Array) -> Array:
@@ -324,7 +324,7 @@ def _read(
     return Response(gain, shape, decay, penalty, linear, quiet, momentum)
 
 
-def _recursion(shape: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+def short_recursion(shape: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     """H(z)/h_0 as a quotient of two short polynomials in 1/z, if the response is one."""
     for order in range(4):
         rows = range(order + 1, len(shape))

@@ -19,7 +19,9 @@ from thalweg.core.result import finite, tree_finite
 from thalweg.core.tree import Params
 from thalweg.dynamics.descent import nearest_count
 from thalweg.dynamics.dynamics import Discrete, Info, State, Statistic, fresh, step_size_array
+from thalweg.dynamics.flow.followed import FLOW_ERROR, Flow
 from thalweg.dynamics.linear_response import optax_rule, step_gains
+from thalweg.dynamics.optax_limit import optax_limit
 from thalweg.dynamics.optax_update import (
     Objective,
     held_by,
@@ -229,6 +231,19 @@ class OptaxDescent(Discrete):
     def stability(self, problem: Problem, params: Params) -> StabilityRule:
         size = None if callable(self.step_size) else float(self.step_size)
         return optax_rule(self.transform, params, size, self.batch)
+
+    def limit(self, problem: Problem, params: Params) -> Flow | None:
+        found = self._limit(problem, params)
+        return None if isinstance(found, str) else found
+
+    def without_limit(self, problem: Problem, params: Params) -> str:
+        found = self._limit(problem, params)
+        return found if isinstance(found, str) else ""
+
+    def _limit(self, problem: Problem, params: Params) -> Flow | str:
+        size = self.step_size if callable(self.step_size) else float(self.step_size)
+        error = FLOW_ERROR[problem.smooth]
+        return optax_limit(self.transform, params, size, self.batch, error)
 
     def step_gains(self, problem: Problem, params: Params, memory: OptaxMemory) -> Params:
         size = None if callable(self.step_size) else self.step_size

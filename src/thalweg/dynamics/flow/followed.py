@@ -31,6 +31,7 @@ from thalweg.dynamics.flow.solvers import FLOW_SOLVERS
 from thalweg.problems.problem import Problem
 
 KINKED_ERROR = 1e-2  # of a path over kinks; nothing smaller is promised
+FLOW_ERROR = {True: 1e-4, False: 1e-3}  # asked of a path by default, by whether it is smooth
 KINKED_SOLVER = "bosh3"  # many short steps: methods that lengthen steps lose their way over kinks
 MOST_GRADIENTS = 10_000_000  # of a flow, unless another bound is given
 SMALLEST = 1e-6  # of the largest norm so far: parameters below are followed no more closely

@@ -1,0 +1,279 @@
+"""The continuous limit of an Optax transformation, found by how its state and updates behave.
+
+A transformation that answers gradients alike in all coordinates, linearly and without noise,
+follows gradient flow where its clock counts what a lasting gradient moves it by. One that
+preconditions is held against Adam's update,
+
+    x <- x - eta m^/(sqrt(v^ + epsilon_root) + epsilon) - eta omega x:
+
+its averages are the leaves of its state that fade by a constant factor where there is no gradient,
+and take in g or g^2; learning rate and epsilons follow from answers to huge and tiny gradients.
+What was found is believed only if the update with these numbers is the transformation's own, to
+rounding, over gradients of many sizes, early and late. Nothing is read off names.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.flatten_util import ravel_pytree
+
+from thalweg.core.tree import Params
+from thalweg.dynamics.flow.followed import Flow
+from thalweg.dynamics.flow.gradient_flow import gradient_flow
+from thalweg.dynamics.flow.preconditioned import preconditioned_flow
+from thalweg.dynamics.linear_response import (
+    LATE,
+    NEIGHBOURS,
+    Response,
+    at_late,
+    response,
+    short_recursion,
+)
+
+ROUNDING = 1e-9  # relative to an update
+CLOCK = 1e-6  # relative to the learning rate
+HUGE, TINY = 1e100, 1e-150  # gradients beside which epsilon is nothing, and which are nothing to it
+CHECKED = 12  # steps from the start; three more late
+
+Update = Callable[[np.ndarray, Any, np.ndarray], tuple[np.ndarray, Any]]
+
+
+class Numbers(NamedTuple):
+    """What makes an update one of Adam's family, as arguments of `preconditioned_flow`."""
+
+    learning_rate: float
+    b1: float
+    b2: float
+    epsilon: float
+    epsilon_root: float
+    decay: float
+    initial: float
+    corrected: bool
+
+    def update(self, g: np.ndarray, m: np.ndarray, v: np.ndarray, count: int) -> tuple:
+        """The update, and both averages after it; `count` steps were taken before."""
+        m = self.b1 * m + (1 - self.b1) * g
+        v = self.b2 * v + (1 - self.b2) * g**2
+        shares = (1 - b ** (count + 1) if self.corrected else 1.0 for b in (self.b1, self.b2))
+        first, second = (a / share for a, share in zip((m, v), shares, strict=True))
+        divisor = np.sqrt(second + self.epsilon_root) + self.epsilon
+        return -self.learning_rate * first / divisor, m, v
+
+
+def optax_limit(
+    transform: optax.GradientTransformation,
+    params: Params,
+    step_size: float | Callable[[Any], Any],
+    batch: int | None,
+    error: float,
+) -> Flow | str:
+    """The flow that a transformation follows as its steps go to 0, or why none is known.
+
+    Args:
+        transform: The transformation.
+        params: Parameters; only structure and shapes count.
+        step_size: Training time of a step, or a schedule of it.
+        batch: Examples in a mini-batch, None for all.
+        error: Wanted error of the path of the flow.
+    """
+    found = response(transform, params)
+    if isinstance(found, str):
+        return found
+    if not found.quiet:
+        return "its update adds noise of its own"
+    alike, because = _on_the_clock(found, step_size)
+    if found.penalty or (found.decay and alike):
+        return "the decay of its weights is no part of the objective that a flow descends"
+    if alike:
+        return because or gradient_flow(error=error)
+    if batch is not None:
+        return "its second moments hold the noise of mini-batches, which a flow has not"
+    if callable(step_size):
+        return "its step sizes follow a schedule"
+    leaves, structure = jax.tree.flatten(params)
+    shapes = tuple(tuple(min(n, 2) for n in np.shape(leaf)) for leaf in leaves)
+    numbers = _numbers(transform, structure, shapes, found.decay)
+    if isinstance(numbers, str):
+        return numbers
+    if abs(numbers.learning_rate - step_size) > CLOCK * step_size:
+        return (
+            f"its clock counts {step_size:.4g} a step, its learning rate is "
+            f"{numbers.learning_rate:.4g}; give step_size={numbers.learning_rate:.4g}"
+        )
+    return preconditioned_flow(
+        step_size,
+        numbers.b1,
+        numbers.b2,
+        epsilon=numbers.epsilon,
+        epsilon_root=numbers.epsilon_root,
+        weight_decay=numbers.decay / step_size,
+        initial=numbers.initial,
+        corrected=numbers.corrected,
+        error=error,
+    )
+
+
+def _on_the_clock(found: Response, step_size: float | Callable[[Any], Any]) -> tuple[bool, str]:
+    """Whether all coordinates are answered alike, but for the clock; why it is no gradient flow."""
+    recursion = short_recursion(found.shape)
+    if recursion is None:
+        return False, ""
+    # The counts of steps taken at the states that were asked.
+    counts = [*(2 + k for k in range(NEIGHBOURS)), *(LATE + k for k in range(NEIGHBOURS))]
+    clock = np.array([float(step_size(k)) if callable(step_size) else step_size for k in counts])
+    if not np.all(clock > 0):
+        return False, ""
+    reach = found.gain / clock[:, None] * float(np.sum(recursion[0]) / np.sum(recursion[1]))
+    if np.ptp(reach) > CLOCK * reach.max():
+        return False, ""
+    if not found.linear:
+        return True, "its update is proportional to small gradients only, as where it clips"
+    if abs(reach.max() - 1) <= CLOCK:
+        return True, ""
+    return True, (
+        f"a lasting gradient moves it {reach.max():.4g} times as far as its clock counts; give a "
+        "step_size that is as much larger"
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def _numbers(
+    transform: optax.GradientTransformation,
+    structure: Any,
+    shapes: tuple[tuple[int, ...], ...],
+    decay: float,
+) -> Numbers | str:
+    flat, unravel = ravel_pytree(jax.tree.unflatten(structure, [np.ones(s) for s in shapes]))
+    try:
+        with jax.ensure_compile_time_eval():
+            begin = transform.init(unravel(flat))
+
+            @jax.jit
+            def move(g: Any, state: Any, x: Any) -> Any:
+                moved, after = transform.update(unravel(g), state, unravel(x))
+                return ravel_pytree(moved)[0], after
+
+            def update(g: np.ndarray, state: Any, x: np.ndarray) -> tuple[np.ndarray, Any]:
+                moved, after = move(g, state, x)
+                return np.asarray(moved), after
+
+            return _identified(update, begin, flat.size, decay)
+    except Exception as error:  # a stranger's code may raise anything
+        return f"its update cannot be examined alone ({type(error).__name__})"
+
+
+def _identified(update: Update, begin: Any, p: int, decay: float) -> Numbers | str:
+    """The numbers of Adam's update that a transformation takes, or that it is none."""
+    ones, none = np.ones(p), np.zeros(p)
+    averages = _averages(update, begin, ones)
+    if isinstance(averages, str):
+        return averages
+    b1, b2, initial, second = averages
+    moved = update(HUGE * ones, begin, none)
+    first, then = (
+        float(np.abs(u).max()) for u in (moved[0], update(HUGE * ones, moved[1], none)[0])
+    )
+    corrected = abs(then - first) <= ROUNDING * first
+    rate = first if corrected else first * float(np.sqrt(1 - b2))
+
+    def divisor(g: float) -> float:
+        """D after a gradient where both averages were 0."""
+        return rate * g / float(np.abs(update(g * ones, second(begin), none)[0]).max())
+
+    rate = _short(rate)
+    numbers = Numbers(rate, b1, b2, 0.0, 0.0, decay, initial, corrected)
+    least = divisor(TINY)
+    if least > np.sqrt(TINY):
+        share = 1.0 if corrected else 1 - b2
+        rise = divisor(least / np.sqrt(share)) - least
+        root = max((least**2 - rise**2) / (2 * rise), 0.0) if rise > 0 else 0.0
+        root, rest = (x if x > 1e-7 * least else 0.0 for x in (root, least - root))
+        numbers = numbers._replace(epsilon=_short(rest), epsilon_root=_short(root**2))
+    return numbers if _verified(update, begin, p, numbers) else _OTHER
+
+
+def _short(number: float) -> float:
+    """A number without the rounding of how it was found."""
+    return float(f"{number:.12g}")
+
+
+_OTHER = "its preconditioner is none of those of Adam and RMSProp, whose flow is known"
+
+
+def _averages(
+    update: Update, begin: Any, ones: np.ndarray
+) -> tuple[float, float, float, Callable[[Any], Any]] | str:
+    """b1, b2, where v begins, and a function that sets all averages of a state to 0."""
+    none = 0 * ones
+
+    def floats(state: Any) -> list[np.ndarray]:
+        return [np.asarray(a, float) for a in jax.tree.leaves(state) if np.ndim(a) or _real(a)]
+
+    plain, twice = (update(scale * ones, begin, none)[1] for scale in (1.0, 2.0))
+    faded = update(none, plain, none)[1]
+    found: dict[int, set[float]] = {1: set(), 2: set()}
+    starts: set[float] = set()
+    which = []
+    for start, once, double, after in zip(*map(floats, (begin, plain, twice, faded)), strict=True):
+        factor = _constant(after, once)
+        power = 0
+        if factor is not None and 0 <= factor < 1:
+            taken = [(a - factor * start) / (1 - factor) for a in (once, double)]
+            if np.allclose(taken[0], 1, rtol=1e-12):
+                power = next((n for n in (1, 2) if np.allclose(taken[1], 2**n, rtol=1e-12)), 0)
+        which.append(power > 0)
+        if power:
+            found[power].add(_short(factor or 0.0))
+            starts |= {float(x) for x in np.unique(start)} if power == 2 else set()
+    if len(found[2]) != 1 or len(found[1]) > 1 or len(starts) != 1:
+        return _OTHER
+
+    def emptied(state: Any) -> Any:
+        leaves, structure = jax.tree.flatten(state)
+        flags = iter(which)
+        empty = [
+            jnp.zeros_like(a) if (np.ndim(a) or _real(a)) and next(flags) else a for a in leaves
+        ]
+        return jax.tree.unflatten(structure, empty)
+
+    return next(iter(found[1]), 0.0), found[2].pop(), starts.pop(), emptied
+
+
+def _real(leaf: Any) -> bool:
+    return bool(jnp.issubdtype(jnp.asarray(leaf).dtype, jnp.floating))
+
+
+def _constant(after: np.ndarray, before: np.ndarray) -> float | None:
+    """The factor between two arrays, if there is one."""
+    if not before.size or not np.all(before):
+        return None
+    factors = after / before
+    return float(factors.flat[0]) if np.ptp(factors) <= 1e-14 else None
+
+
+def _verified(update: Update, begin: Any, p: int, numbers: Numbers) -> bool:
+    """Whether the formula gives the transformation's own updates, to rounding."""
+    rng = np.random.default_rng(0)
+    scale = max(numbers.epsilon, np.sqrt(numbers.epsilon_root), 1e-12)
+    state, m, v = begin, np.zeros(p), np.full(p, numbers.initial)
+    for k in range(CHECKED + 3):
+        count = k if k < CHECKED else LATE + k
+        if k == CHECKED:
+            state = at_late(state, count)
+        sizes = scale * 10.0 ** rng.uniform(-1, 8, p) if k % 2 else 10.0 ** rng.uniform(-2, 1, p)
+        g, x = sizes * rng.choice([-1.0, 1.0], p), rng.normal(size=p)
+        moved, state = update(g, state, x)
+        told, m, v = numbers.update(g, m, v, count)
+        told = told - numbers.decay * x
+        if not np.all(
+            np.abs(moved - told) <= ROUNDING * (np.abs(told) + numbers.decay * np.abs(x))
+        ):
+            return False
+    return True

@@ -1,0 +1,166 @@
+"""The continuous limit of a transformation: what its updates say against what it was made of."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import thalweg as tw
+from thalweg.dynamics import PreconditionedFlow, optax_limit
+from thalweg.problems import Function
+
+ETA = 2e-3
+START = {"a": jnp.ones((3, 2)), "b": jnp.ones(())}
+PROBLEM = Function(lambda p: jnp.sum(p["a"] ** 2) + p["b"] ** 2, START)
+FALLING = optax.linear_schedule(0.1, 0.01, 50)
+
+
+def of(transform, step_size=ETA, **more):
+    return tw.optax_dynamics(transform, step_size, **more)
+
+
+def numbers(flow: PreconditionedFlow) -> dict[str, float]:
+    """As arguments of Optax."""
+    return {
+        "b1": 0.0 if flow.first is None else float(np.exp(-flow.first * ETA)),
+        "b2": float(np.exp(-flow.second * ETA)),
+        "eps": float(flow.epsilon),
+        "eps_root": float(flow.epsilon_root),
+        "weight_decay": float(flow.decay),
+        "initial_scale": float(flow.initial),
+    }
+
+
+ADAM = {"b1": 0.9, "b2": 0.999, "eps": 1e-8, "eps_root": 0.0, "weight_decay": 0.0}
+PRECONDITIONED = {
+    "Adam": (optax.adam(ETA), {}),
+    "Adam with other numbers": (
+        optax.adam(ETA, 0.8, 0.97, eps=1e-3, eps_root=1e-6),
+        {"b1": 0.8, "b2": 0.97, "eps": 1e-3, "eps_root": 1e-6},
+    ),
+    "Adam without an average": (optax.adam(ETA, b1=0.0), {"b1": 0.0}),
+    "Adam, injected": (optax.inject_hyperparams(optax.adam)(ETA), {}),
+    "AdamW": (optax.adamw(ETA, weight_decay=0.3), {"weight_decay": 0.3}),
+    "RMSProp": (optax.rmsprop(ETA), {"b1": 0.0, "b2": 0.9, "eps": 0.0, "eps_root": 1e-8}),
+    "RMSProp from 1": (
+        optax.rmsprop(ETA, 0.99, initial_scale=1.0, eps_in_sqrt=False),
+        {"b1": 0.0, "b2": 0.99, "initial_scale": 1.0},
+    ),
+    "RMSProp, corrected": (
+        optax.rmsprop(ETA, 0.99, bias_correction=True, eps_in_sqrt=False),
+        {"b1": 0.0, "b2": 0.99},
+    ),
+}
+
+
+@pytest.mark.thorough(after=1)
+@pytest.mark.parametrize("name", PRECONDITIONED)
+def test_adams_family_has_a_preconditioned_flow_of_its_own_numbers(name):
+    transform, changed = PRECONDITIONED[name]
+    flow = of(transform).limit(PROBLEM, START)
+    assert isinstance(flow, PreconditionedFlow)
+    assert numbers(flow) == pytest.approx(ADAM | {"initial_scale": 0.0} | changed, rel=1e-10)
+    assert flow.corrected == (name not in ("RMSProp", "RMSProp from 1"))
+    assert of(transform).without_limit(PROBLEM, START) == ""
+
+
+GRADIENT_FLOW = {
+    "sgd": (optax.sgd(ETA), ETA),
+    "a schedule on its own clock": (optax.sgd(FALLING), FALLING),
+    "heavy ball": (optax.sgd(ETA, momentum=0.9), 10 * ETA),
+    "Nesterov": (optax.sgd(ETA, momentum=0.9, nesterov=True), 10 * ETA),
+}
+
+
+@pytest.mark.thorough(after=1)
+@pytest.mark.parametrize("name", GRADIENT_FLOW)
+def test_linear_methods_follow_gradient_flow_on_their_clock(name):
+    transform, step_size = GRADIENT_FLOW[name]
+    flow = of(transform, step_size).limit(PROBLEM, START)
+    assert flow is not None
+    assert flow.name == "gradient flow"
+    assert tw.gradient_descent(ETA).limit(PROBLEM, START).name == "gradient flow"
+
+
+WITHOUT = {
+    "another clock": (optax.sgd(ETA, momentum=0.9), ETA, "moves it 10 times as far as its clock"),
+    "Adam on another clock": (optax.adam(ETA), 2 * ETA, "give step_size=0.002"),
+    "Adam with a schedule": (optax.adam(FALLING), FALLING, "follow a schedule"),
+    "a schedule on a constant clock": (optax.sgd(FALLING), ETA, "whose flow is known"),
+    "momentum behind the preconditioner": (optax.rmsprop(ETA, momentum=0.9), ETA, "none of those"),
+    "centred RMSProp": (optax.rmsprop(ETA, centered=True), ETA, "none of those"),
+    "NAdam": (optax.nadam(ETA), ETA, "none of those"),
+    "AMSGrad": (optax.amsgrad(ETA), ETA, "none of those"),
+    "RAdam": (optax.radam(ETA), ETA, "none of those"),
+    "AdaGrad": (optax.adagrad(ETA), ETA, "none of those"),
+    "clipped Adam": (optax.chain(optax.clip(1.0), optax.adam(ETA)), ETA, "none of those"),
+    "clipped": (optax.chain(optax.clip(1.0), optax.sgd(ETA)), ETA, "small gradients only"),
+    "two Adams": (
+        optax.multi_transform(
+            {"x": optax.adam(ETA), "y": optax.adam(ETA, b2=0.99)}, {"a": "x", "b": "y"}
+        ),
+        ETA,
+        "none of those",
+    ),
+    "decay of some weights": (
+        optax.adamw(ETA, weight_decay=0.1, mask={"a": True, "b": False}), ETA, "a way of its own",
+    ),
+    "decay within the gradient": (
+        optax.chain(optax.add_decayed_weights(0.1), optax.sgd(ETA)), ETA, "no part of the",
+    ),
+    "Lion": (optax.lion(ETA), ETA, "does not answer small gradients"),
+    "line search": (optax.lbfgs(), 1.0, "cannot be examined alone"),
+}  # fmt: skip
+
+
+@pytest.mark.thorough(after=1)
+@pytest.mark.parametrize("name", WITHOUT)
+def test_where_none_is_known_the_reason_is_said(name):
+    transform, step_size, because = WITHOUT[name]
+    dynamics = of(transform, step_size)
+    assert dynamics.limit(PROBLEM, START) is None
+    assert because in dynamics.without_limit(PROBLEM, START)
+
+
+@pytest.mark.thorough
+def test_batches_leave_gradient_flow_and_no_preconditioned_one():
+    problem = tw.problems.digits(tw.models.mlp([4], "tanh"), samples=20)
+    start = problem.init(jax.random.key(0))
+    flow = of(optax.sgd(ETA), batch=5).limit(problem, start)
+    assert flow is not None
+    adam = of(optax.adam(ETA), batch=5)
+    assert adam.limit(problem, start) is None
+    assert "noise of mini-batches" in adam.without_limit(problem, start)
+
+
+def test_one_parameter_tells_adam_from_gradient_descent():
+    one = Function(lambda x: jnp.sum(x**2), jnp.ones(1))
+    assert isinstance(of(optax.adam(ETA)).limit(one, jnp.ones(1)), PreconditionedFlow)
+
+
+def test_what_states_no_limit_has_none():
+    dynamics = tw.dynamics.levenberg_marquardt(3)
+    assert dynamics.limit(PROBLEM, START) is None
+    assert dynamics.without_limit(PROBLEM, START) == "it states none"
+
+
+@pytest.mark.thorough
+def test_numbers_that_do_not_give_its_updates_are_not_believed(monkeypatch):
+    """An average that is right and an epsilon that is not: the check of the updates refuses it."""
+    good = optax_limit._identified
+    seen = []
+
+    def forged(update, begin, p, decay):
+        found = good(update, begin, p, decay)
+        for wrong in ({"epsilon": 1.001e-8}, {"b1": 0.9 + 1e-8}, {"corrected": False}):
+            seen.append(optax_limit._verified(update, begin, p, found._replace(**wrong)))
+        return found
+
+    monkeypatch.setattr(optax_limit, "_identified", forged)
+    optax_limit._numbers.cache_clear()
+    assert of(optax.adam(ETA)).limit(PROBLEM, START) is not None
+    assert seen == [False, False, False]
+    optax_limit._numbers.cache_clear()
