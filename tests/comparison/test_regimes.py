@@ -95,6 +95,7 @@ def test_adam_is_judged_by_its_preconditioned_sharpness():
     assert verdict.regime == "edge of stability"
     assert verdict.sentence.startswith("Adam is at the edge of stability")
     assert any("preconditioner is taken as it stands" in reason for reason in verdict.reasons)
+    assert not any("with the diagonal given" in reason for reason in verdict.reasons)
     assert 0.9 < float(verdict.dataset["descent_stability"].max()) < 1.1
 
 

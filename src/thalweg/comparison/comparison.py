@@ -216,12 +216,10 @@ def _of_problem(problem: Problem | None, courses: dict[int, Course]) -> tuple[st
 
 def _diagonal_given(descent: Trajectory, rule: StabilityRule) -> bool:
     """Whether the preconditioned sharpness was measured with a diagonal of the user's."""
-    probes = configuration(descent).get("probes", [])
-    own = "PreconditionedSharpness(diagonal=None"
-    return rule.eigenvalue == "preconditioned_sharpness" and any(
-        str(probe).startswith("PreconditionedSharpness(") and not str(probe).startswith(own)
-        for probe in probes
-    )
+    probes = [str(probe) for probe in configuration(descent).get("probes", [])]
+    own = [p for p in probes if p.startswith("PreconditionedSharpness(") and "diagonal=" in p]
+    known = rule.eigenvalue == "preconditioned_sharpness"
+    return known and any("diagonal=None" not in probe for probe in own)
 
 
 def _rule(descent: Trajectory, step_size: float | None) -> StabilityRule:
