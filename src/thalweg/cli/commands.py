@@ -5,7 +5,6 @@ What a command needs it imports when it runs: help, versions and wrong usage wai
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import os
 import sys
@@ -17,6 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from thalweg.cli import listing
 from thalweg.cli.derive import DerivedCommand
 from thalweg.cli.diagnose import DIAGNOSE, diagnose, where
 from thalweg.cli.streams import complain, keep_programs, prepare, screen, settle
@@ -24,10 +24,10 @@ from thalweg.core.errors import InputError
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
+COMPLETE = "_THALWEG_COMPLETE"  # as the scripts of --install-completion set it
 # The common ancestor of Typer's usage errors, wherever its version keeps it.
 _USAGE: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 _SIGNS = {
@@ -40,6 +40,8 @@ _SIGNS = {
 
 def _version(wanted: bool) -> None:
     if wanted:
+        import importlib.metadata
+
         screen().print(f"thalweg {importlib.metadata.version('thalweg')}")
         raise typer.Exit
 
@@ -59,35 +61,21 @@ def _thalweg(
 
 app.command("compare", cls=DerivedCommand, hidden=True)(diagnose)  # as `diagnose` was called
 app.command("diagnose", cls=DerivedCommand, help=DIAGNOSE)(diagnose)
-
-
-@app.command("studies")
-def studies() -> None:
-    """List the papers: what each asks, minutes and size at both scales, claims reproduced here."""
-    from thalweg.lab.card import PAPER_SIZE, claims_held, default_folder
-    from thalweg.studies import STUDIES, card_of
-
-    table = Table(box=None, pad_edge=False)
-    for heading in ("study", "question", "quick, about", "full, about", "claims"):
-        table.add_column(heading, no_wrap=heading in ("study", "quick, about"), overflow="fold")
-    for slug in STUDIES:
-        card = card_of(slug)
-        try:
-            held = claims_held(default_folder(slug, "quick"))
-            tally = "not run here yet" if held is None else f"{held[0]} of {held[1]} reproduced"
-        except InputError as error:
-            tally = escape(str(error))
-        quick, full = (f"{card.minutes[scale]:g} min" for scale in ("quick", "full"))
-        full += f", {PAPER_SIZE[card.paper_size]}"
-        table.add_row(slug, card.question, quick, full, tally)
-    screen().print(table)
+app.command("list")(listing.list_names)
+app.command("show")(listing.show)
+app.command("studies")(listing.studies)
 
 
 @app.command("run", hidden=True)  # as `study` was called
 @app.command("study")
 def study(
     name: Annotated[
-        str, typer.Argument(metavar="STUDY", help="A name that `thalweg studies` lists.")
+        str,
+        typer.Argument(
+            metavar="STUDY",
+            help="A name that `thalweg studies` lists.",
+            autocompletion=listing.study_names,
+        ),
     ],
     scale: Annotated[
         str,
@@ -123,7 +111,11 @@ def study(
 def verify(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[STUDY]...", help="Which studies; all by default."),
+        typer.Argument(
+            metavar="[STUDY]...",
+            help="Which studies; all by default.",
+            autocompletion=listing.study_names,
+        ),
     ] = None,
     scale: Annotated[
         str, typer.Option(help="smoke, quick or full, as for `thalweg study`.")
@@ -261,6 +253,8 @@ def main(arguments: list[str] | None = None) -> None:
 def _exit_code(given: list[str]) -> int:
     # Not Typer's own runner, which keeps the sentence of an interruption to itself.
     command = typer.main.get_command(app)
+    if COMPLETE in os.environ:  # a shell asks how a line may go on
+        command.main([], "thalweg")
     try:
         with command.make_context("thalweg", list(given)) as context:
             command.invoke(context)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TypeVar
+
+from thalweg.core.aliases import ALIASES, plainly
 
 T = TypeVar("T")
 
@@ -14,7 +16,7 @@ class InputError(ValueError):
 
 
 def choose(name: str, table: Mapping[str, T], what: str) -> T:
-    """Look a name up in a registry.
+    """Look a name up in a registry, by its key or by what else people type for it.
 
     Args:
         name: The name the user gave.
@@ -22,11 +24,33 @@ def choose(name: str, table: Mapping[str, T], what: str) -> T:
         what: What the registry holds, in the singular ("activation").
 
     Raises:
-        InputError: If the name is unknown; the sentence names the nearest right one.
+        InputError: If the name is unknown, or may mean several; the sentence names the nearest
+            right one, or all of these.
     """
-    if name in table:
-        return table[name]
-    raise InputError(unknown(name, table, what))
+    return table[key_of(name, table, what)]
+
+
+def key_of(name: str, keys: Collection[str], what: str) -> str:
+    """The key that a name means: itself, or that of an alias; case and underscores are no matter.
+
+    Args:
+        name: The name the user gave.
+        keys: All there are.
+        what: What they are, in the singular, as in `thalweg.core.aliases`.
+
+    Raises:
+        InputError: As of `choose`.
+    """
+    if name in keys:
+        return name
+    if isinstance(name, str):
+        plain = plainly(name)
+        means = [key for key in ALIASES.get(what, {}).get(plain, (plain,)) if key in keys]
+        if len(means) > 1:
+            raise InputError(f"{what} {name!r} may be {' or '.join(means)}; give one of these.")
+        if means:
+            return means[0]
+    raise InputError(unknown(name, keys, what))
 
 
 def unknown(name: str, allowed: Iterable[str], what: str) -> str:

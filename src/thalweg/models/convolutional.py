@@ -10,10 +10,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from thalweg.core.arguments import listed
-from thalweg.core.errors import choose, require
+from thalweg.core.errors import require
 from thalweg.core.tree import Params
 from thalweg.models.dense import affine
-from thalweg.models.initialisers import INITIALISERS
+from thalweg.models.initialisers import INITIALISERS, initialiser_given
 from thalweg.models.model import Activation, Model, Shape, activation, activation_given
 
 
@@ -53,11 +53,10 @@ class ConvNet(Model):
         static=True, converter=activation_given, default="relu"
     )
     bias: bool = eqx.field(static=True, default=False)
-    initialiser: str = eqx.field(static=True, default="xavier-uniform")
+    initialiser: str = eqx.field(static=True, converter=initialiser_given, default="xavier-uniform")
 
     def __check_init__(self) -> None:
         activation(self.activation)
-        choose(self.initialiser, INITIALISERS, "initialiser")
 
     def init(self, key: Array, inputs: Shape, outputs: int, dtype: Any = jnp.float64) -> Params:
         require(

@@ -12,9 +12,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from thalweg.core.arguments import listed, told
-from thalweg.core.errors import choose, require
+from thalweg.core.errors import require
 from thalweg.core.tree import Params
-from thalweg.models.initialisers import INITIALISERS
+from thalweg.models.initialisers import INITIALISERS, initialiser_given
 from thalweg.models.model import Activation, Model, Shape, activation, activation_given
 
 
@@ -34,12 +34,11 @@ class MLP(Model):
         static=True, converter=activation_given, default="tanh"
     )
     bias: bool = eqx.field(static=True, default=True)
-    initialiser: str = eqx.field(static=True, default="xavier-uniform")
+    initialiser: str = eqx.field(static=True, converter=initialiser_given, default="xavier-uniform")
     gain: float = eqx.field(static=True, default=1.0)
 
     def __check_init__(self) -> None:
         activation(self.activation)
-        choose(self.initialiser, INITIALISERS, "initialiser")
         require(
             all(isinstance(w, int) and w > 0 for w in self.hidden),
             f"hidden widths came as {self.hidden}; give positive whole numbers, as in (64, 64)",

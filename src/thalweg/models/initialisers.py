@@ -16,7 +16,7 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from thalweg.core.errors import InputError, choose, require
+from thalweg.core.errors import InputError, choose, key_of, require
 
 
 class Initialiser(Protocol):
@@ -78,6 +78,16 @@ INITIALISERS: dict[str, Initialiser] = {
     "gaussian": _scaled(1.0, "fan_in", "normal"),
     "orthogonal": orthogonal,
 }
+LAWS = {
+    "xavier-uniform": "uniform, variance 2 / (in + out)",
+    "xavier-normal": "normal, variance 2 / (in + out)",
+    "he-uniform": "uniform, variance 2 / in",
+    "he-normal": "normal, variance 2 / in",
+    "lecun-normal": "normal, cut at two standard deviations, variance 1 / in",
+    "uniform-fan-in": "uniform, variance 1 / (3 in), as PyTorch's layers",
+    "gaussian": "normal, variance 1 / in",
+    "orthogonal": "orthonormal rows or columns, Haar-distributed",
+}
 
 
 def initialiser(name: str) -> Initialiser:
@@ -87,6 +97,15 @@ def initialiser(name: str) -> Initialiser:
         InputError: If the name is unknown.
     """
     return choose(name, INITIALISERS, "initialiser")
+
+
+def initialiser_given(name: str) -> str:
+    """What a net keeps of an initialiser: its key in `INITIALISERS`, whatever alias was given.
+
+    Raises:
+        InputError: If the name is unknown.
+    """
+    return key_of(name, INITIALISERS, "initialiser") if isinstance(name, str) else name
 
 
 def hidden_frames(

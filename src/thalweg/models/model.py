@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 
 from thalweg.core.arguments import Checked, told
 from thalweg.core.digest import identity
-from thalweg.core.errors import InputError, choose, reason, require
+from thalweg.core.errors import InputError, choose, key_of, reason, require
 from thalweg.core.trained import divide, held_names, is_real, join
 from thalweg.core.tree import Params
 
@@ -263,6 +263,7 @@ def _gelu_erf(z: Array) -> Array:
     return jax.nn.gelu(z, approximate=False)
 
 
+WHAT = "activation"
 ACTIVATIONS: dict[str, Activation] = {
     "tanh": Activation(jnp.tanh),
     "relu": Activation(jax.nn.relu, smooth=False, slopes=(1.0, 0.0)),
@@ -278,6 +279,21 @@ ACTIVATIONS: dict[str, Activation] = {
     "sin": Activation(jnp.sin),
     "linear": Activation(_identity, slopes=(1.0, 1.0)),
 }
+FORMULAS = {
+    "tanh": "tanh z",
+    "relu": "max(z, 0)",
+    "leaky-relu": "z above zero and 0.01 z below; leaky-relu:0.3 for another slope",
+    "abs": "|z|",
+    "gelu": "z times the normal distribution function of z, by its tanh formula",
+    "gelu-erf": "z times the normal distribution function of z, exactly",
+    "softplus": "ln(1 + exp z); softplus:100 for ln(1 + exp(100 z)) / 100",
+    "silu": "z / (1 + exp(-z))",
+    "elu": "z above zero and exp(z) - 1 below",
+    "erf": "the error function of z",
+    "sigmoid": "1 / (1 + exp(-z))",
+    "sin": "sin z",
+    "linear": "z itself",
+}
 # Other functions that compute the same.
 ALSO = [("leaky-relu", jax.nn.leaky_relu), ("tanh", np.tanh), ("tanh", jax.lax.tanh)]
 # Those that take a number, as "leaky-relu:0.1" (slope below zero) or "softplus:100", which is
@@ -286,16 +302,21 @@ FAMILIES: dict[str, Callable[[float], Activation]] = {"leaky-relu": _leaky, "sof
 
 
 def activation_given(value: Any) -> str | Activation:
-    """What a net keeps of an activation: its name, or an `Activation` of the user's own.
+    """What a net keeps of an activation: its key and number, or an `Activation` of the user's own.
 
     Args:
         value: Either of them, or one of the functions behind the names, as `jax.nn.silu`.
 
     Raises:
-        InputError: If it is another function, of which nothing is known, or no activation at all.
+        InputError: If it is an unknown name, another function, of which nothing is known, or no
+            activation at all.
     """
-    if isinstance(value, str | Activation):
+    if isinstance(value, Activation):
         return value
+    if isinstance(value, str):
+        name, colon, number = value.partition(":")
+        keys, what = (FAMILIES, f"{WHAT} with a number") if colon else (ACTIVATIONS, WHAT)
+        return key_of(name, keys, what) + colon + number
     functions = {name: known.function for name, known in ACTIVATIONS.items()}
     for name, function in [*functions.items(), *ALSO]:
         if value is function:
@@ -325,8 +346,9 @@ def activation(name: str | Activation) -> Activation:
         return name
     family, colon, number = name.partition(":")
     if not colon:
-        return choose(name, ACTIVATIONS, "activation")
-    member = choose(family, FAMILIES, "activation with a number")
+        return choose(name, ACTIVATIONS, WHAT)
+    family = key_of(family, FAMILIES, f"{WHAT} with a number")
+    member = FAMILIES[family]
     try:
         value = float(number)
     except ValueError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from thalweg.core.errors import InputError, choose
+from thalweg.core.errors import InputError, key_of
 from thalweg.models.convolutional import ConvNet, Convolution
 from thalweg.models.dense import MLP
 from thalweg.models.model import Model
@@ -46,7 +46,8 @@ def parse_model(
         (64, 32)
     """
     kind, _, layers = text.partition(":")
-    form = choose(kind, FORMS, "model")
+    kind = key_of(kind, FORMS, "model")
+    form = FORMS[kind]
     named(activation)
     try:
         if kind == "conv":

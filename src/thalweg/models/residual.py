@@ -11,10 +11,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from thalweg.core.arguments import listed
-from thalweg.core.errors import choose, require, unknown
+from thalweg.core.errors import require, unknown
 from thalweg.core.tree import Params
 from thalweg.models.dense import affine, flat_size
-from thalweg.models.initialisers import INITIALISERS
+from thalweg.models.initialisers import INITIALISERS, initialiser_given
 from thalweg.models.model import Activation, Model, Shape, activation, activation_given
 from thalweg.models.normalisation import Moments, moments, normalised, scale_and_shift
 
@@ -60,13 +60,12 @@ class ResidualMLP(Model):
     readout: bool = eqx.field(static=True, default=True)
     bias: bool = eqx.field(static=True, default=True)
     normalised: bool = eqx.field(static=True, default=False)
-    initialiser: str = eqx.field(static=True, default="he-normal")
+    initialiser: str = eqx.field(static=True, converter=initialiser_given, default="he-normal")
     gain: float = eqx.field(static=True, default=1.0)
     fixed: tuple[Moments, ...] | None = None
 
     def __check_init__(self) -> None:
         activation(self.activation)
-        choose(self.initialiser, INITIALISERS, "initialiser")
         require(self.join in JOINS, unknown(self.join, JOINS, "join"))
         require(
             all(isinstance(w, int) and w > 0 for w in self.hidden) and len(self.hidden) > 0,

@@ -11,10 +11,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from thalweg.core.arguments import listed
-from thalweg.core.errors import choose, require
+from thalweg.core.errors import require
 from thalweg.core.tree import Params
 from thalweg.models.dense import affine
-from thalweg.models.initialisers import INITIALISERS
+from thalweg.models.initialisers import INITIALISERS, initialiser_given
 from thalweg.models.model import Activation, Model, Shape, activation, activation_given
 from thalweg.models.normalisation import Moments, moments, normalised, scale_and_shift
 
@@ -61,12 +61,11 @@ class ConvResNet(Model):
     )
     skip: float = eqx.field(static=True, default=1.0)
     normalised: bool = eqx.field(static=True, default=True)
-    initialiser: str = eqx.field(static=True, default="he-normal")
+    initialiser: str = eqx.field(static=True, converter=initialiser_given, default="he-normal")
     fixed: tuple[Moments, ...] | None = None
 
     def __check_init__(self) -> None:
         activation(self.activation)
-        choose(self.initialiser, INITIALISERS, "initialiser")
         require(
             len(self.stages) > 0 and all(f > 0 and b > 0 for f, b in self.stages),
             f"stages came as {self.stages}; give (filters, blocks) pairs, as in ((16, 2), (32, 2))",

@@ -31,7 +31,7 @@ class Sharpness(Probe):
             bounds what was missed. In between it holds unless an eigenvalue from outside the two
             vectors carried has overtaken since; the error is then ||H v - value v||
     result  NOT_CONVERGED if the error is above `tolerance * |value|`, infinite where
-            `most_products` left none to look with; NONFINITE if the value is
+            `most_products` left none to look with; NONFINITE if the value is not finite
     cost    2 products when training moves slowly; at a recheck some 10 to 60 more, fewer the
             farther the largest eigenvalue stands out; at most about `most_products`. A gradient
             each

@@ -1,0 +1,325 @@
+"""What there is, by name: read off the source of the tables and docstrings, without importing them.
+
+An import of the networks, say, brings JAX and takes seconds; a list must answer at once, and a
+shell that completes a word sooner still.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from thalweg.core.aliases import ALIASES, plainly
+from thalweg.core.errors import InputError, require, unknown
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One name of a list.
+
+    Attributes:
+        name: As it is typed.
+        of: The list that it is in.
+        told: Gives what it is: a line, then a docstring if there is one. Names alone come sooner.
+        use: How it is used, a line for each way.
+        also: What else people type for it.
+    """
+
+    name: str
+    of: str
+    told: Callable[[], str]
+    use: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """What it is, at length."""
+        return self.told()
+
+    @property
+    def meaning(self) -> str:
+        """The first paragraph, in one line."""
+        return " ".join(self.text.split("\n\n")[0].split())
+
+
+def _models() -> Iterator[Entry]:
+    """The forms of text, then the networks that Python makes."""
+    forms, module = _constant("thalweg.models.parse", "FORMS"), "thalweg.models.examples"
+    lambdas = {k: v for k, v in _table(module, "MODELS").items() if isinstance(v, ast.Lambda)}
+    makers = {key: _called(made.body) for key, made in lambdas.items()}
+    for name, form in forms.items():
+        told = partial(_beside, form, module, makers[name])
+        yield _entry(name, "models", told, (f"--model {form.split()[0]}",), "model")
+    for found in dict.fromkeys(makers[name] for name in makers if name not in forms):
+        yield Entry(
+            found, "models", partial(_docs, module, found), (f"thalweg.models.{found}(...)",)
+        )
+
+
+def _formulas(of: str, module: str, name: str, what: str, option: str) -> Iterator[Entry]:
+    for key, text in _constant(module, name).items():
+        yield _entry(key, of, partial(str, text), (f"{option} {key}",), what)
+
+
+def _losses() -> Iterator[Entry]:
+    for name, made in _table("thalweg.problems.losses", "LOSSES").items():
+        assert isinstance(made, ast.Call)
+        told = partial(_docs, "thalweg.problems.losses", _name(made.args[1]))
+        yield _entry(name, "losses", told, (f"--loss {name}",), "loss")
+
+
+def _optimisers() -> Iterator[Entry]:
+    module = "thalweg.dynamics.optimisers"
+    others: dict[str, list[str]] = {}
+    for alias, name in _constant(module, "ALIASES").items():
+        others.setdefault(name, []).append(alias)
+    for name, made in _table(module, "OPTIMISERS").items():
+        assert isinstance(made, ast.Call)
+        about = ast.literal_eval(made.args[0])
+        use = (f"--optimizer {name}", f"thalweg.dynamics.optimiser({name!r}, 0.01)")
+        yield Entry(name, "optimisers", partial(str, about), use, tuple(others.get(name, ())))
+
+
+def _probes() -> Iterator[Entry]:
+    for name, made in _table("thalweg.probes", "PROBES").items():
+        found = _name(made)
+        use = (f"thalweg.probes.{found}()",)
+        yield _entry(name, "probes", partial(_docs, "thalweg.probes", found), use, "probe")
+
+
+def _makers(of: str, room: str, kind: str) -> Iterator[Entry]:
+    """The functions of a room that return a kind of thing, and the classes of that kind."""
+    for name in _constant(room, "__all__"):
+        module, node = _declared(room, name)
+        if isinstance(node, ast.FunctionDef):
+            returned = node.returns
+            made = returned is not None and _is_a(module, ast.unparse(returned), kind)
+        else:
+            made = _is_a(module, name, kind) and not _abstract(node) and not _has_maker(room, name)
+        if made:
+            yield Entry(name, of, partial(_docs, room, name), (f"{room}.{name}(...)",))
+
+
+def _data() -> Iterator[Entry]:
+    module = "thalweg.problems.data.files"
+    for name, made in _table(module, "SOURCES").items():
+        use = (f"thalweg diagnose {name}", f"thalweg.problems.read_data({name!r})")
+        yield Entry(name, "data", partial(_docs, module, _name(made)), use)
+    yield Entry(
+        "openml:NAME", "data", partial(_docs, module, "openml"), ("thalweg diagnose openml:iris@1",)
+    )
+
+
+def _studies() -> Iterator[Entry]:
+    from thalweg.studies import STUDIES
+
+    for slug in STUDIES:
+        yield Entry(slug, "studies", partial(_of_the_card, slug), (f"thalweg study {slug}",))
+
+
+def _of_the_card(slug: str) -> str:
+    from thalweg.studies import card_of
+
+    card = card_of(slug)
+    parts = [card.question, card.title, card.source, card.answer]
+    return "\n\n".join(part for part in parts if part)
+
+
+LISTS: dict[str, Callable[[], Iterator[Entry]]] = {
+    "models": _models,
+    "activations": lambda: _formulas(
+        "activations", "thalweg.models.model", "FORMULAS", "activation", "--activation"
+    ),
+    "initialisers": lambda: _formulas(
+        "initialisers", "thalweg.models.initialisers", "LAWS", "initialiser", "--initialiser"
+    ),
+    "losses": _losses,
+    "optimisers": _optimisers,
+    "probes": _probes,
+    "dynamics": lambda: _makers("dynamics", "thalweg.dynamics", "Dynamics"),
+    "problems": lambda: _makers("problems", "thalweg.problems", "Problem"),
+    "studies": _studies,
+    "data": _data,
+}
+if not (ROOT / "thalweg/dynamics/optimisers.py").exists():
+    del LISTS["optimisers"]
+
+
+@functools.cache
+def entries(of: str) -> tuple[Entry, ...]:
+    """All names of a list; a unique beginning of the list's name will do.
+
+    Raises:
+        InputError: If there is no such list.
+    """
+    return tuple(LISTS[list_named(of)]())
+
+
+def list_named(word: str) -> str:
+    """The list that a word means: its name, a unique beginning, or its singular."""
+    plain = {"optimizers": "optimisers", "initializers": "initialisers"}.get(word, word)
+    found = [each for each in LISTS if plain and each.startswith(plain.lower())]
+    found = [plain] if plain in LISTS else found
+    if len(found) > 1:
+        raise InputError(f"list {word!r} may be {' or '.join(found)}; give more of its name")
+    require(bool(found), unknown(word, LISTS, "list"))
+    return found[0]
+
+
+def named(word: str, of: str | None = None) -> list[Entry]:
+    """What a word names: exactly, else as an alias, else as a unique beginning; in every list.
+
+    Args:
+        word: What the user typed.
+        of: The list to look in; all by default.
+
+    Raises:
+        InputError: If it names nothing, or is the beginning of several names.
+    """
+    everything = [e for each in ([list_named(of)] if of else LISTS) for e in entries(each)]
+    plain = plainly(word)
+    for fits in (
+        lambda e: plainly(e.name) == plain,
+        lambda e: plain in map(plainly, e.also),
+    ):
+        found = [entry for entry in everything if fits(entry)]
+        if found:
+            return found
+    begun = [e for e in everything if plain and plainly(e.name).startswith(plain)]
+    names = sorted({e.name for e in begun})
+    if len(names) > 1:
+        raise InputError(f"{word!r} may be {_some(names)}; give more of the name")
+    known = {e.name: e for e in everything}
+    require(bool(begun), _unknown(word, list(known), of))
+    return begun
+
+
+def _unknown(word: str, names: list[str], of: str | None) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    lists = of or ", ".join(LISTS)
+    return f"nothing is named {word!r}.{hint} `thalweg list` shows what there is, in {lists}"
+
+
+def _some(names: list[str]) -> str:
+    return " or ".join(names) if len(names) <= 6 else f"{', '.join(names[:5])}, ... ({len(names)})"
+
+
+def _entry(name: str, of: str, told: Callable[[], str], use: tuple[str, ...], what: str) -> Entry:
+    also = tuple(alias for alias, keys in ALIASES.get(what, {}).items() if name in keys)
+    return Entry(name, of, told, use, also)
+
+
+def claims_of(module: str) -> list[tuple[str, str]]:
+    """Name and statement of each claim of a study, off the source of its checks."""
+    found = []
+    for node in _tree(module).body:
+        for made in getattr(node, "decorator_list", ()):
+            if isinstance(made, ast.Call) and _name(made.func) == "claim":
+                found.append(tuple(ast.literal_eval(each) for each in made.args[:2]))
+    return found
+
+
+# ---- source files ------------------------------------------------------------------------------
+
+
+def _place(module: str) -> Path:
+    path = ROOT / module.replace(".", "/")
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+@functools.cache
+def _tree(module: str) -> ast.Module:
+    return ast.parse(_place(module).read_text(encoding="utf-8"))
+
+
+def _value(module: str, name: str) -> ast.expr:
+    """What a module assigns to a name."""
+    for node in _tree(module).body:
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        value = getattr(node, "value", None)
+        if value is not None and any(isinstance(t, ast.Name) and t.id == name for t in targets):
+            return value  # type: ignore[no-any-return]
+    raise InputError(f"{module} assigns nothing to {name}")
+
+
+def _constant(module: str, name: str) -> Any:
+    return ast.literal_eval(_value(module, name))
+
+
+def _table(module: str, name: str) -> dict[str, ast.expr]:
+    """A table's values by key, unevaluated."""
+    table = _value(module, name)
+    assert isinstance(table, ast.Dict)
+    pairs = zip(table.keys, table.values, strict=True)
+    return {ast.literal_eval(key): value for key, value in pairs if key is not None}
+
+
+@functools.cache
+def _declared(module: str, name: str) -> tuple[str, ast.AST | None]:
+    """Where a function or a class is declared, through the imports of its module, and its node."""
+    for node in _tree(module).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == name:
+            return module, node
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("thalweg"):
+            for alias in node.names:
+                if (alias.asname or alias.name) == name and _place(str(node.module)).exists():
+                    return _declared(str(node.module), alias.name)
+    return module, None
+
+
+def _docs(module: str, name: str) -> str:
+    """A docstring; of a function that refers to its class, the class's with the function's rest."""
+    where, node = _declared(module, name)
+    if not isinstance(node, ast.FunctionDef | ast.ClassDef):
+        return ""
+    text = ast.get_docstring(node) or ""
+    first, _, rest = text.partition("\n\n")
+    other = re.search(r"; see `(\w+)`\.$", first)
+    if other is None:
+        return text
+    parts = (first[: other.start()] + ".", _docs(where, other[1]), rest)
+    return "\n\n".join(part for part in parts if part)
+
+
+def _beside(line: str, module: str, name: str) -> str:
+    return f"{line}\n\n{_docs(module, name)}"
+
+
+def _is_a(module: str, name: str, kind: str) -> bool:
+    """Whether a class is of a kind, by the bases that its source names."""
+    where, node = _declared(module, name)
+    if not isinstance(node, ast.ClassDef):
+        return False
+    return node.name == kind or any(_is_a(where, ast.unparse(b), kind) for b in node.bases)
+
+
+def _abstract(node: ast.AST | None) -> bool:
+    """Whether a class leaves methods to others."""
+    methods = [each for each in getattr(node, "body", ()) if isinstance(each, ast.FunctionDef)]
+    return any("abstract" in ast.unparse(d) for each in methods for d in each.decorator_list)
+
+
+def _has_maker(room: str, name: str) -> bool:
+    """Whether a function of the room returns this class, so that nobody makes it by its name."""
+    nodes = [_declared(room, other)[1] for other in _constant(room, "__all__")]
+    made = [node.returns for node in nodes if isinstance(node, ast.FunctionDef) and node.returns]
+    return name in map(ast.unparse, made)
+
+
+def _called(node: ast.expr) -> str:
+    return _name(node.func) if isinstance(node, ast.Call) else _name(node)
+
+
+def _name(node: ast.expr) -> str:
+    return node.id if isinstance(node, ast.Name) else ""

@@ -1,0 +1,74 @@
+"""Text that fits the terminal: words stay whole at any width."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Iterable, Iterator
+
+from rich.console import Console
+from rich.text import Text
+
+READABLE = 40  # characters of a text beside its name; below, it stands under it
+WIDEST = 100  # characters of a line of running text
+_ITEM = re.compile(r"\*{0,2}\w+: |[-*] |\w+:$|\w+  +\S")  # an argument, a heading, a field
+
+
+def paragraph(
+    console: Console, text: str, indent: int = 0, style: str = "", hanging: int = 0
+) -> None:
+    """Running text, wrapped between words; all lines but the first are `hanging` further in."""
+    for j, line in enumerate(_wrapped(text, _width(console) - indent - hanging)):
+        console.print(Text(" " * (indent + hanging * (j > 0)) + line, style))
+
+
+def named(console: Console, rows: Iterable[tuple[str, str]]) -> None:
+    """Names with their texts beside them, or below them where the terminal is narrow."""
+    rows = list(rows)
+    widest = max((len(name) for name, _ in rows), default=0) + 2
+    beside = _width(console) - widest >= READABLE
+    for name, text in rows:
+        if beside:
+            heads = [name.ljust(widest)]
+            for line in _wrapped(text, _width(console) - widest):
+                head = heads.pop() if heads else " " * widest
+                console.print(Text.assemble((head, "bold"), line))
+        else:
+            console.print(Text(name, "bold"))
+            paragraph(console, text, indent=4)
+
+
+def docstring(console: Console, text: str) -> None:
+    """A docstring: its paragraphs and arguments wrapped, its examples as they stand."""
+    for indent, block in blocks(text):
+        if indent is None:
+            console.print(Text(block))
+        else:
+            paragraph(console, block, indent, hanging=4 if _ITEM.match(block) else 0)
+
+
+def blocks(text: str) -> Iterator[tuple[int | None, str]]:
+    """Paragraphs and arguments, with their indentation; None for lines that stand as they are."""
+    indent, words, example = 0, [], False
+    for line in [*text.splitlines(), ""]:
+        bare, deep = line.strip(), len(line) - len(line.lstrip())
+        example = bare.startswith(">>>") or (example and bool(bare))
+        new = not bare or example or deep < indent or _ITEM.match(bare)
+        if words and new:
+            yield indent, " ".join(words)
+            words = []
+        if example or not bare:
+            yield None, line.rstrip()
+        elif words:
+            words.append(bare)
+        else:
+            indent, words = deep, [bare]
+
+
+def _width(console: Console) -> int:
+    return max(min(console.width, WIDEST), 20)
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    whole = {"break_long_words": False, "break_on_hyphens": False}
+    return textwrap.wrap(text, max(width, 10), **whole) or [""]  # type: ignore[arg-type]

@@ -1,0 +1,148 @@
+"""What there is: `thalweg list`, `thalweg show NAME`, `thalweg studies`. Imports no JAX."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from thalweg.cli import catalogue, layout
+from thalweg.cli.streams import screen
+from thalweg.core.errors import InputError
+
+# What a list is of, for those that are no plain word.
+KINDS = {
+    "data": "data", "dynamics": "a dynamics", "losses": "a loss", "studies": "a study",
+    "activations": "an activation", "initialisers": "an initialiser", "optimisers": "an optimiser",
+}  # fmt: skip
+
+
+def _lists(incomplete: str) -> list[str]:
+    return [name for name in catalogue.LISTS if name.startswith(incomplete)]
+
+
+def _names(incomplete: str) -> list[str]:
+    every = (entry.name for of in catalogue.LISTS for entry in catalogue.entries(of))
+    return sorted({name for name in every if name.startswith(incomplete)})
+
+
+def study_names(incomplete: str) -> list[str]:
+    """The studies whose name begins so, for a shell."""
+    from thalweg.studies import STUDIES
+
+    return [slug for slug in STUDIES if slug.startswith(incomplete)]
+
+
+def list_names(
+    what: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[LIST]",
+            help=f"{', '.join(catalogue.LISTS)}; without one, how many of each there are.",
+            autocompletion=_lists,
+        ),
+    ] = None,
+) -> None:
+    """List what there is by name, each with a line on what it is and what else people type."""
+    console = screen()
+    if what is None:
+        rows = []
+        for of in catalogue.LISTS:
+            names = [entry.name for entry in catalogue.entries(of)]
+            few = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+            rows.append((of, f"{len(names)}: {few}"))
+        layout.named(console, rows)
+        console.print()
+        layout.paragraph(
+            console,
+            "thalweg list probes: the names of one list; thalweg show sharpness: all about a name.",
+        )
+        return
+    rows = []
+    for entry in catalogue.entries(catalogue.list_named(what)):
+        also = f" Also: {', '.join(entry.also)}." if entry.also else ""
+        rows.append((entry.name, _sentence(entry.meaning) + also))
+    layout.named(console, rows)
+
+
+def show(
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="A name that `thalweg list` shows, or a unique beginning of one.",
+            autocompletion=_names,
+        ),
+    ],
+    of: Annotated[
+        str | None,
+        typer.Option(
+            "--of", help="The list to look in, where several have it.", autocompletion=_lists
+        ),
+    ] = None,
+) -> None:
+    """Say what a name stands for: what it is, formula and units, parameters, source, an example."""
+    console = screen()
+    found = catalogue.named(name, of)
+    if len(found) > 1:
+        kinds = ", ".join(f"{_kind(entry.of)} ({entry.name})" for entry in found)
+        layout.paragraph(console, f"{name!r} is in several lists: {kinds}; --of takes one.")
+    for j, entry in enumerate(found):
+        if j or len(found) > 1:
+            console.print()
+        console.print(Text(f"{entry.name}, {_kind(entry.of)}", "bold"))
+        layout.docstring(console, entry.text)
+        if entry.of == "studies":
+            _claims(console, entry.name)
+        if entry.also:
+            layout.paragraph(console, f"Also: {', '.join(entry.also)}.")
+        for line in entry.use:
+            console.print(Text(f"$ {line}" if line.startswith("thalweg ") else f"  {line}"))
+
+
+def _claims(console: Console, slug: str) -> None:
+    """Size and claims of a study, the claims read off its source."""
+    from thalweg.lab.card import PAPER_SIZE
+    from thalweg.studies import STUDIES, card_of
+
+    card = card_of(slug)
+    quick, full = (f"{card.minutes[scale]:g} min" for scale in ("quick", "full"))
+    size = f"Quick takes about {quick}, full about {full}: {PAPER_SIZE[card.paper_size]}."
+    layout.paragraph(console, f"{size} {card.full}")
+    console.print("\nClaims", style="bold")
+    rows = catalogue.claims_of(f"{STUDIES[slug]}.claims")
+    layout.named(console, rows)
+    if card.deviates:
+        console.print("\nWhere it departs from the paper", style="bold")
+    for text in card.deviates:
+        layout.paragraph(console, text)
+    console.print()
+
+
+def studies() -> None:
+    """List the papers: what each asks, minutes and size at both scales, claims reproduced here."""
+    from thalweg.lab.card import PAPER_SIZE, claims_held, default_folder
+    from thalweg.studies import STUDIES, card_of
+
+    console = screen()
+    for slug in STUDIES:
+        card = card_of(slug)
+        try:
+            held = claims_held(default_folder(slug, "quick"))
+            tally = "not run here yet" if held is None else f"{held[0]} of {held[1]} reproduced"
+        except InputError as error:
+            tally = str(error)
+        quick, full = (f"{card.minutes[scale]:g} min" for scale in ("quick", "full"))
+        layout.paragraph(console, slug, style="bold")
+        layout.paragraph(console, card.question, indent=4)
+        about = f"quick about {quick}; full about {full}, {PAPER_SIZE[card.paper_size]}; {tally}"
+        layout.paragraph(console, about, indent=4, style="dim")
+
+
+def _kind(of: str) -> str:
+    return KINDS.get(of, f"a {of.removesuffix('s')}")
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith(".") else f"{text}."

@@ -1,0 +1,310 @@
+"""What there is: lists, what a name stands for, completion; whole words at any width."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command_line import Said
+
+import thalweg as tw
+from thalweg.cli import catalogue, layout
+from thalweg.core.aliases import ALIASES, plainly
+from thalweg.core.errors import InputError, choose
+from thalweg.models.initialisers import INITIALISERS, LAWS
+from thalweg.models.model import FAMILIES, FORMULAS
+from thalweg.models.parse import FORMS
+from thalweg.problems.data.files import SOURCES
+from thalweg.studies import STUDIES
+
+Says = Callable[..., Said]
+TABLES: dict[str, Any] = {
+    "activations": tw.models.ACTIVATIONS,
+    "initialisers": INITIALISERS,
+    "losses": tw.problems.LOSSES,
+    "probes": tw.probes.PROBES,
+    "studies": STUDIES,
+}
+EVERY = [entry for of in catalogue.LISTS for entry in catalogue.entries(of)]
+
+
+def names(of: str) -> list[str]:
+    return [entry.name for entry in catalogue.entries(of)]
+
+
+def test_lists_are_the_tables() -> None:
+    for of, table in TABLES.items():
+        assert names(of) == list(table), of
+    assert names("models")[: len(FORMS)] == list(FORMS)
+    assert names("data") == [*SOURCES, "openml:NAME"]
+    assert (list(FORMULAS), list(LAWS)) == (list(tw.models.ACTIVATIONS), list(INITIALISERS))
+
+
+@pytest.mark.parametrize(
+    ("of", "room", "kind"),
+    [
+        ("dynamics", "thalweg.dynamics", tw.dynamics.Dynamics),
+        ("problems", "thalweg.problems", tw.problems.Problem),
+    ],
+)
+def test_makers_are_those_that_python_finds(of: str, room: str, kind: type) -> None:
+    """What the source names, against what the imported functions are annotated with."""
+    module = importlib.import_module(room)
+    made = set()
+    for name in module.__all__:
+        thing = getattr(module, name)
+        told = getattr(thing, "__annotations__", {}).get("return")
+        home = importlib.import_module(thing.__module__) if callable(thing) else module
+        returned = getattr(home, told, None) if isinstance(told, str) else told
+        if isinstance(returned, type) and issubclass(returned, kind):
+            made.add(name)
+    assert made <= set(names(of))
+    for name in set(names(of)) - made:
+        assert issubclass(getattr(module, name), kind)
+    assert {"dynamics": "gradient_flow", "problems": "supervised"}[of] in names(of)
+
+
+@pytest.mark.parametrize("entry", EVERY, ids=lambda e: f"{e.of}-{e.name}")
+def test_every_name_has_a_meaning_and_a_use(entry: catalogue.Entry) -> None:
+    assert 3 <= len(entry.meaning) <= 400
+    assert "\n" not in entry.meaning
+    assert "see `" not in entry.meaning
+    assert entry.use
+    for line in entry.use:
+        place = re.match(r"thalweg\.(\w+)\.(\w+)\(", line)
+        if place:
+            assert callable(getattr(getattr(tw, place[1]), place[2]))
+
+
+def test_a_formula_is_that_of_the_function() -> None:
+    """Read as Python, the formulas without words give what the activations give."""
+    import math
+
+    words = {"exp": math.exp, "max": max, "tanh": math.tanh, "sin": math.sin, "ln": math.log}
+    for name in ("tanh", "relu", "silu", "sigmoid", "sin"):
+        text = re.sub(r"(tanh|sin) z", r"\1(z)", FORMULAS[name])
+        for z in (-1.5, 0.25, 2.0):
+            expected = float(tw.models.ACTIVATIONS[name].function(z))
+            assert eval(text, words | {"z": z}) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("of", catalogue.LISTS)
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_lists_keep_words_whole(
+    of: str, width: int, thalweg_says: Says, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    said = thalweg_says("list", of)
+    assert (said.code, said.err) == (0, "")
+    lines = said.out.splitlines()
+    assert max(map(len, lines)) <= width
+    assert all(line == line.rstrip() for line in lines)
+    told = " ".join(said.out.split())
+    for entry in catalogue.entries(of):
+        assert entry.name in said.out.split()
+        assert entry.meaning in told  # every word, whole and in order
+        assert set(entry.also) <= set(re.split(r"[\s,.]+", said.out)) | {"sgd+momentum"}
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_studies_keep_words_whole(
+    width: int, thalweg_says: Says, monkeypatch: pytest.MonkeyPatch, desk: Path
+) -> None:
+    from thalweg.studies import card_of
+
+    monkeypatch.setenv("COLUMNS", str(width))
+    said = thalweg_says("studies")
+    assert (said.code, said.err) == (0, "")
+    assert max(map(len, said.out.splitlines())) <= width
+    told = " ".join(said.out.split())
+    for slug in STUDIES:
+        assert f"{slug} {card_of(slug).question} quick about" in told
+    assert told.count("not run here yet") == len(STUDIES)
+
+
+def test_list_alone_counts(thalweg_says: Says) -> None:
+    said = thalweg_says("list")
+    assert said.code == 0
+    for of in catalogue.LISTS:
+        assert re.search(rf"^{of} +{len(names(of))}: {names(of)[0]}", said.out, re.MULTILINE)
+
+
+@pytest.mark.parametrize("word", ["loss", "losses", "lo", "Losses"])
+def test_lists_by_their_beginning(thalweg_says: Says, word: str) -> None:
+    assert "squared-error" in thalweg_says("list", word).out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["list", "p"], "list 'p' may be probes or problems; give more of its name"),
+        (["list", "probs"], "unknown list 'probs'. Did you mean"),
+        (["list", ""], "unknown list ''"),
+        (["show", "sharpnes5"], "nothing is named 'sharpnes5'. Did you mean 'sharpness'?"),
+        (["show", "kernel"], "'kernel' may be kernel-alignment or kernel-drift or"),
+        (["show", "s"], "give more of the name"),
+        (["show", ""], "nothing is named ''"),
+        (["show", "sharpness", "--of", "losses"], "nothing is named 'sharpness'"),
+        (["show", "sharpness", "--of", "x"], "unknown list 'x'"),
+    ],
+)
+def test_what_is_not_there_is_a_sentence(
+    thalweg_says: Says, arguments: list[str], words: str
+) -> None:
+    said = thalweg_says(*arguments)
+    assert (said.code, said.out) == (2, "")
+    assert words in said.err
+    assert said.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("entry", EVERY, ids=lambda e: f"{e.of}-{e.name}")
+def test_everything_can_be_shown(
+    entry: catalogue.Entry, thalweg_says: Says, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every word of a docstring, whole and in order; examples as they stand, however wide."""
+    width = {"a": 80, "s": 120}.get(entry.name[0].lower(), 60)
+    monkeypatch.setenv("COLUMNS", str(width))
+    said = thalweg_says("show", entry.name, "--of", entry.of)
+    assert (said.code, said.err) == (0, "")
+    assert " ".join(entry.text.split()) in " ".join(said.out.split())
+    for line in said.out.splitlines():
+        long_word = len(line.split()) == 1 or not line.strip()
+        example = line.strip().startswith((">>>", "...")) or line.strip() in entry.text
+        assert len(line) <= width or long_word or example, line
+    assert all(line in said.out for line in entry.use)
+
+
+def test_show_of_a_study_has_its_claims(thalweg_says: Says) -> None:
+    from thalweg.studies import study_named
+
+    study = study_named("wu2020")
+    told = " ".join(thalweg_says("show", "wu2020").out.split())
+    assert study.claims
+    for claim in study.claims:
+        assert f"{claim.id} {claim.statement}" in told
+    assert study.source in told
+    assert all(text in told for text in study.deviates)
+
+
+def test_a_word_in_several_lists_says_so(thalweg_says: Says) -> None:
+    said = thalweg_says("show", "linear")
+    told = " ".join(said.out.split())
+    assert "'linear' is in several lists: a model (linear), an activation (linear)" in told
+    assert "z itself" in told
+    assert "A deep linear network" in told
+    alone = thalweg_says("show", "linear", "--of", "act").out
+    assert "several" not in alone
+    assert "deep linear network" not in alone
+
+
+@pytest.mark.parametrize(
+    ("word", "shown"),
+    [("swish", "silu, an activation"), ("mse", "squared-error, a loss"), ("CE", "cross-entropy"),
+     ("bce", "cross-entropy"), ("sharp", "sharpness, a probe"), ("kaiming_normal", "he-normal"),
+     ("lambda_max", "sharpness"), ("elkabetz", "elkabetz2021-continuous-discrete, a study"),
+     ("gradient-descent", "gradient_descent, a dynamics")],
+)  # fmt: skip
+def test_aliases_and_beginnings_are_shown(thalweg_says: Says, word: str, shown: str) -> None:
+    said = thalweg_says("show", word)
+    assert said.code == 0
+    assert shown in said.out
+
+
+# ---- aliases -----------------------------------------------------------------------------------
+
+FAMILY = dict.fromkeys(FAMILIES)
+OF: dict[str, dict[str, Any]] = {
+    "activation": dict(tw.models.ACTIVATIONS),
+    "initialiser": dict(INITIALISERS),
+    "loss": dict(tw.problems.LOSSES),
+    "model": dict(FORMS),
+    "probe": dict(tw.probes.PROBES),
+}
+
+
+@pytest.mark.parametrize("what", OF)
+def test_every_alias_means_what_is_there(what: str) -> None:
+    for alias, means in ALIASES[what].items():
+        assert alias == plainly(alias)
+        assert alias not in OF[what], "a name is no alias"
+        assert set(means) <= set(OF[what])
+        if len(means) == 1:
+            for typed in (alias, alias.upper(), alias.replace("-", "_")):
+                assert choose(typed, OF[what], what) is OF[what][means[0]]
+        else:
+            with pytest.raises(InputError, match=f"may be {' or '.join(means)}"):
+                choose(alias, OF[what], what)
+
+
+def test_aliases_reach_the_nets_as_names() -> None:
+    """The same net, whatever its parts were called: nothing is compiled twice."""
+    one = tw.models.mlp([4], "swish", initialiser="kaiming_normal")
+    assert one == tw.models.mlp([4], "silu", initialiser="he-normal")
+    assert tw.models.mlp([4], "lrelu:0.3") == tw.models.mlp([4], "leaky-relu:0.3")
+    assert tw.models.parse_model("CNN:4k3", "SiLU") == tw.models.parse_model("conv:4k3", "silu")
+    assert tw.problems.digits(one, "mse", samples=20).loss.name == "squared-error"
+
+
+# ---- completion --------------------------------------------------------------------------------
+
+SHELL = """
+import sys
+from thalweg.cli import main
+try:
+    main()
+finally:
+    print("heavy", [n for n in ("jax", "numpy", "pandas", "xarray") if n in sys.modules])
+"""
+
+
+def completed(line: str, shell: str = "bash") -> list[str]:
+    words = line.split(" ")
+    env = os.environ | {"_THALWEG_COMPLETE": f"complete_{shell}"}
+    env |= {"COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)}
+    env |= {"_TYPER_COMPLETE_ARGS": line, "_TYPER_COMPLETE_FISH_ACTION": "get-args"}
+    done = subprocess.run(
+        [sys.executable, "-c", SHELL], capture_output=True, text=True, check=False, env=env
+    )
+    assert done.stderr == ""
+    *found, heavy = done.stdout.splitlines()
+    assert heavy == "heavy []"
+    return found
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("thalweg sho", ["show"]),
+        ("thalweg list p", ["probes", "problems"]),
+        ("thalweg show shar", ["sharpness"]),
+        ("thalweg study elk", ["elkabetz2021-continuous-discrete"]),
+        ("thalweg verify wu2020-weight-normalization ri", ["riedi2022-singular-values"]),
+        ("thalweg show linear --of act", ["activations"]),
+    ],
+)
+def test_a_shell_is_told_how_a_line_goes_on(line: str, expected: list[str]) -> None:
+    assert completed(line) == expected
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_script_of_a_shell_is_given(thalweg_says: Says, shell: str) -> None:
+    said = thalweg_says("--show-completion", shell)
+    assert (said.code, said.err) == (0, "")
+    assert "_THALWEG_COMPLETE" in said.out
+
+
+def test_blocks_of_a_docstring() -> None:
+    text = "One\ntwo.\n\nArgs:\n    a: First\n        more.\n    b: Second.\n\nvalue  (), loss\n"
+    text += "       goes on\nerror  ()\n\nExamples:\n    >>> f()\n    1"
+    assert [block for block in layout.blocks(text) if block != (None, "")] == [
+        (0, "One two."), (0, "Args:"), (4, "a: First more."), (4, "b: Second."),
+        (0, "value  (), loss goes on"), (0, "error  ()"), (0, "Examples:"),
+        (None, "    >>> f()"), (None, "    1"),
+    ]  # fmt: skip
