@@ -44,6 +44,8 @@ def test_answers_that_wait_for_nothing() -> None:
         "cache --help",
         "cache",
         "study nothing",
+        "list probes",
+        "show sharpness",
     ]
     program = ANSWER.format(lines=lines, heavy=HEAVY)
     done = subprocess.run(
@@ -51,7 +53,7 @@ def test_answers_that_wait_for_nothing() -> None:
     )
     said = done.stdout.splitlines()
     codes = [int(line.split()[1]) for line in said if line.startswith("code ")]
-    assert codes == [0, 2, 0, 2, 2, 0, 2, 0, 0, 0, 2, 0, 0, 2]
+    assert codes == [0, 2, 0, 2, 2, 0, 2, 0, 0, 0, 2, 0, 0, 2, 0, 0]
     assert said[-1] == "heavy []"
     assert f"thalweg {tw.__version__}" in said
 

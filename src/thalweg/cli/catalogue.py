@@ -8,17 +8,13 @@ from __future__ import annotations
 
 import ast
 import functools
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any
 
+from thalweg.cli.declared import constant, declaration, docs, is_a, table, tree
 from thalweg.core.aliases import ALIASES, plainly
 from thalweg.core.errors import InputError, require, unknown
-
-ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
@@ -52,36 +48,36 @@ class Entry:
 
 def _models() -> Iterator[Entry]:
     """The forms of text, then the networks that Python makes."""
-    forms, module = _constant("thalweg.models.parse", "FORMS"), "thalweg.models.examples"
-    lambdas = {k: v for k, v in _table(module, "MODELS").items() if isinstance(v, ast.Lambda)}
+    forms, module = constant("thalweg.models.parse", "FORMS"), "thalweg.models.examples"
+    lambdas = {k: v for k, v in table(module, "MODELS").items() if isinstance(v, ast.Lambda)}
     makers = {key: _called(made.body) for key, made in lambdas.items()}
     for name, form in forms.items():
         told = partial(_beside, form, module, makers[name])
         yield _entry(name, "models", told, (f"--model {form.split()[0]}",), "model")
     for found in dict.fromkeys(makers[name] for name in makers if name not in forms):
         yield Entry(
-            found, "models", partial(_docs, module, found), (f"thalweg.models.{found}(...)",)
+            found, "models", partial(docs, module, found), (f"thalweg.models.{found}(...)",)
         )
 
 
 def _formulas(of: str, module: str, name: str, what: str, option: str) -> Iterator[Entry]:
-    for key, text in _constant(module, name).items():
+    for key, text in constant(module, name).items():
         yield _entry(key, of, partial(str, text), (f"{option} {key}",), what)
 
 
 def _losses() -> Iterator[Entry]:
-    for name, made in _table("thalweg.problems.losses", "LOSSES").items():
+    for name, made in table("thalweg.problems.losses", "LOSSES").items():
         assert isinstance(made, ast.Call)
-        told = partial(_docs, "thalweg.problems.losses", _name(made.args[1]))
+        told = partial(docs, "thalweg.problems.losses", _name(made.args[1]))
         yield _entry(name, "losses", told, (f"--loss {name}",), "loss")
 
 
 def _optimisers() -> Iterator[Entry]:
     module = "thalweg.dynamics.optimisers"
     others: dict[str, list[str]] = {}
-    for alias, name in _constant(module, "ALIASES").items():
+    for alias, name in constant(module, "ALIASES").items():
         others.setdefault(name, []).append(alias)
-    for name, made in _table(module, "OPTIMISERS").items():
+    for name, made in table(module, "OPTIMISERS").items():
         assert isinstance(made, ast.Call)
         about = ast.literal_eval(made.args[0])
         use = (f"--optimizer {name}", f"thalweg.dynamics.optimiser({name!r}, 0.01)")
@@ -89,32 +85,26 @@ def _optimisers() -> Iterator[Entry]:
 
 
 def _probes() -> Iterator[Entry]:
-    for name, made in _table("thalweg.probes", "PROBES").items():
+    for name, made in table("thalweg.probes", "PROBES").items():
         found = _name(made)
         use = (f"thalweg.probes.{found}()",)
-        yield _entry(name, "probes", partial(_docs, "thalweg.probes", found), use, "probe")
+        yield _entry(name, "probes", partial(docs, "thalweg.probes", found), use, "probe")
 
 
 def _makers(of: str, room: str, kind: str) -> Iterator[Entry]:
     """The functions of a room that return a kind of thing, and the classes of that kind."""
-    for name in _constant(room, "__all__"):
-        module, node = _declared(room, name)
-        if isinstance(node, ast.FunctionDef):
-            returned = node.returns
-            made = returned is not None and _is_a(module, ast.unparse(returned), kind)
-        else:
-            made = _is_a(module, name, kind) and not _abstract(node) and not _has_maker(room, name)
-        if made:
-            yield Entry(name, of, partial(_docs, room, name), (f"{room}.{name}(...)",))
+    for name in constant(room, "__all__"):
+        if _makes(room, name, kind):
+            yield Entry(name, of, partial(docs, room, name), (f"{room}.{name}(...)",))
 
 
 def _data() -> Iterator[Entry]:
     module = "thalweg.problems.data.files"
-    for name, made in _table(module, "SOURCES").items():
+    for name, made in table(module, "SOURCES").items():
         use = (f"thalweg diagnose {name}", f"thalweg.problems.read_data({name!r})")
-        yield Entry(name, "data", partial(_docs, module, _name(made)), use)
+        yield Entry(name, "data", partial(docs, module, _name(made)), use)
     yield Entry(
-        "openml:NAME", "data", partial(_docs, module, "openml"), ("thalweg diagnose openml:iris@1",)
+        "openml:NAME", "data", partial(docs, module, "openml"), ("thalweg diagnose openml:iris@1",)
     )
 
 
@@ -149,8 +139,15 @@ LISTS: dict[str, Callable[[], Iterator[Entry]]] = {
     "studies": _studies,
     "data": _data,
 }
-if not (ROOT / "thalweg/dynamics/optimisers.py").exists():
-    del LISTS["optimisers"]
+# Options whose values a shell completes, and the list that they are of.
+VALUES = {
+    "data": "data",
+    "model": "models",
+    "activation": "activations",
+    "initialiser": "initialisers",
+    "loss": "losses",
+    "optimizer": "optimisers",
+}
 
 
 @functools.cache
@@ -211,6 +208,18 @@ def _unknown(word: str, names: list[str], of: str | None) -> str:
     return f"nothing is named {word!r}.{hint} `thalweg list` shows what there is, in {lists}"
 
 
+def completing(option: str) -> Callable[[str], list[str]] | None:
+    """What completes the value of an option, or of an argument; None where nothing is known."""
+    if option not in VALUES:
+        return None
+
+    def complete(incomplete: str) -> list[str]:
+        known = [entry.name for entry in entries(VALUES[option])]
+        return [name for name in known if name.startswith(incomplete)]
+
+    return complete
+
+
 def _some(names: list[str]) -> str:
     return " or ".join(names) if len(names) <= 6 else f"{', '.join(names[:5])}, ... ({len(names)})"
 
@@ -223,85 +232,23 @@ def _entry(name: str, of: str, told: Callable[[], str], use: tuple[str, ...], wh
 def claims_of(module: str) -> list[tuple[str, str]]:
     """Name and statement of each claim of a study, off the source of its checks."""
     found = []
-    for node in _tree(module).body:
+    for node in tree(module).body:
         for made in getattr(node, "decorator_list", ()):
             if isinstance(made, ast.Call) and _name(made.func) == "claim":
                 found.append(tuple(ast.literal_eval(each) for each in made.args[:2]))
     return found
 
 
-# ---- source files ------------------------------------------------------------------------------
-
-
-def _place(module: str) -> Path:
-    path = ROOT / module.replace(".", "/")
-    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-
-
-@functools.cache
-def _tree(module: str) -> ast.Module:
-    return ast.parse(_place(module).read_text(encoding="utf-8"))
-
-
-def _value(module: str, name: str) -> ast.expr:
-    """What a module assigns to a name."""
-    for node in _tree(module).body:
-        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-        value = getattr(node, "value", None)
-        if value is not None and any(isinstance(t, ast.Name) and t.id == name for t in targets):
-            return value  # type: ignore[no-any-return]
-    raise InputError(f"{module} assigns nothing to {name}")
-
-
-def _constant(module: str, name: str) -> Any:
-    return ast.literal_eval(_value(module, name))
-
-
-def _table(module: str, name: str) -> dict[str, ast.expr]:
-    """A table's values by key, unevaluated."""
-    table = _value(module, name)
-    assert isinstance(table, ast.Dict)
-    pairs = zip(table.keys, table.values, strict=True)
-    return {ast.literal_eval(key): value for key, value in pairs if key is not None}
-
-
-@functools.cache
-def _declared(module: str, name: str) -> tuple[str, ast.AST | None]:
-    """Where a function or a class is declared, through the imports of its module, and its node."""
-    for node in _tree(module).body:
-        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == name:
-            return module, node
-        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("thalweg"):
-            for alias in node.names:
-                if (alias.asname or alias.name) == name and _place(str(node.module)).exists():
-                    return _declared(str(node.module), alias.name)
-    return module, None
-
-
-def _docs(module: str, name: str) -> str:
-    """A docstring; of a function that refers to its class, the class's with the function's rest."""
-    where, node = _declared(module, name)
-    if not isinstance(node, ast.FunctionDef | ast.ClassDef):
-        return ""
-    text = ast.get_docstring(node) or ""
-    first, _, rest = text.partition("\n\n")
-    other = re.search(r"; see `(\w+)`\.$", first)
-    if other is None:
-        return text
-    parts = (first[: other.start()] + ".", _docs(where, other[1]), rest)
-    return "\n\n".join(part for part in parts if part)
-
-
 def _beside(line: str, module: str, name: str) -> str:
-    return f"{line}\n\n{_docs(module, name)}"
+    return f"{line}\n\n{docs(module, name)}"
 
 
-def _is_a(module: str, name: str, kind: str) -> bool:
-    """Whether a class is of a kind, by the bases that its source names."""
-    where, node = _declared(module, name)
-    if not isinstance(node, ast.ClassDef):
-        return False
-    return node.name == kind or any(_is_a(where, ast.unparse(b), kind) for b in node.bases)
+def _makes(room: str, name: str, kind: str) -> bool:
+    """Whether what a room exports by a name makes a kind of thing: a function, or its class."""
+    module, node = declaration(room, name)
+    if isinstance(node, ast.FunctionDef):
+        return node.returns is not None and is_a(module, ast.unparse(node.returns), kind)
+    return is_a(module, name, kind) and not _abstract(node) and not _has_maker(room, name)
 
 
 def _abstract(node: ast.AST | None) -> bool:
@@ -312,7 +259,7 @@ def _abstract(node: ast.AST | None) -> bool:
 
 def _has_maker(room: str, name: str) -> bool:
     """Whether a function of the room returns this class, so that nobody makes it by its name."""
-    nodes = [_declared(room, other)[1] for other in _constant(room, "__all__")]
+    nodes = [declaration(room, other)[1] for other in constant(room, "__all__")]
     made = [node.returns for node in nodes if isinstance(node, ast.FunctionDef) and node.returns]
     return name in map(ast.unparse, made)
 

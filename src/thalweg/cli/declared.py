@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import copy
 import functools
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ def stand_in(module: str, name: str) -> Callable[..., Any]:
         InputError: If there is no such function.
     """
     found = next(
-        (f for f in _tree(module).body if isinstance(f, ast.FunctionDef) and f.name == name), None
+        (f for f in tree(module).body if isinstance(f, ast.FunctionDef) and f.name == name), None
     )
     if found is None:
         raise InputError(f"{module} declares no function {name}")
@@ -54,23 +55,73 @@ def constant(module: str, name: str) -> Any:
     Raises:
         InputError: If there is none that is plain data.
     """
-    for node in _tree(module).body:
+    for node in tree(module).body:
         if isinstance(node, ast.ImportFrom) and any(a.name == name for a in node.names):
             return constant(str(node.module), name)
+    return ast.literal_eval(_assigned(module, name))
+
+
+def table(module: str, name: str) -> dict[str, ast.expr]:
+    """A table that a module assigns: its keys, and its values as they are written."""
+    found = _assigned(module, name)
+    assert isinstance(found, ast.Dict)
+    pairs = zip(found.keys, found.values, strict=True)
+    return {ast.literal_eval(key): value for key, value in pairs if key is not None}
+
+
+def _assigned(module: str, name: str) -> ast.expr:
+    for node in tree(module).body:
         if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             if any(isinstance(t, ast.Name) and t.id == name for t in targets):
-                return ast.literal_eval(node.value)
+                return node.value
     raise InputError(f"{module} declares no constant {name}")
 
 
 @functools.cache
-def _tree(module: str) -> ast.Module:
+def declaration(module: str, name: str) -> tuple[str, ast.AST | None]:
+    """The module that declares a function or a class, through imports, and its source."""
+    for node in tree(module).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == name:
+            return module, node
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("thalweg"):
+            for alias in node.names:
+                if (alias.asname or alias.name) == name and _file(str(node.module)).exists():
+                    return declaration(str(node.module), alias.name)
+    return module, None
+
+
+def docs(module: str, name: str) -> str:
+    """A docstring; where it sends to a class, "see `Class`.", the class's in the middle."""
+    where, node = declaration(module, name)
+    if not isinstance(node, ast.FunctionDef | ast.ClassDef):
+        return ""
+    text = ast.get_docstring(node) or ""
+    first, _, rest = text.partition("\n\n")
+    other = re.search(r"; see `(\w+)`\.$", first)
+    if other is None:
+        return text
+    parts = (first[: other.start()] + ".", docs(where, other[1]), rest)
+    return "\n\n".join(part for part in parts if part)
+
+
+def is_a(module: str, name: str, kind: str) -> bool:
+    """Whether a class is of a kind, by the bases that its source names."""
+    where, node = declaration(module, name)
+    if not isinstance(node, ast.ClassDef):
+        return False
+    return node.name == kind or any(is_a(where, ast.unparse(b), kind) for b in node.bases)
+
+
+@functools.cache
+def tree(module: str) -> ast.Module:
+    """The source of a module, parsed; of a package, that of its `__init__`."""
     return ast.parse(_file(module).read_text(encoding="utf-8"))
 
 
 def _file(module: str) -> Path:
-    return Path(__file__).parents[2].joinpath(*module.split(".")).with_suffix(".py")
+    path = Path(__file__).parents[2].joinpath(*module.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
 def _plain(annotation: str) -> bool:

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from thalweg.cli.catalogue import completing
 from thalweg.core.errors import InputError
 
 QUOTED = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""  # as repr() quotes
@@ -90,7 +91,8 @@ def parameters_of(
             raise InputError(f"{function.__name__}: the docstring says nothing of {name}")
         hint, words = _typed(hints[name], parameter.default), _without_python(told[name])
         if name == argument:
-            noted: Any = Annotated[hint, typer.Argument(help=words)]
+            complete = completing(name)
+            noted: Any = Annotated[hint, typer.Argument(help=words, autocompletion=complete)]
             kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
             derived.append(
                 inspect.Parameter(name, kind, default=parameter.default, annotation=noted)
@@ -114,7 +116,8 @@ def option(
         flags: Other flags than the one made of its name, with commas.
     """
     given = tuple(f"--{flag}" for flag in flags.split(",") if flag)
-    noted: Any = Annotated[kind, typer.Option(*given, help=told, rich_help_panel=panel)]
+    made = typer.Option(*given, help=told, rich_help_panel=panel, autocompletion=completing(name))
+    noted: Any = Annotated[kind, made]
     keyword = inspect.Parameter.KEYWORD_ONLY
     return inspect.Parameter(name, keyword, default=default, annotation=noted)
 

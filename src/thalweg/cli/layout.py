@@ -49,7 +49,8 @@ def docstring(console: Console, text: str) -> None:
 
 def blocks(text: str) -> Iterator[tuple[int | None, str]]:
     """Paragraphs and arguments, with their indentation; None for lines that stand as they are."""
-    indent, words, example = 0, [], False
+    indent, example = 0, False
+    words: list[str] = []
     for line in [*text.splitlines(), ""]:
         bare, deep = line.strip(), len(line) - len(line.lstrip())
         example = bare.startswith(">>>") or (example and bool(bare))

@@ -30,6 +30,7 @@ def problem(
     standardize: bool = False,
     scale_target: bool = False,
     samples: int | None = None,
+    classes: Any = None,
     model: Any = "mlp:64-64",
     activation: str = "tanh",
     bias: bool = True,
@@ -58,6 +59,7 @@ def problem(
         standardize: Shift and scale every feature of a file to mean 0 and deviation 1.
         scale_target: Shift and scale the numeric target of a file to mean 0 and deviation 1.
         samples: Use only so many examples.
+        classes: Use only the examples of these classes, several with commas, as in 3,8.
         model: mlp:64-64, linear:20-20, or conv:6k5s2p2-16k5s2/120-84; in Python any network that
             `thalweg.problems.supervised` takes.
         activation: tanh, relu, gelu, softplus, ...
@@ -99,17 +101,17 @@ def problem(
         options["standardize"] = "feature"
     if isinstance(data, Data):
         require(
-            not options and samples is None,
+            not options and samples is None and classes is None,
             "these examples are ready; give options to problems.read_data",
         )
         return supervised(net, data, loss, precision=precision, microbatch=microbatch)
-    if samples is not None:
-        options["samples"] = samples
+    choice = {"samples": samples, "classes": classes}
+    options |= {name: value for name, value in choice.items() if value is not None}
     if isinstance(data, list) and len(data) == 2:
         data = tuple(data)
     readings = [options]
     if isinstance(data, str) and data in SOURCES:
-        own = [name for name in options if name != "samples"]
+        own = [name for name in options if name not in choice]
         require(
             not own,
             f"{data} brings its own target and scale; leave out "
