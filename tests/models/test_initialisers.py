@@ -82,7 +82,7 @@ def test_shapes_without_fans_are_refused(name, shape):
 
 def test_unknown_name_gets_a_hint():
     with pytest.raises(InputError, match="xavier-normal"):
-        initialiser("xavier_normal")
+        initialiser("xavier-normel")
 
 
 @pytest.mark.parametrize("shape", [(5, 5), (3, 7), (7, 3), (6, 2, 3, 3), (40, 2, 3, 3)])

@@ -14,9 +14,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
-from thalweg.cli import listing
+from thalweg.cli import layout, listing
 from thalweg.cli.derive import DerivedCommand
 from thalweg.cli.diagnose import DIAGNOSE, diagnose, where
 from thalweg.cli.streams import complain, keep_programs, prepare, screen, settle
@@ -31,11 +30,12 @@ COMPLETE = "_THALWEG_COMPLETE"  # as the scripts of --install-completion set it
 # The common ancestor of Typer's usage errors, wherever its version keeps it.
 _USAGE: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 _SIGNS = {
-    "reproduced": "[green]✓[/]",
-    "reproduced at reduced scale": "[green]✓[/]",
-    "not reproduced": "[red]✗[/]",
-    "not run": "[yellow]–[/]",
+    "reproduced": ("✓", "green"),
+    "reproduced at reduced scale": ("✓", "green"),
+    "not reproduced": ("✗", "red"),
+    "not run": ("–", "yellow"),
 }
+NUMBERS = ("measured", "expected", "tolerance")  # of a check
 
 
 def _version(wanted: bool) -> None:
@@ -215,25 +215,20 @@ def cache(
 def _show(outcome: Any, console: Console) -> None:
     from thalweg.lab.runner import reason_of
 
-    table = Table(box=None, pad_edge=False)
-    for heading in ("", "claim", "measured", "expected", "tolerance", "statement"):
-        table.add_column(heading, overflow="fold")
+    widest = max((len(verdict.claim.id) for verdict in outcome.verdicts), default=0)
     for verdict in outcome.verdicts:
-        check = verdict.check
-        cells = (
-            (_short(check.measured), _short(check.expected), _short(check.tolerance))
-            if check
-            else ("",) * 3
-        )
-        failed = not verdict.reproduced
-        why = f" [yellow]({verdict.word}; {escape(reason_of(verdict))})[/]" if failed else ""
-        table.add_row(
-            _SIGNS[verdict.word], verdict.claim.id, *map(escape, cells),
-            escape(verdict.claim.statement) + why,
-        )  # fmt: skip
-    console.print(table)
+        sign, colour = _SIGNS[verdict.word]
+        head = f"{sign} {verdict.claim.id.ljust(widest)}  "
+        layout.item(console, head, verdict.claim.statement, colour)
+        rest = " " * len(head)
+        if verdict.check is not None:
+            values = {n: _short(getattr(verdict.check, n)) for n in NUMBERS}
+            told = ", ".join(f"{name} {value}" for name, value in values.items() if value)
+            layout.item(console, rest, told, body="dim")
+        if not verdict.reproduced:
+            layout.item(console, rest, f"{verdict.word}; {reason_of(verdict)}", body="yellow")
     for told in outcome.surprises:
-        console.print(f"[yellow]{escape(told)}[/]")
+        layout.paragraph(console, told, style="yellow")
 
 
 def _short(value: Any) -> str:

@@ -26,16 +26,20 @@ def named(console: Console, rows: Iterable[tuple[str, str]]) -> None:
     """Names with their texts beside them, or below them where the terminal is narrow."""
     rows = list(rows)
     widest = max((len(name) for name, _ in rows), default=0) + 2
-    beside = _width(console) - widest >= READABLE
-    for name, text in rows:
-        if beside:
-            heads = [name.ljust(widest)]
-            for line in _wrapped(text, _width(console) - widest):
-                head = heads.pop() if heads else " " * widest
-                console.print(Text.assemble((head, "bold"), line))
-        else:
+    if _width(console) - widest < READABLE:
+        for name, text in rows:
             console.print(Text(name, "bold"))
             paragraph(console, text, indent=4)
+        return
+    for name, text in rows:
+        item(console, name.ljust(widest), text)
+
+
+def item(console: Console, head: str, text: str, style: str = "bold", body: str = "") -> None:
+    """A head, and running text to the right of it."""
+    for line in _wrapped(text, _width(console) - len(head)):
+        console.print(Text.assemble((head, style), (line, body)))
+        head = " " * len(head)
 
 
 def docstring(console: Console, text: str) -> None:

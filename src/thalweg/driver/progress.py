@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable
 from types import TracebackType
 from typing import Protocol
 
+import jax
 import numpy as np
 from numpy.typing import ArrayLike
 from rich.console import Console
@@ -58,7 +60,7 @@ class Silent:
 
 
 class Bar:
-    """A bar on standard error."""
+    """A bar on standard error; while JAX compiles, it says so."""
 
     def __init__(self, title: str) -> None:
         """`title` stands before the bar."""
@@ -75,11 +77,20 @@ class Bar:
             transient=True,
         )
         self._task = self._progress.add_task(title, total=1.0, text="")
+        self._text = ""
         self._progress.start()
+        _shown.append(self)
+        _listen()
 
     def update(self, fraction: float, text: str) -> None:
         """Move the bar."""
+        self._text = text
         self._progress.update(self._task, completed=fraction, text=text)
+
+    def compiling(self, begun: bool) -> None:
+        """JAX begins to compile, or has ended."""
+        kept = " (kept for next time)" if _folder() else ""
+        self._progress.update(self._task, text=f"compiling{kept}" if begun else self._text)
 
     def note(self, sentence: str) -> None:
         """A line above the bar."""
@@ -88,6 +99,28 @@ class Bar:
     def close(self) -> None:
         """Take the bar away."""
         self._progress.stop()
+        _shown.remove(self)
+
+
+_shown: list[Bar] = []
+
+
+def _folder() -> str | None:
+    """Where JAX keeps what it compiles, if it does."""
+    return jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
+
+
+@functools.cache
+def _listen() -> None:
+    """Hear from now on when JAX compiles: after a program is lowered, until it can be run."""
+    begun, ended = "jaxpr_to_mlir_module_duration", "backend_compile_duration"
+
+    def heard(event: str, duration_secs: float, **_: str | int) -> None:
+        if event.endswith((begun, ended)):
+            for bar in _shown:
+                bar.compiling(event.endswith(begun))
+
+    jax.monitoring.register_event_duration_secs_listener(heard)
 
 
 class Expense:
@@ -134,7 +167,7 @@ class Expense:
         self._note(
             f"{self._name.capitalize()} is costly here: at its present pace it needs about "
             f"{_count(self._told)} gradients{per_seed} to training time {until:g}{end}; "
-            f"{_duration(left)} more at the measured speed. A shorter time, a larger error of the "
+            f"{duration(left)} more at the measured speed. A shorter time, a larger error of the "
             "flow, or inputs and targets of unit size cost less."
         )
 
@@ -146,7 +179,8 @@ def _count(number: float) -> str:
     return f"{float(f'{number:.2g}'):,.0f}"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Seconds in words, as "about 3 min"."""
     for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * size:
             return f"about {_count(seconds / size)} {unit}"

@@ -18,6 +18,7 @@ from thalweg.lab.checks import Check
 from thalweg.lab.claims import REDUCED, REPRODUCED, Verdict, judge
 from thalweg.lab.curves import labelled, present
 from thalweg.lab.experiment import Experiment, Lab
+from thalweg.lab.outlook import Outlook
 from thalweg.lab.study import Study
 from thalweg.report import ClaimPart, ClaimRow, Number, Page, build, build_index, write_page
 from thalweg.storage.datasets import open_dataset, save_dataset
@@ -63,20 +64,24 @@ def experiments(
         if name not in study.experiments:
             raise InputError(unknown(name, study.experiments, "experiment"))
     results, seconds = {}, 0.0
-    for name, experiment in study.experiments.items():
-        if only is not None and name not in only:
-            continue
-        key = _key(experiment, lab)
+    wanted = {n: e for n, e in study.experiments.items() if only is None or n in only}
+    keys = {name: _key(experiment, lab) for name, experiment in wanted.items()}
+    minutes = study.minutes.get(lab.scale) if only is None else None
+    before = {name: _took_before(name, key, lab) for name, key in keys.items()}
+    outlook = Outlook(before, minutes and 60 * minutes)
+    for name, experiment in wanted.items():
+        key = keys[name]
         stored = _stored(name, key, lab)
         if stored is not None:
             tell(f"{name}: stored, {stored[1]:.0f} s when it was run")
             results[name], took = stored
         else:
-            tell(f"{name}: running")
+            tell(f"{name}: running ({outlook.at(name)})")
             begun = clock.perf_counter()
             results[name] = experiment(lab)
             took = clock.perf_counter() - begun
             _store(name, key, lab, results[name], took)
+        outlook.took(name, took)
         seconds += took
     return results, seconds
 
@@ -297,6 +302,17 @@ def _stored(name: str, key: str, lab: Lab) -> tuple[xr.Dataset, float] | None:
     except (OSError, ValueError, KeyError, TypeError) as error:
         why = error if isinstance(error, StoreError) else f"{note} is damaged"
         raise StoreError(f"{why}; delete {note} to run this experiment again") from error
+
+
+def _took_before(name: str, key: str, lab: Lab) -> float | None:
+    """Seconds that an experiment took when it was last run here; 0 if it need not be run again."""
+    if lab.folder is None:
+        return None
+    try:
+        note = json.loads((lab.folder / f"{name}.done.json").read_bytes())
+        return 0.0 if note["key"] == key else float(note["seconds"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # what is damaged, `_stored` tells
 
 
 def _store(name: str, key: str, lab: Lab, data: xr.Dataset, seconds: float) -> None:
