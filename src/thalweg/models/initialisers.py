@@ -138,7 +138,7 @@ def decoupled_init(
     U: Float[Array, "out r"],
     V: Float[Array, "in r"],
     strength: Float[Array, " r"] | float,
-    L: int,
+    depth: int,
     widths: Sequence[int] | int,
     key: Array,
 ) -> list[Float[Array, "_ _"]]:
@@ -153,7 +153,7 @@ def decoupled_init(
         U: Output singular vectors, orthonormal columns.
         V: Input singular vectors, orthonormal columns.
         strength: Of the product in each mode, at least 0; a scalar serves all modes.
-        L: Number of weight matrices.
+        depth: L, the number of weight matrices.
         widths: The L - 1 hidden widths, or one number for all.
         key: Draws the hidden frames (`hidden_frames`).
 
@@ -177,18 +177,18 @@ def decoupled_init(
         columns = np.asarray(basis)  # NumPy, so that only the key may be traced by jit or vmap
         if not np.allclose(columns.T @ columns, np.eye(r), rtol=0.0, atol=tolerance):
             raise InputError(f"the columns of {name} are not orthonormal: take them from an SVD.")
-    require(L >= 1, f"the depth is {L}: give at least one weight matrix.")
-    widths = [widths] * (L - 1) if isinstance(widths, int) else list(widths)
+    require(depth >= 1, f"the depth is {depth}: give at least one weight matrix.")
+    widths = [widths] * (depth - 1) if isinstance(widths, int) else list(widths)
     require(
-        len(widths) == L - 1,
-        f"{len(widths)} hidden widths for depth {L}: give {L - 1}, or one number for all.",
+        len(widths) == depth - 1,
+        f"{len(widths)} hidden widths for depth {depth}: give {depth - 1}, or one number for all.",
     )
     strengths = np.asarray(strength, dtype=np.float64)
     require(
         strengths.shape in ((), (r,)) and bool(np.all(strengths >= 0)),
         f"the strengths must be at least 0, one number or {r} of them.",
     )
-    D = jnp.broadcast_to(jnp.asarray(strengths ** (1 / L), U.dtype), (r,))
+    D = jnp.broadcast_to(jnp.asarray(strengths ** (1 / depth), U.dtype), (r,))
     frames = [V, *hidden_frames(key, widths, r, U.dtype), U]
     return [(top * D[None]) @ bottom.T for bottom, top in pairwise(frames)]
 

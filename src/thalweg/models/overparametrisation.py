@@ -20,7 +20,7 @@ from thalweg.models.model import Model, Shape
 
 
 def balanced_factors(
-    W: Float[Array, "out in"], N: int, widths: Sequence[int] | int, key: Array
+    W: Float[Array, "out in"], depth: int, widths: Sequence[int] | int, key: Array
 ) -> list[Float[Array, "_ _"]]:
     """[W_1, ..., W_N] with W_N ... W_1 = W and W_{j+1}^T W_{j+1} = W_j W_j^T, for any matrix W.
 
@@ -29,7 +29,7 @@ def balanced_factors(
 
     Args:
         W: Any matrix; it may be traced.
-        N: How many factors, at least 1.
+        depth: N, how many factors, at least 1.
         widths: The N - 1 hidden widths, each at least min(out, in), or one number for all.
         key: Draws the hidden frames.
 
@@ -38,11 +38,14 @@ def balanced_factors(
 
     Source: Arora, Cohen and Hazan (2018), balanced initialisation.
     """
-    require(N >= 1, f"the depth came as {N}; give at least one factor")
-    widths = [widths] * (N - 1) if isinstance(widths, int) else list(widths)
-    require(len(widths) == N - 1, f"{len(widths)} hidden widths for {N} factors: give {N - 1}")
+    require(depth >= 1, f"the depth came as {depth}; give at least one factor")
+    widths = [widths] * (depth - 1) if isinstance(widths, int) else list(widths)
+    require(
+        len(widths) == depth - 1,
+        f"{len(widths)} hidden widths for {depth} factors: give {depth - 1}",
+    )
     U, s, Vt = jnp.linalg.svd(jnp.asarray(W), full_matrices=False)
-    root = s ** (1 / N)
+    root = s ** (1 / depth)
     frames = [Vt.T, *hidden_frames(key, widths, s.size, U.dtype), U]
     return [(top * root[None]) @ low.T for low, top in pairwise(frames)]
 

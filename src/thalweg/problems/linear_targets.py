@@ -133,19 +133,22 @@ def deep_linear_params(weights: Sequence[ArrayLike]) -> Params:
     return [{"weight": jnp.asarray(W)} for W in weights]
 
 
-def scalar_chain(L: int, s: float, u0: float) -> Function:
+def scalar_chain(depth: int, s: float, u0: float) -> Function:
     """f(w) = 1/2 (w_1 ... w_L - s)^2 from w_l = u0^{1/L}, a deep linear net of width one.
 
     Args:
-        L: Number of weights, at least 1.
+        depth: L, the number of weights, at least 1.
         s: Target.
         u0: Product at the start, at least 0.
 
     Raises:
         InputError: If L or u0 is out of range.
     """
-    require(L >= 1 and u0 >= 0, f"a chain of {L} weights from {u0}: give L >= 1 and u0 >= 0.")
-    return Function(_ChainLoss(s), start=jnp.full(L, u0 ** (1 / L)))
+    require(
+        depth >= 1 and u0 >= 0,
+        f"a chain of {depth} weights from {u0}: give depth >= 1 and u0 >= 0.",
+    )
+    return Function(_ChainLoss(s), start=jnp.full(depth, u0 ** (1 / depth)))
 
 
 @dataclass(frozen=True)

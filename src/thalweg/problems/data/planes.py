@@ -110,7 +110,7 @@ def plane_of(points: ArrayLike, tolerance: float = 1e-8) -> Plane:
 
 def near_plane(
     plane: Plane,
-    n: int,
+    examples: int,
     target: Callable[[Float[Values, "n dx"]], ArrayLike],
     noise: float = 0.0,
     *,
@@ -124,7 +124,7 @@ def near_plane(
 
     Args:
         plane: M.
-        n: How many points.
+        examples: n, how many points.
         target: g, from tangent coordinates (n, d_x) to (n,) or (n, k).
         noise: Standard deviation of every normal coordinate; 0 leaves the points on M.
         law: Of x: "uniform" on [-1, 1]^{d_x}, or "normal", N(0, I).
@@ -140,12 +140,15 @@ def near_plane(
         True
     """
     draw = choose(law, LAWS, "law of the tangent coordinates")
-    require(n >= 1 and noise >= 0, f"n = {n} and noise {noise} came; give n >= 1 and noise >= 0")
+    require(
+        examples >= 1 and noise >= 0,
+        f"{examples} examples and noise {noise} came; give examples >= 1 and noise >= 0",
+    )
     for_x, for_y = (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(2))
     dx, dy = plane.tangent.shape[1], plane.normal.shape[1]
-    x = draw(for_x, (n, dx))
-    y = noise * for_y.standard_normal((n, dy))
-    name = f"{n} points near a plane of dimension {dx} and codimension {dy}, seed {seed}"
+    x = draw(for_x, (examples, dx))
+    y = noise * for_y.standard_normal((examples, dy))
+    name = f"{examples} points near a plane of dimension {dx} and codimension {dy}, seed {seed}"
     return Data.of(plane.points(x, y), np.asarray(target(x), float), name)
 
 

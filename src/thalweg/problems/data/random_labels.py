@@ -13,7 +13,7 @@ LABELS = ("signs", "gaussian")
 
 
 def random_data(
-    n: int,
+    examples: int,
     inputs: int | tuple[int, ...],
     labels: str | int,
     *,
@@ -23,7 +23,7 @@ def random_data(
     """Inputs x ~ N(0, I) whose labels are drawn without looking at them.
 
     Args:
-        n: Number of examples.
+        examples: n, the number of examples.
         inputs: Shape of one example.
         labels: "signs" (targets +1 or -1, equally likely), "gaussian" (targets N(0, 1)), both of
             shape (n, 1), or a number of classes (labels 0..k-1, equally likely).
@@ -47,23 +47,26 @@ def random_data(
         True
     """
     shape = (inputs,) if isinstance(inputs, int) else tuple(inputs)
-    require(n >= 1 and min(shape, default=0) >= 1, f"sizes {n} and {shape}; give at least 1 each")
+    require(
+        examples >= 1 and min(shape, default=0) >= 1,
+        f"sizes {examples} and {shape}; give at least 1 each",
+    )
     require(norm is None or norm > 0, f"norm came as {norm}; give a number above 0, or None")
     for_inputs, for_labels = (
         np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(2)
     )
-    x = for_inputs.standard_normal((n, *shape))
+    x = for_inputs.standard_normal((examples, *shape))
     if norm is not None:
-        sizes = np.sqrt((x.reshape(n, -1) ** 2).sum(1))
-        x *= (norm / sizes).reshape(n, *[1] * len(shape))
-    name = f"{n} random examples of size {math.prod(shape)}, seed {seed}"
+        sizes = np.sqrt((x.reshape(examples, -1) ** 2).sum(1))
+        x *= (norm / sizes).reshape(examples, *[1] * len(shape))
+    name = f"{examples} random examples of size {math.prod(shape)}, seed {seed}"
     if isinstance(labels, int):
         require(labels >= 2, f"{labels} classes came; give at least 2")
-        y = for_labels.integers(labels, size=n)
+        y = for_labels.integers(labels, size=examples)
         data = Data.of(x, y, name)
         # A class may be missing by chance; it is still a class.
         return Data(name, x, y, data.task, tuple(map(str, range(labels))), data.description)
     require(labels in LABELS, unknown(labels, LABELS, "kind of random labels"))
     if labels == "signs":
-        return Data.of(x, 2.0 * for_labels.integers(2, size=(n, 1)) - 1, name)
-    return Data.of(x, for_labels.standard_normal((n, 1)), name)
+        return Data.of(x, 2.0 * for_labels.integers(2, size=(examples, 1)) - 1, name)
+    return Data.of(x, for_labels.standard_normal((examples, 1)), name)

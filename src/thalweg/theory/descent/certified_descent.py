@@ -44,7 +44,7 @@ class DescentGuarantee:
 def scalar_linear_certificate(
     r0: float,
     nu: float,
-    n: int,
+    depth: int,
     until: float,
     eps: float,
     *,
@@ -60,7 +60,7 @@ def scalar_linear_certificate(
     Args:
         r0: As `scalar_linear.scalar_linear_flow`.
         nu: As there.
-        n: As there.
+        depth: As there.
         until: T, the time up to which descent must follow the flow, > 0.
         eps: Allowed distance in weight space, > 0.
         constant: Replace m(t) by the constant beta_T, which is what one knows without the
@@ -81,9 +81,9 @@ def scalar_linear_certificate(
     """
     require(math.isfinite(until) and until > 0, f"until is {until}; a time > 0 is allowed.")
     times = np.linspace(0.0, until, grid)
-    flow = scalar_linear.scalar_linear_flow(r0, nu, n, times)
+    flow = scalar_linear.scalar_linear_flow(r0, nu, depth, times)
     product = r0 * jnp.asarray([[nu, math.sqrt(1 - nu**2)]])
-    start = scalar_linear.balanced_init(product, n, [1] * (n - 1))
+    start = scalar_linear.balanced_init(product, depth, [1] * (depth - 1))
     target = jnp.asarray([[1.0, 0.0]])
     weights = scalar_linear.scalar_linear_weights(flow, start, target)
     tube = homogeneous.linear_tube_bounds([jnp.asarray(w) for w in weights], target, eps)
@@ -92,7 +92,7 @@ def scalar_linear_certificate(
 
 
 def descent_guarantee(
-    r0: float, nu: float, n: int, loss: float, *, grid: int = GRID
+    r0: float, nu: float, depth: int, loss: float, *, grid: int = GRID
 ) -> DescentGuarantee:
     """A step size and a number of steps after which gradient descent has the loss, for certain.
 
@@ -104,7 +104,7 @@ def descent_guarantee(
     Args:
         r0: As `scalar_linear.scalar_linear_flow`.
         nu: As there.
-        n: As there.
+        depth: As there.
         loss: Target, below the loss at the start.
         grid: Number of times of the certificate.
 
@@ -120,16 +120,16 @@ def descent_guarantee(
         >>> bool(np.isclose(found.steps * found.step_size, time_to_loss(0.5, 1.0, 2, 0.025)))
         True
     """
-    until = scalar_linear.time_to_loss(r0, nu, n, loss / 2)
+    until = scalar_linear.time_to_loss(r0, nu, depth, loss / 2)
     require(until > 0, f"the loss starts below {loss}; ask for a smaller one.")
-    end = scalar_linear.scalar_linear_flow(r0, nu, n, [until])
-    weight = float(end.norm[0]) ** (1 / n)
+    end = scalar_linear.scalar_linear_flow(r0, nu, depth, [until])
+    weight = float(end.norm[0]) ** (1 / depth)
     room = math.sqrt(2 * loss) - math.sqrt(2 * float(end.loss[0]))
 
     def excess(eps: float) -> float:
-        return eps * math.sqrt(n) * (weight + eps) ** (n - 1) - room
+        return eps * math.sqrt(depth) * (weight + eps) ** (depth - 1) - room
 
     eps = float(brentq(excess, 0.0, 1.0 + room, xtol=1e-16)) * (1 - 1e-9)
-    certificate = scalar_linear_certificate(r0, nu, n, until, eps, grid=grid)
+    certificate = scalar_linear_certificate(r0, nu, depth, until, eps, grid=grid)
     steps = math.ceil(until / certificate.step_size)
     return DescentGuarantee(until / steps, steps, loss, certificate)

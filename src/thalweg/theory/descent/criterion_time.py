@@ -11,7 +11,7 @@ from thalweg.theory.linear_nets import linear_modes
 
 
 def criterion_time(
-    L: int, u0: float, s: ArrayLike, fraction: float, tau: float = 1.0
+    depth: int, u0: float, s: ArrayLike, fraction: float, tau: float = 1.0
 ) -> tuple[float, float]:
     """Time at which 1/2 sum_a (s_a - u_a)^2 has fallen to a fraction of 1/2 sum_a s_a^2.
 
@@ -19,7 +19,7 @@ def criterion_time(
     in ln u, where the plateau is mild, with an event at the criterion.
 
     Args:
-        L: Number of weight matrices.
+        depth: L, the number of weight matrices.
         u0: Strength of every mode at the start, positive and below every s.
         s: Singular values, positive.
         fraction: Of the loss of the zero map, in (0, 1).
@@ -47,7 +47,7 @@ def criterion_time(
 
     def rate(_: float, z: np.ndarray) -> np.ndarray:
         u = np.exp(z)
-        return linear_modes.deep_mode_rate(L, u, s, tau) / u
+        return linear_modes.deep_mode_rate(depth, u, s, tau) / u
 
     def excess(_: float, z: np.ndarray) -> float:
         return float(np.sum((s - np.exp(z)) ** 2) - level)
@@ -59,7 +59,7 @@ def criterion_time(
         return 0.0, 0.0
     # By then every mode alone is near enough.
     near = s - np.minimum(np.sqrt(level / s.size), 0.5 * (s - u0))
-    end = 1.01 * float(np.max(linear_modes.deep_mode_time(L, u0, near, s, tau)[0]))
+    end = 1.01 * float(np.max(linear_modes.deep_mode_time(depth, u0, near, s, tau)[0]))
     times = [
         solve_ivp(rate, (0.0, end), start, "LSODA", events=excess, rtol=rtol, atol=rtol)
         for rtol in (1e-11, 1e-9)

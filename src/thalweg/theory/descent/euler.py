@@ -238,7 +238,7 @@ def log_constant_m_integral(m: ArrayLike, time: ArrayLike) -> Float[np.ndarray, 
         return np.log(t) + np.maximum(x, 0.0) + np.log(ratio)
 
 
-def largest_step_quadratic(m: float, T: float, z0: float, eps: float) -> float:
+def largest_step_quadratic(m: float, time: float, z0: float, eps: float) -> float:
     """Largest step size with which descent on f(z) = -(m/2) z^2 is within eps of flow at time T.
 
     Solves |z0| (e^{mT} - (1 + eta m)^{T/eta}) = eps for eta, with T/eta a real number of steps.
@@ -246,7 +246,7 @@ def largest_step_quadratic(m: float, T: float, z0: float, eps: float) -> float:
 
     Args:
         m: Negative curvature, > 0, in 1/time.
-        T: Time of the comparison, > 0.
+        time: T, time of the comparison, > 0.
         z0: Common starting point, not 0.
         eps: Allowed error at T, > 0.
 
@@ -257,18 +257,18 @@ def largest_step_quadratic(m: float, T: float, z0: float, eps: float) -> float:
 
     Examples:
         >>> from thalweg.theory.descent.euler import largest_step_quadratic
-        >>> round(largest_step_quadratic(m=1.0, T=1.0, z0=1.0, eps=np.e - 2), 6)  # one step: 1 to 2
+        >>> round(largest_step_quadratic(m=1.0, time=1.0, z0=1.0, eps=np.e - 2), 6)  # one step
         1.0
     """
-    _check_quadratic(m, T, z0, eps)
-    log_q = math.log(eps / abs(z0)) - m * T
-    if log_q >= math.log(-math.expm1(-m * T)):
+    _check_quadratic(m, time, z0, eps)
+    log_q = math.log(eps / abs(z0)) - m * time
+    if log_q >= math.log(-math.expm1(-m * time)):
         return math.inf
     if log_q < -600:  # the limit is exact to all digits, the equation would underflow
-        return largest_step_quadratic_asymptotic(m, T, z0, eps)
+        return largest_step_quadratic_asymptotic(m, time, z0, eps)
     # (1 + x)^{mT/x} = (1 - q) e^{mT} with x = eta m, as an equation in ln x.
     target = math.log(-math.log1p(-math.exp(log_q)))
-    log_mt = math.log(m * T)
+    log_mt = math.log(m * time)
 
     def excess(log_x: float) -> float:
         return log_mt + math.log(_one_minus_log1p_over(math.exp(log_x))) - target
@@ -279,7 +279,7 @@ def largest_step_quadratic(m: float, T: float, z0: float, eps: float) -> float:
     return math.exp(brentq(excess, low, high, xtol=1e-14, rtol=8.9e-16)) / m
 
 
-def largest_step_quadratic_asymptotic(m: float, T: float, z0: float, eps: float) -> float:
+def largest_step_quadratic_asymptotic(m: float, time: float, z0: float, eps: float) -> float:
     """The limit of `largest_step_quadratic` as T -> infinity: 2 eps e^{-mT} / (m^2 T |z0|).
 
     Raises:
@@ -289,11 +289,11 @@ def largest_step_quadratic_asymptotic(m: float, T: float, z0: float, eps: float)
 
     Examples:
         >>> from thalweg.theory.descent.euler import largest_step_quadratic_asymptotic
-        >>> round(largest_step_quadratic_asymptotic(m=1.0, T=1.0, z0=1.0, eps=0.5) * np.e, 6)
+        >>> round(largest_step_quadratic_asymptotic(m=1.0, time=1.0, z0=1.0, eps=0.5) * np.e, 6)
         1.0
     """
-    _check_quadratic(m, T, z0, eps)
-    return 2 * eps * math.exp(-m * T) / (m**2 * T * abs(z0))
+    _check_quadratic(m, time, z0, eps)
+    return 2 * eps * math.exp(-m * time) / (m**2 * time * abs(z0))
 
 
 def convex_quadratic_peak_error(h: float, z0: float, step_size: float) -> float:

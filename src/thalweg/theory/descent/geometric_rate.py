@@ -167,7 +167,9 @@ def tail_rate(losses: ArrayLike) -> float:
     return float(-np.log(L[last] / L[half]) / (last - half))
 
 
-def two_layer_drift_bound(residual_norm: float, n: int, width: int, smallest: float) -> float:
+def two_layer_drift_bound(
+    residual_norm: float, examples: int, width: int, smallest: float
+) -> float:
     """A bound 4 sqrt(n) ||y - u(0)|| / (sqrt(m) lambda_0) on how far any neuron ever moves.
 
     It holds max_r ||w_r(k) - w_r(0)|| of `TwoLayerNet` under gradient descent with
@@ -175,7 +177,7 @@ def two_layer_drift_bound(residual_norm: float, n: int, width: int, smallest: fl
 
     Args:
         residual_norm: ||y - u(0)||.
-        n: Number of examples.
+        examples: n, the number of examples.
         width: m.
         smallest: lambda_0 > 0, the smallest eigenvalue of `two_layer_relu_gram`.
 
@@ -186,11 +188,11 @@ def two_layer_drift_bound(residual_norm: float, n: int, width: int, smallest: fl
 
     Examples:
         >>> from thalweg.theory.descent.geometric_rate import two_layer_drift_bound
-        >>> two_layer_drift_bound(residual_norm=1.0, n=4, width=16, smallest=2.0)
+        >>> two_layer_drift_bound(residual_norm=1.0, examples=4, width=16, smallest=2.0)
         1.0
     """
     require(
-        smallest > 0 and n >= 1 and width >= 1,
-        f"lambda_0 {smallest}, n {n}, width {width}: give positive numbers",
+        smallest > 0 and examples >= 1 and width >= 1,
+        f"smallest {smallest}, examples {examples}, width {width}: give positive numbers",
     )
-    return 4 * math.sqrt(n) * residual_norm / (math.sqrt(width) * smallest)
+    return 4 * math.sqrt(examples) * residual_norm / (math.sqrt(width) * smallest)

@@ -232,22 +232,25 @@ def least_squares_floor(A: ArrayLike, Y: ArrayLike) -> float:
     return float(np.sum((Y - Q @ (Q.T @ Y)) ** 2) / (2 * len(Q)))
 
 
-def random_label_floor(n: int, rank: int, classes: int) -> float:
+def random_label_floor(examples: int, rank: int, classes: int) -> float:
     """(1 - 1/classes)/2 (1 - rank/n), the expected floor for random one-hot labels.
 
     Y = 1/classes + Z with independent rows of E ||Z_i||^2 = 1 - 1/classes and E Z = 0; of n
-    directions n - rank are left over. The ones must be in the range of A.
+    examples' directions n - rank are left over. The ones must be in the range of A.
 
     Raises:
         InputError: If the rank is not within 0..n.
 
     Examples:
         >>> from thalweg.theory.descent.last_layer import random_label_floor
-        >>> random_label_floor(n=10, rank=5, classes=2)
+        >>> random_label_floor(examples=10, rank=5, classes=2)
         0.125
     """
-    require(0 <= rank <= n and classes >= 2, f"n = {n}, rank {rank}, {classes} classes came")
-    return (1 - 1 / classes) / 2 * (1 - rank / n)
+    require(
+        0 <= rank <= examples and classes >= 2,
+        f"{examples} examples, rank {rank}, {classes} classes came",
+    )
+    return (1 - 1 / classes) / 2 * (1 - rank / examples)
 
 
 def _matrix(value: ArrayLike) -> Values:

@@ -43,7 +43,7 @@ def parameter_count(model: Model, inputs: int | Sequence[int], outputs: int) -> 
     return tree.size(like)
 
 
-def minimum_parameters(n: int, outputs: int = 1) -> int:
+def minimum_parameters(examples: int, outputs: int = 1) -> int:
     """The threshold n k: with fewer parameters no algorithm fits generic targets of shape (n, k).
 
     Source: Kawaguchi and Huang (2019), lower bound.
@@ -53,11 +53,11 @@ def minimum_parameters(n: int, outputs: int = 1) -> int:
         >>> minimum_parameters(10, outputs=3)
         30
     """
-    return n * outputs
+    return examples * outputs
 
 
-def narrow_wide_widths(n: int, c: float, narrow: Sequence[int]) -> tuple[int, ...]:
-    """Hidden widths (m_1, ..., m_{H-1}, ceil(c n)).
+def narrow_wide_widths(examples: int, c: float, narrow: Sequence[int]) -> tuple[int, ...]:
+    """Hidden widths (m_1, ..., m_{H-1}, ceil(c n)) for n examples.
 
     Raises:
         InputError: If a width comes out below 1.
@@ -67,23 +67,23 @@ def narrow_wide_widths(n: int, c: float, narrow: Sequence[int]) -> tuple[int, ..
         >>> narrow_wide_widths(10, 1.1, [4, 4])
         (4, 4, 11)
     """
-    wide = math.ceil(c * n * (1 - 1e-12))  # 1.1 x 10 is 11, not 12, in binary too
+    wide = math.ceil(c * examples * (1 - 1e-12))  # 1.1 x 10 is 11, not 12, in binary too
     require(
         wide >= 1 and all(width >= 1 for width in narrow),
-        f"{n} examples with {c} units each after {tuple(narrow)} came; give positive numbers",
+        f"{examples} examples with {c} units each after {tuple(narrow)} came; give numbers above 0",
     )
     return (*narrow, wide)
 
 
 def narrow_wide_net(
-    n: int, c: float, narrow: Sequence[int], activation: str = "softplus:100"
+    examples: int, c: float, narrow: Sequence[int], activation: str = "softplus:100"
 ) -> MLP:
     """A net of O(n) parameters: narrow layers, then one of ceil(c n) units, He weights.
 
     With c n + 1 >= n its last layer alone can fit n examples if the features tell them apart.
 
     Args:
-        n: Number of training examples.
+        examples: n, the number of training examples.
         c: Units of the last hidden layer per example.
         narrow: Widths of the other hidden layers.
         activation: A name that `thalweg.models.activation` takes.
@@ -95,7 +95,7 @@ def narrow_wide_net(
         >>> narrow_wide_net(10, 1.1, [4]).hidden
         (4, 11)
     """
-    return MLP(narrow_wide_widths(n, c, narrow), activation, initialiser="he-normal")
+    return MLP(narrow_wide_widths(examples, c, narrow), activation, initialiser="he-normal")
 
 
 def dense_count(inputs: int, hidden: Sequence[int], outputs: int) -> int:

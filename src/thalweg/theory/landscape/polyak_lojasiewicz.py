@@ -50,21 +50,21 @@ def pl_constant(gradient_norm: ArrayLike, loss: ArrayLike, least: float = 0.0) -
     return np.where(above, slope**2 / (2 * np.where(above, gap, 1.0)), np.nan)
 
 
-def last_layer_constant(sigma: ArrayLike, n: int) -> np.ndarray:
+def last_layer_constant(sigma: ArrayLike, examples: int) -> np.ndarray:
     """The constant sigma_n(A)^2 / n, a lower bound on `pl_constant` of the mean squared error.
 
     Args:
         sigma: The n-th singular value of A, any shape.
-        n: Number of examples.
+        examples: n, the number of examples.
 
     Source: E2 of the study of Kawaguchi and Huang (2019).
 
     Examples:
         >>> from thalweg.theory.landscape.polyak_lojasiewicz import last_layer_constant
-        >>> float(last_layer_constant(sigma=2.0, n=4))
+        >>> float(last_layer_constant(sigma=2.0, examples=4))
         1.0
     """
-    return np.asarray(sigma, float) ** 2 / n
+    return np.asarray(sigma, float) ** 2 / examples
 
 
 def last_layer_step(A: ArrayLike) -> float:

@@ -161,7 +161,7 @@ def _newton(function: Callable[[np.ndarray], tuple], v: np.ndarray, steps: int =
 
 
 def asymptotic_path(
-    svm: MaxMargin, limit: ArrayLike, t: ArrayLike, rate: float = 1.0
+    svm: MaxMargin, limit: ArrayLike, steps: ArrayLike, rate: float = 1.0
 ) -> Float[np.ndarray, "T d"]:
     """(w_svm/a) log t + w~, from which w(t) differs by a power of 1/t.
 
@@ -172,7 +172,7 @@ def asymptotic_path(
     Args:
         svm: The hard-margin machine.
         limit: w~ of `residual_limit`, shape (d,).
-        t: Steps taken, shape (T,).
+        steps: t, steps taken, shape (T,).
         rate: a of the tail.
 
     Source: Soudry et al. (2018), Theorem 3.
@@ -183,7 +183,7 @@ def asymptotic_path(
         >>> asymptotic_path(svm, [1.0], np.exp([0.0, 1.0])).round(6).tolist()  # log t + 1
         [[1.0], [2.0]]
     """
-    return np.outer(np.log(np.asarray(t, float)) / rate, svm.w) + np.asarray(limit, float)
+    return np.outer(np.log(np.asarray(steps, float)) / rate, svm.w) + np.asarray(limit, float)
 
 
 class RateConstants(NamedTuple):

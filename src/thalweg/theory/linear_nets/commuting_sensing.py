@@ -64,8 +64,8 @@ class LeastSum(NamedTuple):
     error: float
 
 
-def commuting_velocity(w: ArrayLike, A: ArrayLike, b: ArrayLike, N: int) -> Values:
-    """W' = -N w^{2-2/N} A^T (A w - b), shape (d,), for eigenvalues w >= 0.
+def commuting_velocity(w: ArrayLike, A: ArrayLike, b: ArrayLike, depth: int) -> Values:
+    """W' = -N w^{2-2/N} A^T (A w - b), shape (d,), at depth N for eigenvalues w >= 0.
 
     Examples:
         >>> from thalweg.theory.linear_nets.commuting_sensing import commuting_velocity
@@ -73,10 +73,10 @@ def commuting_velocity(w: ArrayLike, A: ArrayLike, b: ArrayLike, N: int) -> Valu
         [4.0]
     """
     w, A = np.asarray(w, float), np.asarray(A, float)
-    return -N * w ** (2 - 2 / N) * (A.T @ (A @ w - np.asarray(b, float)))
+    return -depth * w ** (2 - 2 / depth) * (A.T @ (A @ w - np.asarray(b, float)))
 
 
-def commuting_eigenvalues(s: ArrayLike, alpha: float, N: int) -> Values:
+def commuting_eigenvalues(s: ArrayLike, alpha: float, depth: int) -> Values:
     """w(s), s = -int A^T (A w - b) dt, of the flow from alpha (E1).
 
     N = 1: alpha + s; N = 2: alpha e^{2s}; N >= 3: (alpha^{-(1-2/N)} - (N - 2) s)^{-N/(N-2)}.
@@ -84,7 +84,7 @@ def commuting_eigenvalues(s: ArrayLike, alpha: float, N: int) -> Values:
     Args:
         s: Any shape; for N >= 3 below alpha^{-(1-2/N)}/(N - 2), where w is infinite; NaN above.
         alpha: Start of every eigenvalue, positive.
-        N: Depth, at least 1.
+        depth: N, at least 1.
 
     Raises:
         InputError: If the start or the depth is out of range.
@@ -96,19 +96,21 @@ def commuting_eigenvalues(s: ArrayLike, alpha: float, N: int) -> Values:
         >>> bool(np.isclose(commuting_eigenvalues(0.5, 2.0, 2), 2 * np.e))
         True
     """
-    require(alpha > 0 and N >= 1, f"start {alpha}, depth {N}: give a positive start and N >= 1")
+    require(
+        alpha > 0 and depth >= 1, f"start {alpha}, depth {depth}: give a start > 0, a depth >= 1"
+    )
     s = np.asarray(s, float)
-    if N == 1:
+    if depth == 1:
         return alpha + s
-    if N == 2:
+    if depth == 2:
         return alpha * np.exp(2 * s)
-    root = alpha ** -(1 - 2 / N) - (N - 2) * s
+    root = alpha ** -(1 - 2 / depth) - (depth - 2) * s
     with np.errstate(invalid="ignore"):
-        return np.where(root > 0, root, np.nan) ** (-N / (N - 2))
+        return np.where(root > 0, root, np.nan) ** (-depth / (depth - 2))
 
 
 def commuting_limit(
-    A: ArrayLike, b: ArrayLike, N: int, alpha: float, tolerance: float = 1e-11
+    A: ArrayLike, b: ArrayLike, depth: int, alpha: float, tolerance: float = 1e-11
 ) -> CommutingLimit:
     """The limit of the flow for t -> infinity, without following it.
 
@@ -119,7 +121,7 @@ def commuting_limit(
     Args:
         A: Eigenvalues of the sensing matrices in rows, shape (m, d), of full row rank.
         b: Shape (m,), such that some w > 0 has A w = b.
-        N: Depth, at least 1.
+        depth: N, at least 1.
         alpha: Start, positive.
         tolerance: Of ||A w - b||, relative to ||b||.
 
@@ -137,17 +139,17 @@ def commuting_limit(
     A, b = _checked(A, b)
     nu = np.zeros(len(b))
     for step in range(NEWTON_STEPS):
-        w = commuting_eigenvalues(A.T @ nu, alpha, N)
+        w = commuting_eigenvalues(A.T @ nu, alpha, depth)
         gap = A @ w - b
         error = float(np.linalg.norm(gap))
         if error <= tolerance * np.linalg.norm(b):
             return CommutingLimit(w, nu, error, step)
-        slope = N * w ** (2 - 2 / N)
+        slope = depth * w ** (2 - 2 / depth)
         try:
             direction = np.asarray(-np.linalg.solve((A * slope) @ A.T, gap), np.float64)
         except np.linalg.LinAlgError:  # eigenvalues ran to zero: nothing positive fits
             break
-        nu = nu + _damping(A, b, N, alpha, nu, direction, float(gap @ direction)) * direction
+        nu = nu + _damping(A, b, depth, alpha, nu, direction, float(gap @ direction)) * direction
     raise InputError(
         f"||A w - b|| is still {error:.2e} after {step + 1} Newton steps; give measurements "
         "that some w > 0 meets, or a larger start"

@@ -106,7 +106,7 @@ def linear_min_eig_bound(weights: Weights, product_gradient: Array) -> Float[Arr
 
 
 def balanced_min_eig_bound(
-    product_norm: ArrayLike, gradient_norm: ArrayLike, n: int
+    product_norm: ArrayLike, gradient_norm: ArrayLike, depth: int
 ) -> Float[Array, "..."]:
     """The same for balanced weights: lambda_min >= -(n-1) |grad phi|_op |W_n...W_1|_op^{1-2/n}.
 
@@ -114,20 +114,20 @@ def balanced_min_eig_bound(
     for n >= 3, at a near-zero start.
 
     Raises:
-        InputError: If n < 1.
+        InputError: If the depth n < 1.
 
     Source: Elkabetz & Cohen 2021, corollary for balanced weights.
 
     Examples:
         >>> from thalweg.theory.linear_nets.homogeneous import balanced_min_eig_bound
-        >>> float(balanced_min_eig_bound(product_norm=8.0, gradient_norm=1.0, n=3))  # -2 * 8^(1/3)
+        >>> float(balanced_min_eig_bound(8.0, gradient_norm=1.0, depth=3))  # -2 * 8^(1/3)
         -4.0
     """
-    _check_depth(n)
-    if n == 1:
+    _check_depth(depth)
+    if depth == 1:
         return jnp.zeros(jnp.broadcast_shapes(jnp.shape(product_norm), jnp.shape(gradient_norm)))
-    power = jnp.asarray(product_norm, dtype=float) ** (1 - 2 / n)
-    return -(n - 1) * jnp.asarray(gradient_norm, dtype=float) * power
+    power = jnp.asarray(product_norm, dtype=float) ** (1 - 2 / depth)
+    return -(depth - 1) * jnp.asarray(gradient_norm, dtype=float) * power
 
 
 def conserved_product_bound(weights: Weights, initial: Weights) -> Float[Array, "..."]:
@@ -232,7 +232,7 @@ def negative_curvature_weights(
 
 
 def negative_curvature_min_eig(
-    gradient_at_zero: Array, n: int, scale: float, zero: tuple[int, int]
+    gradient_at_zero: Array, depth: int, scale: float, zero: tuple[int, int]
 ) -> Float[Array, ""]:
     """Exact lambda_min at `negative_curvature_weights`: -c^{n-2} |G|.
 
@@ -241,7 +241,7 @@ def negative_curvature_min_eig(
 
     Args:
         gradient_at_zero: (d_n, d_0).
-        n: Depth, >= 3.
+        depth: n, >= 3.
         scale: c.
         zero: (p, q), the layers set to 0, counted from 1.
 
@@ -255,21 +255,21 @@ def negative_curvature_min_eig(
         >>> float(negative_curvature_min_eig(jnp.array([[3.0]]), 3, 2.0, (1, 2)))
         -6.0
     """
-    _check_zero_layers(n, zero)
+    _check_zero_layers(depth, zero)
     first, last = zero
-    rows = slice(None) if last == n else slice(0, 1)
+    rows = slice(None) if last == depth else slice(0, 1)
     columns = slice(None) if first == 1 else slice(0, 1)
-    return -(scale ** (n - 2)) * _spectral(gradient_at_zero[rows, columns])
+    return -(scale ** (depth - 2)) * _spectral(gradient_at_zero[rows, columns])
 
 
-def aligned_min_eig(r: ArrayLike, n: int) -> Float[Array, "..."]:
+def aligned_min_eig(r: ArrayLike, depth: int) -> Float[Array, "..."]:
     """Exact lambda_min at balanced weights aligned with the target, scalar output.
 
     f = (1/2)|W_n...W_1 - L|^2, |L| = 1, W_n...W_1 = r L, 0 < r < 1, hidden widths >= 2:
     lambda_min = min{-(1-r) r^{1-2/n}, n r^{2-2/n} - (n-1)(1-r) r^{1-2/n}}
 
     Raises:
-        InputError: If n < 2 or some r is outside (0, 1).
+        InputError: If the depth n < 2 or some r is outside (0, 1).
 
     Source: derived from Elkabetz & Cohen 2021, scalar output.
 
@@ -278,25 +278,25 @@ def aligned_min_eig(r: ArrayLike, n: int) -> Float[Array, "..."]:
         >>> float(aligned_min_eig(0.25, 2))
         -0.75
     """
-    require(n >= 2, f"depth {n} is given; n >= 2 is allowed.")
-    simple, repeated = chain_eigenvalues(r, n)
+    require(depth >= 2, f"depth {depth} is given; at least 2 is allowed.")
+    simple, repeated = chain_eigenvalues(r, depth)
     return jnp.minimum(-repeated, simple)
 
 
-def chain_eigenvalues(r: ArrayLike, n: int) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
+def chain_eigenvalues(r: ArrayLike, depth: int) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
     """Hessian eigenvalues of a chain of n equal scalar weights w = r^{1/n}, f = (1/2)(w^n - 1)^2.
 
     Once n r^{2-2/n} - (n-1)(1-r) r^{1-2/n}, and (1-r) r^{1-2/n} with multiplicity n-1.
 
     Args:
         r: Product of the weights, in (0, 1), any shape.
-        n: Depth, >= 1.
+        depth: n, >= 1.
 
     Returns:
         The simple eigenvalue and the repeated one, each of r's shape.
 
     Raises:
-        InputError: If n < 1 or some r is outside (0, 1).
+        InputError: If the depth n < 1 or some r is outside (0, 1).
 
     Source: derived from Elkabetz & Cohen 2021, scalar output.
 
@@ -306,14 +306,14 @@ def chain_eigenvalues(r: ArrayLike, n: int) -> tuple[Float[Array, "..."], Float[
         >>> float(simple), float(repeated)
         (-0.25, 0.75)
     """
-    _check_depth(n)
+    _check_depth(depth)
     _check_unit_interval(r)
     r_ = jnp.asarray(r, dtype=float)
-    repeated = (1 - r_) * r_ ** (1 - 2 / n)
-    return n * r_ ** (2 - 2 / n) - (n - 1) * repeated, repeated
+    repeated = (1 - r_) * r_ ** (1 - 2 / depth)
+    return depth * r_ ** (2 - 2 / depth) - (depth - 1) * repeated, repeated
 
 
-def chain_negative_curvature_integral(r0: ArrayLike, n: int) -> Float[Array, "..."]:
+def chain_negative_curvature_integral(r0: ArrayLike, depth: int) -> Float[Array, "..."]:
     """Total negative curvature that a chain of n equal scalar weights meets from r0 to the minimum.
 
     int_0^inf max(-lambda_min, 0) dt = ((n-1)/n) ln[(n-1)/((2n-1) r0)] + ln[n/((2n-1)(1-r0))]
@@ -321,7 +321,7 @@ def chain_negative_curvature_integral(r0: ArrayLike, n: int) -> Float[Array, "..
     for r0 < (n-1)/(2n-1), and 0 for larger r0. A pure number.
 
     Raises:
-        InputError: If n < 1 or some r0 is outside (0, 1).
+        InputError: If the depth n < 1 or some r0 is outside (0, 1).
 
     Source: derived from Elkabetz & Cohen 2021, scalar output.
 
@@ -330,14 +330,14 @@ def chain_negative_curvature_integral(r0: ArrayLike, n: int) -> Float[Array, "..
         >>> float(chain_negative_curvature_integral(0.5, 2))  # 1/2 is above (n - 1)/(2 n - 1)
         0.0
     """
-    _check_depth(n)
+    _check_depth(depth)
     _check_unit_interval(r0)
     start = jnp.asarray(r0, dtype=float)
-    if n == 1:
+    if depth == 1:
         return jnp.zeros_like(start)
-    end = (n - 1) / (2 * n - 1)
+    end = (depth - 1) / (2 * depth - 1)
     start = jnp.minimum(start, end)
-    return (n - 1) / n * jnp.log(end / start) + jnp.log((1 - end) / (1 - start))
+    return (depth - 1) / depth * jnp.log(end / start) + jnp.log((1 - end) / (1 - start))
 
 
 def _largest_product(weights: Weights) -> Array:
@@ -381,11 +381,11 @@ def _check_chain(weights: Weights) -> None:
 
 
 def _check_depth(n: int) -> None:
-    require(n >= 1, f"depth {n} is given; n >= 1 is allowed.")
+    require(n >= 1, f"depth {n} is given; at least 1 is allowed.")
 
 
 def _check_zero_layers(n: int, zero: tuple[int, int]) -> None:
-    require(n >= 3, f"depth {n} is given; the construction needs n >= 3.")
+    require(n >= 3, f"depth {n} is given; the construction needs at least 3.")
     require(1 <= zero[0] < zero[1] <= n, f"zero layers {zero}; give p < q from 1 to {n}.")
 
 

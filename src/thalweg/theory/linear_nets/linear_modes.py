@@ -26,7 +26,7 @@ from thalweg.core.errors import InputError, require
 Values = NDArray[np.float64]
 
 
-def mode_trajectory(s: ArrayLike, u0: ArrayLike, t: ArrayLike, tau: float = 1.0) -> Values:
+def mode_trajectory(s: ArrayLike, u0: ArrayLike, time: ArrayLike, tau: float = 1.0) -> Values:
     """Strength of the modes of a one-hidden-layer linear net, equal in both layers.
 
     tau du/dt = 2u(s - u), hence u(t) = s e^{2st/tau} / (e^{2st/tau} - 1 + s/u0).
@@ -34,7 +34,7 @@ def mode_trajectory(s: ArrayLike, u0: ArrayLike, t: ArrayLike, tau: float = 1.0)
     Args:
         s: Singular values, at least 0; broadcasts with `u0` to the shape of the modes.
         u0: Strengths at time 0, at least 0.
-        t: Times, at least 0, any shape.
+        time: t, times, at least 0, any shape.
         tau: Time scale, steps per unit of training time.
 
     Returns:
@@ -51,11 +51,11 @@ def mode_trajectory(s: ArrayLike, u0: ArrayLike, t: ArrayLike, tau: float = 1.0)
         >>> round(float(mode_trajectory(1.0, 0.25, np.log(9) / 2)), 6)
         0.75
     """
-    s, u0, t = _modes_and_times(s, u0, t, tau)
+    s, u0, time = _modes_and_times(s, u0, time, tau)
     require(bool(np.all(u0 >= 0)), "a mode strength u0 is negative: give u0 >= 0.")
-    x = 2 * s * t / tau
+    x = 2 * s * time / tau
     # The textbook form divided by e^x: no overflow, and s = 0 is no special case.
-    return u0 / (np.exp(-x) + u0 * (2 * t / tau) * exprel(-x))
+    return u0 / (np.exp(-x) + u0 * (2 * time / tau) * exprel(-x))
 
 
 def mode_time(u0: ArrayLike, uf: ArrayLike, s: ArrayLike, tau: float = 1.0) -> Values:
@@ -96,7 +96,7 @@ def half_rise_time(u0: ArrayLike, s: ArrayLike, tau: float = 1.0) -> Values:
 
 
 def product_trajectory(
-    U: ArrayLike, s: ArrayLike, V: ArrayLike, u0: ArrayLike, t: ArrayLike, tau: float = 1.0
+    U: ArrayLike, s: ArrayLike, V: ArrayLike, u0: ArrayLike, time: ArrayLike, tau: float = 1.0
 ) -> Values:
     """The whole one-hidden-layer map W_2 W_1(t) = U diag(u(t)) V^T from a decoupled start.
 
@@ -105,7 +105,7 @@ def product_trajectory(
         s: Singular values, shape (r,).
         V: Input singular vectors of the same decomposition, shape (in, r).
         u0: Strengths at time 0, scalar or shape (r,).
-        t: Times, any shape.
+        time: t, times, any shape.
         tau: Time scale in steps.
 
     Returns:
@@ -118,12 +118,12 @@ def product_trajectory(
         >>> product_trajectory(np.eye(2), [2.0, 1.0], np.eye(2), 0.1, 100.0).round(6).tolist()
         [[2.0, 0.0], [0.0, 1.0]]
     """
-    u = mode_trajectory(s, u0, t, tau)
+    u = mode_trajectory(s, u0, time, tau)
     return np.einsum("or,...r,ir->...oi", np.asarray(U), u, np.asarray(V))
 
 
 def hyperbolic_trajectory(
-    s: ArrayLike, a0: ArrayLike, b0: ArrayLike, t: ArrayLike, tau: float = 1.0
+    s: ArrayLike, a0: ArrayLike, b0: ArrayLike, time: ArrayLike, tau: float = 1.0
 ) -> tuple[Values, Values]:
     """Both layers of a decoupled mode from any start: tau da/dt = b(s - ab), tau db/dt = a(s - ab).
 
@@ -136,7 +136,7 @@ def hyperbolic_trajectory(
         s: Singular values, at least 0; broadcasts with a0 and b0 to the shape of the modes.
         a0: First-layer strengths at time 0.
         b0: Second-layer strengths at time 0.
-        t: Times, at least 0, any shape.
+        time: t, times, at least 0, any shape.
         tau: Time scale in steps.
 
     Returns:
@@ -154,12 +154,12 @@ def hyperbolic_trajectory(
         ([1.0, 1.0], [3.75, 3.75])
     """
     plus, minus = np.asarray(a0) + np.asarray(b0), np.asarray(a0) - np.asarray(b0)
-    s, plus, t = _modes_and_times(s, plus, t, tau)
-    s, minus, _ = _modes_and_times(s, minus, t, tau)
+    s, plus, time = _modes_and_times(s, plus, time, tau)
+    s, minus, _ = _modes_and_times(s, minus, time, tau)
     c0 = plus * minus
     k = np.hypot(c0, 2 * s)
-    decay = np.exp(-k * t / tau)
-    g = (t / tau) * exprel(-k * t / tau)
+    decay = np.exp(-k * time / tau)
+    g = (time / tau) * exprel(-k * time / tau)
     # In a+b and a-b, and scaled by e^{-kt/tau}, every term is at least 0: nothing cancels.
     gap = _ratio(c0**2, k + 2 * s) / 2
     grow = (1 + decay) / 2 + g * s
@@ -223,11 +223,11 @@ def hyperbolic_time(
     return tau / k * (rise + fall + np.where(line, -gap, gap))
 
 
-def deep_mode_rate(L: ArrayLike, u: ArrayLike, s: ArrayLike, tau: float = 1.0) -> Values:
+def deep_mode_rate(depth: ArrayLike, u: ArrayLike, s: ArrayLike, tau: float = 1.0) -> Values:
     """Speed du/dt = (L/tau) u^{2 - 2/L} (s - u) of a mode that is equal in all L layers.
 
     Args:
-        L: Number of weight matrices; all arguments broadcast.
+        depth: L, the number of weight matrices; all arguments broadcast.
         u: Strength of the product, at least 0.
         s: Singular value.
         tau: Time scale in steps.
@@ -236,15 +236,15 @@ def deep_mode_rate(L: ArrayLike, u: ArrayLike, s: ArrayLike, tau: float = 1.0) -
 
     Examples:
         >>> from thalweg.theory.linear_nets.linear_modes import deep_mode_rate
-        >>> float(deep_mode_rate(L=2, u=1.0, s=3.0))
+        >>> float(deep_mode_rate(depth=2, u=1.0, s=3.0))
         4.0
     """
-    L, u, s = (np.asarray(value, dtype=np.float64) for value in (L, u, s))
-    return L / tau * u ** (2 - 2 / L) * (s - u)
+    depth, u, s = (np.asarray(value, dtype=np.float64) for value in (depth, u, s))
+    return depth / tau * u ** (2 - 2 / depth) * (s - u)
 
 
 def deep_mode_time(
-    L: ArrayLike, u0: ArrayLike, uf: ArrayLike, s: ArrayLike, tau: float = 1.0
+    depth: ArrayLike, u0: ArrayLike, uf: ArrayLike, s: ArrayLike, tau: float = 1.0
 ) -> tuple[Values, Values]:
     """Time in which a mode, equal in all L layers, goes from u0 to uf.
 
@@ -253,7 +253,7 @@ def deep_mode_time(
     for small u).
 
     Args:
-        L: Number of weight matrices, at least 1; all arguments broadcast.
+        depth: L, the number of weight matrices, at least 1; all arguments broadcast.
         u0: Start, positive.
         uf: End, on the same side of s as u0; a time before the start is negative.
         s: Singular value, positive.
@@ -274,8 +274,8 @@ def deep_mode_time(
         True
     """
     u0, uf, s = _span(u0, uf, s, tau)
-    L = np.asarray(L, dtype=np.float64)
-    require(bool(np.all(L >= 1)), "a depth L is below 1: L counts weight matrices.")
+    depth = np.asarray(depth, dtype=np.float64)
+    require(bool(np.all(depth >= 1)), "a depth is below 1: it counts weight matrices.")
 
     def one(L: float, u0: float, uf: float, s: float) -> tuple[float, float]:
         side = np.sign(s - u0)
@@ -289,12 +289,12 @@ def deep_mode_time(
         )
         return tau / (L * s) * value, tau / (L * s) * error
 
-    values, errors = np.vectorize(one, otypes=[np.float64, np.float64])(L, u0, uf, s)
+    values, errors = np.vectorize(one, otypes=[np.float64, np.float64])(depth, u0, uf, s)
     return values, errors
 
 
 def deep_mode_time_infinite(
-    L: ArrayLike, u0: ArrayLike, uf: ArrayLike, s: ArrayLike, tau: float = 1.0
+    depth: ArrayLike, u0: ArrayLike, uf: ArrayLike, s: ArrayLike, tau: float = 1.0
 ) -> Values:
     """Leading time at large depth, t = (tau/L) [ln(uf(s-u0)/(u0(s-uf)))/s^2 + 1/(s u0) - 1/(s uf)].
 
@@ -303,7 +303,7 @@ def deep_mode_time_infinite(
     finite delay, as long as u0 does not vanish.
 
     Args:
-        L: Number of weight matrices; all arguments broadcast.
+        depth: L, the number of weight matrices; all arguments broadcast.
         u0: Start, positive.
         uf: End, on the same side of s as u0.
         s: Singular value, positive.
@@ -322,11 +322,11 @@ def deep_mode_time_infinite(
     """
     u0, uf, s = _span(u0, uf, s, tau)
     log = np.log(uf / u0) + np.log((s - u0) / (s - uf))
-    return tau / np.asarray(L, dtype=np.float64) * (log / s**2 + (uf - u0) / (s * u0 * uf))
+    return tau / np.asarray(depth, dtype=np.float64) * (log / s**2 + (uf - u0) / (s * u0 * uf))
 
 
-def deep_mode_sharpness(L: ArrayLike, s: ArrayLike) -> Values:
-    """Sharpness L s^{2 - 2/L} of 1/2 (prod w_i - s)^2 at the balanced minimum w_i = s^{1/L}.
+def deep_mode_sharpness(depth: ArrayLike, s: ArrayLike) -> Values:
+    """Sharpness L s^{2 - 2/L} of 1/2 (prod w_i - s)^2 at the balanced minimum of depth L.
 
     The largest eigenvalue on the path 0 <= u <= s; descent converges there below a step size of
     2/sharpness, which falls as 1/L.
@@ -335,11 +335,11 @@ def deep_mode_sharpness(L: ArrayLike, s: ArrayLike) -> Values:
 
     Examples:
         >>> from thalweg.theory.linear_nets.linear_modes import deep_mode_sharpness
-        >>> float(deep_mode_sharpness(L=2, s=3.0))
+        >>> float(deep_mode_sharpness(depth=2, s=3.0))
         6.0
     """
-    L, s = np.asarray(L, dtype=np.float64), np.asarray(s, dtype=np.float64)
-    return L * s ** (2 - 2 / L)
+    depth, s = np.asarray(depth, dtype=np.float64), np.asarray(s, dtype=np.float64)
+    return depth * s ** (2 - 2 / depth)
 
 
 def strengths_along(

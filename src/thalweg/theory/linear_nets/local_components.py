@@ -96,7 +96,7 @@ def component_rate(norms: Float[Array, "L R"], gamma: Float[Array, " R"]) -> Flo
 
 
 def balanced_rate(
-    sigma: Float[Array, " R"] | np.ndarray, gamma: Float[Array, " R"] | float, L: int
+    sigma: Float[Array, " R"] | np.ndarray, gamma: Float[Array, " R"] | float, depth: int
 ) -> Float[Array, " R"]:
     """Rates d sigma / dt = L gamma sigma^(2 - 2/L) of components whose L vectors have one norm.
 
@@ -105,13 +105,13 @@ def balanced_rate(
         >>> balanced_rate(np.array([4.0]), 1.0, 2).tolist()
         [8.0]
     """
-    return L * gamma * jnp.asarray(sigma) ** (2 - 2 / L)
+    return depth * gamma * jnp.asarray(sigma) ** (2 - 2 / depth)
 
 
 def rate_bounds(
-    sigma: Float[Array, " R"], gamma: Float[Array, " R"], L: int, epsilon: float | Array
+    sigma: Float[Array, " R"], gamma: Float[Array, " R"], depth: int, epsilon: float | Array
 ) -> tuple[Float[Array, " R"], Float[Array, " R"]]:
-    """Lower and upper bound of d sigma / dt at unbalancedness epsilon.
+    """Lower and upper bound of d sigma / dt at depth L and unbalancedness epsilon.
 
     L gamma sigma^2 / (sigma^(2/L) + epsilon) and L gamma (sigma^(2/L) + epsilon)^(L - 1): lower and
     upper for gamma >= 0, the other way round for gamma < 0. Equal at epsilon = 0.
@@ -124,57 +124,57 @@ def rate_bounds(
         >>> low.tolist(), high.tolist()  # balanced: they meet
         ([8.0], [8.0])
     """
-    reach = sigma ** (2 / L) + epsilon
-    slow, fast = L * gamma * sigma**2 * _inverse(reach), L * gamma * reach ** (L - 1)
+    reach = sigma ** (2 / depth) + epsilon
+    slow, fast = depth * gamma * sigma**2 * _inverse(reach), depth * gamma * reach ** (depth - 1)
     return jnp.minimum(slow, fast), jnp.maximum(slow, fast)
 
 
 def constant_alignment_norm(
-    t: ArrayLike, sigma0: ArrayLike, gamma: ArrayLike, L: int
+    time: ArrayLike, sigma0: ArrayLike, gamma: ArrayLike, depth: int
 ) -> Float[np.ndarray, "..."]:
-    """sigma(t) of a balanced component under a constant gamma.
+    """sigma(t) at times t of a balanced component of depth L under a constant gamma.
 
     L = 2: sigma_0 exp(2 gamma t); else (sigma_0^-(1 - 2/L) - (L - 2) gamma t)^(-L/(L - 2)),
     infinite from the escape time on.
 
     Raises:
-        InputError: If L < 2 or sigma_0 is not positive.
+        InputError: If the depth L < 2 or sigma_0 is not positive.
 
     Examples:
         >>> from thalweg.theory.linear_nets.local_components import constant_alignment_norm
         >>> bool(np.isclose(constant_alignment_norm(0.5, 2.0, 1.0, 2), 2 * np.e))
         True
     """
-    _check_start(sigma0, L)
-    t, sigma0, gamma = (np.asarray(v, float) for v in (t, sigma0, gamma))
-    if L == 2:
-        return sigma0 * np.exp(2 * gamma * t)
-    left = sigma0 ** -(1 - 2 / L) - (L - 2) * gamma * t
+    _check_start(sigma0, depth)
+    time, sigma0, gamma = (np.asarray(v, float) for v in (time, sigma0, gamma))
+    if depth == 2:
+        return sigma0 * np.exp(2 * gamma * time)
+    left = sigma0 ** -(1 - 2 / depth) - (depth - 2) * gamma * time
     with np.errstate(divide="ignore"):
-        return np.maximum(left, 0.0) ** (-L / (L - 2))
+        return np.maximum(left, 0.0) ** (-depth / (depth - 2))
 
 
-def escape_time(sigma0: ArrayLike, gamma: ArrayLike, L: int) -> Float[np.ndarray, "..."]:
+def escape_time(sigma0: ArrayLike, gamma: ArrayLike, depth: int) -> Float[np.ndarray, "..."]:
     """When a balanced component under a constant gamma > 0 has left every bounded set.
 
     sigma_0^-(1 - 2/L) / ((L - 2) gamma); infinite for L = 2.
 
     Raises:
-        InputError: If L < 2, or sigma_0 or gamma is not positive.
+        InputError: If the depth L < 2, or sigma_0 or gamma is not positive.
 
     Examples:
         >>> from thalweg.theory.linear_nets.local_components import escape_time
         >>> round(float(escape_time(8.0, 1.0, 3)), 6)  # 8^(-1/3)
         0.5
     """
-    _check_start(sigma0, L)
+    _check_start(sigma0, depth)
     require(bool(np.all(np.asarray(gamma) > 0)), f"gamma came as {gamma!r}; give positive numbers")
-    if L == 2:
+    if depth == 2:
         return np.full(np.broadcast_shapes(np.shape(sigma0), np.shape(gamma)), np.inf)
-    return np.asarray(sigma0, float) ** -(1 - 2 / L) / ((L - 2) * np.asarray(gamma, float))
+    return np.asarray(sigma0, float) ** -(1 - 2 / depth) / ((depth - 2) * np.asarray(gamma, float))
 
 
-def norm_prediction(sigma0: ArrayLike, gamma: ArrayLike, L: int) -> Prediction:
+def norm_prediction(sigma0: ArrayLike, gamma: ArrayLike, depth: int) -> Prediction:
     """`constant_alignment_norm` as a prediction of the component norms along a run.
 
     Examples:
@@ -182,16 +182,16 @@ def norm_prediction(sigma0: ArrayLike, gamma: ArrayLike, L: int) -> Prediction:
         >>> bool(np.allclose(norm_prediction([2.0], [0.5], 2).at([0.0, 1.0]), [[2.0], [2 * np.e]]))
         True
     """
-    _check_start(sigma0, L)
+    _check_start(sigma0, depth)
     start, rate = np.asarray(sigma0, float), np.asarray(gamma, float)
 
     def at(times: ArrayLike) -> np.ndarray:
         t = np.asarray(times, float)
-        return constant_alignment_norm(t.reshape(-1, *[1] * start.ndim), start, rate, L)
+        return constant_alignment_norm(t.reshape(-1, *[1] * start.ndim), start, rate, depth)
 
     return make_prediction(
         "component_norms",
-        f"parameter^{L}",
+        f"parameter^{depth}",
         "asymptotic",
         "balanced components near zero, where the gradient in the tensor is still that at zero",
         at,

@@ -79,13 +79,13 @@ def plane_loss(
     return QuadraticLoss(H[: a.size + codimension], np.concatenate([a, np.zeros(codimension)]))
 
 
-def reduced_velocity(w: Float[Values, " d"], gradient: Float[Values, " d"], L: int) -> Values:
+def reduced_velocity(w: Float[Values, " d"], gradient: Float[Values, " d"], depth: int) -> Values:
     """dw/dt = -||w||^{2 - 2/L} [G + (L - 1) w <w, G>/||w||^2] of balanced layers; -G for L = 1.
 
     Args:
         w: Effective vector, not zero.
         gradient: G = grad E(w).
-        L: Number of weight matrices.
+        depth: L, the number of weight matrices.
 
     Source: Arora, Cohen and Hazan (2018), one output; E4 of the study.
 
@@ -95,8 +95,8 @@ def reduced_velocity(w: Float[Values, " d"], gradient: Float[Values, " d"], L: i
         [-4.0]
     """
     square = w @ w
-    along = (L - 1) * (w @ gradient) / square
-    return -(square ** (1 - 1 / L)) * (gradient + along * w)
+    along = (depth - 1) * (w @ gradient) / square
+    return -(square ** (1 - 1 / depth)) * (gradient + along * w)
 
 
 class ReducedFlow(NamedTuple):
@@ -124,7 +124,7 @@ class ReducedFlow(NamedTuple):
 def reduced_flow(
     loss: QuadraticLoss,
     start: ArrayLike,
-    L: int,
+    depth: int,
     times: ArrayLike,
     until: Callable[[Values], float] | None = None,
     rtol: float = 1e-11,
@@ -135,7 +135,7 @@ def reduced_flow(
     Args:
         loss: E.
         start: w(0), shape (d,), not zero.
-        L: Number of weight matrices, at least 1.
+        depth: L, the number of weight matrices, at least 1.
         times: Increasing, from at least 0, (T,); after `until` came true w stays where it was.
         until: A function of w; the integration ends where it falls through 0.
         rtol: Relative tolerance of the better solution.
@@ -154,14 +154,14 @@ def reduced_flow(
 
     Examples:
         >>> from thalweg.theory.linear_nets.low_dimensional import plane_loss, reduced_flow
-        >>> found = reduced_flow(plane_loss([1.0], codimension=1), [2.0, 3.0], L=1, times=[1.0])
+        >>> found = reduced_flow(plane_loss([1.0], codimension=1), [2.0, 3.0], depth=1, times=[1.0])
         >>> bool(np.allclose(found.w, [[1 + np.exp(-1), 3.0]]))  # clean data leave w_y as it was
         True
     """
     w0, times = np.asarray(start, float), np.asarray(times, float)
     require(
-        w0.shape == loss.minimiser.shape and bool(np.any(w0)) and L >= 1,
-        f"a start of shape {w0.shape} and depth {L} came; give a vector of "
+        w0.shape == loss.minimiser.shape and bool(np.any(w0)) and depth >= 1,
+        f"a start of shape {w0.shape} and depth {depth} came; give a vector of "
         f"{loss.minimiser.size} numbers, not all zero, and at least 1",
     )
     require(
@@ -169,7 +169,8 @@ def reduced_flow(
         "the times must increase from at least 0",
     )
     fine, coarse = (
-        _integrated(loss, w0, L, times, until, factor * rtol, factor * atol) for factor in (1, 100)
+        _integrated(loss, w0, depth, times, until, factor * rtol, factor * atol)
+        for factor in (1, 100)
     )
     error = np.linalg.norm(fine[0] - coarse[0], axis=1)
     return ReducedFlow(
@@ -222,7 +223,7 @@ def _integrated(
 # Data on the plane: what the start decides.
 
 
-def frozen_invariant(w_norm: ArrayLike, normal_norm: ArrayLike, L: int) -> Values:
+def frozen_invariant(w_norm: ArrayLike, normal_norm: ArrayLike, depth: int) -> Values:
     """||w_y|| / ||w||^{1 - 1/L}, which the reduced flow conserves on clean data.
 
     From d ln||w_y||/dt = -(L - 1) ||w||^{-2/L} <w, G> and d ln||w||/dt = -L ||w||^{-2/L} <w, G>,
@@ -231,19 +232,19 @@ def frozen_invariant(w_norm: ArrayLike, normal_norm: ArrayLike, L: int) -> Value
     Args:
         w_norm: ||w||, all of it.
         normal_norm: ||w_y||.
-        L: Number of weight matrices.
+        depth: L, the number of weight matrices.
 
     Source: E5 of the study.
 
     Examples:
         >>> from thalweg.theory.linear_nets.low_dimensional import frozen_invariant
-        >>> float(frozen_invariant(w_norm=4.0, normal_norm=1.0, L=2))
+        >>> float(frozen_invariant(w_norm=4.0, normal_norm=1.0, depth=2))
         0.5
     """
-    return np.asarray(normal_norm, float) / np.asarray(w_norm, float) ** (1 - 1 / L)
+    return np.asarray(normal_norm, float) / np.asarray(w_norm, float) ** (1 - 1 / depth)
 
 
-def settled_normal_norm(w_norm: float, normal_norm: float, fitted_norm: float, L: int) -> float:
+def settled_normal_norm(w_norm: float, normal_norm: float, fitted_norm: float, depth: int) -> float:
     """||w_y(inf)|| of clean data: the start's, times (||w(inf)||/||w(0)||)^{1 - 1/L}.
 
     ||w(inf)||^2 = ||a||^2 + ||w_y(inf)||^2, solved for its one root. Depth damps df/dn if
@@ -253,7 +254,7 @@ def settled_normal_norm(w_norm: float, normal_norm: float, fitted_norm: float, L
         w_norm: ||w(0)||, positive.
         normal_norm: ||w_y(0)||.
         fitted_norm: ||a||, positive, to which ||w_x|| converges.
-        L: Number of weight matrices.
+        depth: L, the number of weight matrices.
 
     Error: a relative 1e-14.
 
@@ -264,28 +265,28 @@ def settled_normal_norm(w_norm: float, normal_norm: float, fitted_norm: float, L
 
     Examples:
         >>> from thalweg.theory.linear_nets.low_dimensional import settled_normal_norm
-        >>> round(settled_normal_norm(w_norm=2.0, normal_norm=1.0, fitted_norm=3.0, L=1), 6)
+        >>> round(settled_normal_norm(w_norm=2.0, normal_norm=1.0, fitted_norm=3.0, depth=1), 6)
         1.0
     """
     require(
-        w_norm >= normal_norm >= 0 and w_norm > 0 and fitted_norm > 0 and L >= 1,
-        f"||w(0)|| = {w_norm}, ||w_y(0)|| = {normal_norm}, ||a|| = {fitted_norm} and L = {L} came; "
-        "give ||w(0)|| >= ||w_y(0)|| >= 0, a positive ||a||, and a depth of at least 1",
+        w_norm >= normal_norm >= 0 and w_norm > 0 and fitted_norm > 0 and depth >= 1,
+        f"||w(0)|| = {w_norm}, ||w_y(0)|| = {normal_norm}, ||a|| = {fitted_norm} and depth "
+        f"{depth} came; give ||w(0)|| >= ||w_y(0)|| >= 0, a positive ||a||, and a depth >= 1",
     )
-    invariant = float(frozen_invariant(w_norm, normal_norm, L))
+    invariant = float(frozen_invariant(w_norm, normal_norm, depth))
 
     def excess(r: float) -> float:
-        return r**2 - (invariant * r ** (1 - 1 / L)) ** 2 - fitted_norm**2
+        return r**2 - (invariant * r ** (1 - 1 / depth)) ** 2 - fitted_norm**2
 
-    low = max(fitted_norm, invariant**L)
+    low = max(fitted_norm, invariant**depth)
     high = 2 * low
     while excess(high) < 0:
         high *= 2
     norm = low if excess(low) >= 0 else brentq(excess, low, high, xtol=1e-300, rtol=1e-14)
-    return float(invariant * norm ** (1 - 1 / L))
+    return float(invariant * norm ** (1 - 1 / depth))
 
 
-def closest_norm(w_norm: ArrayLike, normal_norm: ArrayLike, L: int) -> Values:
+def closest_norm(w_norm: ArrayLike, normal_norm: ArrayLike, depth: int) -> Values:
     """min_t ||w|| = ||w_y(0)||^L / ||w(0)||^{L - 1} of clean data on a line, d_x = 1.
 
     For a start on the wrong side, w_x(0) a < 0: w passes w_x = 0, where ||w|| = ||w_y||. With
@@ -294,16 +295,16 @@ def closest_norm(w_norm: ArrayLike, normal_norm: ArrayLike, L: int) -> Values:
     Args:
         w_norm: ||w(0)||.
         normal_norm: ||w_y(0)||.
-        L: Number of weight matrices.
+        depth: L, the number of weight matrices.
 
     Source: E6 of the study.
 
     Examples:
         >>> from thalweg.theory.linear_nets.low_dimensional import closest_norm
-        >>> float(closest_norm(w_norm=2.0, normal_norm=1.0, L=2))
+        >>> float(closest_norm(w_norm=2.0, normal_norm=1.0, depth=2))
         0.5
     """
-    return np.asarray(normal_norm, float) ** L / np.asarray(w_norm, float) ** (L - 1)
+    return np.asarray(normal_norm, float) ** depth / np.asarray(w_norm, float) ** (depth - 1)
 
 
 def decayed_columns(start: ArrayLike, decay: float, step_size: float, steps: ArrayLike) -> Values:
@@ -354,7 +355,7 @@ def redrawn_variance(
 # Noise off the plane.
 
 
-def normal_decay_rate(a_norm: ArrayLike, noise: ArrayLike, L: int) -> Values:
+def normal_decay_rate(a_norm: ArrayLike, noise: ArrayLike, depth: int) -> Values:
     """Rate ||a||^{2 - 2/L} noise^2 at which w_y dies near the optimum (a, 0), per training time.
 
     The rank-one term of the reduced flow vanishes in normal directions there, to first order.
@@ -362,34 +363,34 @@ def normal_decay_rate(a_norm: ArrayLike, noise: ArrayLike, L: int) -> Values:
     Args:
         a_norm: ||a||.
         noise: Standard deviation of normal coordinates.
-        L: Number of weight matrices.
+        depth: L, the number of weight matrices.
 
     Source: E8 of the study.
 
     Examples:
         >>> from thalweg.theory.linear_nets.low_dimensional import normal_decay_rate
-        >>> float(normal_decay_rate(a_norm=4.0, noise=0.5, L=2))
+        >>> float(normal_decay_rate(a_norm=4.0, noise=0.5, depth=2))
         1.0
     """
-    return np.asarray(a_norm, float) ** (2 - 2 / L) * np.asarray(noise, float) ** 2
+    return np.asarray(a_norm, float) ** (2 - 2 / depth) * np.asarray(noise, float) ** 2
 
 
-def normal_decay(normal_norm: float, a_norm: float, noise: float, L: int) -> Prediction:
+def normal_decay(normal_norm: float, a_norm: float, noise: float, depth: int) -> Prediction:
     """||w_y(t)|| = ||w_y(0)|| exp(-||a||^{2 - 2/L} noise^2 t) near the optimum.
 
     Args:
         normal_norm: ||w_y|| at training time 0.
         a_norm: ||a||.
         noise: Standard deviation of normal coordinates.
-        L: Number of weight matrices.
+        depth: L, the number of weight matrices.
 
     Examples:
         >>> from thalweg.theory.linear_nets.low_dimensional import normal_decay
-        >>> decay = normal_decay(normal_norm=2.0, a_norm=1.0, noise=1.0, L=2)
+        >>> decay = normal_decay(normal_norm=2.0, a_norm=1.0, noise=1.0, depth=2)
         >>> bool(np.allclose(decay.at([0.0, 1.0]), [2, 2 / np.e]))
         True
     """
-    rate = float(normal_decay_rate(a_norm, noise, L))
+    rate = float(normal_decay_rate(a_norm, noise, depth))
     return make_prediction(
         "normal_derivative",
         "output/input",
@@ -401,7 +402,11 @@ def normal_decay(normal_norm: float, a_norm: float, noise: float, L: int) -> Pre
 
 
 def least_squares_normal(
-    residual: ArrayLike, noise: ArrayLike, n: ArrayLike, dimension: int = 1, codimension: int = 1
+    residual: ArrayLike,
+    noise: ArrayLike,
+    examples: ArrayLike,
+    dimension: int = 1,
+    codimension: int = 1,
 ) -> Values:
     """Root mean square of each normal weight w_y,k at the least-squares minimum.
 
@@ -416,7 +421,7 @@ def least_squares_normal(
     Args:
         residual: Root mean square of target less best linear fit in x.
         noise: Standard deviation of normal coordinates.
-        n: Samples; up to dimension + codimension + 1 of them the mean square is infinite.
+        examples: n, samples; up to dimension + codimension + 1 of them the mean square is infinite.
         dimension: Coordinates x on the plane that are fitted.
         codimension: Normal coordinates y.
 
@@ -424,10 +429,10 @@ def least_squares_normal(
 
     Examples:
         >>> from thalweg.theory.linear_nets.low_dimensional import least_squares_normal
-        >>> float(least_squares_normal(residual=1.0, noise=0.5, n=19))  # 1/(0.5 sqrt(19 - 3))
+        >>> float(least_squares_normal(residual=1.0, noise=0.5, examples=19))  # 2/sqrt(19 - 3)
         0.5
     """
-    left = np.maximum(np.asarray(n, float) - dimension - codimension - 1, 0)
+    left = np.maximum(np.asarray(examples, float) - dimension - codimension - 1, 0)
     with np.errstate(divide="ignore"):
         return np.asarray(residual, float) / (np.asarray(noise, float) * np.sqrt(left))
 

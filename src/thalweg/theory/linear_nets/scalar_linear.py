@@ -58,7 +58,7 @@ class ScalarLinearFlow(NamedTuple):
     error: np.ndarray
 
 
-def scalar_linear_flow(r0: float, nu: float, n: int, times: ArrayLike) -> ScalarLinearFlow:
+def scalar_linear_flow(r0: float, nu: float, depth: int, times: ArrayLike) -> ScalarLinearFlow:
     """Closed-form gradient flow of a balanced deep linear network with one output.
 
     See the module's head for the formulas; for nu = 1, c = 1 and r = 1/(1 + (1/r0 - 1) e^{-ns}).
@@ -66,7 +66,7 @@ def scalar_linear_flow(r0: float, nu: float, n: int, times: ArrayLike) -> Scalar
     Args:
         r0: Norm of the product of the weights at the start, > 0.
         nu: Cosine of its angle to the target, in (-1, 1]; at -1 the flow collapses to 0.
-        n: Depth, >= 1.
+        depth: n, >= 1.
         times: Times (T,) >= 0, in any order.
 
     Raises:
@@ -83,12 +83,14 @@ def scalar_linear_flow(r0: float, nu: float, n: int, times: ArrayLike) -> Scalar
     t = np.atleast_1d(np.asarray(times, dtype=float))
     require(t.ndim == 1, f"times has shape {t.shape}; a list of times is allowed.")
     require(bool(np.all(np.isfinite(t) & (t >= 0))), "times must be finite and >= 0.")
-    clock = _Clock(r0, nu, n)
+    clock = _Clock(r0, nu, depth)
     s = clock.arc_at(t)
     log_r, c, sine, loss = clock.state(s)
     r = np.exp(log_r)
-    velocity = np.maximum(n * r ** (2 - 2 / n) * np.abs(c - r), r ** (1 - 2 / n) * sine**2)
-    rounding = 64 * np.finfo(float).eps * n * np.maximum(1.0, r)
+    velocity = np.maximum(
+        depth * r ** (2 - 2 / depth) * np.abs(c - r), r ** (1 - 2 / depth) * sine**2
+    )
+    rounding = 64 * np.finfo(float).eps * depth * np.maximum(1.0, r)
     error = clock.time_error(t) * velocity + rounding
     return ScalarLinearFlow(t, r, c, sine, loss, error)
 
@@ -141,7 +143,7 @@ def scalar_linear_weights(
     return [scale * first] + [scale * w for w in W[1:]]
 
 
-def time_to_loss(r0: float, nu: float, n: int, loss: float) -> float:
+def time_to_loss(r0: float, nu: float, depth: int, loss: float) -> float:
     """Time at which the flow's loss (1/2)|W_n...W_1 - L|^2 comes down to a value.
 
     0 if it starts at or below it. The error is about 1e-13 of the time plus 1e-16/sqrt(loss).
@@ -149,7 +151,7 @@ def time_to_loss(r0: float, nu: float, n: int, loss: float) -> float:
     Args:
         r0: As `scalar_linear_flow`.
         nu: As `scalar_linear_flow`.
-        n: As `scalar_linear_flow`.
+        depth: As `scalar_linear_flow`.
         loss: Value to reach, >= 1e-24 (below, rounding of r decides).
 
     Raises:
@@ -164,7 +166,7 @@ def time_to_loss(r0: float, nu: float, n: int, loss: float) -> float:
         True
     """
     require(math.isfinite(loss) and loss >= 1e-24, f"loss is {loss}; >= 1e-24 is allowed.")
-    clock = _Clock(r0, nu, n)
+    clock = _Clock(r0, nu, depth)
 
     def excess(s: float) -> float:
         return float(np.log(clock.state(np.array([s]))[3][0] / loss))
@@ -178,8 +180,8 @@ def time_to_loss(r0: float, nu: float, n: int, loss: float) -> float:
     return float(clock.time_at(np.array([s]))[0])
 
 
-def bound_integral(r: ArrayLike, r0: float, n: int) -> Float[np.ndarray, "..."]:
-    """Integral of the curvature bound m = (n-1)(1-r) r^{1-2/n} along the aligned flow, nu = 1.
+def bound_integral(r: ArrayLike, r0: float, depth: int) -> Float[np.ndarray, "..."]:
+    """Integral of the bound m = (n-1)(1-r) r^{1-2/n} at depth n along the aligned flow, nu = 1.
 
     int_0^t m = ((n-1)/n) ln(r(t)/r0), so e^{int m} = (r/r0)^{(n-1)/n}: polynomial in 1/r0. This
     is why the certified step size is not exponentially small. A pure number, r's shape.
@@ -196,10 +198,10 @@ def bound_integral(r: ArrayLike, r0: float, n: int) -> Float[np.ndarray, "..."]:
     """
     r_ = np.asarray(r, dtype=float)
     require(bool(np.all(r_ > 0)) and r0 > 0, "r and r0 must be > 0.")
-    return (n - 1) / n * np.log(r_ / r0)
+    return (depth - 1) / depth * np.log(r_ / r0)
 
 
-def flow_time_bound(r0: float, nu: float, n: int, excess_loss: float) -> float:
+def flow_time_bound(r0: float, nu: float, depth: int, excess_loss: float) -> float:
     """Upper bound on the time after which the loss minus its minimum is at most `excess_loss`.
 
     t = (2 n M^n / r0) ln(15 n M / (r0 min{1, excess})),  M = max{1, (3/2)(1-nu)/(1+nu)}
@@ -207,7 +209,7 @@ def flow_time_bound(r0: float, nu: float, n: int, excess_loss: float) -> float:
     Args:
         r0: Norm of the product of the weights at the start, in (0, 0.2].
         nu: Cosine of its angle to the target, in (-1, 1].
-        n: Depth, >= 2.
+        depth: n, >= 2.
         excess_loss: > 0.
 
     Raises:
@@ -217,20 +219,20 @@ def flow_time_bound(r0: float, nu: float, n: int, excess_loss: float) -> float:
 
     Examples:
         >>> from thalweg.theory.linear_nets.scalar_linear import flow_time_bound
-        >>> bound = flow_time_bound(0.2, nu=1.0, n=2, excess_loss=1.0)
+        >>> bound = flow_time_bound(0.2, nu=1.0, depth=2, excess_loss=1.0)
         >>> bool(np.isclose(bound, 20 * np.log(150)))
         True
     """
     require(0 < r0 <= 0.2, f"r0 is {r0}; the bound holds on (0, 0.2].")
     require(-1 < nu <= 1, f"nu is {nu}; a cosine in (-1, 1] is allowed.")
-    require(n >= 2, f"depth {n} is given; n >= 2 is allowed.")
+    require(depth >= 2, f"depth {depth} is given; at least 2 is allowed.")
     require(excess_loss > 0, f"excess_loss is {excess_loss}; > 0 is allowed.")
     M = max(1.0, 1.5 * (1 - nu) / (1 + nu))
-    return 2 * n * M**n / r0 * math.log(15 * n * M / (r0 * min(1.0, excess_loss)))
+    return 2 * depth * M**depth / r0 * math.log(15 * depth * M / (r0 * min(1.0, excess_loss)))
 
 
 def balanced_init(
-    A: Array, n: int, widths: Sequence[int], key: Array | None = None
+    A: Array, depth: int, widths: Sequence[int], key: Array | None = None
 ) -> list[Float[Array, "out in"]]:
     """Balanced weights with product A: W_1 = S^{1/n} V^T, W_j = S^{1/n}, W_n = U S^{1/n}.
 
@@ -239,7 +241,7 @@ def balanced_init(
 
     Args:
         A: (d_n, d_0).
-        n: Depth, >= 1.
+        depth: n, >= 1.
         widths: The n - 1 hidden widths, each at least the rank of A.
         key: If given, random orthogonal matrices are inserted between the layers, which changes
             neither property.
@@ -256,17 +258,20 @@ def balanced_init(
         ([[4.0, 0.0], [0.0, 1.0]], [[2.0, 0.0], [0.0, 1.0]])
     """
     require(A.ndim == 2, f"A has shape {A.shape}; a matrix is allowed.")
-    require(n >= 1, f"depth {n} is given; n >= 1 is allowed.")
-    require(len(widths) == n - 1, f"{len(widths)} hidden widths are given; depth {n} has {n - 1}.")
+    require(depth >= 1, f"depth {depth} is given; at least 1 is allowed.")
+    require(
+        len(widths) == depth - 1,
+        f"{len(widths)} hidden widths are given; depth {depth} has {depth - 1}.",
+    )
     rank = int(jnp.linalg.matrix_rank(A))
     require(
         all(w >= rank for w in widths),
         f"a hidden width of {min(widths, default=0)} cannot carry rank {rank}; widen the layer.",
     )
-    if n == 1:
+    if depth == 1:
         return [A]
     U, S, Vt = jnp.linalg.svd(A, full_matrices=False)
-    root = S[:rank] ** (1 / n)
+    root = S[:rank] ** (1 / depth)
     middle = [
         jnp.zeros((out, into)).at[jnp.arange(rank), jnp.arange(rank)].set(root)
         for into, out in pairwise(widths)
@@ -276,7 +281,7 @@ def balanced_init(
     weights = [first, *middle, last]
     if key is None:
         return weights
-    for j, (width, k) in enumerate(zip(widths, jax.random.split(key, n - 1), strict=True)):
+    for j, (width, k) in enumerate(zip(widths, jax.random.split(key, depth - 1), strict=True)):
         Q = jax.random.orthogonal(k, width, dtype=A.dtype)
         weights[j], weights[j + 1] = Q @ weights[j], weights[j + 1] @ Q.T
     return weights
@@ -292,7 +297,7 @@ class _Clock:
     def __init__(self, r0: float, nu: float, n: int) -> None:
         require(math.isfinite(r0) and r0 > 0, f"r0 is {r0}; a finite number > 0 is allowed.")
         require(-1 < nu <= 1, f"nu is {nu}; a cosine in (-1, 1] is allowed.")
-        require(n >= 1, f"depth {n} is given; n >= 1 is allowed.")
+        require(n >= 1, f"depth {n} is given; at least 1 is allowed.")
         self.n, self.log_r0 = n, math.log(r0)
         self.s0 = math.atanh(nu) if nu < 1 else math.inf
         self.power = 1 - 2 / n

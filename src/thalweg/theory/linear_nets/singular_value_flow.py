@@ -55,7 +55,7 @@ class Alignment(NamedTuple):
 
 
 def singular_value_velocity(
-    U: ArrayLike, s: ArrayLike, V: ArrayLike, G: ArrayLike, N: int
+    U: ArrayLike, s: ArrayLike, V: ArrayLike, G: ArrayLike, depth: int
 ) -> Values:
     """sigma_r' = -N (sigma_r^2)^{1-1/N} u_r^T G v_r under gradient flow of balanced factors (E2).
 
@@ -64,7 +64,7 @@ def singular_value_velocity(
         s: Signed singular values (r,).
         V: Right singular vectors (in, r).
         G: Gradient of the loss in the product (out, in).
-        N: Depth, at least 1.
+        depth: N, at least 1.
 
     Returns:
         Shape (r,), unit of sigma per training time; exact. For N >= 2 zero where sigma is zero,
@@ -80,12 +80,12 @@ def singular_value_velocity(
         >>> singular_value_velocity([[1.0]], [4.0], [[1.0]], [[1.0]], 2).tolist()
         [-8.0]
     """
-    U, s, V, G = _checked(U, s, V, G, N)
-    return -N * (s**2) ** (1 - 1 / N) * np.einsum("ir,ij,jr->r", U, G, V)
+    U, s, V, G = _checked(U, s, V, G, depth)
+    return -depth * (s**2) ** (1 - 1 / depth) * np.einsum("ir,ij,jr->r", U, G, V)
 
 
 def singular_vector_velocity(
-    U: ArrayLike, s: ArrayLike, V: ArrayLike, G: ArrayLike, N: int
+    U: ArrayLike, s: ArrayLike, V: ArrayLike, G: ArrayLike, depth: int
 ) -> VectorVelocity:
     """Velocities of the singular vectors under gradient flow of balanced factors (E3).
 
@@ -102,7 +102,7 @@ def singular_vector_velocity(
         s: Values of distinct size, none zero: where two meet, vectors have no velocity.
         V: (in, r).
         G: (out, in).
-        N: Depth.
+        depth: The paper's N.
 
     Returns:
         dU/dt (out, r) and dV/dt (in, r), per training time; exact up to rounding over the gap.
@@ -119,8 +119,8 @@ def singular_vector_velocity(
         >>> float(np.abs(found.U).max())  # aligned: they stand still
         0.0
     """
-    U, s, V, G = _checked(U, s, V, G, N)
-    power = (s**2) ** (1 / N)
+    U, s, V, G = _checked(U, s, V, G, depth)
+    power = (s**2) ** (1 / depth)
     gaps = power[None, :] - power[:, None]
     apart = gaps + np.eye(s.size)
     require(
@@ -129,7 +129,7 @@ def singular_vector_velocity(
     )
     F = (1 - np.eye(s.size)) / apart
     M = U.T @ G @ V
-    scale = s * (s**2) ** (-1 / N)
+    scale = s * (s**2) ** (-1 / depth)
     turned = -U @ (F * (M * s + s[:, None] * M.T)) - _outside(U, G @ V) * scale
     other = -V @ (F * (s[:, None] * M + M.T * s)) - _outside(V, G.T @ U) * scale
     return VectorVelocity(turned, other)
@@ -192,7 +192,7 @@ def signed_svd_track(path: ArrayLike) -> SignedModes:
     return SignedModes(U, s, V)
 
 
-def mode_relation(leader: ArrayLike, ratio: float, N: int, start: float | ArrayLike) -> Values:
+def mode_relation(leader: ArrayLike, ratio: float, depth: int, start: float | ArrayLike) -> Values:
     """The second of two modes that share a start and are pulled by constant p and ratio * p (E4).
 
     With a = ratio and sigma_1 the leader: N = 1: sigma_2 = start + a (sigma_1 - start); N = 2:
@@ -201,7 +201,7 @@ def mode_relation(leader: ArrayLike, ratio: float, N: int, start: float | ArrayL
     Args:
         leader: sigma_1, at least the start.
         ratio: a, from 0 to 1.
-        N: Depth, at least 1.
+        depth: N, at least 1.
         start: Common start, positive.
 
     Returns:
@@ -215,40 +215,45 @@ def mode_relation(leader: ArrayLike, ratio: float, N: int, start: float | ArrayL
 
     Examples:
         >>> from thalweg.theory.linear_nets.singular_value_flow import mode_relation
-        >>> float(mode_relation(leader=4.0, ratio=0.5, N=2, start=1.0))
+        >>> float(mode_relation(leader=4.0, ratio=0.5, depth=2, start=1.0))
         2.0
     """
     leader, start = np.asarray(leader, float), np.asarray(start, float)
-    require(N >= 1 and bool(np.all(start > 0)), f"depth {N} from {start}: give N >= 1, start > 0")
+    require(
+        depth >= 1 and bool(np.all(start > 0)),
+        f"depth {depth} from {start}: give a depth >= 1, a start > 0",
+    )
     require(0 <= ratio <= 1, f"the ratio came as {ratio}; give a number from 0 to 1")
-    if N == 1:
+    if depth == 1:
         return start + ratio * (leader - start)
-    if N == 2:
+    if depth == 2:
         return start * (leader / start) ** ratio
-    k = (N - 2) / N
+    k = (depth - 2) / depth
     return (ratio * leader**-k + (1 - ratio) * start**-k) ** (-1 / k)
 
 
-def mode_ceiling(ratio: float, N: int, start: float) -> float:
+def mode_ceiling(ratio: float, depth: int, start: float) -> float:
     """Where `mode_relation` tends as the leader grows: ((1 - a) start^{-k})^{-1/k}, k = (N-2)/N.
+
+    a is the ratio and N the depth.
 
     Raises:
         InputError: If the depth is below 3 or the ratio not below 1: then there is no ceiling.
 
     Examples:
         >>> from thalweg.theory.linear_nets.singular_value_flow import mode_ceiling
-        >>> mode_ceiling(ratio=0.75, N=4, start=1.0)
+        >>> mode_ceiling(ratio=0.75, depth=4, start=1.0)
         16.0
     """
     require(
-        N >= 3 and 0 <= ratio < 1,
-        f"depth {N} and ratio {ratio} have no ceiling; give a depth of at least 3 and a ratio < 1",
+        depth >= 3 and 0 <= ratio < 1,
+        f"depth {depth} and ratio {ratio} have no ceiling; give a depth >= 3 and a ratio < 1",
     )
-    k = (N - 2) / N
+    k = (depth - 2) / depth
     return float(((1 - ratio) * start**-k) ** (-1 / k))
 
 
-def lift_off_time(target: float, start: float, N: int) -> float:
+def lift_off_time(target: float, start: float, depth: int) -> float:
     """Training time in which sigma' = N sigma^{2-2/N} (target - sigma) gets to target/2 (E5).
 
     Leading order as start -> 0: ln(target/start)/(2 target) for N = 2, and
@@ -258,7 +263,7 @@ def lift_off_time(target: float, start: float, N: int) -> float:
     Args:
         target: m, positive.
         start: alpha, positive and below target/2.
-        N: Depth, at least 2.
+        depth: N, at least 2.
 
     Raises:
         InputError: If a number is out of range.
@@ -267,16 +272,16 @@ def lift_off_time(target: float, start: float, N: int) -> float:
 
     Examples:
         >>> from thalweg.theory.linear_nets.singular_value_flow import lift_off_time
-        >>> round(lift_off_time(target=1.0, start=np.exp(-2), N=2), 6)
+        >>> round(lift_off_time(target=1.0, start=np.exp(-2), depth=2), 6)
         1.0
     """
     require(
-        N >= 2 and 0 < start < target / 2,
-        f"depth {N}, start {start}, target {target}: give N >= 2 and 0 < start < target/2",
+        depth >= 2 and 0 < start < target / 2,
+        f"depth {depth}, start {start}, target {target}: give a depth >= 2, 0 < start < target/2",
     )
-    if N == 2:
+    if depth == 2:
         return float(np.log(target / start) / (2 * target))
-    return float(start ** -(1 - 2 / N) / ((N - 2) * target))
+    return float(start ** -(1 - 2 / depth) / ((depth - 2) * target))
 
 
 def _outside(basis: Values, vectors: Values) -> Values:
