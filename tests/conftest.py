@@ -15,25 +15,15 @@ import hypothesis  # noqa: E402
 import jax  # noqa: E402
 import pytest  # noqa: E402
 
-from shapes import check_shapes, unchecked  # noqa: E402
+from shapes import check_shapes  # noqa: E402
 
-check_shapes("core", "curvature", "kernels", "models", "problems", "theory")
+check_shapes("thalweg")
 
 import thalweg  # noqa: E402, F401  (switches float64 on)
 
-EXPLICIT_ROOMS = {"theory"}
+EXPLICIT_ROOMS = {"core", "curvature", "kernels", "models", "theory"}
 
 pytest_plugins = ["tiers", "pytester"]
-
-
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    """Studies hold batches of whole nets where the annotations speak of one: not yet checked."""
-    held = unchecked.set("studies" in item.path.parts)
-    try:
-        return (yield)
-    finally:
-        unchecked.reset(held)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -59,8 +49,13 @@ def float64() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def explicit(request: pytest.FixtureRequest) -> Iterator[None]:
-    """No array grows a dimension and no number changes its type unless the source says so."""
-    if EXPLICIT_ROOMS.isdisjoint(request.path.parts):
+    """No array grows a dimension and no number changes its type unless the source says so.
+
+    So in the fast tests of the rooms, and in all of theory; the others run the same lines.
+    """
+    parts = set(request.path.parts)
+    free = {"implicit"} if "theory" in parts else {"implicit", "thorough", "slow"}
+    if not EXPLICIT_ROOMS & parts or any(request.node.get_closest_marker(m) for m in free):
         yield
         return
     with jax.numpy_rank_promotion("raise"), jax.numpy_dtype_promotion("strict"):

@@ -81,53 +81,71 @@ def told(value: Any) -> str:
     return name if shape is None else f"{name} {kind}{list(shape)}"
 
 
+def kind(value: Any) -> Any:
+    """All that a check sees of a value: what fitted once need not be looked at again."""
+    if hasattr(value, "dtype"):
+        return type(value), value.shape, value.dtype
+    if isinstance(value, list | tuple):
+        return type(value), *map(kind, value)
+    if isinstance(value, Mapping):
+        return type(value), *((name, kind(part)) for name, part in value.items())
+    return type(value)
+
+
 def checked(function: Callable[..., Any]) -> Callable[..., Any]:
     """Hold a function's arrays against its annotations."""
     signature = inspect.signature(function)
+    seen: set[Any] = set()
 
     @functools.cache
-    def hints() -> tuple[dict[str, Any], Any]:
+    def hints() -> dict[str, Any]:
         try:
             found = get_type_hints(function)
         except (NameError, AttributeError):  # names for type checkers only
-            return {}, None
-        found = {name: hint for name, hint in found.items() if mentions_arrays(hint)}
-        returned = found.pop("return", None)
-        return {name: meant(hint) for name, hint in found.items()}, meant(returned)
+            return {}
+        return {name: meant(hint) for name, hint in found.items() if mentions_arrays(hint)}
 
     @functools.wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
+        result = function(*args, **kwargs)
         if unchecked.get():
-            return function(*args, **kwargs)
-        given, returned = hints()
+            return result
+        values = {**signature.bind(*args, **kwargs).arguments, "return": result}
+        arrays = {name: (values[name], hint) for name, hint in hints().items() if name in values}
+        met = tuple((name, kind(value)) for name, (value, _) in arrays.items())
+        if met in seen:
+            return result
         with jaxtyped("context"):
-            wrong = []
-            if given:
-                values = signature.bind(*args, **kwargs).arguments
-                wrong = [
-                    f"{name} came as {told(values[name])}, annotated {hint}"
-                    for name, hint in given.items()
-                    if name in values and not is_bearable(values[name], hint)
-                ]
-            result = function(*args, **kwargs)
-            if not wrong and returned is not None and not is_bearable(result, returned):
-                wrong = [f"returned {told(result)}, annotated {returned}"]
+            wrong = [
+                f"{'returned' if name == 'return' else f'{name} came as'} {told(value)}, "
+                f"annotated {hint}"
+                for name, (value, hint) in arrays.items()
+                if not is_bearable(value, hint)
+            ]
         if wrong:
             raise ShapeError(f"{function.__module__}.{function.__qualname__}: {'; '.join(wrong)}")
+        seen.add(met)
         return result
 
     return wrapped
 
 
 class Mark(ast.NodeTransformer):
-    """Put the check innermost on every function that names arrays."""
+    """Put the check innermost on functions that name arrays, also by a name of their module."""
+
+    def __init__(self, tree: ast.Module) -> None:
+        self.pattern = ARRAYS
+        given = [(s.targets[0], s.value) for s in tree.body if isinstance(s, ast.Assign)]
+        for name, value in given:
+            if isinstance(name, ast.Name) and self.pattern.search(ast.unparse(value)):
+                self.pattern = re.compile(rf"{self.pattern.pattern}|\b{name.id}\b")
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
         self.generic_visit(node)
         arguments = node.args
         every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
         hints = [a.annotation for a in every] + [node.returns]
-        if any(ARRAYS.search(ast.unparse(hint)) for hint in hints if hint is not None):
+        if any(self.pattern.search(ast.unparse(hint)) for hint in hints if hint is not None):
             mark = ast.copy_location(ast.Name(MARK, ast.Load()), node)
             node.decorator_list.append(mark)
         return node
@@ -138,8 +156,8 @@ class Loader(importlib.machinery.SourceFileLoader):
 
     def get_code(self, fullname: str) -> types.CodeType:
         path = self.get_filename(fullname)
-        tree = Mark().visit(ast.parse(self.get_data(path), path))
-        return compile(tree, path, "exec", dont_inherit=True)
+        tree = ast.parse(self.get_data(path), path)
+        return compile(Mark(tree).visit(tree), path, "exec", dont_inherit=True)
 
     def exec_module(self, module: types.ModuleType) -> None:
         module.__dict__[MARK] = checked
@@ -147,13 +165,13 @@ class Loader(importlib.machinery.SourceFileLoader):
 
 
 class Finder(importlib.abc.MetaPathFinder):
-    """Finds modules of the rooms that are checked."""
+    """Finds the modules of packages that are checked."""
 
-    def __init__(self, rooms: tuple[str, ...]) -> None:
-        self.rooms = tuple(f"thalweg.{room}." for room in rooms)
+    def __init__(self, packages: tuple[str, ...]) -> None:
+        self.packages = tuple(f"{package}." for package in packages)
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
-        if not f"{name}.".startswith(self.rooms):
+        if not f"{name}.".startswith(self.packages):
             return None
         spec = importlib.machinery.PathFinder.find_spec(name, path, target)
         if spec is not None and isinstance(spec.loader, importlib.machinery.SourceFileLoader):
@@ -161,6 +179,6 @@ class Finder(importlib.abc.MetaPathFinder):
         return spec
 
 
-def check_shapes(*rooms: str) -> None:
-    """Check the modules of these rooms that are imported from now on."""
-    sys.meta_path.insert(0, Finder(rooms))
+def check_shapes(*packages: str) -> None:
+    """Check the modules of these packages that are imported from now on."""
+    sys.meta_path.insert(0, Finder(packages))

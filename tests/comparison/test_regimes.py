@@ -25,7 +25,9 @@ OPTIONS = {"until": 90.0, "records": 20, "progress": False}
 
 
 def bowl(scale: float = 1.0, start: float = 1.0) -> Function:
-    return Function(lambda x: 0.5 * scale * jnp.sum(CURVATURES * x**2), start * jnp.ones(2))
+    return Function(
+        lambda x: 0.5 * scale * jnp.sum(CURVATURES.astype(x.dtype) * x**2), start * jnp.ones(2)
+    )
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,8 @@ from thalweg.core.behaviour import mixes, varies
 from thalweg.core.errors import InputError
 from thalweg.core.trained import divide, held_names, join
 
+pytestmark = pytest.mark.implicit  # models as users write them
+
 KEY = jax.random.key(0)
 RNG = np.random.default_rng(0)
 

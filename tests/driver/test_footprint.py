@@ -62,13 +62,13 @@ def test_the_basis_of_a_probe_is_counted(monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize("size", [40, 300])
 def test_working_memory_of_what_is_known(size: int) -> None:
     def loop(x: Any) -> Any:
-        return jax.lax.fori_loop(0, 3, lambda _, basis: basis + x, jnp.zeros((7, size)))
+        return jax.lax.fori_loop(0, 3, lambda _, basis: basis + x[None], jnp.zeros((7, size)))
 
     x = jax.ShapeDtypeStruct((size,), np.float64)
     assert working_memory(loop, x) == 8 * 7 * size + 8
     assert working_memory(lambda x: jnp.outer(x, x) @ x, x) == 8 * size
     assert working_memory(jax.jit(lambda x: jnp.outer(x, x) @ jnp.outer(x, x)), x) == 8 * size**2
-    assert working_memory(lambda x: jnp.sum(x[:, None] * x), x) == 0  # fused, never an array
+    assert working_memory(lambda x: jnp.sum(x[:, None] * x[None]), x) == 0  # fused, never an array
 
 
 @pytest.mark.parametrize(

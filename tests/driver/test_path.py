@@ -27,7 +27,7 @@ def test_a_path_is_its_steps():
     factors = (1 - 0.3 * np.asarray(CURVATURES)) ** np.arange(0, 13, 3)[:, None]
     np.testing.assert_allclose(found.seen, [2.0, -1.0] * factors, rtol=1e-14)
     assert found.step.tolist() == [0, 3, 6, 9, 12]
-    np.testing.assert_allclose(found.time, 0.3 * found.step)
+    np.testing.assert_allclose(found.time, 0.3 * found.step.astype(float))
     assert found.evaluations.tolist() == found.step.tolist()
     np.testing.assert_array_equal(found.last.params, found.seen[-1])
 

@@ -189,7 +189,7 @@ class TestUsersModels:
         def init(key: jax.Array) -> dict[str, jax.Array]:
             return {"w": jax.random.normal(key, (3, 1)), "b": jnp.zeros(1)}
 
-        self.check(Applied(lambda p, x: x @ p["w"] + p["b"], init))
+        self.check(Applied(lambda p, x: x @ p["w"] + p["b"][None], init))
 
     def test_a_bare_function(self) -> None:
         problem = Function(lambda p: (p["a"] - 1.0) ** 2 + p["b"] ** 2, {"a": 0.0, "b": 2.0})

@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import shapes
 
-shapes.check_shapes("kernels", "models", "problems")  # as the test: they must be the same net
+shapes.check_shapes("thalweg")  # as the test: they must be the same net
 
 import thalweg  # noqa: E402, F401  (switches float64 on)
 from thalweg.kernels import stored  # noqa: E402

@@ -98,7 +98,7 @@ def test_a_linear_model_has_the_gram_matrix_of_its_inputs():
 
 CONVOLUTIONAL = ConvNet((Convolution(2, 3, padding=1, pool=2),), (), "softplus", True)
 RAW = Applied(
-    lambda p, x: jnp.sin(x @ p["w"]) * p["scale"],
+    lambda p, x: jnp.sin(x @ p["w"]) * p["scale"][None],
     init_function=lambda key: {"w": jax.random.normal(key, (4, 3)), "scale": jnp.ones(3)},
 )
 
@@ -201,7 +201,7 @@ def test_blocks_shrink_to_the_memory_that_is_given():
 
 def test_a_net_with_batch_statistics_is_refused():
     def centred(params, x):
-        return (x - x.mean(axis=0)) @ params
+        return (x - x.mean(axis=0, keepdims=True)) @ params
 
     problem, params = example(Applied(centred, start=np.ones((4, 3))))
     with pytest.raises(InputError, match="others of its batch"):

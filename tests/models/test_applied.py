@@ -16,6 +16,8 @@ from thalweg.core import tree
 from thalweg.models import Applied, Model, from_equinox
 from thalweg.problems import supervised
 
+pytestmark = pytest.mark.implicit  # models as users write them
+
 KEY = jax.random.key(0)
 RNG = np.random.default_rng(0)
 X, LABELS, Y = RNG.normal(size=(8, 4)), RNG.integers(0, 3, 8), RNG.normal(size=(8, 3))

@@ -120,7 +120,7 @@ class TestModels:
         last = params[-1]
         if "factors" in last or not isinstance(last["weight"], jax.Array):
             return
-        expected = h @ last["weight"].T + last.get("bias", 0.0)
+        expected = np.asarray(h @ last["weight"].T) + np.asarray(last.get("bias", 0.0))
         np.testing.assert_allclose(outputs(model, params, x), expected, rtol=1e-12, atol=1e-13)
 
     @pytest.mark.thorough

@@ -173,13 +173,13 @@ def test_decoupled_init_keeps_float32():
         ({"V": np.eye(8)}, "shapes"),
         ({"widths": 4}, "cannot carry"),
         ({"widths": [6]}, "hidden widths for depth"),
-        ({"L": 0, "widths": []}, "depth"),
+        ({"depth": 0, "widths": []}, "depth"),
         ({"strength": -0.1}, "strengths"),
         ({"strength": np.ones(4)}, "strengths"),
     ],
 )
 def test_decoupled_init_refuses_what_does_not_fit(change, word):
     U, _, V = bases(5, 8)
-    arguments = {"U": U, "V": V, "strength": 0.1, "L": 3, "widths": 6} | change
+    arguments = {"U": U, "V": V, "strength": 0.1, "depth": 3, "widths": 6} | change
     with pytest.raises(InputError, match=word):
         decoupled_init(**arguments, key=jax.random.key(0))

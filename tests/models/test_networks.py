@@ -177,6 +177,7 @@ def test_misfits_are_sentences(make, sentence):
         make()
 
 
+@pytest.mark.implicit
 def test_an_equinox_module_gives_its_own_outputs():
     class Net(eqx.Module):
         first: eqx.nn.Linear

@@ -155,7 +155,7 @@ def test_every_form_trains(text, x):
     assert jax.tree.all(jax.tree.map(lambda g: bool(jnp.all(jnp.isfinite(g))), gradient))
     features = problem.model.features(params, x)
     last = params[-1]
-    assert np.allclose(problem.outputs(params), features @ last["weight"].T + last["bias"])
+    assert np.allclose(problem.outputs(params), features @ last["weight"].T + last["bias"][None])
 
 
 @pytest.mark.parametrize("text", ["residual:", "residual:4-x", "resnet:16y2", "resnet:0x2"])

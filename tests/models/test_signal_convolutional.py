@@ -18,8 +18,8 @@ def test_it_is_a_strided_convolution(length):
     h = x[:, :, 0]
     for layer in params[:-1]:
         h = jax.lax.conv_general_dilated(h, layer["weight"], (2,), [(1, 1)])
-        h = jnp.tanh(h + layer["bias"][:, None])
-    expected = h.mean(2) @ params[-1]["weight"].T + params[-1]["bias"]
+        h = jnp.tanh(h + layer["bias"][None, :, None])
+    expected = h.mean(2) @ params[-1]["weight"].T + params[-1]["bias"][None]
     np.testing.assert_allclose(net.apply(params, x), expected, atol=1e-13)
 
 

@@ -52,9 +52,10 @@ def binade(array: Array) -> Float[Array, ""]:
 
 def length(array: Array) -> Float[Array, ""]:
     """Euclidean norm of all entries of an array, also where their squares leave the format."""
-    array = 1.0 * array  # whole numbers too
+    if not jnp.issubdtype(array.dtype, jnp.inexact):
+        array = array.astype(float)
     scale = binade(array)
-    return scale * jnp.sqrt(jnp.sum(jnp.abs(array / scale) ** 2))
+    return scale * jnp.sqrt(jnp.sum((jnp.abs(array) / scale) ** 2))
 
 
 def norm(tree: Params) -> Float[Array, ""]:

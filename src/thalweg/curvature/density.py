@@ -130,7 +130,7 @@ def _smoothed(
 
     def one(quadrature: tuple[Array, Array]) -> tuple[Array, Array]:
         theta, w = quadrature
-        bells = jax.scipy.stats.norm.pdf((points[:, None] - theta) / sigma)
+        bells = jax.scipy.stats.norm.pdf((points[:, None] - theta[None]) / sigma)
         mean = bells @ w
         return mean, jnp.sqrt(2 * ((bells - mean[:, None]) ** 2 @ w) / (p + 2))
 

@@ -66,7 +66,7 @@ class SampledGradients(Metric):
         def residuals(key: Array, out: Array) -> Float[Array, "s k"]:
             if loss.one is cross_entropy:
                 drawn = jax.random.categorical(key, out, shape=(self.samples,))
-                return jax.nn.softmax(out) - jax.nn.one_hot(drawn, k, dtype=kind)
+                return jax.nn.softmax(out)[None] - jax.nn.one_hot(drawn, k, dtype=kind)
             return jax.random.normal(key, (self.samples, k), kind)
 
         r = jax.vmap(residuals)(keys, outputs)

@@ -134,7 +134,7 @@ def _hutchinson_trace(
 ) -> tuple[Array, Array]:
     draws = _diagonal_draws(product, _signs(key, products, p, dtype))
     # The variances of the entries of z * (A z) add up to half that of their sum.
-    apart = jax.vmap(length)(draws - jnp.mean(draws, axis=0))
+    apart = jax.vmap(length)(draws - jnp.mean(draws, axis=0, keepdims=True))
     return form_mean(jnp.sum(draws, axis=1), apart * math.sqrt(2 * products / (products - 1)))
 
 
@@ -206,7 +206,7 @@ def _left_out(product: Product, probes: Float[Array, "m p"]) -> _LeaveOneOut:
     rows = jax.scipy.linalg.solve_triangular(R, jnp.eye(len(R), dtype=R.dtype), lower=False).T
     n = jnp.linalg.norm(rows, axis=0)
     image = jax.lax.map(product, Q.T).T / scale
-    return _LeaveOneOut(probes.T, Q, image, images / scale, rows / n, n, scale)
+    return _LeaveOneOut(probes.T, Q, image, images / scale, rows / n[None], n, scale)
 
 
 def _xtrace(
@@ -225,14 +225,14 @@ def _xtraces(d: _LeaveOneOut) -> tuple[Float[Array, " m"], Float[Array, " m"]]:
     p, m = d.Q.shape
     H, w, t = d.Q.T @ d.image, d.Q.T @ d.probes, d.image.T @ d.probes
     along = jnp.sum(w * d.s, axis=0)
-    x = w - d.s * along
+    x = w - d.s * along[None]
     rest = along / d.n - jnp.sum(t * x, axis=0) + jnp.sum(x * (H @ x), axis=0)
     left = jnp.sum(d.probes**2, axis=0) - jnp.sum(x**2, axis=0)
 
     def outside(v: Array) -> Array:
         """(I - P_i) v_i."""
         coordinates = d.Q.T @ v
-        return v - d.Q @ (coordinates - d.s * jnp.sum(coordinates * d.s, axis=0))
+        return v - d.Q @ (coordinates - d.s * jnp.sum(coordinates * d.s, axis=0, keepdims=True))
 
     z, image = outside(d.probes), outside(d.first - d.image @ x)
     deviations = (p - m + 1) / left * jax.vmap(_deviation, 1)(z, image)
@@ -252,7 +252,7 @@ def _xdiagonals(d: _LeaveOneOut) -> Float[Array, "m p"]:
     """diag(P_i A) + w_i * ((I - P_i) A w_i)."""
     gone = d.Q @ d.s
     kept = jnp.sum(d.Q * d.image, axis=1)[:, None] - gone * (d.image @ d.s)
-    return (kept + d.probes * gone / d.n).T
+    return (kept + d.probes * gone / d.n[None]).T
 
 
 TRACES: dict[str, Estimator] = {

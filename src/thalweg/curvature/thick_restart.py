@@ -236,7 +236,7 @@ def _reach(
     new = jnp.arange(len(projected)) >= keep
     # A diagonal entry of the block lies between its extreme eigenvalues, and changes neither.
     filler = jnp.diag(jnp.where(new, 0, projected[-1, -1]))
-    values = jnp.linalg.eigvalsh(jnp.where(new[:, None] & new, projected, 0) + filler)
+    values = jnp.linalg.eigvalsh(jnp.where(new[:, None] & new[None], projected, 0) + filler)
     share = shares[jnp.minimum(checks, len(shares) - 1)]
     mu = values[-1] + share * (values[-1] - values[0])
     return values[-1], jnp.where(jnp.isinf(share), jnp.inf, mu)  # not NaN for a spread of 0

@@ -80,7 +80,7 @@ def _net(theta: Array, x: Array, width: Array, most: int) -> Array:
     v, b, w, c = jnp.split(theta, [most, 2 * most, theta.size - 1])
     h = jnp.tanh(w.reshape(most, -1) @ x / np.sqrt(x.size) + b)
     live = jnp.arange(most) < width
-    return c[0] + jnp.sum(jnp.where(live, v * h, 0)) / jnp.sqrt(width)
+    return c[0] + jnp.sum(jnp.where(live, v * h, 0)) / jnp.sqrt(width.astype(v.dtype))
 
 
 def interpolation_threshold(parameters: ArrayLike, success: ArrayLike) -> float:

@@ -27,7 +27,7 @@ def over_grid(
     params: Params,
     steps: int,
     observe: Observer | None = None,
-) -> Float[Array, "s steps+1 ..."]:
+) -> Float[Array, "s records *observed"]:
     """The loss after 0, 1, ..., `steps` steps for every member of a family of dynamics.
 
     Members go side by side in one program. One that diverges is not stopped and tells what is no
@@ -42,6 +42,9 @@ def over_grid(
         steps: How many.
         observe: Tells something else, from the problem and parameters; None for the loss, which
             costs nothing.
+
+    Returns:
+        Shape (s, steps + 1, ...), record k after k steps.
 
     Cost: steps + 1 gradients for each member.
     """

@@ -108,12 +108,13 @@ def depth_preconditioned(
         return G
     U, s, Vt = jnp.linalg.svd(W, full_matrices=False)
     outer = s ** (2 * (depth - 1) / depth)
-    ends = ((G @ Vt.T) * outer) @ Vt + U @ (outer[:, None] * (U.T @ G))
+    ends = ((G @ Vt.T) * outer[None]) @ Vt + U @ (outer[:, None] * (U.T @ G))
     between = [
-        s[:, None] ** (2 * (j - 1) / depth) * s ** (2 * (depth - j) / depth)
+        s[:, None] ** (2 * (j - 1) / depth) * s[None] ** (2 * (depth - j) / depth)
         for j in range(2, depth)
     ]
-    return ends + U @ (sum(between, jnp.zeros_like(s)) * (U.T @ G @ Vt.T)) @ Vt
+    inner = U.T @ G @ Vt.T
+    return ends + U @ (sum(between, jnp.zeros_like(inner)) * inner) @ Vt
 
 
 def end_to_end_descent(

@@ -25,6 +25,7 @@ from jaxtyping import Array, Float
 
 from thalweg.core.errors import InputError
 from thalweg.core.tree import Params
+from thalweg.dynamics.optax_update import optax_converts
 from thalweg.dynamics.stability import StabilityRule, no_rule
 
 TERMS = 12  # of the impulse response
@@ -164,7 +165,8 @@ def step_gains(
     nowhere = jax.tree.map(jnp.zeros_like, params)
 
     def answer(g: Params) -> Params:
-        return transform.update(g, state, nowhere)[0]
+        with optax_converts():
+            return transform.update(g, state, nowhere)[0]
 
     ones = jax.tree.map(jnp.ones_like, gradient)
     moved = answer(gradient)
@@ -214,7 +216,8 @@ def _examined(transform: optax.GradientTransformation, params: Params) -> Respon
         free, fixed = eqx.partition(state, eqx.is_inexact_array)
 
         def step(g: Array, free: Any, x: Array) -> Any:
-            moved, after = transform.update(unravel(g), eqx.combine(free, fixed), unravel(x))
+            with optax_converts():
+                moved, after = transform.update(unravel(g), eqx.combine(free, fixed), unravel(x))
             return (ravel_pytree(moved)[0], eqx.filter(after, eqx.is_inexact_array)), after
 
         def along(dg: Array, dfree: Any, dx: Array) -> Any:
@@ -222,7 +225,8 @@ def _examined(transform: optax.GradientTransformation, params: Params) -> Respon
 
         return jax.vmap(along, out_axes=(None, 0, None))(dg, dfree, dx)
 
-    begin = jax.tree.map(jnp.asarray, transform.init(unravel(flat)))
+    with optax_converts():
+        begin = jax.tree.map(jnp.asarray, transform.init(unravel(flat)))
     leaves, structure = jax.tree.flatten(eqx.filter(begin, eqx.is_inexact_array))
     still = jax.tree.unflatten(
         structure, [np.zeros((3, *leaf.shape), leaf.dtype) for leaf in leaves]

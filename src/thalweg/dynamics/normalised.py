@@ -89,7 +89,7 @@ def inverse_root_steps(first: float) -> Callable[[Any], Any]:
     Source: Soudry et al. (2018), the remark on normalised gradient descent.
     """
     require(first > 0, f"the first step came as {first}; give a positive number, as 0.3")
-    return lambda k: first / jnp.sqrt(k + 1.0)
+    return lambda k: first / jnp.sqrt(jnp.asarray(k, float) + 1.0)
 
 
 def _unit(gradient: Params, _: Params) -> Params:

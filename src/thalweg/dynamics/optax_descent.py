@@ -27,6 +27,7 @@ from thalweg.dynamics.optax_update import (
     held_by,
     is_key,
     manner_of,
+    optax_converts,
     parts_of,
     typed_as,
     update,
@@ -117,7 +118,8 @@ class OptaxDescent(Discrete):
         """
         manner = manner_of(self.transform, params)
         slow = params if manner.slow else None
-        state = self.transform.init(held_by(params, slow))
+        with optax_converts():
+            state = self.transform.init(held_by(params, slow))
         state = jax.tree.map(typed_as, state, manner.state)
         values = manner.sight is not None and manner.sight.values
         return OptaxMemory(state, slow, jnp.zeros((), jnp.int64) if values else None)

@@ -140,7 +140,8 @@ def update(
         first = None
         while True:
             try:
-                return transform.update(gradient, state, held, **extra)
+                with optax_converts():
+                    return transform.update(gradient, state, held, **extra)
             except Exception as error:
                 found = re.search(r"unexpected keyword argument '(\w+)'", str(error))
                 first = first or (None if found else error)
@@ -162,6 +163,13 @@ def update(
         "gets the gradient of the whole objective, not one per example",
     )
     return Taken(updates, after, spent, sight if calls else None)
+
+
+@contextmanager
+def optax_converts() -> Iterator[None]:
+    """Optax mixes types, as in powers by a count of steps; who forbids it means other code."""
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        yield
 
 
 @contextmanager

@@ -31,9 +31,9 @@ class Covariance(NamedTuple):
         right: q2, variances of v, at least 0.
     """
 
-    left: Float[Array, "*pairs"]
-    cross: Float[Array, "*pairs"]
-    right: Float[Array, "*pairs"]
+    left: Float[Array, "*#pairs"]
+    cross: Float[Array, "*#pairs"]
+    right: Float[Array, "*#pairs"]
 
     @property
     def scale(self) -> Float[Array, "*pairs"]:
@@ -127,7 +127,8 @@ def gaussian_mean(
         if slopes is not None:
             return (slopes[0] - slopes[1]) * jnp.sqrt(variances / (2 * math.pi))
     z, weights = normal_rule(nodes)
-    return function_of(activation)(jnp.sqrt(variances)[..., None] * z) @ weights
+    along = z.reshape(*[1] * jnp.ndim(variances), -1)
+    return function_of(activation)(jnp.sqrt(variances)[..., None] * along) @ weights
 
 
 def closed(activation: str | Activation) -> bool:
@@ -201,8 +202,8 @@ def _by_quadrature(function: Activation, of: Covariance, nodes: int) -> Expected
         first, r, second = moments
         more, less = jnp.sqrt(1 + r) / 2, jnp.sqrt(1 - r) / 2
         near, far = more + less, more - less
-        u = first * (near * z[:, None] + far * z)
-        v = second * (far * z[:, None] + near * z)
+        u = first * (near * z[:, None] + far * z[None])
+        v = second * (far * z[:, None] + near * z[None])
         return jnp.stack([weights @ (s(u) * s(v)) @ weights for s in (function, slope)])
 
     r = of.correlation

@@ -100,7 +100,7 @@ def last_layer_gram(
     seen = model.seen(model.levels(params, x)[-2])
     n, pixels, _ = seen.shape
     z = seen @ params[-2]["weight"].T
-    back = readout.reshape(pixels, -1) * _slope(model.activation, z)
+    back = readout.reshape(1, pixels, -1) * _slope(model.activation, z)
     points, signals = seen.reshape(n * pixels, -1), back.reshape(n * pixels, -1)
     pairs = (points @ points.T) * (signals @ signals.T)
     return model.scale(model.depth) ** 2 * pairs.reshape(n, pixels, n, pixels).sum((1, 3))

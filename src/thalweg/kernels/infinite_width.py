@@ -237,9 +237,9 @@ def _nudged(level: _Level, same: bool, nudge: float) -> Covariance:
     """The covariance, with correlations of different examples drawn towards 0 by roundings."""
     cross = level.nngp * (1 - nudge)
     cross = with_diagonal(cross, level.left) if same else cross
-    return Covariance(level.left[:, None], cross, level.right)
+    return Covariance(level.left[:, None], cross, level.right[None])
 
 
 def with_diagonal(matrix: Float[Array, "n n"], diagonal: Float[Array, " n"]) -> Array:
     """The matrix with another diagonal."""
-    return jnp.where(jnp.eye(len(matrix), dtype=bool), diagonal, matrix)
+    return jnp.where(jnp.eye(len(matrix), dtype=bool), diagonal[None], matrix)

@@ -137,7 +137,7 @@ def linearised_parameters(problem: Supervised, params: Params, path: LinearisedP
     """
     pull = jax.vjp(problem.outputs, params)[1]
     moves = jax.lax.map(lambda g: pull(g)[0], path.collected)
-    return jax.tree.map(lambda p, move: p - _share(problem) * move, params, moves)
+    return jax.tree.map(lambda p, move: p[None] - _share(problem) * move, params, moves)
 
 
 @eqx.filter_jit
@@ -179,8 +179,8 @@ def _by_modes(
     rates = _share(problem) * jnp.maximum(values, 0)
     y = jnp.ravel(problem.targets)
     start = modes.T @ (f0 - y)
-    late = times[:, None]
-    value = y + (jnp.exp(-rates * late) * start) @ modes.T
+    rates, y, late = rates[None], y[None], times[:, None]
+    value = y + (jnp.exp(-rates * late) * start[None]) @ modes.T
     # (1 - exp(-rate t)) / rate, which is t where the rate is zero.
     still = rates * late < 1e-300
     grown = jnp.where(still, late, -jnp.expm1(-rates * late) / jnp.where(still, 1, rates))
@@ -188,7 +188,7 @@ def _by_modes(
     wrong = _share(problem) * times * len(K) * eps * jnp.linalg.norm(K)
     error = (jnp.minimum(2, wrong) + len(K) * eps)[:, None] * jnp.linalg.norm(start)
     error = error + eps * jnp.maximum(jnp.abs(value), jnp.abs(y))
-    return judged(value, error, jnp.inf), (grown * start) @ modes.T
+    return judged(value, error, jnp.inf), (grown * start[None]) @ modes.T
 
 
 def _by_integration(
@@ -230,7 +230,7 @@ def _by_integration(
         return found
 
     collected = jnp.asarray(solve(rtol / 100))
-    fine, coarse = (f0 - g @ scaled.T for g in (collected, solve(rtol / 10)))
+    fine, coarse = (f0[None] - g @ scaled.T for g in (collected, solve(rtol / 10)))
     error = jnp.full_like(fine, jnp.max(jnp.abs(fine - coarse)))
     allowed = rtol * jnp.maximum(1, jnp.max(jnp.abs(fine)))
     return judged(fine, error, allowed), collected

@@ -203,7 +203,7 @@ def _residual_levels(start: Array, seen: Callable[[Array], Array], net: _Net) ->
 
 def _expected(K: Float[Array, "n n"], net: _Net) -> Expected:
     own = jnp.diagonal(K)
-    return expectations(net.activation, Covariance(own[:, None], K, own), net.nodes)
+    return expectations(net.activation, Covariance(own[:, None], K, own[None]), net.nodes)
 
 
 def _check(architecture: str, x: Array, depth: int, c_res: float, window: int) -> None:

@@ -41,7 +41,7 @@ def normalised(
     """
 
     def channels(value: Array) -> Array:
-        return value[(slice(None), *(None,) * (z.ndim - 2))]
+        return value[(None, slice(None), *(None,) * (z.ndim - 2))]
 
     scaled = (z - channels(of.mean)) / jnp.sqrt(channels(of.variance) + epsilon)
     return scaled * channels(layer["scale"]) + channels(layer["shift"])

@@ -123,7 +123,7 @@ class ConvResNet(Model):
                 z, layer["weight"], (stride, stride), [(side, side)] * 2
             )
             if not self.normalised:
-                return out + layer["bias"][:, None, None]
+                return out + layer["bias"][None, :, None, None]
             used.append(moments(out) if self.fixed is None else self.fixed[len(used)])
             return normalised(out, used[-1], layer)
 

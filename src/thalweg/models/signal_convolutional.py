@@ -63,7 +63,7 @@ class SignalConvNet(Model):
         return [*layers, {"weight": weight, "bias": jnp.zeros(outputs, dtype)}]
 
     def apply(self, params: Params, x: Float[Array, "n channels 1 length"]) -> Float[Array, "n k"]:
-        return self.features(params, x) @ params[-1]["weight"].T + params[-1]["bias"]
+        return self.features(params, x) @ params[-1]["weight"].T + params[-1]["bias"][None]
 
     def features(
         self, params: Params, x: Float[Array, "n channels 1 length"]
@@ -71,7 +71,7 @@ class SignalConvNet(Model):
         act = activation(self.activation).function
         h = jnp.swapaxes(x[:, :, 0], 1, 2)
         for layer in params[:-1]:
-            h = act(_windows(h) @ _matrix(layer["weight"]) + layer["bias"])
+            h = act(_windows(h) @ _matrix(layer["weight"]) + layer["bias"][None, None])
         return jnp.mean(h, 1)
 
     @property

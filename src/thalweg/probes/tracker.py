@@ -8,7 +8,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from thalweg.core.arguments import check, several, told
 from thalweg.core.behaviour import traced, varies
@@ -38,7 +38,7 @@ class OnBatch(Problem):
     def init(self, key: Array) -> Params:
         raise InputError("the parameters of a tracked loop are drawn by that loop")
 
-    def objective(self, params: Params) -> Float[Array, ""]:
+    def objective(self, params: Params) -> Array:
         return self.function(join(params, self.held), self.batch)
 
 

@@ -75,7 +75,8 @@ class Factorisation(Problem):
 
     def objective(self, params: Params) -> Float[Array, ""]:
         product = reduce(lambda product, w: w @ product, params)
-        return 0.5 * jnp.sum((product - self.target) ** 2)
+        product, target = jnp.broadcast_arrays(product, self.target)
+        return 0.5 * jnp.sum((product - target) ** 2)
 
     def describe(self) -> dict[str, Any]:
         return {"kind": "factorisation", "layers": [list(w.shape) for w in self.start]}

@@ -57,8 +57,9 @@ def interaction_regulariser(
     """
     require(len(x) >= 2, "a batch of one example came; the term compares at least two")
     gradient = jax.grad(lambda batch: jnp.sum(f(batch)))
-    exchanged = jnp.where(patch_q, jnp.roll(x, 1, axis=0), x)
-    a, b = (jnp.where(patch_p, gradient(v), 0).reshape(len(x), -1) for v in (x, exchanged))
+    p, q = (jnp.broadcast_to(patch, x.shape) for patch in (patch_p, patch_q))
+    exchanged = jnp.where(q, jnp.roll(x, 1, axis=0), x)
+    a, b = (jnp.where(p, gradient(v), 0).reshape(len(x), -1) for v in (x, exchanged))
     sizes = (jnp.sum(a**2, 1) + epsilon) * (jnp.sum(b**2, 1) + epsilon)
     return jnp.mean(jnp.abs(jnp.sum(a * b, 1)) / jnp.sqrt(sizes))
 

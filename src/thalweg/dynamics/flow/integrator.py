@@ -56,7 +56,7 @@ def follow(
     limit = path.attempts + most_steps
 
     def spent(path: Integration) -> Array:
-        return jnp.sum(path.evaluations) >= most_gradients
+        return jnp.sum(path.evaluations).astype(float) >= jnp.asarray(most_gradients, float)
 
     def going(now: tuple[Integration, Work]) -> Array:
         path, work = now

@@ -219,7 +219,7 @@ def _solve(
     step, or less than `unseen` and of less force than `force`, or lost in rounding. They are
     sound if they end so and no direction was flat or of negative curvature.
     """
-    eps = jnp.finfo(theta.dtype).eps
+    eps = float(jnp.finfo(theta.dtype).eps)
     size = vector_norm(theta)
 
     def square(v: Vector) -> Scalar:

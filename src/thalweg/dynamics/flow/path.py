@@ -174,4 +174,4 @@ def noise_floor(path: Integration) -> Scalar:
     paths in float32 from those in float64: 0.1 to 2 times as much.
     """
     gradients = jnp.sum(path.evaluations[:-2]).astype(jnp.float64)
-    return jnp.finfo(path.theta.dtype).eps * vector_norm(path.theta) * jnp.sqrt(gradients)
+    return float(jnp.finfo(path.theta.dtype).eps) * vector_norm(path.theta) * jnp.sqrt(gradients)

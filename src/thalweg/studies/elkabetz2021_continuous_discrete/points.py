@@ -127,8 +127,8 @@ def _aligned(most: int, layers: int) -> xr.Dataset:
     """Balanced aligned nets, rotated between the layers, and chains of equal scalar weights."""
     n, scale = layers, jnp.asarray(PRODUCTS ** (1 / layers))[:, None, None]
     problem, scalars = deep_linear(1.0, 1.0, n), Factorisation(jnp.ones((1, 1)), [jnp.eye(1)] * n)
-    weights = [scale * w for w in problem.start]
-    gradient = jnp.asarray(PRODUCTS - 1)[:, None, None] * problem.target
+    weights = [scale * w[None] for w in problem.start]
+    gradient = jnp.asarray(PRODUCTS - 1)[:, None, None] * problem.target[None]
     simple, repeated = homogeneous.chain_eigenvalues(PRODUCTS, n)
     both = np.sort(np.stack([simple, *[repeated] * (n - 1)], axis=1), axis=1)
     # A shorter chain has fewer eigenvalues.

@@ -124,7 +124,7 @@ def network(lab: Lab) -> xr.Dataset:
     product = jax.vmap(jax.vmap(lambda flat: layer_product(layer_weights(unflatten(flat)))))
     times = found["time"].values
     solution = linear_modes.product_trajectory(modes.U, modes.s, modes.V, u0, times)
-    gap = np.abs(product(found["parameters"].values) - solution).max((-2, -1))
+    gap = np.abs(product(found["parameters"].values) - solution[None]).max((-2, -1))
     theory = linear_modes.mode_trajectory(modes.s, np.full(5, u0), times)
     return found.merge(
         table(
@@ -144,7 +144,7 @@ def hyperbola(lab: Lab) -> xr.Dataset:
 
     def draw(key: Array) -> Sequence[Array]:
         R = initialisers.orthogonal(key, (4, 4))
-        return [(R * a) @ modes.V.T, (modes.U * b) @ R.T]
+        return [(R * a[None]) @ modes.V.T, (modes.U * b[None]) @ R.T]
 
     found = flowed(lab, "X2-hyperbola-flow", modes, draw, until=1.3, records=26)
     found = found.isel(seed=0, drop=True)

@@ -70,7 +70,8 @@ def narrow_wide_widths(examples: int, c: float, narrow: Sequence[int]) -> tuple[
     wide = math.ceil(c * examples * (1 - 1e-12))  # 1.1 x 10 is 11, not 12, in binary too
     require(
         wide >= 1 and all(width >= 1 for width in narrow),
-        f"{examples} examples with {c} units each after {tuple(narrow)} came; give numbers above 0",
+        f"{examples} examples with {c} units each after {tuple(narrow)} came; "
+        "give positive numbers",
     )
     return (*narrow, wide)
 

@@ -97,7 +97,8 @@ def commuting_eigenvalues(s: ArrayLike, alpha: float, depth: int) -> Values:
         True
     """
     require(
-        alpha > 0 and depth >= 1, f"start {alpha}, depth {depth}: give a start > 0, a depth >= 1"
+        alpha > 0 and depth >= 1,
+        f"start {alpha}, depth {depth}: give a positive start, a depth >= 1",
     )
     s = np.asarray(s, float)
     if depth == 1:
