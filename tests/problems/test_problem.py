@@ -195,6 +195,16 @@ def test_a_senseless_microbatch_is_a_sentence() -> None:
         supervised(mlp([3]), (np.zeros((4, 2)), np.zeros((4, 1))), microbatch=0)
 
 
+def test_a_function_as_start_is_a_sentence() -> None:
+    problem = supervised(mlp([4]), (X, Y))
+    for start in (problem.init, lambda key: jnp.ones(2)):
+        with pytest.raises(
+            tw.InputError, match="start came as a function; give parameters, or draw="
+        ):
+            Function(lambda params: problem.objective(params), start=start)
+    assert Function(problem.objective, draw=problem.init).init(KEY)[0]["weight"].shape == (4, 3)
+
+
 def test_flat_parameters_become_those_of_the_problem_again():
     problem = supervised(mlp([4], bias=True), (X, Y))
     params = problem.init(KEY)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-import os
-from collections.abc import Callable, Mapping, Sequence
+import inspect
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -20,14 +20,14 @@ from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int
 
-from thalweg.core.arguments import Checked, framework, told
+from thalweg.core.arguments import Checked
 from thalweg.core.digest import identity
 from thalweg.core.errors import InputError, choose, reason, require, unknown
 from thalweg.core.tree import Params
 from thalweg.models import Model
 from thalweg.models.given import ModelLike, as_model
 from thalweg.problems.data.data import Data
-from thalweg.problems.data.files import read_data
+from thalweg.problems.data.files import as_data
 from thalweg.problems.losses import Loss, as_loss
 from thalweg.problems.observed import observed
 
@@ -221,6 +221,10 @@ class Function(Problem):
     def __check_init__(self) -> None:
         if (self.start is None) == (self.draw is None):
             raise InputError("give either start (parameters) or draw (key -> parameters)")
+        if inspect.isroutine(self.start) or hasattr(self.start, "__func__"):
+            raise InputError(
+                "start came as a function; give parameters, or draw=, which maps a key to them"
+            )
 
     def init(self, key: Array) -> Params:
         params = self.start if self.draw is None else self.draw(key)
@@ -278,7 +282,7 @@ def supervised(
         >>> float(problem.objective([{"weight": jnp.array([[1.0]])}]))  # mean of 0 and 2^2/2
         1.0
     """
-    data = _as_data(data)
+    data = as_data(data)
     model = as_model(model, data.inputs)
     require(reduction in REDUCTIONS, unknown(reduction, REDUCTIONS, "reduction"))
     kind = choose(precision, PRECISIONS, "precision")
@@ -328,25 +332,6 @@ def unraveller(problem: Problem) -> Callable[[Array], Params]:
     """
     like = jax.eval_shape(problem.init, jax.random.key(0))
     return ravel_pytree(jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), like))[1]
-
-
-def _as_data(given: Any) -> Data:
-    """Examples from what a user has: `Data`, two arrays, or what `read_data` takes alone."""
-    if isinstance(given, Data):
-        return given
-    if isinstance(given, tuple | list) and len(given) == 2:
-        try:
-            inputs, targets = (np.asarray(part) for part in given)
-        except Exception as error:  # arrays of other frameworks raise what they like
-            raise InputError(f"data cannot be read as two arrays: {reason(error)}") from error
-        return Data.of(inputs, targets)
-    table = framework(given) in ("pandas", "polars", "pyarrow", "sklearn")
-    require(
-        table or isinstance(given, str | os.PathLike | Mapping),
-        f"data came as {told(given)}; give (inputs, targets), or what problems.read_data takes: a "
-        "name, a file, a table",
-    )
-    return read_data(given)
 
 
 def _check_outputs(problem: Supervised) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from thalweg.core.errors import InputError, require, unknown
+import numpy as np
+
+from thalweg.core.arguments import framework, told
+from thalweg.core.errors import InputError, reason, require, unknown
 from thalweg.problems.data.archives import read_archive
 from thalweg.problems.data.bunches import from_bunch, is_bunch, openml
 from thalweg.problems.data.cifar import cifar10
@@ -210,3 +213,22 @@ SOURCES: dict[str, Callable[..., Data]] = {
     "mnist": mnist,
     "cifar10": cifar10,
 }
+
+
+def as_data(given: Any) -> Data:
+    """Examples from what a user has: `Data`, two arrays, or what `read_data` takes alone."""
+    if isinstance(given, Data):
+        return given
+    if isinstance(given, tuple | list) and len(given) == 2:
+        try:
+            inputs, targets = (np.asarray(part) for part in given)
+        except Exception as error:  # arrays of other frameworks raise what they like
+            raise InputError(f"data cannot be read as two arrays: {reason(error)}") from error
+        return Data.of(inputs, targets)
+    table = framework(given) in ("pandas", "polars", "pyarrow", "sklearn")
+    require(
+        table or isinstance(given, str | os.PathLike | Mapping),
+        f"data came as {told(given)}; give (inputs, targets), or what problems.read_data takes: a "
+        "name, a file, a table",
+    )
+    return read_data(given)
