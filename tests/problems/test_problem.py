@@ -202,7 +202,6 @@ def test_a_function_as_start_is_a_sentence() -> None:
             tw.InputError, match="start came as a function; give parameters, or draw="
         ):
             Function(lambda params: problem.objective(params), start=start)
-    assert Function(problem.objective, draw=problem.init).init(KEY)[0]["weight"].shape == (4, 3)
 
 
 def test_flat_parameters_become_those_of_the_problem_again():
