@@ -97,6 +97,7 @@ def _module(where: str) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except _OTHERS as error:
+        del sys.modules[path.stem]
         raise InputError(_told(error, where)) from error
     finally:
         if before is not None:  # a file named as a module that is in use

@@ -1,0 +1,130 @@
+"""`thalweg diagnose my.py:problem`: the user's own file, good and bad."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command_line import Reached, Said
+
+import thalweg as tw
+
+Says = Callable[..., Said]
+MINE = """\
+import beside
+import jax.numpy as jnp
+import thalweg as tw
+
+def half(x):
+    return 0.5 * jnp.sum(x**2)
+
+problem = tw.problems.Function(half, start=jnp.ones(beside.SIZE))
+wrong = [1, 2]
+
+def make_problem():
+    return tw.problem("digits", samples=20, model="mlp:3")
+
+def loses():
+    return {}["lost"]
+
+def refused():
+    return tw.problem("digits", scale_target=True)
+
+def asks(size):
+    return size
+
+def ends():
+    raise SystemExit(3)
+"""
+
+
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text(MINE)
+    Path("beside.py").write_text("SIZE = 2\n")
+    Path("raises.py").write_text("x = 1\nproblem = 1 / 0\n")
+    Path("syntax.py").write_text("x = (\n")
+    Path("lacks.py").write_text("\nimport nothing_such\n")
+    Path("empty.py").touch()
+    return tmp_path
+
+
+@pytest.fixture
+def reached(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What a diagnosis would be given."""
+    given: list[Any] = []
+
+    def note(*arguments: Any, **_: Any) -> None:
+        given[:] = arguments
+        raise Reached
+
+    monkeypatch.setattr("thalweg.diagnosis.diagnosis.diagnosed", note)
+    return given
+
+
+@pytest.mark.usefixtures("files")
+def test_a_problem_is_taken_from_a_file_or_a_module(thalweg_says: Says, reached: list[Any]) -> None:
+    for place in ("mine.py:problem", "./mine.py:problem", "mine:problem"):
+        with pytest.raises(Reached):
+            thalweg_says("diagnose", place, "--optimizer", "momentum", "--lr", "0.01")
+        problem, dynamics, command = reached
+        assert isinstance(problem, tw.problems.Function)
+        assert problem.start.shape == (2,)
+        assert dynamics.describe() == tw.dynamics.optimiser("momentum", 0.01).describe()
+        assert isinstance(command, str)
+    with pytest.raises(Reached):
+        thalweg_says("diagnose", "mine.py:make_problem")
+    assert reached[0].describe() == tw.problem("digits", samples=20, model="mlp:3").describe()
+
+
+@pytest.mark.usefixtures("files", "reached")
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("nothing.py:problem", "'nothing.py': there is no such file"),
+        ("no.such.module:problem", "no module 'no.such.module' is found from here"),
+        ("mine.py:", "give the name of a problem"),
+        ("mine.py:problm", "in mine.py: unknown name 'problm'. Did you mean 'problem'?"),
+        ("empty.py:problem", "empty.py holds no 'problem'"),
+        ("mine.py:wrong", "wrong in mine.py came as [1, 2]; give a problem"),
+        ("mine.py:asks", "asks in mine.py takes arguments"),
+        ("mine.py:loses", "mine.py, line 15: KeyError: 'lost'"),
+        ("mine.py:ends", "mine.py, line 24: SystemExit: 3"),
+        ("mine.py:refused", "mine.py, line 18: digits brings its own target and scale"),
+        ("raises.py:problem", "raises.py, line 2: ZeroDivisionError: division by zero"),
+        ("syntax.py:problem", "syntax.py, line 1: SyntaxError: '(' was never closed"),
+        ("lacks.py:problem", "lacks.py, line 2: ModuleNotFoundError: No module named"),
+        ("lacks:problem", "lacks, line 2: ModuleNotFoundError: No module named"),
+        ("mine.py:problem --model mlp:3", "--model came beside mine.py:problem"),
+        ("mine.py:problem --samples 3 --loss mse", "--samples and --loss came beside"),
+        ("openml:", "openml"),
+    ],
+)
+def test_what_is_wrong_with_it_is_one_sentence(thalweg_says: Says, line: str, words: str) -> None:
+    said = thalweg_says("diagnose", *line.split())
+    assert (said.code, said.out) == (2, "")
+    assert re.fullmatch(r"thalweg: [^\n]*[^\n.]\.\n", said.err), said.err
+    assert words in said.err
+    assert not Path("runs").exists()
+
+
+@pytest.mark.thorough
+@pytest.mark.usefixtures("files")
+def test_the_page_tells_the_command_and_a_changed_file_gets_another_folder(
+    thalweg_says: Says, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = ["diagnose", "mine.py:problem", "--until", "1", "--records", "4"]
+    monkeypatch.setattr("sys.argv", ["/usr/bin/thalweg", *line])
+    assert thalweg_says(*line).code == 0
+    assert "Read" not in thalweg_says(*line).out
+    (folder,) = (place for place in Path("runs").iterdir() if place.is_dir())
+    assert folder.name.startswith("half-gradient-descent-0.1-")
+    assert json.loads((folder / "page.json").read_text())["command"] == f"thalweg {' '.join(line)}"
+    Path("mine.py").write_text(MINE.replace("0.5 * jnp", "0.7 * jnp"))
+    assert thalweg_says(*line).code == 0
+    assert len([place for place in Path("runs").iterdir() if place.is_dir()]) == 2
