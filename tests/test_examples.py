@@ -44,6 +44,7 @@ ROOMS = (
     "thalweg.sweeps",
     "thalweg.trajectory",
     "thalweg.report",
+    "thalweg.torch",
 )
 NAMESPACE = {"tw": tw, "jax": jax, "jnp": jnp, "np": np}
 NEEDED = {  # an extra without which it refuses

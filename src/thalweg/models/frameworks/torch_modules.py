@@ -93,7 +93,7 @@ def from_torch(
     double = double_copy(net, title)
     rows = taken(lambda x: double(torch.as_tensor(x)), as_examples(example), title)
     rows = rows if len(rows) > 1 else np.concatenate([rows, rows])
-    exported = export(double, rows, title)
+    exported = export(double, (torch.as_tensor(rows),), title)
     program = exported.program
     whole = rows.dtype.kind in "iu"
     remake = None
@@ -158,7 +158,42 @@ def _not_yet(params: Params, beside: Params, x: Any) -> Any:
 
 def _remade(net: Any, rows: np.ndarray, title: str, count: int) -> Program:
     """The program for another number of examples, where the exporter cannot leave it open."""
-    return export(net, np.resize(rows, (count, *rows.shape[1:])), title).program
+    import torch
+
+    return export(net, (torch.as_tensor(np.resize(rows, (count, *rows.shape[1:]))),), title).program
+
+
+def exported_function(
+    function: Callable[..., Any], given: tuple[Any, ...], title: str
+) -> Callable[..., Any]:
+    """A function of tensors without weights, as a loss, as a function of arrays.
+
+    Args:
+        function: A function, or a module with buffers only.
+        given: Its inputs, tensors of at least two examples each.
+        title: What it is called.
+
+    Raises:
+        InputError: As `export`.
+    """
+    import torch
+
+    class Wrapped(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.function = function
+
+        def forward(self, outputs: Any, targets: Any) -> Any:
+            return self.function(outputs, targets)
+
+    exported = export(Wrapped(), given, title)
+
+    def called(*arrays: Any) -> Any:
+        kind = arrays[0].dtype
+        held = {k: v.astype(kind) if v.dtype.kind == "f" else v for k, v in exported.held.items()}
+        return exported.program({}, held, *arrays)
+
+    return called
 
 
 def _fits_others(exported: Exported, net: Any, start: Params, rows: np.ndarray) -> bool:
@@ -243,12 +278,25 @@ def double_copy(net: Any, title: str) -> Any:
         ) from error
 
 
-def export(net: Any, rows: np.ndarray, title: str) -> Exported:
+def fixed_dropout(net: Any) -> Any:
+    """The module with everything that drops out at random switched off, in its present mode."""
+    import torch
+    from torch.nn.modules.dropout import _DropoutNd
+
+    for layer in net.modules():
+        if isinstance(layer, _DropoutNd):
+            layer.eval()
+        if isinstance(layer, torch.nn.MultiheadAttention | torch.nn.RNNBase):
+            layer.dropout = 0.0
+    return net
+
+
+def export(net: Any, given: tuple[Any, ...], title: str) -> Exported:
     """A module in core operations.
 
     Args:
         net: In double precision.
-        rows: Examples, at least two.
+        given: Its inputs, tensors of at least two examples each.
         title: What the network is called.
 
     Raises:
@@ -260,11 +308,10 @@ def export(net: Any, rows: np.ndarray, title: str) -> Exported:
     table.pop(torch.ops.aten.detach.default, None)  # it would lose that it stops gradients
     for name in ("lstm", "gru", "rnn_tanh", "rnn_relu"):  # else every moment is written out
         table.pop(getattr(torch.ops.aten, name).input, None)
-    x = (torch.as_tensor(rows),)
+    free = tuple({0: torch.export.Dim.AUTO} for _ in given)
     with plainly(), torch.no_grad():
         try:
-            free = ({0: torch.export.Dim.AUTO},)
-            graph = torch.export.export(net, x, dynamic_shapes=free, strict=False)
+            graph = torch.export.export(net, given, dynamic_shapes=free, strict=False)
             graph = graph.run_decompositions(table)
         except Exception as error:  # the exporter raises what it likes
             raise InputError(f"torch.export cannot take {title}: {reason(error)}") from error

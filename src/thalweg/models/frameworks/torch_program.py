@@ -56,7 +56,8 @@ class Program:
     """A network's operations in order.
 
     Attributes:
-        inputs: Pairs (name, source): "weight" or "held" with the name there, or "input".
+        inputs: Pairs (name, source): "weight" or "held" with the name there, or "input" with its
+            place.
         steps: The operations.
         output: What the network returns.
         free: Whether the number of examples is left open.
@@ -67,24 +68,23 @@ class Program:
     output: Ref
     free: bool
 
-    def __call__(self, params: Params, beside: Params, x: Any) -> Any:
-        """The outputs, for weights and held arrays by their names in the network."""
-        return self.values(params, beside, x)[self.output.name]
+    def __call__(self, params: Params, beside: Params, *given: Any) -> Any:
+        """The outputs, for weights and held arrays by their names in the network, and inputs."""
+        return self.values(params, beside, *given)[self.output.name]
 
-    def values(self, params: Params, beside: Params, x: Any) -> dict[str, Any]:
+    def values(self, params: Params, beside: Params, *given: Any) -> dict[str, Any]:
         """The results of all steps by name."""
-        sources = {"weight": params, "held": beside}
-        found: dict[str, Any] = {
-            name: x if kind == "input" else sources[kind][key] for name, (kind, key) in self.inputs
-        }
-        kind = working(params)
+        sources: dict[str, Any] = {"weight": params, "held": beside}
+        sources["input"] = {str(place): value for place, value in enumerate(given)}
+        found = {name: sources[kind][key] for name, (kind, key) in self.inputs}
+        kind = working(params or given)
         for step in self.steps:
             found[step.name] = perform(step, found, kind)
         return found
 
 
 def working(params: Params) -> Any:
-    """The type of the weights."""
+    """The type of the weights, or of the first array where there are none."""
     return jax.tree.leaves(params)[0].dtype
 
 
@@ -127,12 +127,16 @@ def program_of(exported: Any, layers: dict[str, str], frozen: set[str], title: s
     constants = {k: ("held", v) for k, v in signature.inputs_to_lifted_tensor_constants.items()}
     sources = weights | held | constants
     inputs, steps, layer = [], [], ""
+    places, free = 0, True
     output = None
     for node in exported.graph.nodes:
         if node.op == "placeholder":
-            inputs.append((node.name, sources.get(node.name, ("input", ""))))
-            if node.name not in sources:
-                free = not isinstance(node.meta["val"].shape[0], int)
+            if node.name in sources:
+                inputs.append((node.name, sources[node.name]))
+            else:
+                inputs.append((node.name, ("input", str(places))))
+                places += 1
+                free = free and not isinstance(node.meta["val"].shape[0], int)
         elif node.op == "output":
             wanted = [
                 spec.arg.name
