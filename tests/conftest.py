@@ -22,6 +22,7 @@ check_shapes("thalweg")
 import thalweg  # noqa: E402, F401  (switches float64 on)
 
 EXPLICIT_ROOMS = {"core", "curvature", "kernels", "models", "theory"}
+FOREIGN_ROOMS = {"frameworks"}  # models of other packages
 
 pytest_plugins = ["tiers", "pytester"]
 
@@ -55,7 +56,8 @@ def explicit(request: pytest.FixtureRequest) -> Iterator[None]:
     """
     parts = set(request.path.parts)
     free = {"implicit"} if "theory" in parts else {"implicit", "thorough", "slow"}
-    if not EXPLICIT_ROOMS & parts or any(request.node.get_closest_marker(m) for m in free):
+    meant = EXPLICIT_ROOMS & parts and not FOREIGN_ROOMS & parts
+    if not meant or any(request.node.get_closest_marker(mark) for mark in free):
         yield
         return
     with jax.numpy_rank_promotion("raise"), jax.numpy_dtype_promotion("strict"):
