@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from thalweg.report.text import as_text, broken, text_width
-from thalweg.report.ticks import log_ticks
+from thalweg.report.ticks import Span, log_ticks
 
 WIDTHS = (290, 330, 360, 480, 640, 760, 870)  # the page takes the widest that has room
 NARROWEST = 290  # of a panel that stands beside another
@@ -17,7 +17,6 @@ TOOLBAR = 30  # above the first row, where the page's toolbar stands
 TITLE, AXIS, LEGEND = 13, 13, 12  # sizes of the fonts
 SWATCH = 46  # what Plotly needs for an entry besides its text
 
-Span = tuple[float, float]
 Legend = tuple[list[list[int]], list[float], float, list[list[str]]]
 
 

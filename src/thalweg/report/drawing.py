@@ -7,9 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
-
-from thalweg.core.errors import InputError, require, unknown
+from thalweg.core.errors import InputError
 from thalweg.report.arrangement import WIDTHS, Frame, arrange
 from thalweg.report.axes import (
     axis,
@@ -21,14 +19,13 @@ from thalweg.report.axes import (
     residual_label,
 )
 from thalweg.report.colours import Colours, Open
-from thalweg.report.legend import legend_entries
-from thalweg.report.lines import REPLICATES, Line, lines
-from thalweg.report.residual import pairs, residual
-from thalweg.report.spec import Figure, Level, Panel, Series
+from thalweg.report.lines import Line
+from thalweg.report.resolved import Resolved, resolve, sharing
+from thalweg.report.spec import Figure, Series
 from thalweg.report.store import PathLike, open_data
 from thalweg.report.text import as_text
 from thalweg.report.thin import thin
-from thalweg.report.ticks import linear_range, log_range
+from thalweg.report.ticks import log_range
 from thalweg.report.traces import line_traces, swatch
 
 NEUTRAL = "#5a6268"  # of a legend's line that stands for a style whatever the colour
@@ -39,17 +36,11 @@ class _Sheet:
     """What is drawn so far of one figure."""
 
     figure: Figure
-    find: Open
     colours: Colours
     traces: list[dict[str, Any]] = field(default_factory=list)
     layout: dict[str, Any] = field(default_factory=base_layout)
     frames: list[Frame] = field(default_factory=list)
-    reach: dict[str, list[np.ndarray]] = field(default_factory=dict)  # numbers by axis, as "y2"
     thinned: bool = False
-
-    def include(self, axis: str, values: np.ndarray) -> None:
-        if values.dtype.kind in "iuf":
-            self.reach.setdefault(axis, []).append(np.asarray(values, float))
 
 
 def draw(figure: Figure, find: Open, colours: Colours | None = None) -> dict[str, Any]:
@@ -77,10 +68,11 @@ def draw(figure: Figure, find: Open, colours: Colours | None = None) -> dict[str
         >>> draw(figure, lambda name: data)["data"][0]["y"]
         [4.0, 1.0]
     """
-    sheet = _Sheet(figure, find, colours or Colours([figure], find))
-    for index, panel in enumerate(figure.panels):
-        _panel(sheet, index, panel)
-    _share_ranges(sheet)
+    sheet = _Sheet(figure, colours or Colours([figure], find))
+    panels = [resolve(figure, index, find, sheet.colours) for index in range(len(figure.panels))]
+    for index, shown in enumerate(panels):
+        _panel(sheet, index, shown)
+    _share_ranges(sheet, panels)
     columns = min(len(figure.panels), 3) if len(figure.panels) != 4 else 2
     print_ = _arranged(sheet, 420.0 * columns + 80, columns)
     layout = {name: value for name, value in sheet.layout.items() if name != "annotations"}
@@ -120,56 +112,37 @@ def draw_stored(figures: Sequence[Figure], folder: PathLike) -> list[dict[str, A
         ) from error
 
 
-def _panel(sheet: _Sheet, index: int, panel: Panel) -> None:
-    suffix = str(index + 1) if index else ""
+def _panel(sheet: _Sheet, index: int, shown: Resolved) -> None:
+    panel, suffix = shown.panel, str(index + 1) if index else ""
     sheet.layout[f"xaxis{suffix}"] = axis(panel.x_log, f"y{suffix}")
     sheet.layout[f"yaxis{suffix}"] = axis(panel.y_log, f"x{suffix}")
-    title = f"{sheet.figure.letter(index)} {panel.title}".strip()
-    frame = Frame(suffix, title, panel.x_label, panel.y_label)
+    frame = Frame(suffix, shown.title, panel.x_label, panel.y_label)
     sheet.frames.append(frame)
-    drawn = [
-        [_drawable(line, panel) for line in lines(series, sheet.find(series.data))]
-        for series in panel.series
-    ]
-    legend = legend_entries(panel, drawn, sheet.colours)
-    said = {(entry.series, entry.line): entry.text for entry in legend}
-    for at, (series, fan) in enumerate(zip(panel.series, drawn, strict=True)):
-        faint = series.each in REPLICATES and len(fan) > 2
-        for number, line in enumerate(fan):
-            _line(sheet, index, series, line, suffix, faint=faint)
-            if (at, number) in said:
-                sheet.traces[-1]["showlegend"] = True
-                frame.entries.append((len(sheet.traces) - 1, said[at, number]))
-    for entry in legend:
+    said = shown.names()
+    for series, line, at, number in shown.drawn:
+        _line(sheet, index, series, line, suffix, faint=shown.is_faint(at))
+        if (at, number) in said:
+            sheet.traces[-1]["showlegend"] = True
+            frame.entries.append((len(sheet.traces) - 1, said[at, number]))
+    for entry in shown.legend:
         if entry.line is None:
             style = panel.series[entry.series].style
             group = {"legendgroup": as_text(f"{index}: {entry.text}"), "showlegend": True}
             sheet.traces.append(swatch(style, NEUTRAL) | _axes(suffix) | group | {"name": ""})
             frame.entries.append((len(sheet.traces) - 1, entry.text))
-    _levels(sheet, panel, suffix)
-    values = [line.y[np.isfinite(line.y)] for fan in drawn for line in fan]
-    if not any(these.size for these in values):
+    for level, value in shown.levels:
+        sheet.layout["shapes"].append(level_line(level, value, suffix))
+        if level.label:
+            log = panel.x_log if level.axis == "x" else panel.y_log
+            sheet.layout["annotations"].append(level_label(level, value, suffix, log))
+    if shown.empty:
         sheet.layout["annotations"].append(nothing(suffix))
-    elif panel.residual:
-        _residuals(sheet, index, drawn, np.concatenate(values))
-    span_y = log_range(sheet.reach.get(f"y{suffix}", []))
+    if shown.residuals:
+        _residuals(sheet, index, shown)
+    span_y = log_range(shown.reach("y"))
     if panel.y_log and span_y:
         frame.log[f"yaxis{suffix}"] = span_y
         sheet.layout[f"yaxis{suffix}"]["range"] = list(span_y)
-
-
-def _drawable(line: Line, panel: Panel) -> Line:
-    """The line with gaps where an axis has no place: at and below zero on a logarithm.
-
-    A zero lies infinitely far below: a gap, not a plunge.
-    """
-    y = np.asarray(line.y, float)
-    if panel.y_log:
-        y = np.where(y > 0, y, np.nan)
-    if panel.x_log and line.x.dtype.kind in "iuf":
-        y = np.where(line.x > 0, y, np.nan)
-        return replace(line, x=np.where(line.x > 0, line.x, np.nan), y=y)
-    return replace(line, y=y)
 
 
 def _line(
@@ -188,61 +161,33 @@ def _line(
     colour = sheet.colours.of(series, line.shown)
     for trace in line_traces(line, series.style, colour, log, faint):
         sheet.traces.append(trace | _axes(suffix) | group | {"name": as_text(line.name)})
-    seen = np.isfinite(line.y)
-    sheet.include(f"x{suffix}", line.x[seen])
-    sheet.include(f"y{suffix}", line.y[seen])
-    if line.error.size:
-        with np.errstate(invalid="ignore"):  # inf - inf is a gap like any other
-            low, high = line.y - line.error, line.y + line.error
-        # A logarithm ends below the smallest value; no error bar makes it reach far under it.
-        sheet.include(f"y{suffix}", np.maximum(low, line.y / 3) if log else low)
-        sheet.include(f"y{suffix}", high)
 
 
-def _residuals(sheet: _Sheet, index: int, drawn: list[list[Line]], values: np.ndarray) -> None:
+def _residuals(sheet: _Sheet, index: int, shown: Resolved) -> None:
     """A thin pair of axes beneath a panel for the lines that lie on their theory."""
-    panel, frame = sheet.figure.panels[index], sheet.frames[index]
-    flat = [(series, line) for series, fan in zip(panel.series, drawn, strict=True) for line in fan]
-    meant = [(sheet.colours.meaning(series, line.shown), series.style) for series, line in flat]
-    span = (float(values.min()), float(values.max()))
-    sides = set()
-    for at, other in pairs(meant):
-        (series, measured), (prediction, theory) = flat[at], flat[other]
-        rest = residual(measured, theory, span, panel.x_log, panel.y_log)
-        if rest is None:
-            continue
-        if not frame.residual:
-            taken = sum(bool(it.residual) for it in sheet.frames)
-            frame.residual = str(len(sheet.figure.panels) + taken + 1)
-        sides.add((series.label, prediction.label))
-        line = replace(measured, x=rest.x, y=rest.y, error=rest.error)
+    frame = sheet.frames[index]
+    taken = sum(bool(it.residual) for it in sheet.frames)
+    frame.residual = str(len(sheet.figure.panels) + taken + 1)
+    for series, line in shown.residuals:
         _line(sheet, index, series, line, frame.residual)
-    if frame.residual:
-        above = sheet.layout[f"xaxis{frame.suffix}"]
-        sheet.layout |= residual_axes(above, frame.residual)
-        above["showticklabels"] = False
-        label = residual_label(frame.residual, sides, panel.y_log)
-        sheet.layout["annotations"].append(label)
+    above = sheet.layout[f"xaxis{frame.suffix}"]
+    sheet.layout |= residual_axes(above, frame.residual)
+    above["showticklabels"] = False
+    label = residual_label(frame.residual, shown.sides, shown.panel.y_log)
+    sheet.layout["annotations"].append(label)
 
 
-def _share_ranges(sheet: _Sheet) -> None:
+def _share_ranges(sheet: _Sheet, panels: list[Resolved]) -> None:
     """One range for panels of one horizontal quantity; what is beneath follows its panel."""
-    alike: dict[tuple[str, bool, str], list[Frame]] = {}
-    for panel, frame in zip(sheet.figure.panels, sheet.frames, strict=True):
-        numbers = f"x{frame.suffix}" in sheet.reach
-        alone = "" if panel.x_label and numbers else f"x{frame.suffix}"
-        alike.setdefault((panel.x_label, panel.x_log, alone), []).append(frame)
-    for (_, log, _), frames in alike.items():
-        parts = [part for it in frames for part in sheet.reach.get(f"x{it.suffix}", [])]
-        span = log_range(parts) if log else linear_range(parts)
-        first = frames[0].suffix
-        for frame in frames:
+    for together, span in sharing(panels):
+        first = sheet.frames[together[0]].suffix
+        for frame in (sheet.frames[at] for at in together):
             beneath = [frame.residual] if frame.residual else []
             for suffix in (frame.suffix, *beneath):
                 it = sheet.layout[f"xaxis{suffix}"]
                 it |= {"range": list(span)} if span else {}
                 it |= {"matches": f"x{first}"} if suffix != first else {}
-            if log and span:
+            if panels[together[0]].panel.x_log and span:
                 frame.log[f"xaxis{frame.suffix}"] = span
 
 
@@ -282,29 +227,3 @@ def _caption(sheet: _Sheet) -> str:
 
 def _axes(suffix: str) -> dict[str, str]:
     return {"xaxis": f"x{suffix}", "yaxis": f"y{suffix}"}
-
-
-def _levels(sheet: _Sheet, panel: Panel, suffix: str) -> None:
-    for level in panel.levels:
-        value = _level_value(level, sheet.find)
-        log = panel.x_log if level.axis == "x" else panel.y_log
-        if not np.isfinite(value) or (log and value <= 0):
-            continue
-        sheet.include(level.axis + suffix, np.array([value]))
-        sheet.layout["shapes"].append(level_line(level, value, suffix))
-        if level.label:
-            sheet.layout["annotations"].append(level_label(level, value, suffix, log))
-
-
-def _level_value(level: Level, find: Open) -> float:
-    if not isinstance(level.value, tuple):
-        return float(level.value)
-    name, variable = level.value
-    data = find(name)
-    require(variable in data.variables, unknown(variable, map(str, data.variables), "variable"))
-    require(
-        data[variable].size == 1,
-        f"the level {level.label!r} wants one value, {variable!r} of {name!r} has the sizes "
-        f"{dict(data[variable].sizes)}.",
-    )
-    return float(data[variable].item())

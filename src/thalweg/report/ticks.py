@@ -13,6 +13,8 @@ from thalweg.report.text import text_width
 SIZE = 11  # of the labels, in pixels
 GAP = 10.0  # between two labels, at least
 
+Span = tuple[float, float]
+
 
 def log_range(parts: list[np.ndarray]) -> tuple[float, float] | None:
     """The exponents between which an axis runs: a twentieth beyond the values on each side."""
@@ -59,7 +61,7 @@ def log_ticks(span: tuple[float, float], pixels: float, upright: bool) -> dict[s
     return {
         "tickmode": "array",
         "tickvals": best,
-        "ticktext": _texts(best),
+        "ticktext": tick_texts(best),
         "minor": {"tickmode": "array", "tickvals": minor, "ticks": "outside", "ticklen": 2},
     }
 
@@ -100,14 +102,15 @@ def _even(low: float, high: float, count: int) -> list[float]:
 def _fits(values: list[float], span: tuple[float, float], pixels: float, upright: bool) -> bool:
     scale = pixels / (span[1] - span[0])
     at = [scale * math.log10(value) for value in values]
-    size = [SIZE * 1.6 if upright else _width(text) for text in _texts(values)]
+    size = [SIZE * 1.6 if upright else _width(text) for text in tick_texts(values)]
     pairs = range(len(values) - 1)
-    return len(set(_texts(values))) == len(values) and all(
+    return len(set(tick_texts(values))) == len(values) and all(
         at[i + 1] - at[i] >= (size[i] + size[i + 1]) / 2 + GAP for i in pairs
     )
 
 
-def _texts(values: list[float]) -> list[str]:
+def tick_texts(values: list[float]) -> list[str]:
+    """Labels of one axis, all in one manner, in Plotly's HTML."""
     plain = all(1e-3 <= value < 1e4 for value in values)
     say: Callable[[float], str] = (lambda value: f"{value:.6g}") if plain else _power
     return [say(value) for value in values]

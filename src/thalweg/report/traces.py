@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from thalweg.report.lines import Line
+from thalweg.report.resolved import band
 from thalweg.report.text import as_text
 
 
@@ -16,7 +17,7 @@ def line_traces(
 ) -> Iterator[dict[str, Any]]:
     """A line, behind it its band if it has one; `log`: whether y is logarithmic."""
     if line.error.size and style in ("line", "dash"):
-        yield _band(line.x, line.y, line.error, colour, log)
+        yield _band(line, colour, log)
     yield _trace(style, line.x, line.y, line.error, colour, faint)
 
 
@@ -38,7 +39,7 @@ def _trace(
         line |= {"shape": "hv"} if style == "steps" else {}
         trace |= {"mode": "lines", "line": line}
         # A value between two gaps has no line to be seen by.
-        if _has_lonely(y):
+        if has_lonely(y):
             trace |= {"mode": "lines+markers", "marker": {"color": colour, "size": 4}}
     if faint:
         trace["opacity"] = 0.7
@@ -47,20 +48,16 @@ def _trace(
     return trace
 
 
-def _has_lonely(y: np.ndarray) -> bool:
+def has_lonely(y: np.ndarray) -> bool:
+    """Whether a value stands between two gaps."""
     drawn = np.concatenate([[False], np.isfinite(y), [False]])
     return bool(np.any(drawn[1:-1] & ~drawn[:-2] & ~drawn[2:]))
 
 
-def _band(
-    x: np.ndarray, y: np.ndarray, error: np.ndarray, colour: str, log: bool
-) -> dict[str, Any]:
+def _band(line: Line, colour: str, log: bool) -> dict[str, Any]:
     """The strip y - error to y + error: one closed outline per stretch without a gap."""
-    with np.errstate(invalid="ignore"):  # inf - inf is a gap like any other
-        low, high = y - error, y + error
-    if log and np.any(y > 0):
-        # A logarithm ends below the smallest value; the band is cut a decade under it.
-        low = np.maximum(low, np.min(y[y > 0]) / 10)
+    low, high = band(line, log)
+    x = line.x
     outline_x: list[Any] = []
     outline_y: list[Any] = []
     for start, stop in _stretches(np.isfinite(low) & np.isfinite(high)):
