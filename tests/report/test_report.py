@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import dataclasses
 import html
-import importlib.util
 import json
 import math
 import os
@@ -630,23 +629,6 @@ def test_complex_values_reach_netcdf_in_parts(tmp_path: Path) -> None:
 def test_figure_export_is_made_or_refused_with_a_sentence(run_folder: Path) -> None:
     with pytest.raises(InputError, match="unknown figure format 'gif'"):
         export_figures(run_folder, ["gif"])
-    if importlib.util.find_spec("kaleido") is None:
-        with pytest.raises(InputError, match=r"thalweg\[images\]"):
-            export_figures(run_folder)
-
-
-@pytest.mark.slow
-@pytest.mark.browser
-@pytest.mark.skipif(
-    importlib.util.find_spec("kaleido") is None or shutil.which("chromium") is None,
-    reason="kaleido or chromium is missing",
-)
-def test_exported_figures_are_what_their_names_say(run_folder: Path) -> None:
-    starts = {".svg": b"<svg", ".png": b"\x89PNG", ".pdf": b"%PDF"}
-    paths = export_figures(run_folder)
-    assert len(paths) == 3 * len(page().figures)
-    for path in paths:
-        assert path.read_bytes().startswith(starts[path.suffix])
 
 
 # --- the package --------------------------------------------------------------------------

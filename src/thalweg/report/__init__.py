@@ -13,10 +13,12 @@ from thalweg.report.store import open_data, read_page, write_page
 if TYPE_CHECKING:
     from thalweg.report.drawing import draw
     from thalweg.report.export import export_data, export_figures
+    from thalweg.report.matplotlib_drawing import draw_canvas
     from thalweg.report.page import build, build_index
 
 _LATE = {
     "draw": "drawing",
+    "draw_canvas": "matplotlib_drawing",
     "export_data": "export",
     "export_figures": "export",
     "build": "page",
@@ -35,6 +37,7 @@ __all__ = [
     "build",
     "build_index",
     "draw",
+    "draw_canvas",
     "export_data",
     "export_figures",
     "open_data",

@@ -97,11 +97,8 @@ def residual_label(suffix: str, sides: set[tuple[str, str]], relative: bool) -> 
         sides: The labels of what was measured and of its theory, of all lines.
         relative: Whether the difference is relative.
     """
-    one, other = sides.copy().pop() if len(sides) == 1 else ("", "")
-    if not (one and other and len(one) + len(other) < 28):
-        one, other = "measured", "theory"
     return {
-        "text": as_text(f"{one} ÷ {other} − 1" if relative else f"{one} − {other}"),
+        "text": as_text(residual_name(sides, relative)),
         "xref": f"x{suffix} domain",
         "yref": f"y{suffix} domain",
         "x": 0,
@@ -111,6 +108,14 @@ def residual_label(suffix: str, sides: set[tuple[str, str]], relative: bool) -> 
         "showarrow": False,
         "font": {"size": 11},
     }
+
+
+def residual_name(sides: set[tuple[str, str]], relative: bool) -> str:
+    """What the thin panel shows, by the labels of what was measured and of its theory."""
+    one, other = sides.copy().pop() if len(sides) == 1 else ("", "")
+    if not (one and other and len(one) + len(other) < 28):
+        one, other = "measured", "theory"
+    return f"{one} ÷ {other} − 1" if relative else f"{one} − {other}"
 
 
 def nothing(suffix: str) -> dict[str, Any]:

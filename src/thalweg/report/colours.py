@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import combinations
 
 import numpy as np
@@ -52,10 +52,11 @@ class Colours:
     A series means its group, else its label, else its variable; a line of a fan means its value, as
     "depth 3", wherever on the page it comes: two fans over one dimension share colours unless
     they stand in one panel in one style. Values in an order ("depth 1", "depth 2", `c = 0.1`) take
-    a ramp from dark to light; all else a palette, in the order of the page.
+    a ramp from dark to light; all else a palette, in the order of the page. What stands there
+    already has the colours `taken`, which are not used again while there are others.
     """
 
-    def __init__(self, figures: Sequence[Figure], find: Open) -> None:
+    def __init__(self, figures: Sequence[Figure], find: Open, taken: Collection[str] = ()) -> None:
         self._apart = {
             dim for figure in figures for panel in figure.panels for dim in _clashing(panel)
         }
@@ -75,7 +76,9 @@ class Colours:
         self._ramps(order, beside)
         for text in order:
             if text not in self._chosen:
-                self._chosen[text] = self._free({self._chosen.get(it, "") for it in beside[text]})
+                self._chosen[text] = self._free(
+                    {self._chosen.get(it, "") for it in beside[text]} | set(taken)
+                )
 
     def of(self, series: Series, shown: str = "") -> str:
         """The colour of a series, or of its line for a value of `each`."""

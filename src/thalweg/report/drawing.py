@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -98,10 +99,16 @@ def draw_stored(figures: Sequence[Figure], folder: PathLike) -> list[dict[str, A
     Raises:
         InputError: Also if a dataset is missing or damaged.
     """
-    find = functools.cache(functools.partial(open_data, folder))
-    try:
+    with reading(figures, folder) as find:
         colours = Colours(figures, find)
         return [draw(figure, find, colours) for figure in figures]
+
+
+@contextlib.contextmanager
+def reading(figures: Sequence[Figure], folder: PathLike) -> Iterator[Open]:
+    """What gives the datasets of a run folder by name, and a sentence where they cannot be read."""
+    try:
+        yield functools.cache(functools.partial(open_data, folder))
     except InputError:
         raise
     except (OSError, RuntimeError, ValueError) as error:
