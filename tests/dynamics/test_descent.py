@@ -65,6 +65,7 @@ def test_a_loss_beyond_the_numbers_is_coded_for_good():
     assert after(tw.gradient_descent(5.0), Function(saddle, np.full(3, 1e100)), 5).result == 0
 
 
+@pytest.mark.implicit  # Optax alone converts
 @pytest.mark.parametrize(
     "transform",
     [

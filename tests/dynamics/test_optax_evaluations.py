@@ -12,6 +12,8 @@ import pytest
 import thalweg as tw
 from thalweg.problems import Function
 
+pytestmark = pytest.mark.implicit  # Optax alone is beside it, which converts
+
 START = jnp.asarray([-1.2, 1.0, 0.5])
 PUSH = optax.chain(optax.contrib.normalize(), optax.sgd(0.05))
 SEARCH = optax.chain(optax.sgd(1.0), optax.scale_by_backtracking_linesearch(20))

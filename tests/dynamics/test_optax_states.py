@@ -13,6 +13,8 @@ import thalweg as tw
 from thalweg.driver import chunks
 from thalweg.problems import Function
 
+pytestmark = pytest.mark.implicit  # Optax alone is beside it, which converts
+
 START = jnp.asarray([1.0, -2.0, 3.0])
 
 

@@ -15,6 +15,8 @@ import pytest
 import thalweg as tw
 from thalweg.problems import Function
 
+pytestmark = pytest.mark.implicit  # Optax alone is beside it, which converts
+
 STEPS = 5
 RATE = 0.05
 PARAMS = {

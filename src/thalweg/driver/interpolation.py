@@ -79,7 +79,7 @@ def _net(theta: Array, x: Array, width: Array, most: int) -> Array:
     """The net of `width` units, its parameters padded to `most` units, at one input."""
     v, b, w, c = jnp.split(theta, [most, 2 * most, theta.size - 1])
     h = jnp.tanh(w.reshape(most, -1) @ x / np.sqrt(x.size) + b)
-    live = jnp.arange(most) < width
+    live = jnp.arange(most, dtype=width.dtype) < width
     return c[0] + jnp.sum(jnp.where(live, v * h, 0)) / jnp.sqrt(width.astype(v.dtype))
 
 

@@ -181,8 +181,11 @@ class Continuous(Dynamics):
         """Estimated distance of the parameters from the exact path (unit: parameter)."""
 
 
-def step_size_array(value: float | Array) -> Float[Array, ""]:
-    """A positive, finite step size as an array, so that changing it compiles nothing."""
+def step_size_array(value: float | Array) -> Float[Array, "*lanes"]:
+    """A positive, finite step size as an array, so that changing it compiles nothing.
+
+    Or one for each lane, of dynamics that are then mapped over.
+    """
     plain = isinstance(value, int | float | np.number)
     if misfit(value, float | Array) or (plain and not 0 < value < np.inf):
         raise InputError(

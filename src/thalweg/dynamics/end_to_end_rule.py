@@ -17,7 +17,7 @@ from thalweg.dynamics.stability import StabilityRule, descent_rule, no_rule
 from thalweg.problems.problem import Problem
 
 
-def _decay(value: float | Array) -> Float[Array, ""]:
+def _decay(value: float | Array) -> Float[Array, "*lanes"]:
     if isinstance(value, int | float):
         require(value >= 0, f"weight decay came as {value}; give 0 or more")
     return jnp.asarray(value, jnp.float64)

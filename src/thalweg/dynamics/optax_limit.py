@@ -36,6 +36,7 @@ from thalweg.dynamics.linear_response import (
     response,
     short_recursion,
 )
+from thalweg.dynamics.optax_update import optax_converts
 
 ROUNDING = 1e-9  # relative to an update
 CLOCK = 1e-6  # relative to the learning rate
@@ -152,7 +153,7 @@ def _numbers(
 ) -> Numbers | str:
     flat, unravel = ravel_pytree(jax.tree.unflatten(structure, [np.ones(s) for s in shapes]))
     try:
-        with jax.ensure_compile_time_eval():
+        with jax.ensure_compile_time_eval(), optax_converts():
             begin = transform.init(unravel(flat))
 
             @jax.jit

@@ -75,7 +75,7 @@ def _tried(
         seen.append(taken)
         return taken.state
 
-    with _in_words(), _quiet():
+    with _in_words(), _quiet(), optax_converts():
         state = jax.eval_shape(transform.init, params)
     slow = bool(parts_of(state, optax.LookaheadState))
     held = held_by(params, params if slow else None)
@@ -227,8 +227,10 @@ def _told(tree: Any) -> list[tuple[int, ...]]:
 
 
 def _wider(leaf: Any, other: Any) -> jax.ShapeDtypeStruct:
-    kind = leaf.dtype if leaf.dtype == other.dtype else jnp.promote_types(leaf.dtype, other.dtype)
-    return jax.ShapeDtypeStruct(leaf.shape, kind)
+    if leaf.dtype == other.dtype:
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
+    with optax_converts():
+        return jax.ShapeDtypeStruct(leaf.shape, jnp.promote_types(leaf.dtype, other.dtype))
 
 
 def typed_as(leaf: Any, like: Any) -> Array:

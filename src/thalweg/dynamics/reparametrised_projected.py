@@ -25,8 +25,8 @@ from thalweg.models.scale_and_direction import (
 from thalweg.problems.problem import Problem
 
 
-def _rate(value: float | Array) -> Float[Array, ""]:
-    """A step size that may be zero."""
+def _rate(value: float | Array) -> Float[Array, "*lanes"]:
+    """A step size that may be zero, or one for each lane."""
     number = isinstance(value, int | float | np.number)
     require(
         not number or bool(np.isfinite(value) and value >= 0),
