@@ -145,7 +145,7 @@ def test_what_is_no_flow_is_refused_as_the_second(flow, run_folder):
     )  # fmt: skip
     descent = tw.run(bowl(), tw.gradient_descent(0.09), **OPTIONS)
     for second in (heavy, tw.load(run_folder.with_suffix(".zarr")), descent):
-        words = rf"second trajectory \({second.name}\) is not gradient flow.*tw.distance"
+        words = rf"second trajectory \({second.name}\) is not a flow.*tw.distance"
         with pytest.raises(tw.InputError, match=words):
             tw.compare(descent, second)
     with pytest.raises(tw.InputError, match="has no step size of its own"):

@@ -1,4 +1,4 @@
-"""Whether two trajectories may be compared as a dynamics beside gradient flow."""
+"""Whether two trajectories may be compared as a dynamics beside a flow, and at what."""
 
 from __future__ import annotations
 
@@ -7,28 +7,61 @@ from typing import Any
 import numpy as np
 
 from thalweg.core.errors import require
+from thalweg.dynamics.stability import StabilityRule
 from thalweg.trajectory import Trajectory
 
 SAME_START = 1e-5  # of the norm of the parameters: starts of one key, up to rounding
 FLOW = "gradient flow"
+HOW = ("rtol", "solver", "atol", "error", "most_gradients")  # how a flow is followed, not which
+CLOSE = 1e-6  # relative: numbers of one flow
 
 
 def check_kinds(descent: Trajectory, flow: Trajectory) -> None:
-    """Only a discrete dynamics and gradient flow make a verdict."""
+    """Only a discrete dynamics and a flow whose error is known make a verdict."""
     require(
         "path_error" not in descent.dataset,
         f"the first trajectory ({descent.name}) has no step size of its own to diagnose; give a "
-        "run of gradient_descent or optax_dynamics first, gradient flow second",
+        "run of gradient_descent or optax_dynamics first, its flow second",
     )
     other = (
         "tw.distance compares any two runs at equal time, thalweg.comparison.equal_loss at "
         "equal loss"
     )
+    known = "path_error" in flow.dataset and bool(np.isfinite(flow.dataset["path_error"]).any())
     require(
-        "path_error" in flow.dataset and flow.name == FLOW,
-        f"the second trajectory ({flow.name}) is not gradient flow; give a run of gradient_flow "
-        f"({other})",
+        known,
+        f"the second trajectory ({flow.name}) is not a flow with an error of its path; give a run "
+        f"of gradient_flow or of the dynamics' own limit ({other})",
     )
+
+
+def set_apart(descent: Trajectory, flow: Trajectory, rule: StabilityRule) -> str:
+    """Why the flow is not what a dynamics follows as its steps go to 0; empty if it is.
+
+    Where it is not, points of equal time do not compare. Of a lasting gradient that moves the
+    parameters in a known proportion the clock may count another: it is compared at equal time all
+    the same, and told. So is a dynamics whose record, made by hand or long ago, says nothing.
+    """
+    own, given = descent.limit, dict(configuration(flow).get("dynamics", {"name": flow.name}))
+    if flow.name == FLOW and (own is None or np.isfinite(rule.reach)):
+        return ""
+    limit = None if own is None else own.get("flow")
+    if limit is None:
+        because = "" if own is None else own.get("because", "")
+        return f"no continuous limit of it is known ({because or 'its record says none'})"
+    if limit["name"] != flow.name:
+        return f"the flow that it follows as its steps go to 0 is {limit['name']}"
+    differ = [k for k, value in limit.items() if k not in HOW and not _same(value, given.get(k))]
+    missing = [k for k in given if k not in HOW and k not in limit]
+    if differ or missing:
+        words = ", ".join([*differ, *missing])
+        return f"it follows {flow.name} of other numbers as its steps go to 0 (other {words})"
+    return ""
+
+
+def _same(one: Any, two: Any) -> bool:
+    numbers = isinstance(one, int | float) and isinstance(two, int | float)
+    return bool(np.isclose(one, two, rtol=CLOSE, atol=0.0)) if numbers else one == two
 
 
 def check_problems(descent: Trajectory, flow: Trajectory) -> None:

@@ -7,15 +7,25 @@ import xarray as xr
 
 from thalweg.comparison import targets
 from thalweg.comparison.certificates import SeedCertificate, along_flow, homogeneous_bound
-from thalweg.comparison.comparable import check_kinds, check_problems, check_starts, configuration
+from thalweg.comparison.comparable import (
+    FLOW,
+    check_kinds,
+    check_problems,
+    check_starts,
+    configuration,
+    set_apart,
+)
+from thalweg.comparison.equal_loss import distance_at_equal_loss
+from thalweg.comparison.facts import CLOCK, Facts
 from thalweg.comparison.regime import REGIMES, Course, course, headline, regime_of
-from thalweg.comparison.sentences import CLOCK, Facts, reasons
+from thalweg.comparison.sentences import reasons
 from thalweg.comparison.verdict import Comparison
 from thalweg.core.errors import require
 from thalweg.dynamics.stability import StabilityRule, descent_rule, no_rule
 from thalweg.problems.problem import Problem
 from thalweg.trajectory import Trajectory
 
+SIDES = {"left": "descent", "right": "flow"}
 FAITHFUL = 0.01  # the flow's own error may be this part of the distance
 
 
@@ -107,20 +117,26 @@ def compare(
     rule: StabilityRule | None = None,
     problem: Problem | None = None,
 ) -> Comparison:
-    """Say in which regime a step size is, from a discrete dynamics beside gradient flow.
+    """Say in which regime a step size is, from a discrete dynamics beside a flow.
 
     The dynamics is judged by its own stability rule, r = eigenvalue / threshold: for gradient
     descent sharpness/(2/eta). A seed is *divergent* if its loss left the finite numbers, or ended
     above twice its start without being on its way down; at the *edge of stability* if r is at least
-    0.95 in a fifth of the records of the second half; on the *gradient flow* if its distance from
-    the flow at equal time never exceeds `eps` times the farthest that the flow travels; a
-    *catapult* if it was beyond its threshold, was thrown and came back below; otherwise *off the
-    flow*. The verdict is that of the worst seed.
+    0.95 in a fifth of the records of the second half; on the *gradient flow*, or whatever flow it
+    is compared with, if its distance from the flow never exceeds `eps` times the farthest that the
+    flow travels; a *catapult* if it was beyond its threshold, was thrown and came back below;
+    otherwise *off the flow*. The verdict is that of the worst seed.
+
+    The distance is that at equal time where the flow is the one that the dynamics follows as its
+    steps go to 0 (`Discrete.limit`): gradient flow for gradient descent and momentum, the
+    preconditioned flow for RMSProp and Adam. Where it is not, as for Lion beside gradient flow,
+    points of equal time do not compare: the distance is that at equal loss, see
+    `thalweg.comparison.equal_loss.distance_at_equal_loss`, and the sentences say so.
 
     Args:
         descent: A discrete dynamics with parameters recorded, and the eigenvalue of its rule
             measured (the sharpness of gradient descent).
-        flow: Gradient flow from the same starts at the same times.
+        flow: A flow from the same starts at the same times: its own limit, or gradient flow.
         eps: Relative distance that still counts as following the flow.
         rule: A stability rule of your own, for a dynamics that states none.
         problem: What was trained; the verdict then tells the loss in the target's units, a target
@@ -129,7 +145,7 @@ def compare(
 
     Raises:
         InputError: If the runs do not fit together, the first is no discrete dynamics or the
-            second no gradient flow, or `eps` is not positive.
+            second no flow with an error of its path, or `eps` is not positive.
 
     Examples:
         >>> bowl = tw.problems.Function(lambda x: 0.5 * jnp.sum(x**2), start=jnp.ones(1))
@@ -154,8 +170,17 @@ def compare(
     whole = table["distance"] / np.maximum(table["displacement"].max("time"), 1e-300)
     meta = {"units": "1", "long_name": "distance over the whole way of the flow"}
     table = table.assign(share_of_way=whole.assign_attrs(meta))
+    matched = distance_at_equal_loss(descent, flow).sel(seed=table["seed"].values)
+    table = table.merge(matched.rename(
+        {f"equal_loss_{side}_time": f"equal_loss_{name}_time" for side, name in SIDES.items()}
+    ), join="exact")  # fmt: skip
+    apart = set_apart(descent, flow, rule)
     near = {s: _near(table.isel(seed=i), r) for i, (s, r) in enumerate(allowed.items())}
+    if apart:
+        share = table["equal_loss_share_of_way"].max("level").values  # NaN is not near
+        near = {s: bool(x <= eps) for s, x in zip(allowed, share, strict=True)}
     plain = rule.formula == "2/eta" and rule.kind == "exact" and rule.eigenvalue == "sharpness"
+    plain = plain and not apart and flow.name == FLOW
     certificates: tuple[SeedCertificate, ...] = ()
     for seed, radius in allowed.items() if plain else ():
         certificates += tuple(along_flow(flow, {seed: radius}, (descent,) if near[seed] else ()))
@@ -174,13 +199,19 @@ def compare(
     name = "the Optax transformation" if descent.name == "optax" else descent.name
     facts = Facts(
         name, rule, step_size, eps, regime, courses, table, certificates, plain,
-        _diagonal_given(descent, rule),
+        _diagonal_given(descent, rule), flow.name, apart,
     )  # fmt: skip
     shown = next(courses[seed] for seed, found in regimes.items() if found == regime)
-    sentence = headline(name, regime, shown, facts.at, facts.moved)
+    sentence = headline(
+        name, regime, shown, facts.at, facts.moved, flow.name, bool(apart), facts.met
+    )
     if len(set(regimes.values())) > 1:
         counts = {r: list(regimes.values()).count(r) for r in REGIMES if r in regimes.values()}
-        told = ", ".join(f"{count} {name}" for name, count in counts.items())
+        following = "the same way" if apart else flow.name
+        told = ", ".join(
+            f"{count} {following.removeprefix('the ') if r == 'gradient flow' else r}"
+            for r, count in counts.items()
+        )
         sentence = sentence[:-1] + f" for the worst of {len(regimes)} seeds ({told})."
     return Comparison(
         regime,
@@ -195,6 +226,7 @@ def compare(
         rule,
         name,
         (descent, flow),
+        apart,
     )
 
 
@@ -302,7 +334,7 @@ def _warnings(
 ) -> list[str]:
     table, told = facts.table, []
     gap, error = float(table["distance"].max()), float(table["distance_error"].max())
-    if gap > 0 and error > FAITHFUL * gap:
+    if not facts.apart and gap > 0 and error > FAITHFUL * gap:
         told.append(
             f"the flow's own error ({error:.1g}) is {error / gap:.0%} of the distance; ask for a "
             "smaller error of the flow to trust the distance to more digits"
@@ -319,11 +351,19 @@ def _warnings(
     if len(kinds) > 1:
         told.append(f"the runs are in {' and '.join(sorted(kinds))}; rounding adds to the distance")
     reach = facts.rule.reach
-    if abs(reach - 1) > CLOCK and facts.step_size is not None:
+    if not facts.apart and abs(reach - 1) > CLOCK and facts.step_size is not None:
         told.append(
             f"the clock counts {facts.step_size:.4g} a step, but a lasting gradient moves "
             f"{facts.name} by {reach * facts.step_size:.4g} times itself; at equal time it is "
             f"{reach:.3g} times as far along, which counts as distance from the flow"
+        )
+    given = dict(configuration(flow).get("dynamics", {}))
+    if not facts.apart and given.get("corrected") is False and given.get("initial") == 0:
+        told.append(
+            f"{facts.name} begins with an average of squared gradients of 0 and does not correct "
+            "for it: its first steps are large however small its step size, and its distance from "
+            "the flow falls only as the root of the step size (optax.rmsprop takes initial_scale= "
+            "or bias_correction=)"
         )
     told += [doubt.rstrip(".") for doubt in (*descent.doubts, *flow.doubts)]
     for trajectory in (descent, flow):

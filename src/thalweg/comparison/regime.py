@@ -21,8 +21,8 @@ FALLEN = 0.5  # unless it is on its way down, at most this part of its largest
 
 # From best to worst; what is said of each.
 REGIMES = {
-    "gradient flow": "follows gradient flow",
-    "off the flow": "has left gradient flow",
+    "gradient flow": "follows {flow}",
+    "off the flow": "has left {flow}",
     "catapult": "was thrown by a catapult",
     "edge of stability": "is at the edge of stability",
     "divergent": "diverges",
@@ -82,7 +82,8 @@ def regime_of(seen: Course, near: bool) -> str:
 
     Args:
         seen: Its course.
-        near: Whether it stayed within the allowed distance of the flow.
+        near: Whether it stayed within the allowed distance of the flow, at equal time or, where
+            the flow is not its limit, at equal loss.
     """
     finite = seen.loss[np.isfinite(seen.loss)]
     if seen.lost or finite.size == 0:
@@ -113,7 +114,16 @@ def catapult(seen: Course) -> int | None:
     return first if risen or far else None
 
 
-def headline(name: str, regime: str, seen: Course, at: str, moved: bool) -> str:
+# The same where only points of equal loss compare.
+APART = {
+    "gradient flow": "goes the way of {flow}",
+    "off the flow": "goes another way than {flow}",
+}
+
+
+def headline(
+    name: str, regime: str, seen: Course, at: str, moved: bool, flow: str, apart: bool, met: bool
+) -> str:
     """The verdict in one sentence.
 
     Args:
@@ -122,12 +132,17 @@ def headline(name: str, regime: str, seen: Course, at: str, moved: bool) -> str:
         seen: The course of a seed in that regime.
         at: "at step size 0.1".
         moved: Whether the flow moved at all.
+        flow: The name of the flow.
+        apart: Whether only points of equal loss compare, as the flow is not the limit of it.
+        met: Whether there are such points.
     """
     if regime == "gradient flow" and not moved:
-        return f"Neither {name} nor gradient flow moved beyond rounding {at}."
-    said = REGIMES[regime]
-    if regime == "off the flow" and seen.stable:
-        said = "is stable, but has left gradient flow"
+        return f"Neither {name} nor {flow} moved beyond rounding {at}."
+    said = (REGIMES | APART if apart else REGIMES)[regime].format(flow=flow)
+    if regime == "off the flow" and apart and not met:
+        said = "is stable" if seen.stable else f"shares no loss with {flow}"
+    elif regime == "off the flow" and seen.stable:
+        said = f"is stable, and {said}" if apart else f"is stable, but {said}"
     elif regime == "edge of stability" and float(np.median(seen.late)) >= FAR_BEYOND:
         said = "stays beyond the edge of stability, without diverging"
     elif regime == "divergent" and not seen.lost and seen.late.size and seen.late[-1] < 1:

@@ -1,96 +1,18 @@
-"""What a comparison says: the numbers behind a regime, what a guarantee is worth, what to do."""
+"""What a comparison says: the numbers behind a regime, and what a guarantee is worth."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
-import xarray as xr
 
-from thalweg.comparison.certificates import SeedCertificate
-from thalweg.comparison.regime import EDGE, THROWN, Course, capital, catapult
+from thalweg.comparison.advice import advice
+from thalweg.comparison.facts import Facts
+from thalweg.comparison.regime import capital, catapult
 from thalweg.dynamics.stability import StabilityRule
 
 PROBES = {
     "sharpness": "tw.probes.sharpness()",
     "preconditioned_sharpness": "tw.probes.preconditioned_sharpness()",
 }
-CLOCK = 0.01  # a lasting gradient moves by so much more or less than the clock says: told
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What the sentences are made from.
-
-    Attributes:
-        name: Of the dynamics, as it stands within a sentence.
-        rule: Its stability rule.
-        step_size: Its step size, None for a schedule.
-        eps: The relative distance that still counts as following the flow.
-        regime: The verdict.
-        courses: The course of each seed.
-        table: Both at the common times; `descent_stability` is the eigenvalue over its threshold.
-        certificates: The approximation theorem along the flow of each seed.
-        plain: Whether the dynamics is gradient descent, which theorem and extrapolation are about.
-        given: Whether the preconditioned sharpness was measured with a diagonal of the user's.
-    """
-
-    name: str
-    rule: StabilityRule
-    step_size: float | None
-    eps: float
-    regime: str
-    courses: dict[int, Course]
-    table: xr.Dataset
-    certificates: tuple[SeedCertificate, ...]
-    plain: bool
-    given: bool
-
-    @property
-    def way(self) -> float:
-        """The farthest that the flow travels, for the seed of the largest relative distance."""
-        return float(self._ways[self._worst])
-
-    @property
-    def share(self) -> float:
-        """Largest distance over the way of the flow; NaN where the flow did not move."""
-        gaps = self.table["distance"].max("time").values
-        return float(gaps[self._worst] / self.way) if self.moved else float("nan")
-
-    @property
-    def blurred(self) -> float:
-        """The same with the flow's own error added: what the distance is at most."""
-        own = float(self.table["distance_error"].max("time").values[self._worst])
-        return self.share + own / self.way if self.moved else float("nan")
-
-    @property
-    def moved(self) -> bool:
-        """Whether the flow moved at all."""
-        return bool(np.nanmax(self._ways, initial=0.0) > 0)
-
-    @property
-    def worst(self) -> Course:
-        """The course that came farthest beyond its threshold."""
-        tops = {s: np.nanmax(c.ratio) for s, c in self.courses.items() if c.judged}
-        return self.courses[max(tops, key=lambda s: tops[s]) if tops else min(self.courses)]
-
-    @property
-    def at(self) -> str:
-        """The end of a sentence, as "at step size 0.1"."""
-        if self.step_size is None:
-            return "with its schedule of step sizes"
-        return f"at step size {self.step_size:g}"
-
-    @property
-    def _ways(self) -> np.ndarray:
-        return self.table["displacement"].max("time").values
-
-    @property
-    def _worst(self) -> int:
-        gaps = self.table["distance"].max("time").values
-        with np.errstate(invalid="ignore", divide="ignore"):
-            shares = np.where(self._ways > 0, gaps / self._ways, -1.0)
-        return int(np.nanargmax(np.where(np.isfinite(shares), shares, -1.0)))
 
 
 def reasons(facts: Facts, extra: tuple[str, ...] = ()) -> list[str]:
@@ -104,8 +26,8 @@ def reasons(facts: Facts, extra: tuple[str, ...] = ()) -> list[str]:
     table = facts.table
     spent = [int(np.max(table[f"{p}_evaluations"].isel(time=-1))) for p in ("descent", "flow")]
     told.append(
-        f"Cost in gradient evaluations: {spent[0]} for {facts.name}, {spent[1]} for gradient "
-        "flow with its error estimate (measurements not counted)."
+        f"Cost in gradient evaluations: {spent[0]} for {facts.name}, {spent[1]} for {facts.flow} "
+        "with its error estimate (measurements not counted)."
     )
     return [*(sentence for sentence in told if sentence), f"What to do: {advice(facts)}."]
 
@@ -119,6 +41,8 @@ def _distance(facts: Facts) -> str:
             f"In training time {float(facts.table['time'][-1]):g} the flow did not move beyond "
             f"rounding ({facts.name} by {float(gaps.max()):.3g}), so shares of its way say nothing."
         )
+    if facts.apart:
+        return _at_equal_loss(facts)
     own = float(facts.table["distance_error"].max())
     end = gaps.dropna("time", how="all").isel(time=-1)
     return (
@@ -126,6 +50,25 @@ def _distance(facts: Facts) -> str:
         f"(+-{own:.1g}), which is {100 * facts.share:.3g} % of "
         f"the way that the flow travels ({facts.eps:.0%} counts as following it); "
         f"{float(end.max()):.3g} at the last common time {float(end['time']):g}."
+    )
+
+
+def _at_equal_loss(facts: Facts) -> str:
+    """Why not the same time, and how far apart the two are where their losses are equal."""
+    told = f"At equal time {facts.name} and {facts.flow} do not compare: {facts.apart}"
+    if not facts.met:
+        return (
+            f"{told}; and they share no range of positive losses, so that their distance says "
+            "nothing of the step size."
+        )
+    levels, gaps = facts.table["equal_loss"], facts.table["equal_loss_distance"]
+    farthest = int(np.nanargmax(gaps.values))
+    error = float(facts.table["equal_loss_distance_error"].values.flat[farthest])
+    return (
+        f"{told}. Where their losses are equal, from {float(levels.max()):.4g} down to "
+        f"{float(levels.min()):.4g}, they are at most {float(gaps.max()):.3g} apart (+-"
+        f"{error:.1g}), which is {100 * facts.share:.3g} % of the way that the "
+        f"flow travels to there ({facts.eps:.0%} counts as the same way)."
     )
 
 
@@ -164,8 +107,8 @@ def _stability(facts: Facts) -> list[str]:
         )
         short = rule.formula if rule.formula.startswith("2") else "the threshold"
         sentences.append(
-            f"The flow itself meets a sharpness above {short}, {times}: {facts.name} of this step "
-            "size cannot follow it there."
+            f"The flow itself meets a {eigenvalue} above {short}, {times}: {facts.name} of this "
+            "step size cannot follow it there."
         )
     return sentences
 
@@ -262,127 +205,7 @@ def _guarantee(facts: Facts) -> list[str]:
     return [told, worth]
 
 
-def advice(facts: Facts) -> str:
-    """What to do now, without "What to do:" and full stop."""
-    if not facts.moved:
-        return "ask for a longer training time or a larger step size; this one shows nothing"
-    kinds = {
-        "gradient flow": _keep,
-        "off the flow": _nearer,
-        "catapult": _gentler,
-        "edge of stability": _below,
-        "divergent": _lower,
-    }
-    return kinds[facts.regime](facts)
-
-
-def _keep(facts: Facts) -> str:
-    if not facts.plain or facts.step_size is None:
-        return "keep the step size; it follows the flow"
-    # The distance of Euler's method grows in proportion to the step, to first order.
-    far = facts.step_size * facts.eps / max(facts.blurred, 1e-300)
-    stable = _stable_step(facts, EDGE)
-    if far < 1.2 * facts.step_size:
-        return "keep the step size; a larger one would soon leave the flow"
-    bounds = min(far, stable) if stable is not None else far
-    if bounds < 1.2 * facts.step_size:
-        return "keep the step size; a larger one would come near the edge of stability"
-    why = (
-        f"there the distance, which grows about in proportion to the step, would reach "
-        f"{facts.eps:.0%} of the way"
-        if bounds == far
-        else "there the sharpness met here would come near 2/eta"
-    )
-    return f"keep the step size; larger ones can do as well, up to about {_short(bounds)} ({why})"
-
-
-def _nearer(facts: Facts) -> str:
-    stable = facts.worst.stable
-    known = "it is stable" if stable else "whether it is stable is not known"
-    if facts.worst.judged and not stable:
-        known = "it came near or above its threshold"
-    if facts.plain and facts.step_size is not None:
-        near = facts.step_size * facts.eps / facts.share
-        follow = (
-            f"to follow the flow, lower the step size to about {_short(near)} (the distance falls "
-            "about in proportion to the step) and compare again"
-        )
-    elif abs(facts.rule.reach - 1) > CLOCK and facts.step_size is not None:
-        clock = facts.step_size * facts.rule.reach
-        follow = (
-            f"to compare it with the flow, let its clock count {clock:.4g} a step (step_size="
-            f"{clock:.4g} in optax_dynamics), which is how far a lasting gradient moves it"
-        )
-    elif facts.rule.eigenvalue == "preconditioned_sharpness":
-        follow = "a preconditioned method goes another way than gradient flow at any step size"
-    else:
-        follow = "to see whether it can follow the flow, compare a smaller step size"
-    return f"if only the loss matters, keep what works ({known}); {follow}"
-
-
-def _gentler(facts: Facts) -> str:
-    start = float(facts.worst.ratio[np.isfinite(facts.worst.ratio)][0])
-    gentle = _stable_step(facts, 1 / THROWN)
-    told = "judge it by where it ended (the loss above), not by the path, which is not the flow's"
-    if gentle is not None and gentle < (facts.step_size or np.inf):
-        told += (
-            f"; a step size below about {_short(gentle)} stays under the threshold along the flow; "
-            "if that is too small for you, scale inputs and targets, which lowers the curvature"
-        )
-    elif start > 1:
-        told += f"; a step size {start:.3g} times smaller starts at the threshold"
-    return told
-
-
-def _below(facts: Facts) -> str:
-    losses = [(c.loss[np.isfinite(c.loss)][0], c.loss[-1]) for c in facts.courses.values()]
-    falls = all(last < first for first, last in losses)
-    told = "training at the edge is common and can go on for long" if falls else (
-        "the loss has not fallen, so lower the step size"
-    )  # fmt: skip
-    gentle = _stable_step(facts, 0.9)
-    if gentle is not None and facts.step_size is not None and gentle < facts.step_size:
-        return (
-            f"{told}; a step size below about {_short(gentle)} stays under the threshold along the "
-            "whole flow measured here"
-        )
-    return f"{told}; for a path nearer the flow halve the step size and compare again"
-
-
-def _lower(facts: Facts) -> str:
-    gentle = _stable_step(facts, 0.9)
-    if gentle is not None and facts.step_size is not None and gentle < facts.step_size:
-        return (
-            f"lower the step size, to about {_short(gentle)} or less: there the sharpness seen "
-            "along the flow stays below the threshold"
-        )
-    first = [c.ratio[np.isfinite(c.ratio)][0] for c in facts.courses.values() if c.judged]
-    if first and max(first) > 1 and facts.step_size is not None:
-        step = 0.9 * facts.step_size / max(first)
-        return f"lower the step size, to about {_short(step)} or less: there the start is stable"
-    return "lower the step size, at first to a tenth, and compare again"
-
-
-def _stable_step(facts: Facts, share: float) -> float | None:
-    """The step size at which the sharpest point of the flow is at a share of the threshold."""
-    if facts.step_size is None or facts.rule.eigenvalue != "sharpness" or not facts.rule.known:
-        return None
-    met = [facts.table[f"{p}_stability"] for p in ("flow",) if f"{p}_stability" in facts.table]
-    if facts.regime == "gradient flow" and "descent_stability" in facts.table:
-        met.append(facts.table["descent_stability"])
-    top = max((float(ratio.max()) for ratio in met), default=float("nan"))
-    return share * facts.step_size / top if top > 0 else None
-
-
 def _times(factor: float) -> str:
     """A factor to two digits, as "5,000"."""
     rounded = float(f"{factor:.2g}")
     return f"{rounded:,.0f}" if 10 <= rounded < 1e6 else f"{rounded:g}"
-
-
-def _short(value: float) -> str:
-    """Two digits, rounded down: a bound must not grow by being told."""
-    if not (np.isfinite(value) and value > 0):
-        return f"{value:g}"
-    unit = 10.0 ** (np.floor(np.log10(value)) - 1)
-    return f"{np.floor(value / unit * (1 + 1e-12)) * unit:.2g}"

@@ -74,7 +74,8 @@ class Comparison:
         regimes: The regime of each seed.
         dataset: Dims (seed, time): distance, relative_distance, losses, `descent_stability` and
             `flow_stability`, the eigenvalue of the rule over its threshold, and the distance that
-            the theorem allows.
+            the theorem allows. Dims (seed, level): what `distance_at_equal_loss` gives, with
+            `equal_loss_descent_time` and `equal_loss_flow_time`.
         certificates: The approximation theorem along the flow of each seed; none unless the
             dynamics is gradient descent, which it is about.
         step_size: The step size that was diagnosed, None for a schedule.
@@ -82,6 +83,8 @@ class Comparison:
         rule: The stability rule that was judged by.
         name: The name of the dynamics.
         runs: The two trajectories, the discrete one first.
+        apart: Why the flow is not what the dynamics follows as its steps go to 0, so that the two
+            are judged at equal loss; empty where it is, and they are judged at equal time.
     """
 
     regime: str
@@ -96,6 +99,7 @@ class Comparison:
     rule: StabilityRule
     name: str
     runs: tuple[Trajectory, Trajectory]
+    apart: str = ""
 
     def __str__(self) -> str:
         """The diagnosis as a few lines of text."""

@@ -165,9 +165,9 @@ def diagnosed(
     shapes = jax.eval_shape(problem.init, jax.random.key(0))
     reading = _reading(problem, shapes)
     flow_error = FLOW_ERROR[problem.smooth] if flow_error is None else flow_error
-    follow = known.gradient_flow(
-        error=flow_error, solver=flow_solver, most_gradients=most_gradients
-    )
+    follow = steps.limit(problem, shapes) or known.gradient_flow(error=flow_error)
+    if isinstance(follow, known.Flow):
+        follow = follow.asked(flow_error, flow_solver, most_gradients)
     jax.eval_shape(lambda params: steps.init(problem, params), shapes)  # what it refuses, at once
     with np.errstate(over="ignore"):
         until = float(steps.clock(np.array([STEPS]))[0]) if until is None else until
@@ -209,8 +209,9 @@ def diagnosed(
             )  # fmt: skip
             # Where every descent has diverged there is nothing left to compare, at a high price.
             times = times[: descent.dataset.sizes["time"]]
+            beside = [*every, *own] if isinstance(follow, known.PreconditionedFlow) else every
             flow = run(
-                problem, follow, times=times, probes=every, out=folder / "flow.zarr", **options
+                problem, follow, times=times, probes=beside, out=folder / "flow.zarr", **options
             )
         except StoreError as error:
             hint = " (--fresh on the command line)" if "fresh run" in str(error) else ""

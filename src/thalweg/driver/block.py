@@ -221,6 +221,7 @@ def _labels(
             "stability": member.stability(problem, drawn).plain()
             if isinstance(member, Discrete)
             else None,
+            "limit": member.told_limit(problem, drawn) if isinstance(member, Discrete) else None,
         }
         for key, member in members.items()
     }

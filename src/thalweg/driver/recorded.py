@@ -150,8 +150,9 @@ def run(
             "provenance": json.dumps(record_of, default=str),
         }
         if isinstance(dynamics, Discrete) and parameters:  # what a comparison will judge by
-            rule = dynamics.stability(problem, tree.lane(states.params, 0))
-            attrs["stability"] = json.dumps(rule.plain())
+            drawn = tree.lane(states.params, 0)
+            attrs["stability"] = json.dumps(dynamics.stability(problem, drawn).plain())
+            attrs["limit"] = json.dumps(dynamics.told_limit(problem, drawn))
         at = Progress(states, memories, 0, ())
         blank = blank_record(variables, len(labels))
         with place.locked() if place else nullcontext():

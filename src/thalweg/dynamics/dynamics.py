@@ -146,6 +146,13 @@ class Discrete(Dynamics):
         """Why no continuous limit of it is known; empty if `limit` gives one."""
         return "" if self.limit(problem, params) is not None else "it states none"
 
+    def told_limit(self, problem: Problem, params: Params) -> dict[str, Any]:
+        """Its limit as the record of a run keeps it: {"flow": ...} or {"because": ...}."""
+        flow = self.limit(problem, params)
+        if flow is None:
+            return {"because": self.without_limit(problem, params)}
+        return {"flow": flow.describe()}
+
     def step_gains(self, problem: Problem, params: Params, memory: Any) -> Params:
         """1/D of the next step, D its diagonal preconditioner in units of the step size.
 

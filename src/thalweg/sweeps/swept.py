@@ -174,6 +174,7 @@ class Sweep:
         }
         if LARGE in block and isinstance(self.members.dynamics[index], Discrete):
             attrs["stability"] = json.dumps(own["stability"])
+            attrs["limit"] = json.dumps(own["limit"])
         return attrs
 
     def __str__(self) -> str:

@@ -69,6 +69,15 @@ class Trajectory:
         return None if told is None else StabilityRule.of(json.loads(told))
 
     @property
+    def limit(self) -> dict[str, Any] | None:
+        """The flow that the dynamics follows as its steps go to 0, as it said itself.
+
+        {"flow": its description} or {"because": why none is known}; None if it said nothing.
+        """
+        told = self.dataset.attrs.get("limit")
+        return None if told is None else json.loads(told)
+
+    @property
     def diverged(self) -> np.ndarray:
         """For each seed, whether the run left the finite numbers, shape (seed,)."""
         codes = [self.dataset[v] for v in ("result", "loss_result") if v in self.dataset]

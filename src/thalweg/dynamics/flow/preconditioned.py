@@ -132,7 +132,7 @@ class PreconditionedFlow(Flow):
 
     @property
     def name(self) -> str:
-        return "preconditioned flow"
+        return "the preconditioned flow"
 
     def chosen(self, problem: Problem) -> str:
         taken = super().chosen(problem)
