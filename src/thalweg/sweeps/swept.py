@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -22,6 +22,7 @@ from thalweg.driver.chunks import PROCESS
 from thalweg.driver.layout import schedule_of, seed_labels
 from thalweg.driver.progress import watched
 from thalweg.dynamics.dynamics import Discrete
+from thalweg.dynamics.flow.gradient_flow import MOST_GRADIENTS
 from thalweg.probes.probe import Every, ProbeLike
 from thalweg.problems.problem import Problem
 from thalweg.storage.lock import locked
@@ -32,6 +33,9 @@ from thalweg.sweeps.work import Task, working
 from thalweg.trajectory import Trajectory
 from thalweg.trajectory.provenance import digest, fingerprint
 from thalweg.trajectory.store import FILL
+
+if TYPE_CHECKING:
+    from thalweg.sweeps.regime_map import RegimeMap
 
 LARGE = "parameters"  # of each lane and record a whole vector: kept in the blocks
 
@@ -149,6 +153,35 @@ class Sweep:
         whole = whole.assign_coords(time=("time", time.values, time.attrs))
         whole.attrs = self._attributes(index, places[0])
         return Trajectory(whole)
+
+    def regimes(
+        self,
+        eps: float = 0.05,
+        *,
+        flow_error: float | None = None,
+        flow_solver: str = "auto",
+        most_gradients: int = MOST_GRADIENTS,
+        progress: bool | None = None,
+    ) -> RegimeMap:
+        """In which regime each run is, beside gradient flow, and where the regimes meet.
+
+        The regimes are those of `tw.compare`. Gradient flow is followed once for each seed, to the
+        times of all members; in a folder it is kept beside the sweep.
+
+        Args:
+            eps: Distance, relative to the way the flow travels, that still counts as following it.
+            flow_error: Wanted error of the flow's path, relative to the norm of the parameters; by
+                default 1e-4, and 1e-3 for nets with kinks.
+            flow_solver: A name in `thalweg.dynamics.FLOW_SOLVERS`.
+            most_gradients: Gradients of a seed after which the flow ends where it is.
+            progress: Show a bar; None shows it on a terminal only.
+
+        Raises:
+            InputError: If an argument does not fit, or the parameters were not recorded.
+        """
+        from thalweg.sweeps.regime_map import map_regimes
+
+        return map_regimes(self, eps, flow_error, flow_solver, most_gradients, progress)
 
     def _count(self, index: int) -> int:
         return self.horizon.marks(self.members.dynamics[index]).records

@@ -1,0 +1,263 @@
+"""The map of regimes: in which regime each member of a sweep is, and where the regimes meet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from thalweg.comparison.comparison import distance
+from thalweg.comparison.regime import REGIMES, course, regime_of
+from thalweg.core.errors import require
+from thalweg.driver.recorded import run
+from thalweg.dynamics import gradient_flow
+from thalweg.dynamics.stability import no_rule
+from thalweg.storage.lock import locked
+from thalweg.sweeps.boundaries import Boundary, boundary
+from thalweg.sweeps.folder import LOCK
+from thalweg.sweeps.swept import LARGE, Sweep
+from thalweg.trajectory import Trajectory
+from thalweg.trajectory.provenance import fingerprint
+
+if TYPE_CHECKING:
+    from thalweg.problems.problem import Problem
+
+ONE_TIME = 1e-10  # relative: clocks that differ by rounding meet at one time
+STABLE = ("gradient flow", "off the flow")
+SEVERITY = tuple(REGIMES)
+
+
+@dataclass(frozen=True, eq=False)
+class RegimeMap:
+    """The regimes of a sweep.
+
+    Attributes:
+        table: Dims (what differs, seed): `regime`, a key of `comparison.regime.REGIMES`;
+            `final_loss`; `largest_stability`, the largest eigenvalue of the member's stability
+            rule over its threshold, with its error; `share_of_way`, the largest distance from the
+            flow over the farthest that the flow travels, with its error; `follows`, whether that
+            is within eps.
+        boundaries: Where the member ceases to follow the flow, to be stable, to converge; none
+            unless one positive number differs.
+        sweep: What was run.
+        flow: Gradient flow from the same starts, at the times of all members.
+        eps: The share of the way that still counts as following the flow.
+    """
+
+    table: xr.Dataset
+    boundaries: tuple[Boundary, ...]
+    sweep: Sweep
+    flow: Trajectory
+    eps: float
+
+    @property
+    def largest_following(self) -> float:
+        """The largest value of the grid up to which every seed follows the flow; NaN if none."""
+        low = self.boundaries[0].bracket[0] if self.boundaries else 0.0
+        return low if low > 0 else float("nan")
+
+    @property
+    def quantity(self) -> str:
+        """What differs, in words."""
+        return self.sweep.members.dim.replace("_", " ")
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """The answer, one finding a sentence."""
+        name = self.sweep.members.dynamics[0].name
+        told = [each.sentence(self.quantity) for each in self.boundaries]
+        told = [told[0].replace("It ", f"{name.capitalize()} ", 1), *told[1:]] if told else []
+        return (*told, *self._best(), *self._warnings())
+
+    def worst(self, index: int) -> str:
+        """The worst regime of a member over its seeds."""
+        found = self.table["regime"].values[index]
+        return max(found.tolist(), key=SEVERITY.index)
+
+    def __str__(self) -> str:
+        """The sentences, one a line."""
+        return "\n".join(self.sentences)
+
+    def page(self, folder: str | Path | None = None, data: str = "") -> Path:
+        """Write the page of the map, and return its path.
+
+        Args:
+            folder: Where; by default that of the sweep.
+            data: What the data are called on the page.
+
+        Raises:
+            InputError: If there is no folder.
+        """
+        from thalweg.sweeps.page import write_map
+
+        place = self.sweep.folder if folder is None else Path(folder)
+        require(place is not None, "the sweep is in memory; give a folder for its page")
+        assert place is not None
+        return write_map(self, place, data)
+
+    def _best(self) -> list[str]:
+        """The lowest loss at the end."""
+        losses = self.table["final_loss"].where(self.table["regime"] != "divergent").values
+        known = np.isfinite(losses).all(axis=1)
+        if not known.any():
+            return []
+        mean = np.where(known, losses.mean(axis=1), np.inf)
+        best, seeds = int(np.argmin(mean)), losses.shape[1]
+        spread = f" ± {losses[best].std(ddof=1) / np.sqrt(seeds):.2g}" if seeds > 1 else ""
+        horizon = self.sweep.horizon
+        end = f"{horizon.steps} steps" if horizon.until is None else f"time {horizon.until:g}"
+        over = f" (mean of {seeds} seeds and its standard error)" if seeds > 1 else ""
+        at = self.sweep.members.told(best).replace("_", " ")
+        return [
+            f"The lowest loss after {end} is {mean[best]:.4g}{spread}{over}, at {at}: "
+            f"{self.worst(best)}."
+        ]
+
+    def _warnings(self) -> list[str]:
+        told = []
+        if not np.isfinite(self.table["largest_stability"].values).any():
+            told.append(
+                "The eigenvalue of the stability rule was not measured, so that neither the edge "
+                "of stability nor a catapult can be seen; sweep with probes=['sharpness']."
+            )
+        shares, errors = (self.table[v].values for v in ("share_of_way", "share_of_way_error"))
+        near = np.abs(shares - self.eps) <= errors
+        if near.any():
+            told.append(
+                f"Of {int(near.sum())} runs the distance from the flow is within its error of "
+                f"{100 * self.eps:g} %; ask for a smaller error of the flow to tell them apart."
+            )
+        if self.flow.diverged.any() or self.flow.doubts:
+            told += [doubt.rstrip(".") + "." for doubt in self.flow.doubts]
+        return told
+
+
+def map_regimes(
+    sweep: Sweep,
+    eps: float,
+    flow_error: float | None,
+    flow_solver: str,
+    most_gradients: int,
+    progress: bool | None,
+) -> RegimeMap:
+    """See `Sweep.regimes`."""
+    require(np.isfinite(eps) and eps > 0, f"eps came as {eps}; give a positive number, as in 0.05")
+    require(
+        all(LARGE in block for block in sweep.blocks),
+        "the sweep did not record its parameters, without which distances from the flow are not "
+        "known; sweep with parameters=True",
+    )
+    members = [sweep.member(i) for i in range(len(sweep.members.dynamics))]
+    flow = _flow(sweep, members, flow_error, flow_solver, most_gradients, progress)
+    rows: list[list[dict[str, Any]]] = [
+        _judged(member, flow, sweep.seeds, eps) for member in members
+    ]
+    dim = sweep.members.dim
+
+    def column(name: str, unit: str, about: str) -> tuple[Any, ...]:
+        values = np.asarray([[cell[name] for cell in row] for row in rows])
+        return (dim, "seed"), values, {"units": unit, "long_name": about}
+
+    table = xr.Dataset(
+        {
+            "regime": column("regime", "1", "regime"),
+            "follows": column("follows", "1", "follows gradient flow"),
+            "final_loss": column("final_loss", "loss", "loss at the end"),
+            "largest_stability": column("ratio", "1", "largest eigenvalue over its threshold"),
+            "largest_stability_error": column("ratio_error", "1", "error of it"),
+            "share_of_way": column("share", "1", "largest distance over the way of the flow"),
+            "share_of_way_error": column("share_error", "1", "error of it"),
+        },
+        sweep.members.coords | {"seed": np.asarray(sweep.seeds)},
+    )
+    return RegimeMap(table, _boundaries(sweep, table, eps), sweep, flow, eps)
+
+
+def _boundaries(sweep: Sweep, table: xr.Dataset, eps: float) -> tuple[Boundary, ...]:
+    labels = sweep.members.labels
+    values = next(iter(labels.values()), np.zeros(0))
+    if len(labels) != 1 or len(values) < 2 or not (values > 0).all():
+        return ()
+    order = np.argsort(values)
+    regimes, follows = table["regime"].values[order], table["follows"].values[order]
+    grid = values[order]
+    return (
+        boundary(f"follows gradient flow within {100 * eps:g} % of its way", grid, follows),
+        boundary("stays below its threshold of stability", grid, np.isin(regimes, STABLE)),
+        boundary("stays clear of divergence", grid, regimes != "divergent"),
+    )
+
+
+def _judged(
+    member: Trajectory, flow: Trajectory, seeds: tuple[int, ...], eps: float
+) -> list[dict[str, Any]]:
+    """One member: the cells of its seeds. `compare` gives the same regimes, and reasons."""
+    gaps = distance(member, flow)
+    rule = member.stability or no_rule("its record says none")
+    cells = []
+    for seed in seeds:
+        own = gaps.sel(seed=seed)
+        way = max(float(own["displacement"].max()), 1e-300)
+        share = float(own["distance"].max()) / way
+        seen = course(member, rule, seed)
+        near = share * way <= max(eps * way, 1e-300)
+        top = int(np.nanargmax(seen.ratio)) if seen.judged else 0
+        last = seen.loss[np.isfinite(seen.loss)] if not seen.lost else np.full(1, np.nan)
+        cells.append(
+            {
+                "regime": regime_of(seen, near),
+                "follows": near and not seen.lost,
+                "final_loss": last[-1] if last.size else np.nan,
+                "ratio": seen.ratio[top],
+                "ratio_error": seen.error[top],
+                "share": share,
+                "share_error": float(own["distance_error"].max()) / way,
+            }
+        )
+    return cells
+
+
+def _flow(
+    sweep: Sweep,
+    members: list[Trajectory],
+    error: float | None,
+    solver: str,
+    most_gradients: int,
+    progress: bool | None,
+) -> Trajectory:
+    """Gradient flow once for each seed, at the times of all members."""
+    if error is None:
+        error = _default_error(sweep.problem)
+    follow = gradient_flow(error=error, solver=solver, most_gradients=most_gradients)
+    times = union_of_times([member.dataset["time"].values for member in members])
+    out = None
+    if sweep.folder is not None:
+        about = {"flow": follow.describe(), "times": times.tolist(), "seeds": list(sweep.seeds)}
+        out = sweep.folder / f"flow-{fingerprint(about)}.zarr"
+
+    def followed() -> Trajectory:
+        return run(
+            sweep.problem, follow, times=times, seeds=sweep.seeds, start=sweep.start, out=out,
+            progress=progress,
+        )  # fmt: skip
+
+    if sweep.folder is None:
+        return followed()
+    with locked(sweep.folder / LOCK, sweep.folder):
+        return followed()
+
+
+def union_of_times(clocks: list[np.ndarray]) -> np.ndarray:
+    """All times of several clocks, ascending, those that differ by rounding once."""
+    times = np.unique(np.concatenate(clocks))
+    apart = np.diff(times, prepend=-1.0) > ONE_TIME * np.abs(times)
+    return times[apart]
+
+
+def _default_error(problem: Problem) -> float:
+    from thalweg.diagnosis.diagnosis import FLOW_ERROR
+
+    return FLOW_ERROR[problem.smooth]
