@@ -21,7 +21,7 @@ from thalweg.core.errors import InputError
 from thalweg.dynamics.optimisers import OPTIMISERS, PARAMETERS
 
 Says = Callable[..., Said]
-COMMANDS = ["diagnose", "list", "show", "studies", "study", "verify", "report", "cache"]
+COMMANDS = ["diagnose", "sweep", "list", "show", "studies", "study", "verify", "report", "cache"]
 
 
 def plain(text: str) -> str:

@@ -116,7 +116,7 @@ def test_what_diverges_stops_alone() -> None:
     found = tw.sweep(quartic(), tw.gradient_descent, step_size=sizes, **options)
     data = found.dataset
     np.testing.assert_array_equal(found.diverged, [[False] * 3] * 2 + [[True] * 3])
-    assert "3 of 9 runs diverged: of step_size 5" in str(found)
+    assert "3 of 9 runs diverged: of step size 5" in str(found)
     lost = data.isel(step_size=2)
     assert (lost["result"].values[:, -1] == Result.NONFINITE).all()
     assert (lost["sharpness_result"].values[:, -1] == Result.NONFINITE).all()

@@ -1,4 +1,4 @@
-"""The commands: diagnose, studies, study, verify, report, cache.
+"""The commands: diagnose, sweep, studies, study, verify, report, cache.
 
 What a command needs it imports when it runs: help, versions and wrong usage wait for nothing.
 """
@@ -19,6 +19,7 @@ from thalweg.cli import layout, listing
 from thalweg.cli.derive import DerivedCommand
 from thalweg.cli.diagnose import DIAGNOSE, diagnose, where
 from thalweg.cli.streams import complain, keep_programs, prepare, screen, settle
+from thalweg.cli.sweep import SWEEP, sweep
 from thalweg.core.errors import InputError
 
 app = typer.Typer(
@@ -61,6 +62,7 @@ def _thalweg(
 
 app.command("compare", cls=DerivedCommand, hidden=True)(diagnose)  # as `diagnose` was called
 app.command("diagnose", cls=DerivedCommand, help=DIAGNOSE)(diagnose)
+app.command("sweep", cls=DerivedCommand, help=SWEEP)(sweep)
 app.command("list")(listing.list_names)
 app.command("show")(listing.show)
 app.command("studies")(listing.studies)

@@ -45,7 +45,7 @@ def diagnose() -> Callable[..., None]:
 
         told = {p.name: options[p.name] for p in kept}
         words = {p.name: options[p.name] for p in of_the_problem}
-        own = problem_at(options["data"]) if _is_own(words) else None
+        own = problem_at(options["data"]) if is_own(words) else None
         try:
             problem = problem_in_words(**words) if own is None else own
             dynamics = dynamics_from({p.name: options[p.name] for p in of_the_training})
@@ -89,7 +89,7 @@ def training_options() -> list[inspect.Parameter]:
     ]  # fmt: skip
 
 
-def _is_own(words: dict[str, Any]) -> bool:
+def is_own(words: dict[str, Any]) -> bool:
     """Whether the argument names a problem in a file of the user's, which no words describe.
 
     Raises:

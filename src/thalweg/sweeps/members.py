@@ -45,8 +45,8 @@ class Members:
         return {name: (self.dim, values) for name, values in self.labels.items()}
 
     def told(self, index: int) -> str:
-        """A member in words, as "step_size 0.1"."""
-        parts = [f"{name} {values[index]:.4g}" for name, values in self.labels.items()]
+        """A member in words, as "step size 0.1"."""
+        parts = [f"{n.replace('_', ' ')} {v[index]:.4g}" for n, v in self.labels.items()]
         return ", ".join(parts) or f"member {index}"
 
 

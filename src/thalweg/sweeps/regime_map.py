@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -12,18 +12,18 @@ import xarray as xr
 from thalweg.comparison.comparison import distance
 from thalweg.comparison.regime import REGIMES, course, regime_of
 from thalweg.core.errors import require
+from thalweg.diagnosis.diagnosis import FLOW_ERROR
 from thalweg.driver.recorded import run
 from thalweg.dynamics import gradient_flow
+from thalweg.dynamics.flow.gradient_flow import GradientFlow
 from thalweg.dynamics.stability import no_rule
+from thalweg.problems.problem import Problem
 from thalweg.storage.lock import locked
 from thalweg.sweeps.boundaries import Boundary, boundary
 from thalweg.sweeps.folder import LOCK
 from thalweg.sweeps.swept import LARGE, Sweep
 from thalweg.trajectory import Trajectory
 from thalweg.trajectory.provenance import fingerprint
-
-if TYPE_CHECKING:
-    from thalweg.problems.problem import Problem
 
 ONE_TIME = 1e-10  # relative: clocks that differ by rounding meet at one time
 STABLE = ("gradient flow", "off the flow")
@@ -110,9 +110,9 @@ class RegimeMap:
         horizon = self.sweep.horizon
         end = f"{horizon.steps} steps" if horizon.until is None else f"time {horizon.until:g}"
         over = f" (mean of {seeds} seeds and its standard error)" if seeds > 1 else ""
-        at = self.sweep.members.told(best).replace("_", " ")
         return [
-            f"The lowest loss after {end} is {mean[best]:.4g}{spread}{over}, at {at}: "
+            f"The lowest loss after {end} is {mean[best]:.4g}{spread}{over}, at "
+            f"{self.sweep.members.told(best)}: "
             f"{self.worst(best)}."
         ]
 
@@ -144,14 +144,14 @@ def map_regimes(
     progress: bool | None,
 ) -> RegimeMap:
     """See `Sweep.regimes`."""
-    require(np.isfinite(eps) and eps > 0, f"eps came as {eps}; give a positive number, as in 0.05")
+    follow = flow_for(sweep.problem, eps, flow_error, flow_solver, most_gradients)
     require(
         all(LARGE in block for block in sweep.blocks),
         "the sweep did not record its parameters, without which distances from the flow are not "
         "known; sweep with parameters=True",
     )
     members = [sweep.member(i) for i in range(len(sweep.members.dynamics))]
-    flow = _flow(sweep, members, flow_error, flow_solver, most_gradients, progress)
+    flow = _flow(sweep, members, follow, progress)
     rows: list[list[dict[str, Any]]] = [
         _judged(member, flow, sweep.seeds, eps) for member in members
     ]
@@ -174,6 +174,19 @@ def map_regimes(
         sweep.members.coords | {"seed": np.asarray(sweep.seeds)},
     )
     return RegimeMap(table, _boundaries(sweep, table, eps), sweep, flow, eps)
+
+
+def flow_for(
+    problem: Problem, eps: float, error: float | None, solver: str, most_gradients: int
+) -> GradientFlow:
+    """The flow that members are held against.
+
+    Raises:
+        InputError: If it cannot be, or eps is not positive.
+    """
+    require(np.isfinite(eps) and eps > 0, f"eps came as {eps}; give a positive number, as in 0.05")
+    error = FLOW_ERROR[problem.smooth] if error is None else error
+    return gradient_flow(error=error, solver=solver, most_gradients=most_gradients)
 
 
 def _boundaries(sweep: Sweep, table: xr.Dataset, eps: float) -> tuple[Boundary, ...]:
@@ -223,15 +236,10 @@ def _judged(
 def _flow(
     sweep: Sweep,
     members: list[Trajectory],
-    error: float | None,
-    solver: str,
-    most_gradients: int,
+    follow: GradientFlow,
     progress: bool | None,
 ) -> Trajectory:
     """Gradient flow once for each seed, at the times of all members."""
-    if error is None:
-        error = _default_error(sweep.problem)
-    follow = gradient_flow(error=error, solver=solver, most_gradients=most_gradients)
     times = union_of_times([member.dataset["time"].values for member in members])
     out = None
     if sweep.folder is not None:
@@ -255,9 +263,3 @@ def union_of_times(clocks: list[np.ndarray]) -> np.ndarray:
     times = np.unique(np.concatenate(clocks))
     apart = np.diff(times, prepend=-1.0) > ONE_TIME * np.abs(times)
     return times[apart]
-
-
-def _default_error(problem: Problem) -> float:
-    from thalweg.diagnosis.diagnosis import FLOW_ERROR
-
-    return FLOW_ERROR[problem.smooth]

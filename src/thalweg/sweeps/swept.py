@@ -214,13 +214,15 @@ class Sweep:
         """What ran, and what diverged, in a few sentences."""
         lost, count = self.diverged, len(self.members.dynamics)
         spans = [
-            f"{name} {values.min():.4g} to {values.max():.4g}"
+            f"{name.replace('_', ' ')} {values.min():.4g} to {values.max():.4g}"
             for name, values in self.members.labels.items()
             if len(values) > 1
         ]
-        told = f"{count} members ({', '.join(spans)})" if spans else f"{count} members"
+        told = f"{count} member{'' if count == 1 else 's'}"
+        told += f" ({', '.join(spans)})" if spans else ""
+        seeds = f"{len(self.seeds)} seed{'' if len(self.seeds) == 1 else 's'}"
         lines = [
-            f"{self.dataset.attrs['dynamics'].capitalize()}: {told}, {len(self.seeds)} seeds, "
+            f"{self.dataset.attrs['dynamics'].capitalize()}: {told}, {seeds}, "
             f"{self.dataset.sizes['record']} records each at most."
         ]
         if lost.any():

@@ -116,6 +116,7 @@ def working(
         InputError: If both are given, or Dask is not installed.
     """
     require(client is None or workers is None, "client and workers came both; give one of them")
+    require(workers is None or workers >= 1, f"workers came as {workers}; give at least 1")
     if client is None and workers is None:
         yield in_turn
         return
@@ -131,8 +132,6 @@ def working(
         )
         yield lambda tasks, meter: on_cluster(tasks, meter, client)
         return
-    assert workers is not None
-    require(workers >= 1, f"workers came as {workers}; give at least 1")
     with (
         distributed.LocalCluster(
             n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None

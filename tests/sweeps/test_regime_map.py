@@ -1,0 +1,161 @@
+"""The map of regimes: brackets that hold the true boundaries, and the regimes of `compare`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import thalweg as tw
+from thalweg.problems import Function
+from thalweg.report import read_page
+from thalweg.sweeps.boundaries import boundary
+from thalweg.sweeps.grid import values_of
+from thalweg.sweeps.regime_map import union_of_times
+
+GRID = [0.1, 0.2, 0.4, 0.8]
+
+
+def holds(*rows: str) -> np.ndarray:
+    """Truth values (values, seeds) from a word for each seed."""
+    return np.asarray([[c == "y" for c in row] for row in rows]).T
+
+
+@pytest.mark.parametrize(
+    ("rows", "lower", "upper", "again", "words"),
+    [
+        (["yynn"], [0.2], [0.4], False, "It holds up to a step size between 0.2 and 0.4."),
+        (["yyyy"], [0.8], [np.inf], False, "throughout the sweep, up to 0.8."),
+        (["nnnn"], [0.0], [0.1], False, "nowhere in the sweep, not even at 0.1."),
+        (["yyny"], [0.2], [0.4], True, "between 0.2 and 0.4; it does so again"),
+        (["ynnn", "yyyn"], [0.1, 0.4], [0.2, 0.8], False, "between 0.1 and 0.8, over 2 seeds."),
+        (["yyyy", "ynnn"], [0.8, 0.1], [np.inf, 0.2], False, "0.1 and the end of the sweep"),
+        (["nnnn", "yynn"], [0.0, 0.2], [0.1, 0.4], False, "the beginning of the sweep and 0.4"),
+    ],
+)
+def test_a_boundary_is_bracketed_by_the_grid(
+    rows: list[str], lower: list[float], upper: list[float], again: bool, words: str
+) -> None:
+    found = boundary("holds", GRID, holds(*rows))
+    np.testing.assert_array_equal(found.lower, lower)
+    np.testing.assert_array_equal(found.upper, upper)
+    assert found.again is again
+    assert words in found.sentence("step size")
+    assert found.bracket == (min(lower), max(upper))
+
+
+def test_the_estimate_lies_in_the_middle_on_a_logarithm() -> None:
+    middle, factor = boundary("holds", GRID, holds("ynnn", "yyyn")).estimate
+    np.testing.assert_allclose([middle / factor, middle * factor], [0.1, 0.8])
+    assert np.isnan(boundary("holds", GRID, holds("yyyy")).estimate).all()
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("0.5", [0.5]),
+        ("0.2, 0.1,1e-2", [0.01, 0.1, 0.2]),
+        ("1:2:3", [1.0, 1.5, 2.0]),
+        ("0.01:1:3log", [0.01, 0.1, 1.0]),
+        ("1e-4:1e-2:3 log", [1e-4, 1e-3, 1e-2]),
+    ],
+)
+def test_values_in_words(text: str, values: list[float]) -> None:
+    np.testing.assert_allclose(values_of(text, "x"), values, rtol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "x came as ''; give values as 0.1,0.2,0.5"),
+        ("1:2", "give values as"),
+        ("a,b", "give values as"),
+        ("1,nan", "give values as"),
+        ("2:1:3", "from a positive number to a larger one"),
+        ("0:1:3", "from a positive number"),
+        ("1:2:1", "came with 1 values; give 2 to 1000"),
+        ("1:2:99999999999", "came with 99999999999 values"),
+        ("0.1,-1", "give positive numbers"),
+        ("0.1,0.1", "give each value once"),
+    ],
+)
+def test_values_that_are_none_are_told(text: str, words: str) -> None:
+    with pytest.raises(tw.InputError, match=words):
+        values_of(text, "x")
+
+
+def test_clocks_that_differ_by_rounding_meet() -> None:
+    clocks = [0.1 * np.arange(8), 0.3 * np.arange(3), np.asarray([0.0, 0.25])]
+    assert 0.1 * 3 != 0.3
+    found = union_of_times(clocks)
+    np.testing.assert_allclose(found, [0, 0.1, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7], rtol=1e-15)
+
+
+def bowl() -> Function:
+    """Curvatures 4 and 1: descent is stable below 1/2, and its distance from the flow is known."""
+    return Function(lambda x: 0.5 * (4 * x[0] ** 2 + x[1] ** 2), start=jnp.asarray([1.0, 1.0]))
+
+
+@pytest.mark.thorough
+def test_the_map_of_a_quadratic_is_known(tmp_path: Path) -> None:
+    """2/lambda = 1/2 ends stability; the share of the way is that of the closed forms."""
+    sizes = np.asarray([0.4, 0.01, 0.06, 0.2, 0.45, 0.55, 0.9])
+    options: dict[str, Any] = {"steps": 60, "records": 30, "out": tmp_path / "sweep"}
+    found = tw.sweep(bowl(), tw.gradient_descent, step_size=sizes, **options)
+    regimes = found.regimes(flow_error=1e-8)
+    rate, steps = np.asarray([4.0, 1.0]), np.arange(0, 61, 2)[:, None]
+    for i, eta in enumerate(sizes):
+        gap = np.linalg.norm((1 - eta * rate) ** steps - np.exp(-rate * eta * steps), axis=1)
+        way = np.linalg.norm(1 - np.exp(-rate * eta * steps), axis=1)
+        share = float(regimes.table["share_of_way"][i, 0])
+        np.testing.assert_allclose(share, gap.max() / way.max(), rtol=1e-5)
+        assert bool(regimes.table["follows"][i, 0]) == (gap.max() <= 0.05 * way.max())
+        ratio = float(regimes.table["largest_stability"][i, 0])
+        assert ratio == pytest.approx(4 * eta / 2, rel=1e-6)
+        # One judge for a member alone and in a sweep.
+        member = found.member(i)
+        assert str(regimes.table["regime"].values[i, 0]) == tw.compare(member, regimes.flow).regime
+    follows, stable, converges = regimes.boundaries
+    assert stable.bracket == converges.bracket == (0.45, 0.55)
+    assert follows.bracket == (0.06, 0.2)
+    assert regimes.largest_following == 0.06
+    assert "up to a step size between 0.06 and 0.2" in str(regimes)
+    assert "up to a step size between 0.45 and 0.55" in str(regimes)
+    assert "after 60 steps" in str(regimes)
+
+    page = regimes.page(data="a bowl")
+    assert page == tmp_path / "sweep" / "index.html"
+    said = read_page(page.parent)
+    assert said.verdict in str(regimes)
+    assert [figure.name for figure in said.figures] == ["map", "sharpness", "paths"]
+    text = page.read_text()
+    for words in ("gradient flow", "divergent", "a bowl", "all seeds follow"):
+        assert words in text
+    # The flow is kept: asked again nothing is followed, and the numbers are the same.
+    kept = {p: p.stat().st_mtime_ns for p in page.parent.glob("flow-*.zarr/loss/c/*/*")}
+    again = tw.sweep(bowl(), tw.gradient_descent, step_size=sizes, **options)
+    np.testing.assert_array_equal(
+        again.regimes(flow_error=1e-8).table["share_of_way"], regimes.table["share_of_way"]
+    )
+    assert kept
+    assert {p: p.stat().st_mtime_ns for p in kept} == kept
+
+
+@pytest.mark.thorough
+def test_without_what_it_takes_the_map_says_so() -> None:
+    found = tw.sweep(bowl(), tw.gradient_descent, step_size=[0.1, 0.9], steps=20, probes=())
+    regimes = found.regimes()
+    assert "was not measured" in str(regimes)
+    assert np.isnan(regimes.table["largest_stability"]).all()
+    with pytest.raises(tw.InputError, match="in memory; give a folder"):
+        regimes.page()
+    bare = tw.sweep(
+        bowl(), tw.gradient_descent, step_size=[0.1], steps=20, probes=(), parameters=False
+    )
+    with pytest.raises(tw.InputError, match="sweep with parameters=True"):
+        bare.regimes()
+    with pytest.raises(tw.InputError, match="eps came as 0"):
+        found.regimes(eps=0)
