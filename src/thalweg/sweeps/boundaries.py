@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from numpy.typing import ArrayLike
 
 
-class Boundary(NamedTuple):
+class RegimeBoundary(NamedTuple):
     """Up to which value something holds, for each seed between two neighbours of the grid.
 
     Attributes:
@@ -62,7 +62,7 @@ class Boundary(NamedTuple):
         )
 
 
-def boundary(name: str, values: ArrayLike, holds: Bool[np.ndarray, "n seeds"]) -> Boundary:
+def boundary(name: str, values: ArrayLike, holds: Bool[np.ndarray, "n seeds"]) -> RegimeBoundary:
     """Up to which of ascending values something holds without a gap.
 
     Args:
@@ -78,4 +78,4 @@ def boundary(name: str, values: ArrayLike, holds: Bool[np.ndarray, "n seeds"]) -
     ends = np.concatenate([[0.0], grid])
     beyond = np.concatenate([grid, [np.inf]])
     later = np.arange(len(grid))[:, None] > count
-    return Boundary(name, ends[count], beyond[count], bool((holds & later).any()))
+    return RegimeBoundary(name, ends[count], beyond[count], bool((holds & later).any()))

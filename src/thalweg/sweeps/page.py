@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from thalweg.comparison.regime import REGIMES
+from thalweg.core.errors import require
 from thalweg.report import (
     Figure,
     Level,
@@ -21,10 +22,8 @@ from thalweg.report import (
 )
 from thalweg.storage.datasets import save_dataset
 from thalweg.storage.files import writing
+from thalweg.sweeps.regime_map import RegimeTable
 from thalweg.trajectory.provenance import command_line
-
-if TYPE_CHECKING:
-    from thalweg.sweeps.regime_map import RegimeMap
 
 MAP, PATHS = "map", "paths"
 TIME = "training time (sum of step sizes)"
@@ -35,7 +34,26 @@ HELP = (
 DIGITS = 3  # of a member's label in a legend, if they tell them apart
 
 
-def write_map(found: RegimeMap, folder: Path, data: str) -> Path:
+class RegimeMap(RegimeTable):
+    """The regimes of a sweep, and their page: see `RegimeTable`."""
+
+    def page(self, folder: str | Path | None = None, data: str = "") -> Path:
+        """Write the page of the map, and return its path.
+
+        Args:
+            folder: Where; by default that of the sweep.
+            data: What the data are called on the page.
+
+        Raises:
+            InputError: If there is no folder.
+        """
+        place = self.sweep.folder if folder is None else Path(folder)
+        require(place is not None, "the sweep is in memory; give a folder for its page")
+        assert place is not None
+        return write_map(self, place, data)
+
+
+def write_map(found: RegimeTable, folder: Path, data: str) -> Path:
     """Write data sets and page into a folder, and build it; the path of the page."""
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -46,7 +64,7 @@ def write_map(found: RegimeMap, folder: Path, data: str) -> Path:
         return build(folder)
 
 
-def map_page(found: RegimeMap, data: str) -> Page:
+def map_page(found: RegimeTable, data: str) -> Page:
     """What the page says besides the stored data; `data` names what was trained on."""
     sweep, sentences = found.sweep, found.sentences
     about = sweep.problem.describe()
@@ -79,7 +97,7 @@ def map_page(found: RegimeMap, data: str) -> Page:
     )
 
 
-def _points(found: RegimeMap) -> xr.Dataset:
+def _points(found: RegimeTable) -> xr.Dataset:
     """The table with a dimension of regimes, each run in its own, so that colours tell them."""
     table = found.table
     runs = table.stack(run=table["regime"].dims)
@@ -98,7 +116,7 @@ def _points(found: RegimeMap) -> xr.Dataset:
     return xr.Dataset(columns, {"regime": names, "position": ("run", position)} | labels)
 
 
-def _paths(found: RegimeMap) -> xr.Dataset:
+def _paths(found: RegimeTable) -> xr.Dataset:
     """Loss and curvature of all members over time, and the eigenvalue over its threshold."""
     data, sweep = found.sweep.dataset, found.sweep
     rules = [sweep.member(i).stability for i in range(len(sweep.members.dynamics))]
@@ -120,7 +138,7 @@ def _paths(found: RegimeMap) -> xr.Dataset:
     return chosen
 
 
-def _numbers(found: RegimeMap) -> list[Number]:
+def _numbers(found: RegimeTable) -> list[Number]:
     seeds = f"over {len(found.sweep.seeds)} seeds" if len(found.sweep.seeds) > 1 else "one seed"
     shown = []
     for each in found.boundaries:
@@ -135,7 +153,7 @@ def _numbers(found: RegimeMap) -> list[Number]:
     return shown
 
 
-def _figures(found: RegimeMap) -> list[Figure]:
+def _figures(found: RegimeTable) -> list[Figure]:
     quantity, sweep = found.quantity, found.sweep
     labels = sweep.members.labels
     x = sweep.members.dim if len(labels) == 1 else "position"
@@ -220,7 +238,7 @@ def _figures(found: RegimeMap) -> list[Figure]:
     return figures
 
 
-def _provenance(found: RegimeMap, about: dict[str, Any]) -> dict[str, Any]:
+def _provenance(found: RegimeTable, about: dict[str, Any]) -> dict[str, Any]:
     sweep = found.sweep
     record = sweep.member(0).provenance
     horizon = sweep.horizon

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,9 +18,9 @@ from thalweg.dynamics.flow.gradient_flow import GradientFlow
 from thalweg.dynamics.stability import no_rule
 from thalweg.problems.problem import Problem
 from thalweg.storage.lock import locked
-from thalweg.sweeps.boundaries import Boundary, boundary
+from thalweg.sweeps.boundaries import RegimeBoundary, boundary
 from thalweg.sweeps.folder import LOCK
-from thalweg.sweeps.swept import LARGE, Sweep
+from thalweg.sweeps.records import LARGE, SweepRecords
 from thalweg.trajectory import Trajectory
 from thalweg.trajectory.provenance import fingerprint
 
@@ -31,7 +30,7 @@ SEVERITY = tuple(REGIMES)
 
 
 @dataclass(frozen=True, eq=False)
-class RegimeMap:
+class RegimeTable:
     """The regimes of a sweep.
 
     Attributes:
@@ -48,8 +47,8 @@ class RegimeMap:
     """
 
     table: xr.Dataset
-    boundaries: tuple[Boundary, ...]
-    sweep: Sweep
+    boundaries: tuple[RegimeBoundary, ...]
+    sweep: SweepRecords
     flow: Trajectory
     eps: float
 
@@ -80,23 +79,6 @@ class RegimeMap:
     def __str__(self) -> str:
         """The sentences, one a line."""
         return "\n".join(self.sentences)
-
-    def page(self, folder: str | Path | None = None, data: str = "") -> Path:
-        """Write the page of the map, and return its path.
-
-        Args:
-            folder: Where; by default that of the sweep.
-            data: What the data are called on the page.
-
-        Raises:
-            InputError: If there is no folder.
-        """
-        from thalweg.sweeps.page import write_map
-
-        place = self.sweep.folder if folder is None else Path(folder)
-        require(place is not None, "the sweep is in memory; give a folder for its page")
-        assert place is not None
-        return write_map(self, place, data)
 
     def _best(self) -> list[str]:
         """The lowest loss at the end."""
@@ -136,13 +118,13 @@ class RegimeMap:
 
 
 def map_regimes(
-    sweep: Sweep,
+    sweep: SweepRecords,
     eps: float,
     flow_error: float | None,
     flow_solver: str,
     most_gradients: int,
     progress: bool | None,
-) -> RegimeMap:
+) -> RegimeTable:
     """See `Sweep.regimes`."""
     follow = flow_for(sweep.problem, eps, flow_error, flow_solver, most_gradients)
     require(
@@ -173,7 +155,7 @@ def map_regimes(
         },
         sweep.members.coords | {"seed": np.asarray(sweep.seeds)},
     )
-    return RegimeMap(table, _boundaries(sweep, table, eps), sweep, flow, eps)
+    return RegimeTable(table, _boundaries(sweep, table, eps), sweep, flow, eps)
 
 
 def flow_for(
@@ -189,7 +171,7 @@ def flow_for(
     return gradient_flow(error=error, solver=solver, most_gradients=most_gradients)
 
 
-def _boundaries(sweep: Sweep, table: xr.Dataset, eps: float) -> tuple[Boundary, ...]:
+def _boundaries(sweep: SweepRecords, table: xr.Dataset, eps: float) -> tuple[RegimeBoundary, ...]:
     labels = sweep.members.labels
     values = next(iter(labels.values()), np.zeros(0))
     if len(labels) != 1 or len(values) < 2 or not (values > 0).all():
@@ -234,7 +216,7 @@ def _judged(
 
 
 def _flow(
-    sweep: Sweep,
+    sweep: SweepRecords,
     members: list[Trajectory],
     follow: GradientFlow,
     progress: bool | None,

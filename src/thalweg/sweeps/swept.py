@@ -2,157 +2,32 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
-import xarray as xr
+from typing import Any
 
 from thalweg.core.errors import require
 from thalweg.core.memory import require_memory
-from thalweg.core.result import Result
 from thalweg.core.tree import Params, size
 from thalweg.driver.block import Horizon
-from thalweg.driver.chunks import PROCESS
 from thalweg.driver.layout import schedule_of, seed_labels
 from thalweg.driver.progress import watched
-from thalweg.dynamics.dynamics import Discrete
 from thalweg.dynamics.flow.gradient_flow import MOST_GRADIENTS
 from thalweg.probes.probe import Every, ProbeLike
 from thalweg.problems.problem import Problem
 from thalweg.storage.lock import locked
 from thalweg.sweeps.folder import LOCK, Folder, in_common
-from thalweg.sweeps.members import Members, members_of
+from thalweg.sweeps.members import members_of
+from thalweg.sweeps.page import RegimeMap
 from thalweg.sweeps.plan import Lanes, Place, block_of, planned
+from thalweg.sweeps.records import SweepRecords
+from thalweg.sweeps.regime_map import map_regimes
 from thalweg.sweeps.work import Task, working
-from thalweg.trajectory import Trajectory
-from thalweg.trajectory.provenance import digest, fingerprint
-from thalweg.trajectory.store import FILL
-
-if TYPE_CHECKING:
-    from thalweg.sweeps.regime_map import RegimeMap
-
-LARGE = "parameters"  # of each lane and record a whole vector: kept in the blocks
 
 
-@dataclass(frozen=True, eq=False)
-class Sweep:
-    """Runs of many dynamics from the same starts, each on its own clock.
-
-    Attributes:
-        problem: What was trained.
-        members: The dynamics, and what differs between them.
-        seeds: The seeds.
-        blocks: The records as they were made, dims (lane, record), with the flat parameters.
-        places: Which block and lane of it a member's seed is, by (member, seed).
-        horizon: How long each ran, and when it recorded.
-        start: Parameters that all started from, None for the seeds' own.
-        folder: Where they are stored, None for memory.
-    """
-
-    problem: Problem
-    members: Members
-    seeds: tuple[int, ...]
-    blocks: tuple[xr.Dataset, ...]
-    places: dict[tuple[int, int], tuple[int, int]]
-    horizon: Horizon
-    start: Params | None
-    folder: Path | None
-
-    @cached_property
-    def dataset(self) -> xr.Dataset:
-        """Everything but the flat parameters, in one data set.
-
-        Dims (what differs, seed, record, ...); the first is called as what differs between the
-        members, "step_size" for example, or "member" if that is more than one number. `time` is a
-        coordinate over members and records. Beside each measured variable `v` stand `v_error` and
-        `v_result`. A member with fewer records than others has NaN (-1, NOT_MEASURED) behind its
-        own; one that has diverged NaN and the code NONFINITE.
-        """
-        counts = [self._count(member) for member in range(len(self.members.dynamics))]
-        most, dim = max(counts), self.members.dim
-        shape = (len(counts), len(self.seeds), most)
-        first = self.blocks[0]
-        names = [str(name) for name in first.data_vars if name != LARGE]
-        data: dict[str, Any] = {}
-        for name in names:
-            like = first[name]
-            blank = Result.NOT_MEASURED if name.endswith("_result") else FILL[like.dtype.kind]
-            whole = np.full((*shape, *like.shape[2:]), blank, like.dtype)
-            for b, block in enumerate(self.blocks):
-                values, codes = block[name].values, block["result"].values
-                for (member, seed), (own, lane) in self.places.items():
-                    if own != b:
-                        continue
-                    row = whole[member, self.seeds.index(seed)]
-                    count = min(counts[member], values.shape[1])
-                    row[:count] = values[lane, :count]
-                    if count < counts[member]:  # all lanes of the block had ended
-                        late = row[count : counts[member]]
-                        late[...] = row[count - 1] if name in PROCESS else late
-                        if name.endswith("_result"):
-                            late[...] = np.maximum(late, codes[lane, count - 1])
-            data[name] = ((dim, "seed", "record", *like.dims[2:]), whole, like.attrs)
-        time = np.full((len(counts), most), np.nan)
-        for member, count in enumerate(counts):
-            time[member, :count] = self.horizon.marks(self.members.dynamics[member]).times
-        labels = {str(k): v for k, v in first.coords.items() if "lane" not in v.dims}
-        coords = {k: v for k, v in labels.items() if k not in ("record", "time")}
-        meta = {"long_name": "training time", "units": "step size"}
-        coords |= self.members.coords | {
-            "seed": np.asarray(self.seeds),
-            "record": np.arange(most),
-            "time": ((dim, "record"), time, meta),
-        }
-        attrs = {"dynamics": first.attrs["dynamics"], "seconds": self.seconds}
-        return xr.Dataset(data, coords, attrs)
-
-    @property
-    def seconds(self) -> float:
-        """What stepping and measuring took, without compiling where programs were kept."""
-        return sum(float(block.attrs.get("seconds", 0.0)) for block in self.blocks)
-
-    @property
-    def diverged(self) -> np.ndarray:
-        """Whether each member left the finite numbers, by seed, shape (members, seeds)."""
-        codes = (self.dataset[v].values for v in ("result", "loss_result"))
-        return np.logical_or.reduce([(c == Result.NONFINITE).any(axis=-1) for c in codes])
-
-    def member(self, index: int) -> Trajectory:
-        """The run of one member, as `run` gives it.
-
-        Args:
-            index: Its position; the coordinates of `dataset` say which is where.
-
-        Raises:
-            InputError: If there is none.
-        """
-        count = len(self.members.dynamics)
-        require(
-            -count <= index < count, f"there are {count} members, none at {index}; count from 0"
-        )
-        index %= count
-        records = self._count(index)
-        places = [self.places[index, seed] for seed in self.seeds]
-        lanes = [self.blocks[b].isel(lane=lane, record=slice(0, records)) for b, lane in places]
-        # A record belongs to a lane that had not ended by the one before.
-        going = [int(np.argmax(c) + 1) if (c := _ended(lane)).any() else records for lane in lanes]
-        lanes = [lane.isel(record=slice(0, max(going))) for lane in lanes]
-        whole = xr.concat(
-            [lane.reset_coords(["lane", "seed"], drop=True) for lane in lanes],
-            xr.DataArray(list(self.seeds), dims="seed", name="seed"),
-            data_vars="all", coords="minimal", compat="override", join="exact",
-        )  # fmt: skip
-        time = lanes[0]["time"]
-        whole = whole.drop_vars(["time", "record"]).rename(record="time")
-        whole = whole.assign_coords(time=("time", time.values, time.attrs))
-        whole.attrs = self._attributes(index, places[0])
-        return Trajectory(whole)
+class Sweep(SweepRecords):
+    """Runs of many dynamics from the same starts, each on its own clock: see `SweepRecords`."""
 
     def regimes(
         self,
@@ -179,59 +54,8 @@ class Sweep:
         Raises:
             InputError: If an argument does not fit, or the parameters were not recorded.
         """
-        from thalweg.sweeps.regime_map import map_regimes
-
-        return map_regimes(self, eps, flow_error, flow_solver, most_gradients, progress)
-
-    def _count(self, index: int) -> int:
-        return self.horizon.marks(self.members.dynamics[index]).records
-
-    def _attributes(self, index: int, place: tuple[int, int]) -> dict[str, Any]:
-        """Those of a run of this member."""
-        block, lane = self.blocks[place[0]], place[1]
-        own = json.loads(block.attrs["lanes"])[lane]
-        record = json.loads(block.attrs["provenance"])
-        marks = self.horizon.marks(self.members.dynamics[index])
-        record["configuration"] |= {
-            "dynamics": own["describe"],
-            "seeds": list(self.seeds),
-            "records": digest(marks.times),
-        }
-        record["configuration"]["problem"].pop("start", None)
-        record["fingerprint"] = fingerprint(record["configuration"])
-        attrs = {
-            "dynamics": self.members.dynamics[index].name,
-            "doubts": own["doubts"],
-            "provenance": json.dumps(record),
-            "finished": True,
-        }
-        if LARGE in block and isinstance(self.members.dynamics[index], Discrete):
-            attrs["stability"] = json.dumps(own["stability"])
-            attrs["limit"] = json.dumps(own["limit"])
-        return attrs
-
-    def __str__(self) -> str:
-        """What ran, and what diverged, in a few sentences."""
-        lost, count = self.diverged, len(self.members.dynamics)
-        spans = [
-            f"{name.replace('_', ' ')} {values.min():.4g} to {values.max():.4g}"
-            for name, values in self.members.labels.items()
-            if len(values) > 1
-        ]
-        told = f"{count} member{'' if count == 1 else 's'}"
-        told += f" ({', '.join(spans)})" if spans else ""
-        seeds = f"{len(self.seeds)} seed{'' if len(self.seeds) == 1 else 's'}"
-        lines = [
-            f"{self.dataset.attrs['dynamics'].capitalize()}: {told}, {seeds}, "
-            f"{self.dataset.sizes['record']} records each at most."
-        ]
-        if lost.any():
-            which = [self.members.told(int(i)) for i in np.flatnonzero(lost.any(axis=1))]
-            shown = ", ".join(which[:4]) + (f" and {len(which) - 4} more" if which[4:] else "")
-            lines.append(f"{int(lost.sum())} of {lost.size} runs diverged: of {shown}.")
-        else:
-            lines.append("No run diverged.")
-        return "\n".join(lines)
+        found = map_regimes(self, eps, flow_error, flow_solver, most_gradients, progress)
+        return RegimeMap(**vars(found))
 
 
 def sweep(
@@ -364,11 +188,6 @@ def sweep(
         start,
         None if folder is None else folder.path,
     )
-
-
-def _ended(lane: xr.Dataset) -> np.ndarray:
-    """At which records a lane has ended."""
-    return lane["result"].values >= int(Result.STEP_LIMIT)
 
 
 def _require_records(problem: Problem, records: int, probes: int, parameters: bool) -> None:

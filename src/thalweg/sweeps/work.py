@@ -60,7 +60,7 @@ class PieceMeter:
         """The whole is closed, not the part."""
 
 
-def perform(task: Task, meter: Meter | None = None) -> xr.Dataset | None:
+def work_on(task: Task, meter: Meter | None = None) -> xr.Dataset | None:
     """Work on a block to its end; its records, or None if its store has them."""
     found = run_block(*task, Silent(True) if meter is None else meter)
     return found if task.path is None else None
@@ -69,7 +69,7 @@ def perform(task: Task, meter: Meter | None = None) -> xr.Dataset | None:
 def in_turn(tasks: Sequence[Task], meter: Meter) -> Iterator[xr.Dataset | None]:
     """The blocks one after the other, here."""
     for index, task in enumerate(tasks):
-        yield perform(task, PieceMeter(meter, index, len(tasks)))
+        yield work_on(task, PieceMeter(meter, index, len(tasks)))
 
 
 def on_cluster(tasks: Sequence[Task], meter: Meter, client: Any) -> Iterator[xr.Dataset | None]:
@@ -80,7 +80,7 @@ def on_cluster(tasks: Sequence[Task], meter: Meter, client: Any) -> Iterator[xr.
     """
     import distributed
 
-    futures = [client.submit(perform, task, pure=False) for task in tasks]
+    futures = [client.submit(work_on, task, pure=False) for task in tasks]
     try:
         for count, _ in enumerate(distributed.as_completed(futures), 1):
             meter.update(count / len(tasks), f"block {count} of {len(tasks)}")
