@@ -10,6 +10,7 @@ COMPILED = Path(__file__).parents[1] / ".pytest_cache" / "compiled"
 COMPILED_BYTES = 1 << 30
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(COMPILED))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("KERAS_BACKEND", "jax")
 
 import hypothesis  # noqa: E402
 import jax  # noqa: E402

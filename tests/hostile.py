@@ -235,7 +235,7 @@ UNLISTED = {
     "problems.error_off_plane", "models.first_layer_gradient", "models.normal_derivatives",
     "kernels.expectations", "kernels.linearised_outputs", "kernels.linearised_parameters",
     "kernels.tangent_kernel_to_zarr", "models.from_flax", "models.from_haiku",
-    "models.from_torch",
+    "models.from_keras", "models.from_torch",
 }  # fmt: skip
 
 

@@ -165,7 +165,7 @@ MISTAKES = {
     ),
     "Keras": (
         lambda p: supervised(framework_object("keras.src", "Sequential"), (X, Y)),
-        "model came as a Keras Sequential, which JAX cannot differentiate",
+        r"net came as a Keras Sequential|this needs keras, .*pip install 'thalweg\[keras\]'",
     ),
     "an estimator as data": (lambda p: supervised(NET, 3), "data came as 3; give"),
     "an unknown activation": (lambda p: tw.models.mlp([3], lambda z: z), "models.Activation"),

@@ -32,7 +32,7 @@ VAGUE_NAMES = {"util", "utils", "helper", "helpers", "manager", "managers", "mis
 DEPENDENCIES = tomllib.loads((SOURCE.parent / "pyproject.toml").read_text(encoding="utf-8"))[
     "project"
 ]
-FOR_USERS = {"parquet", "plot", "netcdf", "torch", "flax", "haiku", "images5k", "dask"}
+FOR_USERS = {"parquet", "plot", "netcdf", "torch", "flax", "haiku", "keras", "images5k", "dask"}
 MODULE = {"scikit-learn": "sklearn", "pytest-xdist": "xdist", "dm-haiku": "haiku"}
 # Imported by the libraries that need them: what for.
 BEHIND_OTHERS = {

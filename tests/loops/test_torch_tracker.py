@@ -15,6 +15,8 @@ torch = pytest.importorskip(
 )
 nn = torch.nn
 
+pytestmark = pytest.mark.implicit  # networks are as their frameworks have them
+
 RNG = np.random.default_rng(0)
 X = torch.as_tensor(RNG.normal(size=(20, 4)), dtype=torch.float32)
 LABELS = torch.as_tensor(RNG.integers(0, 3, 20))

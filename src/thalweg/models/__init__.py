@@ -5,7 +5,7 @@ from thalweg.core.tensors import ModeTree, hierarchical_rank, mode_tree, perfect
 from thalweg.models.convolutional import ConvNet, Convolution
 from thalweg.models.dense import MLP, layer_weights, linear, mlp
 from thalweg.models.examples import MODELS
-from thalweg.models.frameworks import Network, from_flax, from_haiku, from_torch
+from thalweg.models.frameworks import Network, from_flax, from_haiku, from_keras, from_torch
 from thalweg.models.initialisers import INITIALISERS
 from thalweg.models.input_derivatives import first_layer_gradient, normal_derivatives
 from thalweg.models.model import ACTIVATIONS, Activation, Applied, Model, activation, from_equinox
@@ -51,6 +51,7 @@ __all__ = [
     "from_equinox",
     "from_flax",
     "from_haiku",
+    "from_keras",
     "from_torch",
     "gaussian_start",
     "given_start",

@@ -10,7 +10,7 @@ import equinox as eqx
 
 from thalweg.core.arguments import framework, told
 from thalweg.core.errors import InputError
-from thalweg.models.frameworks import Network, from_flax, from_haiku, from_torch
+from thalweg.models.frameworks import Network, from_flax, from_haiku, from_keras, from_torch
 from thalweg.models.model import Model, from_equinox
 from thalweg.models.parse import parse_model
 
@@ -20,6 +20,7 @@ APPLIED = "models.Applied(apply_function, start=parameters)"
 TAKEN: dict[str, Callable[..., Model]] = {
     "flax": from_flax,
     "haiku": from_haiku,
+    "keras": from_keras,
     "torch": from_torch,
 }
 
@@ -28,8 +29,8 @@ def as_model(model: Any, example: Any = None) -> Model:
     """A model, another framework's network, or text as the command line takes it ("mlp:64-64").
 
     Args:
-        model: A `Model`, an Equinox module, a Flax or PyTorch module, what `hk.transform` made,
-            or text.
+        model: A `Model`, an Equinox, Flax, Keras or PyTorch module, what `hk.transform` made, or
+            text.
         example: A batch of inputs, on which another framework's network is held against it.
 
     Raises:
@@ -49,7 +50,7 @@ def as_model(model: Any, example: Any = None) -> Model:
         raise InputError(f"{what}; give an instance, made by calling it, as models.mlp([16])")
     if whose in TAKEN:
         return TAKEN[whose](model, example=example)
-    if whose in ("keras", "tensorflow", "mlx", "paddle", "sklearn"):
+    if whose in ("tensorflow", "mlx", "paddle", "sklearn"):
         raise InputError(
             f"{what}, which JAX cannot differentiate; write its forward pass as a function of JAX "
             f"and give {APPLIED}"

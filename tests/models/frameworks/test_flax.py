@@ -15,6 +15,8 @@ pytest.importorskip("flax", reason="Flax is not installed: pip install 'thalweg[
 
 from flax import linen, nnx
 
+pytestmark = pytest.mark.implicit  # networks are as their frameworks have them
+
 KEY = jax.random.key(0)
 RNG = np.random.default_rng(0)
 X, Y, LABELS = RNG.normal(size=(8, 4)), RNG.normal(size=(8, 3)), RNG.integers(0, 3, 8)

@@ -16,6 +16,8 @@ pytest.importorskip("haiku", reason="Haiku is not installed: pip install 'thalwe
 
 import haiku as hk
 
+pytestmark = pytest.mark.implicit  # networks are as their frameworks have them
+
 KEY = jax.random.key(0)
 RNG = np.random.default_rng(0)
 X, Y, LABELS = RNG.normal(size=(8, 4)), RNG.normal(size=(8, 3)), RNG.integers(0, 3, 8)

@@ -18,6 +18,8 @@ torch = pytest.importorskip(
 
 nn = torch.nn
 
+pytestmark = pytest.mark.implicit  # networks are as their frameworks have them
+
 KEY = jax.random.key(0)
 RNG = np.random.default_rng(0)
 X, Y, LABELS = RNG.normal(size=(8, 4)), RNG.normal(size=(8, 3)), RNG.integers(0, 3, 8)

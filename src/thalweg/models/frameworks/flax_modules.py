@@ -15,11 +15,12 @@ from thalweg.core.arguments import told
 from thalweg.core.errors import InputError, require
 from thalweg.core.tree import Params
 from thalweg.models.frameworks.in_jax import double, held_against, narrows
-from thalweg.models.frameworks.network import Network, as_examples, needing, taken
+from thalweg.models.frameworks.network import Network, as_examples, freely, needing, taken
 
 EVALUATION = "give the module as for evaluation"
 
 
+@freely()
 def from_flax(
     net: Any, variables: Any = None, example: Any = None, smooth: bool | None = None, **options: Any
 ) -> Network:

@@ -15,9 +15,10 @@ from thalweg.core.arguments import told
 from thalweg.core.errors import require
 from thalweg.core.tree import Params
 from thalweg.models.frameworks.in_jax import double, held_against, narrows
-from thalweg.models.frameworks.network import Network, as_examples, needing, taken
+from thalweg.models.frameworks.network import Network, as_examples, freely, needing, taken
 
 
+@freely()
 def from_haiku(
     transformed: Any,
     params: Any = None,

@@ -18,7 +18,7 @@ from thalweg.core.errors import InputError, reason, require
 from thalweg.core.trained import divide, held_names, is_real, join
 from thalweg.core.tree import Params
 from thalweg.models.frameworks.agreement import Agreement
-from thalweg.models.model import Applied
+from thalweg.models.model import Applied, Shape
 
 EXAMPLES = 4  # of a batch, on which a network is held against its framework
 
@@ -81,8 +81,13 @@ class Network(Applied):
             return self.start
         return self.init_function(jax.random.key(0))
 
+    def init(self, key: Array, inputs: Shape, outputs: int, dtype: Any) -> Params:
+        with freely():
+            return super().init(key, inputs, outputs, dtype)
+
     def _called(self, whole: Params, x: Array) -> Any:
-        return self.apply_function(whole, self._cast(whole), x)
+        with freely():
+            return self.apply_function(whole, self._cast(whole), x)
 
     def _cast(self, whole: Params) -> Params:
         """What is held beside the weights, its floating-point numbers in their precision."""
@@ -100,6 +105,13 @@ class Network(Applied):
 
 def _is_vector(params: Params) -> bool:
     return getattr(params, "ndim", 0) == 1
+
+
+@contextmanager
+def freely() -> Iterator[None]:
+    """Within it arrays broadcast and change types as frameworks rely on, whatever JAX is told."""
+    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+        yield
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from thalweg.models.frameworks.agreement import (
     relative_gap,
 )
 from thalweg.models.frameworks.in_jax import start_of
-from thalweg.models.frameworks.network import Network, as_examples, needing, taken
+from thalweg.models.frameworks.network import Network, as_examples, freely, needing, taken
 from thalweg.models.frameworks.torch_program import Program, program_of
 from thalweg.models.frameworks.torch_truth import blamed, plainly, truth
 
@@ -30,6 +30,7 @@ EVALUATION = "give net.eval()"
 KERNELS = 1e-7  # what single precision in a kernel of PyTorch explains, as in that of hardsigmoid
 
 
+@freely()
 def from_torch(
     net: Any, example: Any = None, smooth: bool | None = None, batch_statistics: bool = False
 ) -> Network:
@@ -191,7 +192,8 @@ def exported_function(
     def called(*arrays: Any) -> Any:
         kind = arrays[0].dtype
         held = {k: v.astype(kind) if v.dtype.kind == "f" else v for k, v in exported.held.items()}
-        return exported.program({}, held, *arrays)
+        with freely():
+            return exported.program({}, held, *arrays)
 
     return called
 
