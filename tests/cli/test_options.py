@@ -52,7 +52,7 @@ def derived() -> dict[str, tuple[Any, inspect.Parameter]]:
 
 def test_every_parameter_of_diagnose_is_an_option_with_its_default() -> None:
     parameters, options = derived(), options_of("diagnose")
-    others = ["step_size", "optimizer", *PARAMETERS]
+    others = ["step_size", "optimizer", "config", *PARAMETERS]
     assert sorted(options) == sorted([*parameters, *others])
     for name, (part, parameter) in parameters.items():
         option = options[name]

@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.markup import escape
 
+from thalweg.cli.config import OPTION, command_with, config_option, written
 from thalweg.cli.declared import constant, stand_in
 from thalweg.cli.derive import as_options, option, parameters_of, summary_of, taking
 from thalweg.cli.own import names_an_object, problem_at
@@ -36,11 +37,13 @@ def diagnose() -> Callable[..., None]:
     of_the_training = training_options()
     found = stand_in("thalweg.diagnosis.diagnosis", "diagnose")
     kept = parameters_of(found, leave_out=BY_PYTHON, panel=PANELS[2])
+    every = [*of_the_problem, *of_the_training, *kept]
 
     def call(**options: Any) -> None:
         keep_programs()
         from thalweg.diagnosis.diagnosis import diagnosed
         from thalweg.problems.in_words import problem as problem_in_words
+        from thalweg.storage.files import replace, writing
         from thalweg.trajectory.provenance import command_line
 
         told = {p.name: options[p.name] for p in kept}
@@ -49,15 +52,20 @@ def diagnose() -> Callable[..., None]:
         try:
             problem = problem_in_words(**words) if own is None else own
             dynamics = dynamics_from({p.name: options[p.name] for p in of_the_training})
-            done = diagnosed(problem, dynamics, command_line(), start=None, **told)
+            plain = command_with("thalweg diagnose", "data", options, every)
+            command = command_line() if options[OPTION] is None else plain
+            done = diagnosed(problem, dynamics, command, start=None, **told)
         except InputError as error:
             raise InputError(as_options(str(error), options)) from error
+        if done.page is not None:
+            with writing(done.folder):
+                replace(done.folder / "run.toml", written(options, every).encode(errors="replace"))
         show(done, options)
 
     summary = summary_of(found) + (
         "\n\nDATA is a name, a file of data, or a problem of your own: `my.py:problem`."
     )
-    return taking([*of_the_problem, *of_the_training, *kept], summary, call)
+    return taking([*every, config_option(every)], summary, call)
 
 
 def problem_options() -> list[inspect.Parameter]:
@@ -124,10 +132,13 @@ def dynamics_from(options: dict[str, Any]) -> Any:
             f"{' and '.join(f'--{n}'.replace('_', '-') for n in given)} came without --optimizer; "
             "name the optimizer too, as --optimizer adam"
         )
+    from thalweg.dynamics.descent import gradient_descent
     from thalweg.dynamics.optimisers import optimiser
 
     if rate is None and name is None:
         rate = STEP_SIZE if step_size is None else step_size
+        if options["batch"] is None:
+            return gradient_descent(rate)  # which calls it a step size, too
     return optimiser(name or "sgd", rate, batch=options["batch"], **given)
 
 
