@@ -28,6 +28,7 @@ TONES = {
 }
 # What a tile shows, for who meets it for the first time; by the beginning of its label.
 HELP = {
+    "learning rate": "What the steps are scaled by, as the optimiser takes it.",
     "step size": "The training time that one step takes. Of gradient descent it is how far one "
     "step moves the parameters along the negative gradient (the learning rate).",
     "largest distance": "The norm of the difference between the parameters of both at the same "
@@ -160,9 +161,16 @@ class Comparison:
             minutes=round(sum(map(_seconds, self.runs)) / 60, 2),
         )
 
+    @property
+    def learning_rate(self) -> float | None:
+        """The learning rate that an optimiser was made with, where its record says; else None."""
+        rate = dict(configuration(self.runs[0]).get("dynamics", {})).get("learning_rate")
+        return None if rate is None else float(rate)
+
     def _question(self, about: dict[str, Any]) -> str:
-        size = self.step_size
+        size, rate = self.step_size, self.learning_rate
         steps = "its schedule of step sizes" if size is None else f"step size {size:g}"
+        steps = steps if rate is None else f"learning rate {rate:g}"
         asked = f"Does {self.name} with {steps} follow {self.runs[1].name}"
         if "model" not in about:
             return f"{asked} on {subject(about)}?"
@@ -176,9 +184,11 @@ class Comparison:
         gap = table["distance"]
         seeds = table.sizes["seed"]
         spread = f"worst of {seeds} seeds" if seeds > 1 else "one seed"
-        shown = []
-        if self.step_size is not None:
-            shown.append(Number("step size eta", self.step_size, unit=""))
+        shown, size, rate = [], self.step_size, self.learning_rate
+        if rate is not None:
+            shown.append(Number("learning rate", rate, unit=""))
+        if size is not None and size != rate:
+            shown.append(Number("step size eta", size, unit=""))
         if bool(np.isfinite(gap).any()):
             way = table["displacement"].max("time")
             at = gap.max("time") / way.where(way > 0)

@@ -83,6 +83,8 @@ class OptaxDescent(Discrete):
         reseed: Whether the random keys in the transformation's state, as those of
             `optax.noisy_sgd`, are mixed with the seed of the run. If not every seed begins with
             the same key, as a plain Optax loop does, and the doubts of the trajectory say so.
+        settings: The numbers that the transformation was made from, which cannot be read off it:
+            told in the record of a run.
 
     Result: NONFINITE once the parameters are not finite, or the objective on all examples.
     """
@@ -92,6 +94,7 @@ class OptaxDescent(Discrete):
     label: str = eqx.field(static=True, default="optax")
     batch: int | None = eqx.field(static=True, default=None)
     reseed: bool = eqx.field(static=True, default=False)
+    settings: tuple[tuple[str, float], ...] = eqx.field(static=True, default=())
 
     @property
     def name(self) -> str:
@@ -171,6 +174,11 @@ class OptaxDescent(Discrete):
             result=functools.reduce(jnp.maximum, (state.result, whole, tree_finite(params))),
             memory=OptaxMemory(jax.tree.map(typed_as, taken.state, memory.state), slow, values),
         ), Info(loss)
+
+    def describe(self) -> dict[str, Any]:
+        told = super().describe()
+        del told["settings"]
+        return told | dict(self.settings)
 
     def recorded(self, problem: Problem) -> tuple[Statistic, ...]:
         told = []

@@ -8,6 +8,7 @@ method moves by its learning rate, whatever the gradient: its clock counts that.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -236,7 +237,14 @@ def optimiser(
         return gradient_descent(learning_rate)
     step = learning_rate * (1.0 if entry.reach is None else entry.reach(**values))
     label = entry.label if batch is None else f"{entry.label} in batches of {batch}"
-    return optax_dynamics(entry.make(learning_rate, **values), step, label, batch)
+    made = optax_dynamics(entry.make(learning_rate, **values), step, label, batch)
+    numbers = {"learning_rate": learning_rate, **values}
+    settings = tuple((name, _plain(value)) for name, value in numbers.items())
+    return dataclasses.replace(made, settings=settings)
+
+
+def _plain(value: Any) -> float:
+    return int(value) if not misfit(value, int) else float(value)
 
 
 def _named(name: str) -> str:
