@@ -37,7 +37,7 @@ def options_of(name: str) -> dict[str, Any]:
 
 
 PARTS = (tw.problem, tw.dynamics.optimiser, tw.diagnose)
-NO_OPTIONS = ("problem", "dynamics", "start", "name", "parameters")
+NO_OPTIONS = ("problem", "dynamics", "name", "parameters")
 
 
 def derived() -> dict[str, tuple[Any, inspect.Parameter]]:

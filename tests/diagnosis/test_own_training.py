@@ -149,7 +149,11 @@ def test_a_checkpoint_is_where_both_begin() -> None:
     first = tw.run(problem, tw.gradient_descent(0.1), until=1.0, records=2)
     flat = first.parameters.isel(seed=0, time=-1).values
     tree = tw.problems.problem.unraveller(problem)(jnp.asarray(flat))
-    starts = {"tree": tree, "flat": flat, "run": first}
+    np.savez("flat.npz", flat)
+    np.save("flat.npy", flat)
+    tw.run(problem, tw.gradient_descent(0.1), until=1.0, records=2, out="stored.zarr")
+    starts = {"tree": tree, "flat": flat, "run": first, "npz": "flat.npz", "npy": "flat.npy"}
+    starts |= {"stored": Path("stored.zarr")}
     done = {k: found(problem, start=s, until=1.0, out=Path(k)) for k, s in starts.items()}
     for each in done.values():
         for run in (each.descent, each.flow):
@@ -163,6 +167,7 @@ def test_a_checkpoint_is_where_both_begin() -> None:
     ("options", "words"),
     [
         ({"start": np.ones(3)}, "the problem has 2 parameters"),
+        ({"start": np.ones(2, complex)}, "real numbers"),
         ({"start": {"x": np.ones(2)}}, "give parameters as problem.init does"),
         ({"start": np.ones(2), "seeds": 2}, "seeds came as 2 with a start"),
         ({"dynamics": tw.gradient_flow(1e-3)}, "gradient flow, which takes no steps"),

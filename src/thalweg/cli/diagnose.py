@@ -27,7 +27,7 @@ COLOURS = {
     "divergent": "red",
 }
 PANELS = ("The problem", "How it is trained", "What is compared and kept")
-BY_PYTHON = ("problem", "dynamics", "start")  # what no option gives
+BY_PYTHON = ("problem", "dynamics")  # what no option gives
 OPTIMISERS = "thalweg.dynamics.optimisers"
 
 
@@ -54,7 +54,7 @@ def diagnose() -> Callable[..., None]:
             dynamics = dynamics_from({p.name: options[p.name] for p in of_the_training})
             plain = command_with("thalweg diagnose", "data", options, every)
             command = command_line() if options[OPTION] is None else plain
-            done = diagnosed(problem, dynamics, command, start=None, **told)
+            done = diagnosed(problem, dynamics, command, **told)
         except InputError as error:
             raise InputError(as_options(str(error), options)) from error
         if done.page is not None:

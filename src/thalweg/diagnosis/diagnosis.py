@@ -21,6 +21,7 @@ from thalweg.core.digest import identity
 from thalweg.core.errors import InputError, require
 from thalweg.core.memory import require_memory
 from thalweg.core.tree import Params
+from thalweg.diagnosis.checkpoint import read_start
 from thalweg.driver.recorded import run
 from thalweg.dynamics.dynamics import Continuous, Discrete, Dynamics
 from thalweg.dynamics.flow.gradient_flow import MOST_GRADIENTS
@@ -93,8 +94,9 @@ def diagnose(
         dynamics: How it is trained: a number, the step size of gradient descent; a dynamics in
             steps, as `tw.dynamics.optimiser("adam", 1e-3)`; or an Optax optimiser whose learning
             rate can be read off it.
-        start: Where to begin, instead of where the problem draws: parameters of a checkpoint, as a
-            tree or flat, or a trajectory, whose last record is taken.
+        start: Where to begin, instead of where the problem draws: the store of a run (.zarr), whose
+            last record is taken, or a file of flat parameters (.npy, or .npz of one array); in
+            Python parameters as a tree or flat, or a trajectory, too.
         until: Training time to stop at; 1000 steps by default.
         records: How many times to measure.
         seeds: How many initialisations to run at once.
@@ -250,7 +252,9 @@ def _in_steps(dynamics: Any) -> Discrete:
 
 
 def _checkpoint(problem: Problem, start: Any) -> Params | None:
-    """Parameters to begin at, from a tree, a flat vector or the end of a trajectory."""
+    """Parameters to begin at, from a tree, a flat vector, the end of a run or a file."""
+    if isinstance(start, str | Path):
+        start = read_start(Path(start))
     if isinstance(start, Trajectory):
         recorded = start.parameters
         require(
@@ -262,14 +266,16 @@ def _checkpoint(problem: Problem, start: Any) -> Params | None:
     if start is None:
         return None
     drawn = jax.eval_shape(problem.init, jax.random.key(0))
-    if isinstance(start, np.ndarray | jax.Array) and np.shape(start) != getattr(drawn, "shape", 0):
+    if isinstance(start, np.ndarray | jax.Array):
         size = sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(drawn))
+        own = np.shape(start) == getattr(drawn, "shape", None)
         require(
-            np.shape(start) == (size,),
-            f"start came as {told(start)}; the problem has {size} parameters: give them as "
+            (own or np.shape(start) == (size,)) and np.asarray(start).dtype.kind in "biuf",
+            f"start came as {told(start)}; the problem has {size} parameters: give real numbers as "
             "problem.init does, or flat as a run records them",
         )
-        start = unraveller(problem)(jnp.asarray(start))
+        kind = jnp.result_type(*jax.tree.leaves(drawn))
+        start = start if own else unraveller(problem)(jnp.asarray(start, kind))
     return start
 
 
