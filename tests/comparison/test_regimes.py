@@ -213,6 +213,15 @@ def test_the_verdict_looks_at_the_whole_run(ratio, loss, regime):
     assert regime_of(seen(ratio, loss), near=False) == regime
 
 
+def test_far_beyond_at_the_start_throws_no_method_whose_preconditioner_moves_on():
+    """Adam's first is that of one gradient; where the loss does rise, it was thrown all the same."""
+    ratio = [40, 2, 0.3, 0.3, 0.2, 0.2]
+    frozen = seen(ratio)._replace(frozen=True)
+    assert (catapult(seen(ratio)), catapult(frozen)) == (0, None)
+    assert regime_of(frozen, near=False) == "off the flow"
+    assert catapult(seen(ratio, [1, 9, 1, 0.5, 0.4, 0.3])._replace(frozen=True)) == 0
+
+
 def test_near_the_flow_a_start_beyond_the_threshold_is_told_and_no_catapult():
     assert regime_of(seen([1.2, 0.3, 0.3, 0.3]), near=True) == "gradient flow"
     assert regime_of(seen([0.3] * 4, lost=True), near=True) == "divergent"

@@ -38,6 +38,7 @@ class Course(NamedTuple):
         ratio: The eigenvalue over its threshold, (T,); NaN where it is not known.
         error: Of the ratio, from the error of the eigenvalue, (T,).
         lost: Whether it left the finite numbers.
+        frozen: Whether the rule takes a preconditioner that moves on as it stands at each record.
     """
 
     time: Float[np.ndarray, " T"]
@@ -45,6 +46,7 @@ class Course(NamedTuple):
     ratio: Float[np.ndarray, " T"]
     error: Float[np.ndarray, " T"]
     lost: bool
+    frozen: bool = False
 
     @property
     def judged(self) -> bool:
@@ -74,7 +76,8 @@ def course(descent: Trajectory, rule: StabilityRule, seed: int) -> Course:
         ratio = np.where(np.isfinite(value), value / rule.threshold, np.nan)
         error = np.nan_to_num(records[f"{rule.eigenvalue}_error"].values / rule.threshold)
     lost = descent.diverged[dataset["seed"].values.tolist().index(seed)]
-    return Course(dataset["time"].values, loss, ratio, error, bool(lost))
+    frozen = rule.kind == "frozen"
+    return Course(dataset["time"].values, loss, ratio, error, bool(lost), frozen)
 
 
 def regime_of(seen: Course, near: bool) -> str:
@@ -101,8 +104,9 @@ def catapult(seen: Course) -> int | None:
     """The record from which a run was thrown, if it was beyond its threshold and came back.
 
     Beyond at its first record: thrown if the loss then rises, or if it was far enough beyond to be
-    thrown between two records. Beyond only later: thrown if the loss then rises, as excursions
-    across the threshold belong to training near it.
+    thrown between two records; the latter not by a preconditioner that moves on, which is at the
+    start of Adam that of a single gradient. Beyond only later: thrown if the loss then rises, as
+    excursions across the threshold belong to training near it.
     """
     known = np.flatnonzero(np.isfinite(seen.ratio))
     above = np.flatnonzero(np.nan_to_num(seen.ratio) - seen.error > 1)
@@ -110,7 +114,7 @@ def catapult(seen: Course) -> int | None:
         return None
     first = int(above[0])
     risen = bool(np.nanmax(seen.loss[first:]) > RISE * seen.loss[first])
-    far = first == known[0] and float(np.nanmax(seen.ratio)) >= THROWN
+    far = first == known[0] and float(np.nanmax(seen.ratio)) >= THROWN and not seen.frozen
     return first if risen or far else None
 
 
