@@ -214,7 +214,7 @@ def test_the_verdict_looks_at_the_whole_run(ratio, loss, regime):
 
 
 def test_far_beyond_at_the_start_throws_no_method_whose_preconditioner_moves_on():
-    """Adam's first is that of one gradient; where the loss does rise, it was thrown all the same."""
+    """Adam's first is that of one gradient; where the loss does rise, it was thrown after all."""
     ratio = [40, 2, 0.3, 0.3, 0.2, 0.2]
     frozen = seen(ratio)._replace(frozen=True)
     assert (catapult(seen(ratio)), catapult(frozen)) == (0, None)
