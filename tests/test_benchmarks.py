@@ -13,6 +13,7 @@ FOLDER = Path(__file__).parents[1] / "benchmarks"
 TORCH = (
     "curvature_accuracy",
     "curvature_time",
+    "frameworks",
     "hierarchical_tensors",
     "steps_per_second",
     "tangent_kernel",
