@@ -22,6 +22,7 @@ from thalweg.core.tree import Params
 from thalweg.driver.chunks import Marks
 from thalweg.driver.lanes import Each, of_any_lane, readings_at, told_by, variable_names
 from thalweg.dynamics.dynamics import Continuous, Discrete, Dynamics, State
+from thalweg.models import Network
 from thalweg.probes.probe import Every, Probe, ProbeLike, as_probe
 from thalweg.problems.problem import Problem
 from thalweg.trajectory.store import FILL, Variable
@@ -117,6 +118,21 @@ def seed_labels(seeds: int | Sequence[int]) -> list[int]:
         f"seeds came as {told(seeds)}; give how many (at least 1), or different numbers from 0 on",
     )
     return labels
+
+
+def require_paths_apart(problem: Problem, dynamics: Dynamics, labels: list[int]) -> None:
+    """Refuse seeds that would all be one path, of a network that brings its weights.
+
+    Raises:
+        InputError: If there is more than one, and the dynamics draws nothing either.
+    """
+    model = getattr(problem, "model", None)
+    fixed = isinstance(model, Network) and model.init_function is None
+    require(
+        len(labels) == 1 or not fixed or getattr(dynamics, "random", False),
+        f"seeds came as {len(labels)}, and {model!r} begins each of them at its own weights, from "
+        "which the same path is taken each time; give seeds=1, or a network that draws its weights",
+    )
 
 
 def lanes_for(problem: Problem, count: int) -> str:

@@ -26,6 +26,7 @@ from thalweg.driver.layout import (
     lanes_for,
     marks_of,
     recorded_variables,
+    require_paths_apart,
     schedule_of,
     seed_labels,
     start_as_drawn,
@@ -102,6 +103,7 @@ def run(
     schedule, asked = schedule_of(probes)
     marks = marks_of(dynamics, until, records, times)
     labels = seed_labels(seeds)
+    require_paths_apart(problem, dynamics, labels)
     keys = jax.vmap(jax.random.key)(jnp.asarray(labels))
     lanes = lanes_for(problem, len(labels))
     place = None if out is None else store_at(out, fresh)

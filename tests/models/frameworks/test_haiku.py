@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import thalweg as tw
@@ -132,6 +133,20 @@ def test_complex_weights_are_trained_as_pairs():
     problem = supervised(hk.transform(waves), (X, Y))
     assert tw.core.tree.size(problem.init(KEY)) == 6
     assert problem.model.agreement.worst < 1e-13
+
+
+def test_seeds_of_a_network_that_brings_its_weights():
+    net = hk.transform(dense)
+    given = supervised(from_haiku(net, net.init(KEY, X)), (X, Y))
+    descent = tw.gradient_descent(0.1)
+    with pytest.raises(
+        tw.InputError, match=r"seeds came as 2, and from_haiku\(\.\.\.\) begins each"
+    ):
+        tw.run(given, descent, 0.1, records=1, seeds=2)
+    batches = tw.optax_dynamics(optax.sgd(0.1), 0.1, batch=2)
+    for problem, dynamics in ((given, batches), (supervised(net, (X, Y)), descent)):
+        losses = tw.run(problem, dynamics, 0.1, records=1, seeds=2).dataset["loss"].values
+        assert losses[0, -1] != losses[1, -1]
 
 
 def test_what_is_no_function_of_haiku():
