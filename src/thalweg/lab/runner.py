@@ -20,7 +20,18 @@ from thalweg.lab.curves import labelled, present
 from thalweg.lab.experiment import Experiment, Lab
 from thalweg.lab.outlook import Outlook
 from thalweg.lab.study import Study
-from thalweg.report import ClaimPart, ClaimRow, Number, Page, build, build_index, write_page
+from thalweg.report import (
+    ClaimPart,
+    ClaimRow,
+    Number,
+    Page,
+    build,
+    build_index,
+    open_data,
+    read_page,
+    write_page,
+)
+from thalweg.report.notebook import card, page_card, plot_figure
 from thalweg.storage.datasets import open_dataset, save_dataset
 from thalweg.storage.files import ReadOnlyError, StoreError, replace, sealed, unsealed, writing
 from thalweg.storage.lock import locked
@@ -40,6 +51,46 @@ class Outcome:
     def surprises(self) -> tuple[str, ...]:
         """What came out otherwise than expected, failures that now hold included."""
         return tuple(f"{v.claim.id} {told}" for v in self.verdicts for told in v.surprises)
+
+    def plot(self, what: str = "", ax: Any = None, *, panel: str = "") -> Any:
+        """Draw a figure of the study's page with matplotlib.
+
+        Args:
+            what: Its name; that of the first by default.
+            ax: Axes to draw in, one for each panel; new ones by default.
+            panel: The letter of a single panel, as "a"; all by default.
+
+        Returns:
+            The axes: of one panel itself, of several an array.
+
+        Raises:
+            InputError: If there is no such figure, axes of another number came, or matplotlib is
+                not installed.
+        """
+        page = self._read()
+        if page is None or self.page is None or not page.figures:
+            raise InputError(f"the page of {self.study.slug} was not written, or has no figures")
+        first = what or page.figures[0].name
+        return plot_figure(page.figures, _stored_data(page, self.page.parent), first, ax, panel)
+
+    def __str__(self) -> str:
+        """How many claims are reproduced, what came out otherwise, and where the page is."""
+        told = [f"{self.study.title}: {tally(self.verdicts)}."]
+        told += [f"Otherwise than expected: {it}" for it in self.surprises]
+        return "\n".join(told if self.page is None else [*told, f"Page: {self.page}"])
+
+    def _repr_html_(self) -> str:
+        page = self._read()
+        if page is None or self.page is None:
+            return card(self.study.title, f"{tally(self.verdicts)}.")
+        return page_card(page, _stored_data(page, self.page.parent), [f"Page: {self.page}"])
+
+    def _read(self) -> Page | None:
+        return None if self.page is None else read_page(self.page.parent)
+
+
+def _stored_data(page: Page, folder: Path) -> dict[str, xr.Dataset]:
+    return {name: open_data(folder, name) for name in page.data_names()}
 
 
 def experiments(

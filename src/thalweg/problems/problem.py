@@ -55,6 +55,13 @@ class Problem(Checked):
         """What the record of a run says of the problem: plain data."""
         return {"kind": type(self).__name__}
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from thalweg.problems.shown import problem_card
+
+        shapes = jax.eval_shape(self.init, jax.random.key(0))
+        return problem_card(self.describe(), sum(leaf.size for leaf in jax.tree.leaves(shapes)))
+
 
 class Supervised(Problem):
     """A model, a loss and examples; the objective is their mean (or summed) loss.

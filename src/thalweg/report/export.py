@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from thalweg.report.colours import Colours
 from thalweg.report.drawing import reading
 from thalweg.report.matplotlib_drawing import draw_canvas, require_matplotlib
 from thalweg.report.store import PathLike, open_data, read_page
+from thalweg.storage.netcdf import portable
 
 FORMATS = ("svg", "png", "pdf")
 # Type 42 keeps letters as letters, which publishers ask for; a salt keeps names in files the same.
@@ -53,7 +53,7 @@ def export_data(folder: PathLike, name: str) -> list[Path]:
         _write_csv(data, paths[0])
         if all(importlib.util.find_spec(module) for module in ("h5netcdf", "h5py")):
             paths.append(target / f"{name}.nc")
-            _plain(data).to_netcdf(paths[1], engine="h5netcdf")
+            portable(data).to_netcdf(paths[1], engine="h5netcdf")
     except (OSError, RuntimeError, ValueError, KeyError) as error:
         raise InputError(
             f"dataset {name!r} of {folder} cannot be exported ({error}); "
@@ -133,26 +133,3 @@ def _frame(block: xr.DataArray) -> pd.DataFrame:
         values = {str(name): [coord.item()] for name, coord in block.coords.items()}
         return pd.DataFrame(values | {"value": [block.item()]})
     return block.rename(None).to_dataframe(name="value").reset_index()
-
-
-def _plain(data: xr.Dataset) -> xr.Dataset:
-    """The dataset with only what NetCDF can hold: complex numbers in parts, attributes as text."""
-    data = data.drop_encoding()
-    for name in [str(name) for name in data.data_vars]:
-        variable = data[name]
-        if np.issubdtype(variable.dtype, np.complexfloating):
-            parts = {f"{name}_real": variable.real, f"{name}_imag": variable.imag}
-            data = data.drop_vars(name).assign(parts)
-    data.attrs = _attributes(data.attrs)
-    for variable in (*data.data_vars.values(), *data.coords.values()):
-        variable.attrs = _attributes(variable.attrs)
-    return data
-
-
-def _attributes(attrs: Mapping[Any, Any]) -> dict[str, Any]:
-    return {
-        str(key): value
-        if isinstance(value, (str, int, float)) and not isinstance(value, bool)
-        else json.dumps(value, default=str)
-        for key, value in attrs.items()
-    }

@@ -119,7 +119,7 @@ def _fill(canvas: Any, panels: list[Resolved], colours: Colours) -> list[Axes]:
         columns = min(columns, max(1, int(wanted[0] / NARROWEST)))
     rows = -(-len(panels) // columns)
     width = PANEL[0] * columns if plain else wanted[0]
-    height = PANEL[1] if plain else wanted[1] * (1 if columns == 1 else 1.6 / columns)
+    height = PANEL[1] if plain else min(wanted[1], 0.75 * width / columns)
     long = [len(it.legend) > MOST_INSIDE for it in panels]
     height += 0.25 * height * max(map(bool, (it.residuals for it in panels)))
     height += max(long) * 0.2 * max(map(len, (it.legend for it in panels))) / 2

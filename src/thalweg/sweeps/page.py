@@ -20,6 +20,7 @@ from thalweg.report import (
     build,
     write_page,
 )
+from thalweg.report.notebook import card, plot_figure
 from thalweg.storage.datasets import save_dataset
 from thalweg.storage.files import writing
 from thalweg.sweeps.regime_map import RegimeTable
@@ -51,6 +52,37 @@ class RegimeMap(RegimeTable):
         require(place is not None, "the sweep is in memory; give a folder for its page")
         assert place is not None
         return write_map(self, place, data)
+
+    def plot(self, what: str = "map", ax: Any = None, *, panel: str = "") -> Any:
+        """Draw the map, or another figure of its page, with matplotlib.
+
+        Args:
+            what: "map" (each run a point, coloured by its regime), "sharpness" or "paths" (all
+                members over time), as far as it was measured.
+            ax: Axes to draw in, one for each panel; new ones by default.
+            panel: The letter of a single panel, as "a"; all by default.
+
+        Returns:
+            The axes: of one panel itself, of several an array.
+
+        Raises:
+            InputError: If there is no such figure, axes of another number came, or matplotlib is
+                not installed.
+        """
+        return plot_figure(_figures(self), self._drawn, what, ax, panel)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: where the regimes meet, and the map."""
+        first, *others = self.sentences or ("Every member is judged by itself.",)
+        return card(
+            "The map of regimes", first, "neutral", _numbers(self), _figures(self)[0], self._drawn,
+            others,
+        )  # fmt: skip
+
+    @property
+    def _drawn(self) -> dict[str, xr.Dataset]:
+        """The datasets of the figures by name."""
+        return {MAP: _points(self), PATHS: _paths(self)}
 
 
 def write_map(found: RegimeTable, folder: Path, data: str) -> Path:

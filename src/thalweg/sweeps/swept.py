@@ -16,10 +16,12 @@ from thalweg.driver.progress import watched
 from thalweg.dynamics.flow.gradient_flow import MOST_GRADIENTS
 from thalweg.probes.probe import Every, ProbeLike
 from thalweg.problems.problem import Problem
+from thalweg.report.notebook import plot_figure
 from thalweg.storage.lock import locked
 from thalweg.sweeps.folder import LOCK, Folder, in_common
 from thalweg.sweeps.members import members_of
 from thalweg.sweeps.page import RegimeMap
+from thalweg.sweeps.pictures import SWEEP, picture, sweep_card
 from thalweg.sweeps.plan import Lanes, Place, block_of, planned
 from thalweg.sweeps.records import SweepRecords
 from thalweg.sweeps.regime_map import map_regimes
@@ -28,6 +30,38 @@ from thalweg.sweeps.work import Task, working
 
 class Sweep(SweepRecords):
     """Runs of many dynamics from the same starts, each on its own clock: see `SweepRecords`."""
+
+    def plot(
+        self,
+        what: str = "loss",
+        ax: Any = None,
+        *,
+        seed: int | None = None,
+        log: bool | None = None,
+    ) -> Any:
+        """Draw a variable of all members along training time with matplotlib, dark to light.
+
+        The map of regimes draws itself as well: `sweep.regimes().plot()`.
+
+        Args:
+            what: A measured variable, as "sharpness".
+            ax: Axes to draw in; new ones by default.
+            seed: Which seed; the first by default.
+            log: Whether the vertical axis is logarithmic; by default where values are positive and
+                spread over a factor of 30.
+
+        Returns:
+            The axes.
+
+        Raises:
+            InputError: If there is no such variable or seed, or matplotlib is not installed.
+        """
+        figure, data = picture(self, what, seed, log)
+        return plot_figure([figure], {SWEEP: data}, figure.name, ax)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: what ran, what diverged, the loss of all members."""
+        return sweep_card(self)
 
     def regimes(
         self,

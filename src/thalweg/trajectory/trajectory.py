@@ -14,6 +14,7 @@ import xarray as xr
 from thalweg.core.errors import InputError, unknown
 from thalweg.core.result import Reading, Result
 from thalweg.dynamics.stability import StabilityRule
+from thalweg.storage.netcdf import open_netcdf, save_netcdf
 from thalweg.trajectory.store import ZarrStore
 
 
@@ -113,12 +114,96 @@ class Trajectory:
             raise InputError("this run did not record its parameters; run with parameters=True")
         return self.dataset["parameters"]
 
+    def plot(
+        self,
+        what: str = "loss",
+        ax: Any = None,
+        *,
+        seeds: str = "lines",
+        log: bool | None = None,
+        label: str = "",
+        **select: Any,
+    ) -> Any:
+        """Draw a variable along training time with matplotlib.
+
+        Errors are bands, the threshold of stability and a divergence dotted lines. Axes that hold
+        lines already get another colour and a legend.
+
+        Args:
+            what: A variable of the dataset, as "sharpness".
+            ax: Axes to draw in; new ones by default.
+            seeds: "lines" draws each, "median" their median between the lowest and the highest.
+            log: Whether the vertical axis is logarithmic; by default where values are positive and
+                spread over a factor of 30.
+            label: What the legend says; by default the name of the dynamics.
+            select: Values of further dimensions, as `seed=0` or `layer=1`; of one that is left each
+                value is a line.
+
+        Returns:
+            The axes.
+
+        Raises:
+            InputError: If there is no such variable, more than one dimension is left, or
+                matplotlib is not installed.
+
+        Examples:
+            >>> bowl = tw.problems.Function(lambda x: 0.5 * jnp.sum(x**2), start=jnp.ones(1))
+            >>> made = tw.run(bowl, tw.gradient_descent(0.5), until=1.0, records=2)
+            >>> made.plot("loss").lines[0].get_ydata().tolist()
+            [0.5, 0.125, 0.03125]
+        """
+        from thalweg.report.notebook import plot_figure
+        from thalweg.trajectory.pictures import RUN, picture
+
+        figure, data = picture(
+            self.dataset, self.name, self.stability, what, seeds, log, label, select
+        )
+        return plot_figure([figure], {RUN: data}, figure.name, ax)
+
+    def to_netcdf(self, path: str | Path) -> Path:
+        """Write everything into one netCDF file, which `load` reads back.
+
+        Raises:
+            InputError: If h5netcdf is not installed.
+            StoreError: If the file cannot be written.
+        """
+        return save_netcdf(self.dataset, Path(path))
+
+    def __str__(self) -> str:
+        """What ran, how far and with what result, in a sentence or two."""
+        data = self.dataset
+        seeds = data.sizes["seed"]
+        told = [
+            f"{self.name[:1].upper()}{self.name[1:]}: {data.sizes['time']} records of "
+            f"{'one seed' if seeds == 1 else f'{seeds} seeds'} to training time "
+            f"{float(data['time'].values[-1]):.4g}."
+        ]
+        lost = int(self.diverged.sum())
+        if lost:
+            told.append(f"{'It' if seeds == 1 else f'{lost} of {seeds} seeds'} diverged.")
+        return " ".join(told)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: how far it ran, what was measured at the end, the loss."""
+        from thalweg.report.notebook import card
+        from thalweg.trajectory.pictures import RUN, numbers, picture
+
+        figure, data = None, self.dataset
+        if "loss" in data:
+            given = (self.dataset, self.name, self.stability)
+            figure, data = picture(*given, "loss", "lines", None, "", {})
+        doubts = [f"{doubt.rstrip('.')}." for doubt in self.doubts]
+        tone = "bad" if self.diverged.any() else "warn" if doubts else "neutral"
+        return card(
+            "Trajectory", str(self), tone, numbers(self.dataset), figure, {RUN: data}, doubts
+        )
+
 
 def load(path: str | Path) -> Trajectory:
     """A trajectory from its store, finished or not. Reads the store once; values are lazy.
 
     Args:
-        path: The `.zarr` folder.
+        path: The `.zarr` folder, or the netCDF file that `Trajectory.to_netcdf` wrote.
 
     Raises:
         InputError: If there is none, or it is damaged.
@@ -132,6 +217,8 @@ def load(path: str | Path) -> Trajectory:
     path = Path(path)
     if not path.exists():
         raise InputError(f"there is no store at {path}; give the path of a .zarr folder")
+    if path.is_file():
+        return Trajectory(open_netcdf(path))
     store = ZarrStore(path)
     dataset = store.dataset()
     store.check()

@@ -1,0 +1,94 @@
+"""Data sets as netCDF files, which know fewer kinds of values and attributes than we do."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from thalweg.core.errors import require
+from thalweg.storage.arrays import in_one_line
+from thalweg.storage.files import StoreError, writing
+
+AS_JSON = "attributes_in_json"  # names the attributes that are JSON, so that they are read back
+NEEDED = ("h5netcdf", "h5py")
+
+
+def save_netcdf(dataset: xr.Dataset, path: Path) -> Path:
+    """Write a data set as a netCDF file, whole or not at all.
+
+    Raises:
+        InputError: If h5netcdf is not installed.
+        StoreError: If the file system refuses.
+    """
+    _require_netcdf()
+    unfinished = path.with_name(f"{path.name}.unfinished")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        portable(dataset).to_netcdf(unfinished, engine="h5netcdf")
+        unfinished.replace(path)
+    return path
+
+
+def open_netcdf(path: Path) -> xr.Dataset:
+    """A data set that `save_netcdf` wrote, its attributes as they were.
+
+    Raises:
+        InputError: If h5netcdf is not installed.
+        StoreError: If it cannot be read.
+    """
+    _require_netcdf()
+    try:
+        with xr.open_dataset(
+            path, engine="h5netcdf", decode_times=False, decode_timedelta=False
+        ) as file:
+            data = file.load()
+        for attrs in (data.attrs, *(v.attrs for v in data.variables.values())):
+            for name in json.loads(attrs.pop(AS_JSON, "[]")):
+                attrs[name] = json.loads(attrs[name])
+        return data.drop_encoding()
+    except Exception as error:  # xarray and h5py raise many kinds
+        raise StoreError(f"{path} cannot be read as netCDF ({in_one_line(error)})") from error
+
+
+def portable(data: xr.Dataset) -> xr.Dataset:
+    """The dataset with only what netCDF can hold: complex numbers in parts, attributes as text."""
+    data = data.drop_encoding()
+    for name in [str(name) for name in data.data_vars]:
+        variable = data[name]
+        if np.issubdtype(variable.dtype, np.complexfloating):
+            parts = {f"{name}_real": variable.real, f"{name}_imag": variable.imag}
+            data = data.drop_vars(name).assign(parts)
+    data.attrs = _attributes(data.attrs)
+    for variable in (*data.data_vars.values(), *data.coords.values()):
+        variable.attrs = _attributes(variable.attrs)
+    return data
+
+
+def _attributes(attrs: Mapping[Any, Any]) -> dict[str, Any]:
+    plain = {
+        str(key): value
+        for key, value in attrs.items()
+        if isinstance(value, (str, int, float)) and not isinstance(value, bool)
+    }
+    coded = {str(k): json.dumps(v, default=_plain) for k, v in attrs.items() if str(k) not in plain}
+    return plain | coded | ({AS_JSON: json.dumps(sorted(coded))} if coded else {})
+
+
+def _plain(value: Any) -> Any:
+    """A value that JSON does not know: arrays and their scalars as lists and numbers, else text."""
+    return value.tolist() if hasattr(value, "tolist") else str(value)
+
+
+def _require_netcdf() -> None:
+    lacking = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    require(
+        not lacking,
+        f"{' and '.join(lacking)} {'is' if len(lacking) == 1 else 'are'} not installed; install "
+        "with \"pip install 'thalweg[netcdf]'\"",
+    )
