@@ -70,7 +70,7 @@ def paper(columns: int = 1, venue: str = "icml", *, font: float = 8.0) -> Settin
         >>> from matplotlib import pyplot as plt
         >>> with tw.style.paper(columns=2, venue="icml"):
         ...     figure, ax = plt.subplots()
-        >>> figure.get_figwidth()
+        >>> float(figure.get_figwidth())
         6.75
     """
     require_matplotlib()
