@@ -33,7 +33,7 @@ from thalweg.dynamics.dynamics import Continuous, Discrete, Dynamics, State
 from thalweg.probes.probe import Every
 from thalweg.problems.problem import Problem
 from thalweg.storage.files import StoreError
-from thalweg.trajectory.store import Store, ZarrStore
+from thalweg.trajectory.store import Store, ZarrStore, is_native
 
 CHUNK_SECONDS = 0.5  # how long the loop may be deaf to Ctrl-C
 COMMIT_SECONDS = 2.0  # how much work a kill may cost
@@ -287,14 +287,14 @@ def _bare(leaf: Array) -> np.ndarray:
     if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         leaf = jax.random.key_data(leaf)
     array = np.asarray(leaf)
-    return array if array.dtype.isbuiltin == 1 else array.view(f"u{array.dtype.itemsize}")
+    return array if is_native(array.dtype) else array.view(f"u{array.dtype.itemsize}")
 
 
 def _typed(bare: np.ndarray, like: Array) -> Array:
     """The leaf that `_bare` took apart, of the kind of another."""
     if jnp.issubdtype(like.dtype, jax.dtypes.prng_key):
         return jax.random.wrap_key_data(jnp.asarray(bare), impl=jax.random.key_impl(like))
-    return jnp.asarray(bare if like.dtype.isbuiltin == 1 else bare.view(like.dtype), like.dtype)
+    return jnp.asarray(bare if is_native(like.dtype) else bare.view(like.dtype), like.dtype)
 
 
 def _ended(states: State) -> np.ndarray:

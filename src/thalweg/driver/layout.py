@@ -25,7 +25,7 @@ from thalweg.dynamics.dynamics import Continuous, Discrete, Dynamics, State
 from thalweg.models import Network
 from thalweg.probes.probe import Every, Probe, ProbeLike, as_probe
 from thalweg.problems.problem import Problem
-from thalweg.trajectory.store import FILL, Variable
+from thalweg.trajectory.store import FILL, Variable, is_native
 
 # Above this many parameters times examples one lane keeps the machine busy by itself.
 BUSY = 200_000
@@ -193,7 +193,8 @@ def recorded_variables(
         ]
     # bfloat16 and its like are recorded as float32, which holds them exactly.
     return [
-        v if v.dtype.isbuiltin == 1 else v._replace(dtype=np.dtype(np.float32)) for v in variables
+        v._replace(dtype=np.dtype(v.dtype.type if is_native(v.dtype) else np.float32))
+        for v in variables
     ]
 
 

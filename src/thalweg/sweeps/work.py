@@ -66,6 +66,17 @@ def work_on(task: Task, meter: Meter | None = None) -> xr.Dataset | None:
     return found if task.path is None else None
 
 
+def unpacked_work(packed: bytes) -> xr.Dataset | None:
+    """`work_on` of a task in a worker.
+
+    It comes as bytes, so that this module is there before its arrays are: in a process that meets
+    JAX's arrays before `thalweg`, those of float64 would become float32.
+    """
+    from distributed.protocol import pickle
+
+    return work_on(pickle.loads(packed))
+
+
 def in_turn(tasks: Sequence[Task], meter: Meter) -> Iterator[xr.Dataset | None]:
     """The blocks one after the other, here."""
     for index, task in enumerate(tasks):
@@ -79,8 +90,10 @@ def on_cluster(tasks: Sequence[Task], meter: Meter, client: Any) -> Iterator[xr.
     dead one has left it. If work on one block fails, what waits is called off.
     """
     import distributed
+    from distributed.protocol import pickle
 
-    futures = [client.submit(work_on, task, pure=False) for task in tasks]
+    packed = [pickle.dumps(task) for task in tasks]
+    futures = [client.submit(unpacked_work, content, pure=False) for content in packed]
     try:
         for count, _ in enumerate(distributed.as_completed(futures), 1):
             meter.update(count / len(tasks), f"block {count} of {len(tasks)}")

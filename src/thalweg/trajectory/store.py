@@ -42,6 +42,15 @@ _REMEDY = (
 )
 
 
+def is_native(dtype: np.dtype) -> bool:
+    """Whether a type is NumPy's own, which can be kept, not one of an extension, as bfloat16 is.
+
+    A type that was pickled equals NumPy's but is not the same object, and calls itself foreign:
+    what another process has sent must be asked by its class.
+    """
+    return np.dtype(dtype.type).isbuiltin == 1
+
+
 class OtherRunError(StoreError):
     """A store of another run than the one asked for, or written by another version."""
 
