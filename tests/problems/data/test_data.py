@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 
+import thalweg as tw
 from thalweg.core.errors import InputError
 from thalweg.problems.data.data import Data, from_arrays
 from thalweg.problems.data.files import read_data
@@ -494,6 +495,15 @@ def test_some_classes_of_the_digits():
     x = read_data("digits", classes="1,7").inputs
     assert abs(x.mean()) < 1e-12
     assert abs(x.std() - 1) < 1e-12
+
+
+def test_some_classes_are_words_of_a_problem():
+    problem = tw.problem("digits", classes="3,8", samples=20, model="linear:")
+    assert (problem.inputs.shape, problem.targets.shape) == ((20, 64), (20, 2))
+    image = tw.problem("digits", classes=[3, 8], samples=20, model="conv:2k3")
+    assert image.inputs.shape == (20, 1, 8, 8)
+    with pytest.raises(InputError, match="unknown class 'cat'"):
+        tw.problem("digits", classes="cat,dog")
 
 
 def test_some_classes_of_text():

