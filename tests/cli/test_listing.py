@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import re
 import subprocess
@@ -68,6 +69,7 @@ def test_makers_are_those_that_python_finds(of: str, room: str, kind: type) -> N
     assert made <= set(names(of))
     for name in set(names(of)) - made:
         assert issubclass(getattr(module, name), kind)
+        assert not inspect.isabstract(getattr(module, name))  # nobody can make one
     assert {"dynamics": "gradient_flow", "problems": "supervised"}[of] in names(of)
 
 
