@@ -5,10 +5,10 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+from thalweg.core.arguments import framework
 from thalweg.core.errors import InputError, require
 from thalweg.models import MLP, parse_model
-from thalweg.models.given import as_model
-from thalweg.models.model import Model
+from thalweg.models.given import TAKEN, as_model
 from thalweg.problems.data.data import Data
 from thalweg.problems.data.files import SOURCES, read_data
 from thalweg.problems.problem import Supervised, supervised
@@ -123,7 +123,7 @@ def problem(
     return _first_that_fits(net, data, readings, loss, precision, microbatch)
 
 
-def _given(model: Any, words: dict[str, Any]) -> Model:
+def _given(model: Any, words: dict[str, Any]) -> Any:
     """A network that is an object, to which words of a model say nothing."""
     said = [f"{name}=" for name, value in words.items() if value != OF_THE_MODEL[name]]
     require(
@@ -131,11 +131,11 @@ def _given(model: Any, words: dict[str, Any]) -> Model:
         f"{' and '.join(said)} came beside a model that is made already; set "
         f"{'it' if len(said) == 1 else 'them'} where the model is made, or give the model as text",
     )
-    return as_model(model)
+    return model if framework(model) in TAKEN else as_model(model)  # those see the examples first
 
 
 def _first_that_fits(
-    net: Model,
+    net: Any,
     data: Any,
     readings: list[dict[str, Any]],
     loss: Any,

@@ -50,6 +50,8 @@ def test_a_transformed_function_in_one_line(bare):
     np.testing.assert_allclose(problem.outputs(params), truth, rtol=0, atol=1e-13)
     assert problem.model.agreement.worst < 1e-13
     assert not np.allclose(problem.init(jax.random.key(1))["linear"]["w"], params["linear"]["w"])
+    in_words = tw.problem((X, Y), model=net)
+    np.testing.assert_array_equal(in_words.outputs(params), problem.outputs(params))
     mine = net.init(jax.random.key(7), X)  # a checkpoint
     fixed = supervised(from_haiku(net, mine), (X, Y))
     for seed in (0, 1):
