@@ -94,7 +94,8 @@ def test_momentum_is_beside_gradient_flow_on_its_own_clock() -> None:
     assert done.comparison.regime == "gradient flow"
     page = json.dumps(read_page(done.folder).to_json(), ensure_ascii=False)
     assert "radient descent of" not in page
-    assert "Momentum follows gradient flow" in page
+    assert "Momentum follows gradient flow at learning rate 0.0002" in page
+    assert "Does momentum with learning rate 0.0002 follow gradient flow" in page
     assert "step k of momentum is drawn at training time 0.002 k" in page
 
 
@@ -123,6 +124,10 @@ def test_adam_is_judged_by_its_own_sharpness() -> None:
 def test_what_has_no_rule_has_a_page_without_a_threshold() -> None:
     done = found(bowl(), tw.dynamics.optimiser("sign", 0.01), until=0.5)
     page = read_page(done.folder)
+    assert done.comparison.apart
+    assert "largest distance at equal loss" in [number.label for number in page.numbers]
+    assert page.question.startswith("Does sign descent with learning rate 0.01 go the way of")
+    assert all(len(number.help) > 40 for number in page.numbers)
     assert not any(number.label.startswith("threshold") for number in page.numbers)
     assert "No stability rule is known for sign descent" in " ".join(page.paragraphs)
 

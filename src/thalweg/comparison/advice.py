@@ -11,7 +11,7 @@ from thalweg.comparison.regime import EDGE, THROWN
 def advice(facts: Facts) -> str:
     """What to do now, without "What to do:" and full stop."""
     if not facts.moved:
-        return "ask for a longer training time or a larger step size; this one shows nothing"
+        return f"ask for a longer training time or a larger {facts.knob}; this one shows nothing"
     kinds = {
         "gradient flow": _keep,
         "off the flow": _nearer,
@@ -25,26 +25,27 @@ def advice(facts: Facts) -> str:
 def _keep(facts: Facts) -> str:
     if facts.apart:
         return (
-            f"keep the step size; at equal loss it is where {facts.flow} is, though that is not "
+            f"keep the {facts.knob}; at equal loss it is where {facts.flow} is, though that is not "
             "known to be its limit"
         )
     if not facts.plain or facts.step_size is None:
-        return "keep the step size; it follows the flow"
+        return f"keep the {facts.knob}; it follows the flow"
     # The distance of Euler's method grows in proportion to the step, to first order.
     far = facts.step_size * facts.eps / max(facts.blurred, 1e-300)
     stable = _stable_step(facts, EDGE)
     if far < 1.2 * facts.step_size:
-        return "keep the step size; a larger one would soon leave the flow"
+        return f"keep the {facts.knob}; a larger one would soon leave the flow"
     bounds = min(far, stable) if stable is not None else far
     if bounds < 1.2 * facts.step_size:
-        return "keep the step size; a larger one would come near the edge of stability"
+        return f"keep the {facts.knob}; a larger one would come near the edge of stability"
     why = (
         f"there the distance, which grows about in proportion to the step, would reach "
         f"{facts.eps:.0%} of the way"
         if bounds == far
         else "there the sharpness met here would come near 2/eta"
     )
-    return f"keep the step size; larger ones can do as well, up to about {_short(bounds)} ({why})"
+    most = _told(facts, bounds)
+    return f"keep the {facts.knob}; larger ones can do as well, up to about {most} ({why})"
 
 
 def _nearer(facts: Facts) -> str:
@@ -53,14 +54,14 @@ def _nearer(facts: Facts) -> str:
     if facts.worst.judged and not stable:
         known = "it came near or above its threshold"
     if facts.apart:
-        follow = f"it need not come nearer {facts.flow} at any step size"
+        follow = f"it need not come nearer {facts.flow} at any {facts.knob}"
         if facts.met:
             follow += ", and at equal loss the two are at different places"
     elif facts.plain and facts.step_size is not None:
         near = facts.step_size * facts.eps / facts.share
         follow = (
-            f"to follow the flow, lower the step size to about {_short(near)} (the distance falls "
-            "about in proportion to the step) and compare again"
+            f"to follow the flow, lower the {facts.knob} to about {_told(facts, near)} (the "
+            "distance falls about in proportion to the step) and compare again"
         )
     elif abs(facts.rule.reach - 1) > CLOCK and facts.step_size is not None:
         clock = facts.step_size * facts.rule.reach
@@ -70,11 +71,11 @@ def _nearer(facts: Facts) -> str:
         )
     elif facts.rule.eigenvalue == "preconditioned_sharpness" and facts.step_size is not None:
         follow = (
-            "to follow the flow, lower the step size, and 1 - beta of its averages in proportion "
-            "(that keeps the flow), and compare again"
+            f"to follow the flow, lower the {facts.knob}, and 1 - beta of its averages in "
+            "proportion (that keeps the flow), and compare again"
         )
     else:
-        follow = "to see whether it can follow the flow, compare a smaller step size"
+        follow = f"to see whether it can follow the flow, compare a smaller {facts.knob}"
     return f"if only the loss matters, keep what works ({known}); {follow}"
 
 
@@ -84,11 +85,12 @@ def _gentler(facts: Facts) -> str:
     told = "judge it by where it ended (the loss above), not by the path, which is no flow's"
     if gentle is not None and gentle < (facts.step_size or np.inf):
         told += (
-            f"; a step size below about {_short(gentle)} stays under the threshold along the flow; "
-            "if that is too small for you, scale inputs and targets, which lowers the curvature"
+            f"; a {facts.knob} below about {_told(facts, gentle)} stays under the threshold along "
+            "the flow; if that is too small for you, scale inputs and targets, which lowers the "
+            "curvature"
         )
     elif start > 1:
-        told += f"; a step size {start:.3g} times smaller starts at the threshold"
+        told += f"; a {facts.knob} {start:.3g} times smaller starts at the threshold"
     return told
 
 
@@ -96,31 +98,32 @@ def _below(facts: Facts) -> str:
     losses = [(c.loss[np.isfinite(c.loss)][0], c.loss[-1]) for c in facts.courses.values()]
     falls = all(last < first for first, last in losses)
     told = "training at the edge is common and can go on for long" if falls else (
-        "the loss has not fallen, so lower the step size"
+        f"the loss has not fallen, so lower the {facts.knob}"
     )  # fmt: skip
     gentle = _stable_step(facts, 0.9)
     if gentle is not None and facts.step_size is not None and gentle < facts.step_size:
         return (
-            f"{told}; a step size below about {_short(gentle)} stays under the threshold along the "
-            "whole flow measured here"
+            f"{told}; a {facts.knob} below about {_told(facts, gentle)} stays under the threshold "
+            "along the whole flow measured here"
         )
     if facts.apart:
-        return f"{told}; a smaller step size stays below it for longer"
-    return f"{told}; for a path nearer the flow halve the step size and compare again"
+        return f"{told}; a smaller {facts.knob} stays below it for longer"
+    return f"{told}; for a path nearer the flow halve the {facts.knob} and compare again"
 
 
 def _lower(facts: Facts) -> str:
     gentle = _stable_step(facts, 0.9)
     if gentle is not None and facts.step_size is not None and gentle < facts.step_size:
         return (
-            f"lower the step size, to about {_short(gentle)} or less: there the sharpness seen "
-            "along the flow stays below the threshold"
+            f"lower the {facts.knob}, to about {_told(facts, gentle)} or less: there the sharpness "
+            "seen along the flow stays below the threshold"
         )
     first = [c.ratio[np.isfinite(c.ratio)][0] for c in facts.courses.values() if c.judged]
     if first and max(first) > 1 and facts.step_size is not None:
         step = 0.9 * facts.step_size / max(first)
-        return f"lower the step size, to about {_short(step)} or less: there the start is stable"
-    return "lower the step size, at first to a tenth, and compare again"
+        least = _told(facts, step)
+        return f"lower the {facts.knob}, to about {least} or less: there the start is stable"
+    return f"lower the {facts.knob}, at first to a tenth, and compare again"
 
 
 def _stable_step(facts: Facts, share: float) -> float | None:
@@ -132,6 +135,11 @@ def _stable_step(facts: Facts, share: float) -> float | None:
         met.append(facts.table["descent_stability"])
     top = max((float(ratio.max()) for ratio in met), default=float("nan"))
     return share * facts.step_size / top if top > 0 else None
+
+
+def _told(facts: Facts, step_size: float) -> str:
+    """A step size as the user would set it."""
+    return _short(facts.turned(step_size))
 
 
 def _short(value: float) -> str:

@@ -97,6 +97,12 @@ def check_starts(descent: Trajectory, flow: Trajectory, seeds: np.ndarray) -> No
         )
 
 
+def learning_rate(trajectory: Trajectory) -> float | None:
+    """The learning rate that an optimiser was made with, where its record says; else None."""
+    rate = dict(configuration(trajectory).get("dynamics", {})).get("learning_rate")
+    return None if rate is None else float(rate)
+
+
 def configuration(trajectory: Trajectory) -> dict[str, Any]:
     """Everything that decided a run, as its record says; empty if it says nothing."""
     return dict(trajectory.provenance.get("configuration", {}))

@@ -13,6 +13,7 @@ from thalweg.comparison.comparable import (
     check_problems,
     check_starts,
     configuration,
+    learning_rate,
     set_apart,
 )
 from thalweg.comparison.equal_loss import distance_at_equal_loss
@@ -199,7 +200,7 @@ def compare(
     name = "the Optax transformation" if descent.name == "optax" else descent.name
     facts = Facts(
         name, rule, step_size, eps, regime, courses, table, certificates, plain,
-        _diagonal_given(descent, rule), flow.name, apart,
+        _diagonal_given(descent, rule), flow.name, apart, learning_rate(descent),
     )  # fmt: skip
     shown = next(courses[seed] for seed, found in regimes.items() if found == regime)
     sentence = headline(

@@ -32,6 +32,8 @@ class Facts:
         flow: The flow beside it, as it stands within a sentence.
         apart: Why it does not follow that flow as its steps go to 0, so that only points of equal
             loss compare; empty where it does, and points of equal time are compared.
+        rate: The learning rate of an optimiser, where its record says; its clock may count another
+            step size.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Facts:
     given: bool
     flow: str
     apart: str
+    rate: float | None
 
     @property
     def share(self) -> float:
@@ -83,7 +86,19 @@ class Facts:
         """The end of a sentence, as "at step size 0.1"."""
         if self.step_size is None:
             return "with its schedule of step sizes"
-        return f"at step size {self.step_size:g}"
+        size = self.step_size if self.rate is None else self.rate
+        return f"at {self.knob} {size:g}"
+
+    @property
+    def knob(self) -> str:
+        """What the user turns."""
+        return "step size" if self.rate is None else "learning rate"
+
+    def turned(self, step_size: float) -> float:
+        """A step size in what the user turns, which is in proportion to it."""
+        if self.rate is None or not self.step_size:
+            return step_size
+        return step_size * self.rate / self.step_size
 
     @property
     def _ways(self) -> np.ndarray:

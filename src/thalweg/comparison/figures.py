@@ -35,6 +35,7 @@ class Drawing:
         eps: The relative distance that still counts as following the flow.
         name: Of the dynamics, within a sentence.
         flow: Of the flow beside it, within a sentence.
+        apart: Whether the two are judged at equal loss, not at equal time.
     """
 
     table: xr.Dataset
@@ -43,6 +44,7 @@ class Drawing:
     eps: float
     name: str
     flow: str
+    apart: bool = False
 
     @property
     def each(self) -> dict[str, Any]:
@@ -72,7 +74,7 @@ class Drawing:
 
     def figures(self) -> list[Figure]:
         """All that there is to draw, in reading order; without the solver, see `solver`."""
-        drawn = [self._losses(), self._distances()]
+        drawn = [self._losses(), self._at_equal_loss() if self.apart else self._distances()]
         if "descent_sharpness" in self.table or "flow_sharpness" in self.table:
             drawn.append(self._curvature())
         if "flow_singular_values" in self.table:
@@ -121,6 +123,30 @@ class Drawing:
                 Panel(tuple(gaps), "Distance", TIME, "parameter", y_log=True),
                 Panel(
                     (share,), "Distance over the whole way", TIME, "fraction", y_log=True,
+                    levels=(Level(self.eps, f"eps = {self.eps:g}"),),
+                ),
+            ),
+        )  # fmt: skip
+
+    def _at_equal_loss(self) -> Figure:
+        """The distance where both have the same loss, which falls to the left."""
+        along: dict[str, Any] = {"x": "equal_loss", **self.each}
+        gap = Series(
+            TABLE, "equal_loss_distance", label="distance", error="equal_loss_distance_error",
+            **along,
+        )  # fmt: skip
+        share = Series(TABLE, "equal_loss_share_of_way", label="share of the way", **along)
+        return Figure(
+            "distance",
+            f"How far {self.name} is from {self.flow} where their losses are equal",
+            "Left: distance between the parameters where both have the same loss, with its error; "
+            "training goes from right to left. Right: the distance as a share of the way that the "
+            f"flow travels to the lowest loss that both reach; below the line {self.name} counts "
+            "as going the same way.",
+            (
+                Panel((gap,), "Distance", "loss", "parameter", x_log=True, y_log=True),
+                Panel(
+                    (share,), "Distance over the way", "loss", "fraction", x_log=True, y_log=True,
                     levels=(Level(self.eps, f"eps = {self.eps:g}"),),
                 ),
             ),

@@ -7,7 +7,6 @@ import numpy as np
 from thalweg.comparison.advice import advice
 from thalweg.comparison.facts import Facts
 from thalweg.comparison.regime import capital, catapult
-from thalweg.dynamics.stability import StabilityRule
 
 PROBES = {
     "sharpness": "tw.probes.sharpness()",
@@ -83,7 +82,7 @@ def _stability(facts: Facts) -> list[str]:
     if not seen.judged:
         return [
             f"Whether {facts.name} is stable is not judged: what counts is the {eigenvalue} "
-            f"against {_threshold(rule)}, and it was not measured along the run; add the probe "
+            f"against {_threshold(facts)}, and it was not measured along the run; add the probe "
             f"{PROBES.get(rule.eigenvalue, rule.eigenvalue)}."
         ]
     known = np.flatnonzero(np.isfinite(seen.ratio))
@@ -91,7 +90,7 @@ def _stability(facts: Facts) -> list[str]:
     error = float(rule.threshold * seen.error[top])
     told = (
         f"{capital(eigenvalue)} reaches {rule.threshold * seen.ratio[top]:.4g} (+-{error:.1g}); "
-        f"the threshold is {_threshold(rule)} (at most {seen.ratio[top]:.3g} times that, "
+        f"the threshold is {_threshold(facts)} (at most {seen.ratio[top]:.3g} times that, "
         f"{seen.ratio[known[0]]:.3g} at the first record, {seen.ratio[known[-1]]:.3g} at the last)"
     )
     doubt = [rule.because] if rule.kind != "exact" else []
@@ -108,14 +107,18 @@ def _stability(facts: Facts) -> list[str]:
         short = rule.formula if rule.formula.startswith("2") else "the threshold"
         sentences.append(
             f"The flow itself meets a {eigenvalue} above {short}, {times}: {facts.name} of this "
-            "step size cannot follow it there."
+            f"{facts.knob} cannot follow it there."
         )
     return sentences
 
 
-def _threshold(rule: StabilityRule) -> str:
-    formula = rule.formula if rule.formula[:1] in "2(" else f"({rule.formula})"
-    return f"{formula} = {rule.threshold:.4g}"
+def _threshold(facts: Facts) -> str:
+    rule, size = facts.rule, facts.step_size
+    value = f"{rule.threshold:.4g}"
+    if rule.formula[:1] not in ("2", "("):
+        return f"{value} ({rule.formula})"
+    apart = facts.rate is not None and size is not None and abs(size - facts.rate) > 1e-9 * size
+    return f"{value} = {rule.formula}" + (f", eta = {size:.4g}" if apart else "")
 
 
 def _thrown(facts: Facts) -> list[str]:

@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from thalweg.comparison.certificates import SeedCertificate
-from thalweg.comparison.comparable import configuration
+from thalweg.comparison.comparable import configuration, learning_rate
 from thalweg.comparison.figures import OF_THE_SOLVER, SOLVER, TABLE, Drawing, solver
 from thalweg.comparison.regime import capital
 from thalweg.dynamics.stability import StabilityRule
@@ -34,6 +34,9 @@ HELP = {
     "largest distance": "The norm of the difference between the parameters of both at the same "
     "training time, where it is largest. A parameter has no natural size: read it beside the way "
     "that the flow travels.",
+    "largest distance at equal loss": "The norm of the difference between the parameters of both "
+    "where they have the same loss, where it is largest: what follows another flow, or none that "
+    "is known, does not compare at equal time.",
     "relative to the way": "The largest distance divided by the farthest that the flow gets from "
     "its start, its way. A few per cent look like one curve in a picture.",
     "largest sharpness": "The sharpness is the largest eigenvalue of the Hessian: how strongly the "
@@ -142,7 +145,8 @@ class Comparison:
         """What there is to draw: "loss", "distance", and what was measured of the others."""
         flow = self.runs[1]
         drawing = Drawing(
-            self.dataset, self.rule, self.step_size, self.eps, self.name, flow.name
+            self.dataset, self.rule, self.step_size, self.eps, self.name, flow.name,
+            bool(self.apart),
         )  # fmt: skip
         return (*drawing.figures(), *solver(flow.dataset))
 
@@ -217,17 +221,12 @@ class Comparison:
             minutes=round(sum(map(_seconds, self.runs)) / 60, 2),
         )
 
-    @property
-    def learning_rate(self) -> float | None:
-        """The learning rate that an optimiser was made with, where its record says; else None."""
-        rate = dict(configuration(self.runs[0]).get("dynamics", {})).get("learning_rate")
-        return None if rate is None else float(rate)
-
     def _question(self, about: dict[str, Any]) -> str:
-        size, rate = self.step_size, self.learning_rate
+        size, rate = self.step_size, learning_rate(self.runs[0])
         steps = "its schedule of step sizes" if size is None else f"step size {size:g}"
         steps = steps if rate is None else f"learning rate {rate:g}"
-        asked = f"Does {self.name} with {steps} follow {self.runs[1].name}"
+        way = "go the way of" if self.apart else "follow"
+        asked = f"Does {self.name} with {steps} {way} {self.runs[1].name}"
         if "model" not in about:
             return f"{asked} on {subject(about)}?"
         return (
@@ -240,12 +239,14 @@ class Comparison:
         gap = table["distance"]
         seeds = table.sizes["seed"]
         spread = f"worst of {seeds} seeds" if seeds > 1 else "one seed"
-        shown, size, rate = [], self.step_size, self.learning_rate
+        shown, size, rate = [], self.step_size, learning_rate(self.runs[0])
         if rate is not None:
             shown.append(Number("learning rate", rate, unit=""))
         if size is not None and size != rate:
             shown.append(Number("step size eta", size, unit=""))
-        if bool(np.isfinite(gap).any()):
+        if self.apart:
+            shown += self._at_equal_loss(spread)
+        elif bool(np.isfinite(gap).any()):
             way = table["displacement"].max("time")
             at = gap.max("time") / way.where(way > 0)
             worst = int(np.nanargmax(at.values)) if bool(np.isfinite(at).any()) else 0
@@ -280,6 +281,20 @@ class Comparison:
             words = f"gradient evaluations, {name.removeprefix('the ')}"
             shown.append(Number(words, cost, note="measuring not counted"))
         return [replace(number, help=_help(number.label)) for number in shown]
+
+    def _at_equal_loss(self, spread: str) -> list[Number]:
+        gap, share = self.dataset["equal_loss_distance"], self.dataset["equal_loss_share_of_way"]
+        if not bool(np.isfinite(gap).any()):
+            return []
+        error = float(self.dataset["equal_loss_distance_error"].max())
+        part = 100 * float(share.max())
+        return [
+            Number("largest distance at equal loss", float(gap.max()), error, "parameter", spread),
+            Number(
+                "relative to the way of the flow", part, part * error / float(gap.max()) if part
+                else None, "%", f"{self.eps:.0%} counts as the same way",
+            ),
+        ]  # fmt: skip
 
     def _largest(self, name: str) -> Number:
         """The largest value of a curvature along the dynamics."""
