@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import html
 import sys
+import time as clock
 from collections.abc import Callable
 from types import TracebackType
-from typing import Protocol
+from typing import Any, Protocol
 
 import jax
 import numpy as np
@@ -22,6 +24,7 @@ from rich.progress import (
 )
 
 COSTLY = 100_000  # gradients from which on a cost is told
+REDRAWN = 0.2  # seconds between two pictures of a bar in a notebook
 KNOWN = 2_000  # gradients before which a pace says nothing
 MEASURED = 0.2  # seconds over which a speed is measured
 GROWN = 10.0  # times what was told: then it is told again
@@ -89,8 +92,7 @@ class Bar:
 
     def compiling(self, begun: bool) -> None:
         """JAX begins to compile, or has ended."""
-        kept = " (kept for next time)" if _folder() else ""
-        self._progress.update(self._task, text=f"compiling{kept}" if begun else self._text)
+        self._progress.update(self._task, text=_compiling() if begun else self._text)
 
     def note(self, sentence: str) -> None:
         """A line above the bar."""
@@ -102,7 +104,67 @@ class Bar:
         _shown.remove(self)
 
 
-_shown: list[Bar] = []
+class Cell:
+    """A bar beneath the cell of a notebook, in plain HTML: no widget need be installed.
+
+    Args:
+        title: What is being done.
+        shell: IPython's display module.
+    """
+
+    def __init__(self, title: str, shell: Any) -> None:
+        """See the class."""
+        self._title, self._begun, self._drawn = title, clock.monotonic(), 0.0
+        self._fraction, self._text = 0.0, ""
+        self._place = shell.display(self._bundle(""), raw=True, display_id=True)
+        _shown.append(self)
+        _listen()
+
+    def update(self, fraction: float, text: str) -> None:
+        """Move the bar, some times a second."""
+        self._fraction, self._text = fraction, text
+        if clock.monotonic() - self._drawn > REDRAWN:
+            self._show(text)
+
+    def compiling(self, begun: bool) -> None:
+        """JAX begins to compile, or has ended."""
+        self._show(_compiling() if begun else self._text)
+
+    def note(self, sentence: str) -> None:
+        """A line beneath the cell that stays."""
+        print(sentence, file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """Take the bar away."""
+        self._place.update({"text/plain": "", "text/html": ""}, raw=True)
+        _shown.remove(self)
+
+    def _show(self, text: str) -> None:
+        self._drawn = clock.monotonic()
+        self._place.update(self._bundle(text), raw=True)
+
+    def _bundle(self, text: str) -> dict[str, str]:
+        """What is shown now, as text and as HTML."""
+        spent, done = clock.monotonic() - self._begun, min(max(self._fraction, 0.0), 1.0)
+        left = f", {duration(spent * (1 - done) / done)} left" if 0.02 < done < 1 else ""
+        line = f"{self._title}: {100 * done:.0f} % {text}, {spent:.0f} s{left}".replace(" ,", ",")
+        bar = f'<progress value="{done:.3f}" max="1"></progress>'
+        return {"text/plain": line, "text/html": f"{bar} {html.escape(line)}"}
+
+
+_shown: list[Bar | Cell] = []
+
+
+def _notebook() -> Any:
+    """IPython's display module where a notebook shows what is displayed; else None."""
+    ipython = sys.modules.get("IPython")  # nobody else has a notebook, and we need not import it
+    shell = ipython.get_ipython() if ipython is not None else None
+    return ipython.display if ipython is not None and hasattr(shell, "kernel") else None
+
+
+def _compiling() -> str:
+    """The words for the time in which JAX compiles."""
+    return f"compiling{' (kept for next time)' if _folder() else ''}"
 
 
 def _folder() -> str | None:
@@ -192,13 +254,19 @@ class watched:  # noqa: N801  (reads as a statement: with watched(title, show) a
 
     Args:
         title: What is being done.
-        show: True or False; None shows a bar on a terminal only, and notes everywhere.
+        show: True or False; None shows a bar on a terminal or in a notebook only, and notes
+            everywhere.
     """
 
     def __init__(self, title: str, show: bool | None) -> None:
         """See the class."""
+        notebook = _notebook() if show is not False else None
         visible = sys.stderr.isatty() if show is None else show
-        self._meter: Meter = Bar(title) if visible else Silent(show is False)
+        self._meter: Meter
+        if notebook is not None:
+            self._meter = Cell(title, notebook)
+        else:
+            self._meter = Bar(title) if visible else Silent(show is False)
 
     def __enter__(self) -> Meter:
         """The meter."""

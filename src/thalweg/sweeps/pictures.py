@@ -40,10 +40,11 @@ def picture(
     chosen = data[wanted].reset_coords(
         [c for c in data.coords if c not in (dim, "seed", "record", "time")], drop=True
     )
-    short = _short(sweep, dim)
-    chosen = chosen.drop_vars(dim, errors="ignore").assign_coords({dim: short})
+    words, short = dim.replace("_", " "), _short(sweep, dim)
+    chosen = chosen.drop_vars(dim, errors="ignore").rename({dim: words})
+    chosen = chosen.assign_coords({words: short})
     error = f"{what}_error" if f"{what}_error" in data else ""
-    series = Series(SWEEP, what, each=dim, select={"seed": seed}, error=error)
+    series = Series(SWEEP, what, each=words, select={"seed": seed}, error=error)
     panel = Panel((series,), x_label=TIME, y_label=axis_label(data[what]), y_log=log)
     title = f"{what.replace('_', ' ')} of all members, seed {seed}"
     return Figure("picture", title, "", (panel,)), chosen
