@@ -31,6 +31,7 @@ def problem(
     scale_target: bool = False,
     samples: int | None = None,
     classes: Any = None,
+    split: str | None = None,
     model: Any = "mlp:64-64",
     activation: str = "tanh",
     bias: bool = True,
@@ -60,6 +61,7 @@ def problem(
         scale_target: Shift and scale the numeric target of a file to mean 0 and deviation 1.
         samples: Use only so many examples.
         classes: Use only the examples of these classes, several with commas, as in 3,8.
+        split: train or test, of data that have such parts (mnist5k, mnist, cifar10).
         model: mlp:64-64, linear:20-20, or conv:6k5s2p2-16k5s2/120-84; in Python any network that
             `thalweg.problems.supervised` takes.
         activation: tanh, relu, gelu, softplus, ...
@@ -101,11 +103,11 @@ def problem(
         options["standardize"] = "feature"
     if isinstance(data, Data):
         require(
-            not options and samples is None and classes is None,
+            not options and samples is None and classes is None and split is None,
             "these examples are ready; give options to problems.read_data",
         )
         return supervised(net, data, loss, precision=precision, microbatch=microbatch)
-    choice = {"samples": samples, "classes": classes}
+    choice = {"samples": samples, "classes": classes, "split": split}
     options |= {name: value for name, value in choice.items() if value is not None}
     if isinstance(data, list) and len(data) == 2:
         data = tuple(data)

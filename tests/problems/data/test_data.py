@@ -504,6 +504,14 @@ def test_some_classes_are_words_of_a_problem():
     assert image.inputs.shape == (20, 1, 8, 8)
     with pytest.raises(InputError, match="unknown class 'cat'"):
         tw.problem("digits", classes="cat,dog")
+    with pytest.raises(InputError, match="option for 'digits': 'split'"):
+        tw.problem("digits", split="test")
+
+
+def test_a_split_is_a_word_of_a_problem(tmp_path, monkeypatch):
+    package(tmp_path, monkeypatch, FIVE_THOUSAND)
+    held_out = tw.problem("mnist5k", split="test", model="linear:")
+    np.testing.assert_array_equal(held_out.inputs, mnist5k_images(split="test").inputs)
 
 
 def test_some_classes_of_text():
