@@ -139,14 +139,17 @@ def _members(options: dict[str, Any]) -> tuple[Callable[..., Any], dict[str, Any
     return family, {"learning_rate": values_of(rates, "learning_rate=")}
 
 
-def _probes(problem: Any, family: Callable[..., Any], grid: dict[str, Any]) -> list[str]:
+def _probes(problem: Any, family: Callable[..., Any], grid: dict[str, Any]) -> list[Any]:
     """The eigenvalue that the stability rule of the dynamics asks for."""
     import jax
+
+    from thalweg.probes import preconditioned_sharpness
 
     one = family(**{name: float(values[0]) for name, values in grid.items()})
     shapes = jax.eval_shape(problem.init, jax.random.key(0))
     rule = one.stability(problem, shapes)
-    return [rule.eigenvalue or "sharpness"]
+    own = rule.eigenvalue == "preconditioned_sharpness"
+    return [preconditioned_sharpness() if own else "sharpness"]
 
 
 def show(options: dict[str, Any], found: Any, data: str, page: Path) -> None:

@@ -10,6 +10,7 @@ import xarray as xr
 
 from thalweg.comparison.comparison import distance
 from thalweg.comparison.regime import REGIMES, course, regime_of
+from thalweg.comparison.sentences import PROBES
 from thalweg.core.errors import require
 from thalweg.diagnosis.diagnosis import FLOW_ERROR
 from thalweg.driver.recorded import run
@@ -25,7 +26,6 @@ from thalweg.trajectory import Trajectory
 from thalweg.trajectory.provenance import fingerprint
 
 ONE_TIME = 1e-10  # relative: clocks that differ by rounding meet at one time
-STABLE = ("gradient flow", "off the flow")
 SEVERITY = tuple(REGIMES)
 
 
@@ -101,9 +101,20 @@ class RegimeTable:
     def _warnings(self) -> list[str]:
         told = []
         if not np.isfinite(self.table["largest_stability"].values).any():
+            rules = [self.sweep.member(i).stability for i in range(len(self.table["regime"]))]
+            known = [PROBES[rule.eigenvalue] for rule in rules if rule is not None and rule.known]
             told.append(
-                "The eigenvalue of the stability rule was not measured, so that neither the edge "
-                "of stability nor a catapult can be seen; sweep with probes=['sharpness']."
+                f"The eigenvalue of the stability rule was not measured, so that neither the edge "
+                f"of stability nor a catapult can be seen; sweep with probes={known[0]}."
+                if known
+                else "No stability rule is known, so that neither the edge of stability nor a "
+                "catapult can be seen."
+            )
+        rule = self.sweep.member(0).stability
+        if rule is not None and rule.eigenvalue == "preconditioned_sharpness":
+            told.append(
+                "A preconditioned method goes another way than gradient flow at any step size; the "
+                "distance is told all the same."
             )
         shares, errors = (self.table[v].values for v in ("share_of_way", "share_of_way_error"))
         near = np.abs(shares - self.eps) <= errors
@@ -179,11 +190,15 @@ def _boundaries(sweep: SweepRecords, table: xr.Dataset, eps: float) -> tuple[Reg
     order = np.argsort(values)
     regimes, follows = table["regime"].values[order], table["follows"].values[order]
     grid = values[order]
-    return (
+    found = [
         boundary(f"follows gradient flow within {100 * eps:g} % of its way", grid, follows),
-        boundary("stays below its threshold of stability", grid, np.isin(regimes, STABLE)),
         boundary("stays clear of divergence", grid, regimes != "divergent"),
-    )
+    ]
+    ratio, error = (table[f"largest_stability{e}"].values[order] for e in ("", "_error"))
+    if np.isfinite(ratio).all():
+        below = (ratio - error <= 1) & (regimes != "divergent")
+        found.insert(1, boundary("stays below its threshold of stability", grid, below))
+    return tuple(found)
 
 
 def _judged(
