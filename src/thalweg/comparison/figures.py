@@ -55,9 +55,9 @@ class Drawing:
 
     @property
     def threshold(self) -> str:
-        """The threshold in a few letters."""
+        """The threshold in a few letters, as a line in a narrow panel has room for."""
         formula = self.rule.formula
-        return formula if formula[:1] in ("2", "(") and len(formula) < 48 else "threshold"
+        return formula if formula[:1] in ("2", "(") and len(formula) < 16 else "threshold"
 
     def both(self, variable: str, **options: Any) -> tuple[Series, ...]:
         """A variable of the dynamics and of the flow, where measured, in the page's two colours."""
@@ -237,13 +237,17 @@ def solver(flow: xr.Dataset) -> list[Figure]:
         panels.append(Panel((series,), title, TIME, axis, y_log=name == "step_length"))
     if not panels:
         return []
+    budget = ""
+    if any(panel.title == OF_THE_SOLVER["stiffness_budget"][0] for panel in panels):
+        budget = (
+            "The stiffness budget Z predicts the cost: explicit solvers need about 2 Z gradients. "
+        )
     return [
         Figure(
             "solver",
             "What following the flow took",
             f"Seed {seed}. Gradients by the method that spent them (the cheapest is chosen at each "
-            "step), for the bound of the curvature, and for the error estimate. The stiffness "
-            "budget Z predicts the cost: explicit solvers need about 2 Z gradients. Where "
+            f"step), for the bound of the curvature, and for the error estimate. {budget}Where "
             "curvature falls or the path straightens, the steps grow.",
             tuple(panels),
         )
