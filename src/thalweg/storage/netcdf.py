@@ -30,7 +30,7 @@ def save_netcdf(dataset: xr.Dataset, path: Path) -> Path:
     unfinished = path.with_name(f"{path.name}.unfinished")
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        portable(dataset).to_netcdf(unfinished, engine="h5netcdf")
+        portable(dataset, told=True).to_netcdf(unfinished, engine="h5netcdf")
         unfinished.replace(path)
     return path
 
@@ -56,28 +56,33 @@ def open_netcdf(path: Path) -> xr.Dataset:
         raise StoreError(f"{path} cannot be read as netCDF ({in_one_line(error)})") from error
 
 
-def portable(data: xr.Dataset) -> xr.Dataset:
-    """The dataset with only what netCDF can hold: complex numbers in parts, attributes as text."""
+def portable(data: xr.Dataset, told: bool = False) -> xr.Dataset:
+    """The dataset with only what netCDF can hold: complex numbers in parts, attributes as text.
+
+    Args:
+        data: The dataset.
+        told: Whether an attribute names those that became text, so that they can be read back.
+    """
     data = data.drop_encoding()
     for name in [str(name) for name in data.data_vars]:
         variable = data[name]
         if np.issubdtype(variable.dtype, np.complexfloating):
             parts = {f"{name}_real": variable.real, f"{name}_imag": variable.imag}
             data = data.drop_vars(name).assign(parts)
-    data.attrs = _attributes(data.attrs)
+    data.attrs = _attributes(data.attrs, told)
     for variable in (*data.data_vars.values(), *data.coords.values()):
-        variable.attrs = _attributes(variable.attrs)
+        variable.attrs = _attributes(variable.attrs, told)
     return data
 
 
-def _attributes(attrs: Mapping[Any, Any]) -> dict[str, Any]:
+def _attributes(attrs: Mapping[Any, Any], told: bool) -> dict[str, Any]:
     plain = {
         str(key): value
         for key, value in attrs.items()
         if isinstance(value, (str, int, float)) and not isinstance(value, bool)
     }
     coded = {str(k): json.dumps(v, default=_plain) for k, v in attrs.items() if str(k) not in plain}
-    return plain | coded | ({AS_JSON: json.dumps(sorted(coded))} if coded else {})
+    return plain | coded | ({AS_JSON: json.dumps(sorted(coded))} if coded and told else {})
 
 
 def _plain(value: Any) -> Any:
