@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import pickle
 
 import equinox as eqx
 import jax
@@ -347,12 +346,3 @@ def test_a_probe_is_traced_once_a_run(seeds: int) -> None:
         run = tw.run(bowl(), dynamics, 1.0, records=4, probes=[probe], seeds=seeds)
         assert run.dataset["traced"].shape == (seeds, 5)
         assert len(probe.traces) == 1
-
-
-def test_what_another_process_sent_is_recorded_as_it_is() -> None:
-    """NumPy's types that were pickled are not the objects that NumPy knows as its own."""
-    problem = pickle.loads(pickle.dumps(tw.problems.digits(tw.models.mlp([2]), samples=5)))
-    run = tw.run(problem, tw.gradient_descent(0.1), until=0.2, records=1)
-    assert run.parameters.dtype == run.dataset["loss"].dtype == np.float64
-    start = problem.init(jax.random.fold_in(jax.random.key(0), 0))
-    assert float(run.dataset["loss"][0, 0]) == float(problem.objective(start))
