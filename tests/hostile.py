@@ -85,6 +85,14 @@ def calls() -> dict[str, dict[str, Any]]:
         "flow_limit": {**at, "error": 1e-3, "gradient_norm": None, "most_evaluations": 100},
         "gradient_descent": {"step_size": 0.1},
         "gradient_flow": {"rtol": 1e-3, "solver": "auto", "error": None},
+        "dynamics.optimiser": {
+            "name": "momentum", "learning_rate": 0.1, "batch": 2, "momentum": 0.5,
+        },
+        "dynamics.preconditioned_flow": {
+            "step_size": 0.1, "b1": 0.9, "b2": 0.99, "epsilon": 1e-8, "epsilon_root": 0.0,
+            "weight_decay": 0.1, "initial": 0.0, "corrected": True, "rtol": 1e-3, "solver": None,
+            "most_gradients": 100,
+        },
         "optax_dynamics": {"transform": optax.sgd(0.1), "step_size": 0.1, "name": "x", "batch": 2},
         "stabilised_descent": {"most_stages": 10},
         "problems.supervised": {
@@ -99,7 +107,7 @@ def calls() -> dict[str, dict[str, Any]]:
         "problems.gaussian_measurements": {"key": KEY, "truth": X, "count": 4},
         "problems.lp_optimum": {"X": X, "y": Y[:, 0], "p": 2.0, "tolerance": 1e-10},
         "problems.lp_regression": {"X": X, "y": Y[:, 0], "p": 2.0, "hidden": [3]},
-        "problems.random_data": {"n": 5, "inputs": 3, "labels": 2, "norm": 1.0, "seed": 0},
+        "problems.random_data": {"examples": 5, "inputs": 3, "labels": 2, "norm": 1.0, "seed": 0},
         "problems.random_tensor": {"factorisation": CP, "key": KEY, "norm": 1.0},
         "problems.tensor_completion": {
             "factorisation": CP, "target": np.ones((3, 3)), "observed": 4, "key": KEY, "std": 0.1,
@@ -228,9 +236,10 @@ def calls() -> dict[str, dict[str, Any]]:
     }  # fmt: skip
 
 
-# Doors that other tests walk (the first two), or whose right calls take a long preparation.
+# Doors that other tests walk (the first five), or whose right calls take a long preparation.
 UNLISTED = {
-    "diagnose", "load", "study", "problems.interaction_regulariser", "problems.is_same_class",
+    "diagnose", "load", "study", "problem", "sweep", "problems.mnist5k",
+    "problems.interaction_regulariser", "problems.is_same_class",
     "problems.long_range", "problems.near_plane", "problems.column_change",
     "problems.error_off_plane", "models.first_layer_gradient", "models.normal_derivatives",
     "kernels.expectations", "kernels.linearised_outputs", "kernels.linearised_parameters",

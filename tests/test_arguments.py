@@ -233,6 +233,6 @@ def test_unknown_names_name_the_nearest() -> None:
     with pytest.raises(tw.InputError, match="Did you mean 'tanh'"):
         tw.models.mlp([4], "tahn")
     with pytest.raises(tw.InputError, match="Did you mean 'cross-entropy'"):
-        tw.problems.digits(tw.models.mlp([4]), "crossentropy", samples=20)
+        tw.problems.digits(tw.models.mlp([4]), "cros-entropy", samples=20)
     with pytest.raises(tw.InputError, match="Did you mean 'tsit5'"):
         tw.gradient_flow(1e-6, "tsit")

@@ -7,7 +7,7 @@ from collections import defaultdict
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "src" / "thalweg"
-OWN_WORDS = {"studies", "lab", "cli"}  # those of a paper, of checks, of commands
+OWN_WORDS = {"studies", "lab", "cli", "torch"}  # of a paper, checks, commands, PyTorch's loops
 
 
 def public_names(text: str) -> list[str]:

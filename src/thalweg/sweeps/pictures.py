@@ -15,7 +15,7 @@ SWEEP = "sweep"
 DIGITS = 3  # of a member's label in a legend, if they tell them apart
 
 
-def picture(
+def sweep_picture(
     sweep: SweepRecords, what: str, seed: int | None, log: bool | None
 ) -> tuple[Figure, xr.Dataset]:
     """A variable of all members over time, and the dataset that the figure draws from.
@@ -60,7 +60,7 @@ def sweep_card(sweep: SweepRecords) -> str:
         Number("diverged", int(lost.sum()), note=f"of {lost.size} runs"),
         Number("time", round(sweep.seconds, 2), unit="s", note="compiling not counted"),
     ]
-    figure, data = picture(sweep, "loss", None, None)
+    figure, data = sweep_picture(sweep, "loss", None, None)
     return card(
         "Sweep", first, "warn" if lost.any() else "neutral", numbers, figure, {SWEEP: data}, notes
     )

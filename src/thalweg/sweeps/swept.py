@@ -21,7 +21,7 @@ from thalweg.storage.lock import locked
 from thalweg.sweeps.folder import LOCK, Folder, in_common
 from thalweg.sweeps.members import members_of
 from thalweg.sweeps.page import RegimeMap
-from thalweg.sweeps.pictures import SWEEP, picture, sweep_card
+from thalweg.sweeps.pictures import SWEEP, sweep_card, sweep_picture
 from thalweg.sweeps.plan import Lanes, Place, block_of, planned
 from thalweg.sweeps.records import SweepRecords
 from thalweg.sweeps.regime_map import map_regimes
@@ -56,7 +56,7 @@ class Sweep(SweepRecords):
         Raises:
             InputError: If there is no such variable or seed, or matplotlib is not installed.
         """
-        figure, data = picture(self, what, seed, log)
+        figure, data = sweep_picture(self, what, seed, log)
         return plot_figure([figure], {SWEEP: data}, figure.name, ax)
 
     def _repr_html_(self) -> str:

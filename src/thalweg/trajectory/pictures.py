@@ -84,7 +84,7 @@ def picture(
     return Figure("picture", f"{_words(what)} of {run}", "", (panel,)), drawn
 
 
-def numbers(data: xr.Dataset) -> list[Number]:
+def run_tiles(data: xr.Dataset) -> list[Number]:
     """What a card says of a trajectory."""
     last = float(data["time"].values[-1])
     shown = [

@@ -186,7 +186,7 @@ class Trajectory:
     def _repr_html_(self) -> str:
         """What a notebook shows: how far it ran, what was measured at the end, the loss."""
         from thalweg.report.notebook import card
-        from thalweg.trajectory.pictures import RUN, numbers, picture
+        from thalweg.trajectory.pictures import RUN, picture, run_tiles
 
         figure, data = None, self.dataset
         if "loss" in data:
@@ -195,7 +195,7 @@ class Trajectory:
         doubts = [f"{doubt.rstrip('.')}." for doubt in self.doubts]
         tone = "bad" if self.diverged.any() else "warn" if doubts else "neutral"
         return card(
-            "Trajectory", str(self), tone, numbers(self.dataset), figure, {RUN: data}, doubts
+            "Trajectory", str(self), tone, run_tiles(self.dataset), figure, {RUN: data}, doubts
         )
 
 

@@ -134,7 +134,7 @@ def differences(ours: Derived, theirs: Derived) -> Agreement:
     return Agreement(gaps[0], gaps[1], gaps[2], theirs.exact)
 
 
-def compared(ours: Derived, theirs: Derived, title: str, blame: Callable[[], str]) -> Agreement:
+def agreement_of(ours: Derived, theirs: Derived, title: str, blame: Callable[[], str]) -> Agreement:
     """What two differ by.
 
     Args:

@@ -14,7 +14,7 @@ from jaxtyping import Array
 from thalweg.core.errors import InputError
 from thalweg.core.trained import divide, is_real, join
 from thalweg.core.tree import Params
-from thalweg.models.frameworks.agreement import compared, derived, reverse_over_reverse
+from thalweg.models.frameworks.agreement import agreement_of, derived, reverse_over_reverse
 from thalweg.models.frameworks.network import Network
 
 
@@ -50,7 +50,7 @@ def held_against(
     mine = derived(lambda p: model.apply(p, x), params)
     other = reverse_over_reverse(lambda p: first(theirs(join(p, held))), params)
     unknown = "no layer is known to differ: please report it"
-    return dataclasses.replace(model, agreement=compared(mine, other, title, lambda: unknown))
+    return dataclasses.replace(model, agreement=agreement_of(mine, other, title, lambda: unknown))
 
 
 def narrows(model: Network, rows: np.ndarray, title: str, layers: dict[str, Any]) -> None:

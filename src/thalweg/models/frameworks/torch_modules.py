@@ -16,7 +16,7 @@ from thalweg.core.errors import InputError, reason, require
 from thalweg.core.tree import Params
 from thalweg.models.frameworks.agreement import (
     TOLERANCE,
-    compared,
+    agreement_of,
     derived,
     differences,
     relative_gap,
@@ -24,7 +24,7 @@ from thalweg.models.frameworks.agreement import (
 from thalweg.models.frameworks.in_jax import start_of
 from thalweg.models.frameworks.network import Network, as_examples, freely, needing, taken
 from thalweg.models.frameworks.torch_program import Program, program_of
-from thalweg.models.frameworks.torch_truth import blamed, plainly, truth
+from thalweg.models.frameworks.torch_truth import blamed, truth, without_fused_kernels
 
 EVALUATION = "give net.eval()"
 KERNELS = 1e-7  # what single precision in a kernel of PyTorch explains, as in that of hardsigmoid
@@ -116,7 +116,7 @@ def from_torch(
         # Some fused kernels hold numbers in single precision: the same in core operations decides.
         theirs = truth(exported.graph.module(), rows, sorted(start), mine.product)
     blame = partial(blamed, exported.graph, program, params, model.beside, rows)
-    return dataclasses.replace(model, agreement=compared(mine, theirs, title, blame))
+    return dataclasses.replace(model, agreement=agreement_of(mine, theirs, title, blame))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -311,7 +311,7 @@ def export(net: Any, given: tuple[Any, ...], title: str) -> Exported:
     for name in ("lstm", "gru", "rnn_tanh", "rnn_relu"):  # else every moment is written out
         table.pop(getattr(torch.ops.aten, name).input, None)
     free = tuple({0: torch.export.Dim.AUTO} for _ in given)
-    with plainly(), torch.no_grad():
+    with without_fused_kernels(), torch.no_grad():
         try:
             graph = torch.export.export(net, given, dynamic_shapes=free, strict=False)
             graph = graph.run_decompositions(table)

@@ -77,13 +77,13 @@ class Program:
         sources: dict[str, Any] = {"weight": params, "held": beside}
         sources["input"] = {str(place): value for place, value in enumerate(given)}
         found = {name: sources[kind][key] for name, (kind, key) in self.inputs}
-        kind = working(params or given)
+        kind = working_kind(params or given)
         for step in self.steps:
             found[step.name] = perform(step, found, kind)
         return found
 
 
-def working(params: Params) -> Any:
+def working_kind(params: Params) -> Any:
     """The type of the weights, or of the first array where there are none."""
     return jax.tree.leaves(params)[0].dtype
 

@@ -20,11 +20,11 @@ from thalweg.models.frameworks.agreement import (
     directions,
     relative_gap,
 )
-from thalweg.models.frameworks.torch_program import Program, Step, perform, working
+from thalweg.models.frameworks.torch_program import Program, Step, perform, working_kind
 
 
 @contextmanager
-def plainly() -> Iterator[None]:
+def without_fused_kernels() -> Iterator[None]:
     """PyTorch without its fused kernels, which have no second derivatives, and its warnings."""
     import torch
     from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -74,7 +74,7 @@ def truth(net: Any, rows: np.ndarray, names: list[str], product: np.ndarray) -> 
                 p.add_(share * v)
         return _flat(slopes(create_graph=False)[1])
 
-    with plainly():
+    with without_fused_kernels():
         outputs, gradient = slopes(create_graph=True)
         slope = sum((g * v).sum() for g, v in zip(gradient, along, strict=True))
         try:
@@ -117,7 +117,7 @@ def blamed(graph: Any, program: Program, params: Params, beside: Params, rows: n
             return _told(step, "result", gap)
     nodes = {node.name: node for node in graph.graph.nodes}
     for step in program.steps:
-        gap = _slope_gap(step, nodes[step.name], theirs, working(params))
+        gap = _slope_gap(step, nodes[step.name], theirs, working_kind(params))
         if gap > TOLERANCE:
             return _told(step, "slope", gap)
     return "every layer agrees by itself, so the exported program differs from the module"
