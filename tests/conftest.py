@@ -22,7 +22,20 @@ check_shapes("thalweg")
 
 import thalweg  # noqa: E402, F401  (switches float64 on)
 
-EXPLICIT_ROOMS = {"core", "curvature", "kernels", "models", "theory"}
+EXPLICIT_ROOMS = {
+    "comparison",
+    "core",
+    "curvature",
+    "driver",
+    "dynamics",
+    "kernels",
+    "lab",
+    "models",
+    "probes",
+    "problems",
+    "theory",
+    "trajectory",
+}
 FOREIGN_ROOMS = {"frameworks"}  # models of other packages
 
 pytest_plugins = ["tiers", "pytester"]

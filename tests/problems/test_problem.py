@@ -93,6 +93,7 @@ def test_strict_promotion_of_types():
                     tw.measure(problem, params, probe)
 
 
+@pytest.mark.implicit
 def test_a_bare_function_takes_any_tree():
     start = {"a": 1.0, "b": [np.ones(2), np.float32(3.0)]}
     problem = Function(lambda p: p["a"] ** 2 + jnp.sum(p["b"][0]) + p["b"][1], start)
