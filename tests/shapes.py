@@ -92,10 +92,14 @@ def kind(value: Any) -> Any:
     return type(value)
 
 
+SEEN: set[Any] = set()
+"""What has fitted, of all functions: in none of them, as what a function closes over tells it from
+others (`thalweg.core.digest`), in the record of a run for example."""
+
+
 def checked(function: Callable[..., Any]) -> Callable[..., Any]:
     """Hold a function's arrays against its annotations."""
     signature = inspect.signature(function)
-    seen: set[Any] = set()
 
     @functools.cache
     def hints() -> dict[str, Any]:
@@ -112,8 +116,8 @@ def checked(function: Callable[..., Any]) -> Callable[..., Any]:
             return result
         values = {**signature.bind(*args, **kwargs).arguments, "return": result}
         arrays = {name: (values[name], hint) for name, hint in hints().items() if name in values}
-        met = tuple((name, kind(value)) for name, (value, _) in arrays.items())
-        if met in seen:
+        met = (function, *((name, kind(value)) for name, (value, _) in arrays.items()))
+        if met in SEEN:
             return result
         with jaxtyped("context"):
             wrong = [
@@ -124,7 +128,7 @@ def checked(function: Callable[..., Any]) -> Callable[..., Any]:
             ]
         if wrong:
             raise ShapeError(f"{function.__module__}.{function.__qualname__}: {'; '.join(wrong)}")
-        seen.add(met)
+        SEEN.add(met)
         return result
 
     return wrapped

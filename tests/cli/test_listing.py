@@ -310,8 +310,12 @@ def test_a_shell_does_not_wait() -> None:
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_the_script_of_a_shell_is_given(thalweg_says: Says, shell: str) -> None:
-    said = thalweg_says("--show-completion", shell)
+def test_the_script_of_a_shell_is_given(
+    thalweg_says: Says, monkeypatch: pytest.MonkeyPatch, shell: str
+) -> None:
+    """Which shell it is Typer reads off the processes above; here that is said."""
+    monkeypatch.setattr("shellingham.detect_shell", lambda *_: (shell, f"/bin/{shell}"))
+    said = thalweg_says("--show-completion")
     assert (said.code, said.err) == (0, "")
     assert "_THALWEG_COMPLETE" in said.out
 
