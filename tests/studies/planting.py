@@ -17,6 +17,7 @@ from thalweg.lab.experiment import Lab
 from thalweg.lab.study import Study
 
 LAB = Lab("smoke", progress=False)
+THOROUGH = 2  # faults of a claim in `make check`; what else would break it, in `make verify`
 
 
 @dataclass(frozen=True)
@@ -68,5 +69,14 @@ def rerun(study: Study, fault: Fault) -> dict[str, xr.Dataset]:
 
 
 def fault_table(*faults: Fault) -> pytest.MarkDecorator:
-    """`@fault_table(Fault(...), ...)` above a test that takes `fault` and `noticed`."""
-    return pytest.mark.parametrize("fault", faults, ids=str)
+    """`@fault_table(Fault(...), ...)` above a test that takes `fault` and `noticed`.
+
+    The first `THOROUGH` faults of a claim are thorough, further ones slow.
+    """
+    claims = [fault.claim for fault in faults]
+    further = [claims[:i].count(claim) >= THOROUGH for i, claim in enumerate(claims)]
+    cases = [
+        pytest.param(fault, id=str(fault), marks=[pytest.mark.slow] if later else [])
+        for fault, later in zip(faults, further, strict=True)
+    ]
+    return pytest.mark.parametrize("fault", cases)

@@ -128,7 +128,7 @@ def faults_of(module: object) -> Iterator[Fault]:
     for test in vars(module).values():
         for mark in getattr(test, "pytestmark", ()):
             if mark.name == "parametrize" and mark.args[0] == "fault":
-                yield from mark.args[1]
+                yield from (case.values[0] for case in mark.args[1])
 
 
 @every_study
