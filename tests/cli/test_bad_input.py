@@ -12,6 +12,9 @@ from command_line import Reached, Said
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from thalweg.core.errors import InputError
+from thalweg.studies import slug_of
+
 FAIR = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 Says = Callable[..., Said]
 
@@ -209,11 +212,22 @@ def test_any_net_for_images(thalweg_says: Says, value: str) -> None:
     accepted_or_one_sentence(thalweg_says, "diagnose", "digits", "--samples=20", f"--model={value}")
 
 
+def names_nothing(text: str) -> bool:
+    """Whether it is no option and neither the page here nor the beginning of a study's name."""
+    if text in ("", "page") or text[0] == "-":
+        return False
+    try:
+        slug_of(text)
+    except InputError:
+        return True
+    return False
+
+
 @pytest.mark.thorough(after=1)
 @pytest.mark.usefixtures("no_work", "desk")
 @pytest.mark.parametrize("command", ["diagnose", "study", "verify", "report"])
 @FAIR
-@given(value=ARGUMENTS.filter(lambda text: text not in ("", "page") and text[0] != "-"))
+@given(value=ARGUMENTS.filter(names_nothing))
 def test_any_argument(thalweg_says: Says, command: str, value: str) -> None:
     accepted_or_one_sentence(thalweg_says, command, value)
 
