@@ -31,7 +31,7 @@ demo: $(VENV)/.installed ## gradient descent against gradient flow on real digit
 test: setup ## the fast tests: every part's core (under ten minutes on two cores, set-up included)
 	$(PYTEST) -m "not slow and not thorough"
 
-check: setup ## the thorough tests: planted faults, hostile input, campaigns (under 25 minutes)
+check: setup ## the thorough tests: planted faults, hostile input, campaigns (about half an hour)
 	$(PYTEST) -m "thorough and not slow"
 
 verify: setup ## the slow tests, then every claim of every study (long)
