@@ -183,6 +183,27 @@ def test_everything_can_be_shown(
     assert all(line in said.out for line in entry.use)
 
 
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("sharpness", "Largest Hessian eigenvalue, signed, of the full objective."),
+        ("component-norms", "Norms of the components at a node, in decreasing order."),
+        ("singular-values", "Singular values of every layer."),  # the next says W, not layers
+        ("mlp", "mlp:64-64 (hidden widths)"),
+    ],
+)
+def test_a_summary_that_the_next_sentence_repeats_is_left_out(
+    thalweg_says: Says, name: str, line: str
+) -> None:
+    assert thalweg_says("show", name).out.splitlines()[1] == line
+
+
+def test_no_word_is_lost_with_a_summary() -> None:
+    for entry in EVERY:
+        words = [set(re.findall(r"\w{4,}", text.lower())) for text in (entry.told(), entry.text)]
+        assert words[0] == words[1], entry.name
+
+
 def test_show_of_a_study_has_its_claims(thalweg_says: Says) -> None:
     from thalweg.studies import study_named
 

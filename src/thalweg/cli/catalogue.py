@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -37,13 +38,16 @@ class Entry:
 
     @property
     def text(self) -> str:
-        """What it is, at length."""
-        return self.told()
+        """What it is, at length; without a first line that the next sentence says again."""
+        text = self.told()
+        first, _, rest = text.partition("\n\n")
+        again = re.split(r"\.\s", rest, maxsplit=1)[0]
+        return rest if rest and _words(first) <= _words(again) else text
 
     @property
     def meaning(self) -> str:
         """The first paragraph, in one line."""
-        return " ".join(self.text.split("\n\n")[0].split())
+        return " ".join(self.told().split("\n\n")[0].split())
 
 
 def _models() -> Iterator[Entry]:
@@ -218,6 +222,11 @@ def completing(option: str) -> Callable[[str], list[str]] | None:
         return [name for name in known if name.startswith(incomplete)]
 
     return complete
+
+
+def _words(text: str) -> set[str]:
+    """The words of a sentence that carry its meaning, in small letters."""
+    return set(re.findall(r"\w+", text.lower())) - {"a", "an", "and", "the", "of", "or"}
 
 
 def _some(names: list[str]) -> str:
