@@ -45,6 +45,8 @@ def test_lists_are_the_tables() -> None:
         assert names(of) == list(table), of
     assert names("models")[: len(FORMS)] == list(FORMS)
     assert names("data") == [*SOURCES, "openml:NAME"]
+    families = ["power_tail", "stretched_exponential"]
+    assert names("margin-losses") == [*tw.problems.MARGIN_LOSSES, *families]
     assert (list(FORMULAS), list(LAWS)) == (list(tw.models.ACTIVATIONS), list(INITIALISERS))
 
 

@@ -76,6 +76,20 @@ def _losses() -> Iterator[Entry]:
         yield _entry(name, "losses", told, (f"--loss {name}",), "loss")
 
 
+def _margin_losses() -> Iterator[Entry]:
+    """Those with a name, each told by the formula of its value, then the families of tails."""
+    module, room = "thalweg.problems.margin_losses", "thalweg.problems"
+    for name, made in table(module, "MARGIN_LOSSES").items():
+        assert isinstance(made, ast.Call)
+        use = (f"{room}.linear_classifier(X, {name!r})",)
+        yield Entry(name, "margin-losses", partial(docs, module, _name(made.args[1])), use)
+    for name in constant(room, "__all__"):
+        _, node = declaration(room, name)
+        if isinstance(node, ast.FunctionDef) and ast.unparse(node.returns or node) == "MarginLoss":
+            use = (f"{room}.linear_classifier(X, {room}.{name}(2.0))",)
+            yield Entry(name, "margin-losses", partial(docs, room, name), use)
+
+
 def _optimisers() -> Iterator[Entry]:
     module = "thalweg.dynamics.optimisers"
     others: dict[str, list[str]] = {}
@@ -136,6 +150,7 @@ LISTS: dict[str, Callable[[], Iterator[Entry]]] = {
         "initialisers", "thalweg.models.initialisers", "LAWS", "initialiser", "--initialiser"
     ),
     "losses": _losses,
+    "margin-losses": _margin_losses,
     "optimisers": _optimisers,
     "probes": _probes,
     "dynamics": lambda: _makers("dynamics", "thalweg.dynamics", "Dynamics"),

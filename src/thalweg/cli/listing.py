@@ -15,6 +15,7 @@ from thalweg.core.errors import InputError
 # What a list is of, for those that are no plain word.
 KINDS = {
     "data": "data", "dynamics": "a dynamics", "losses": "a loss", "studies": "a study",
+    "margin-losses": "a loss of a margin",
     "activations": "an activation", "initialisers": "an initialiser", "optimisers": "an optimiser",
 }  # fmt: skip
 

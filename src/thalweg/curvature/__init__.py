@@ -4,6 +4,8 @@ from thalweg.core.arguments import guard
 from thalweg.curvature.density import Density, spectral_density
 from thalweg.curvature.diagonal_ratio import block_ratios, max_over_median
 from thalweg.curvature.eigenvalues import Eigenpairs, above, smallest, top_k
+from thalweg.curvature.layers import LayerHessian, layer_hessian
+from thalweg.curvature.numerical_rank import JacobianRank, jacobian_rank
 from thalweg.curvature.operator import Matrix, Operator, preconditioned
 from thalweg.curvature.operators import (
     empirical_fisher,
@@ -13,12 +15,16 @@ from thalweg.curvature.operators import (
     hessian,
     jacobian,
 )
+from thalweg.curvature.polyak_lojasiewicz import Domination, gradient_domination, pl_constant
 from thalweg.curvature.stochastic import diagonal, trace
 from thalweg.curvature.third_order import SharpnessGradient, sharpness_gradient, trace_gradient
 
 __all__ = [
     "Density",
+    "Domination",
     "Eigenpairs",
+    "JacobianRank",
+    "LayerHessian",
     "Matrix",
     "Operator",
     "SharpnessGradient",
@@ -29,9 +35,13 @@ __all__ = [
     "fisher",
     "fisher_sampled",
     "gauss_newton",
+    "gradient_domination",
     "hessian",
     "jacobian",
+    "jacobian_rank",
+    "layer_hessian",
     "max_over_median",
+    "pl_constant",
     "preconditioned",
     "sharpness_gradient",
     "smallest",

@@ -5,16 +5,37 @@ from thalweg.core.tensors import ModeTree, hierarchical_rank, mode_tree, perfect
 from thalweg.models.convolutional import ConvNet, Convolution
 from thalweg.models.dense import MLP, layer_weights, linear, mlp
 from thalweg.models.examples import MODELS
+from thalweg.models.feature_rank import (
+    Expressivity,
+    Search,
+    constructed_witness,
+    expressivity,
+    expressivity_search,
+    feature_matrix,
+    rank_of,
+)
 from thalweg.models.frameworks import Network, from_flax, from_haiku, from_keras, from_torch
 from thalweg.models.initialisers import INITIALISERS
 from thalweg.models.input_derivatives import first_layer_gradient, normal_derivatives
 from thalweg.models.model import ACTIVATIONS, Activation, Applied, Model, activation, from_equinox
 from thalweg.models.overparametrisation import Overparametrised
 from thalweg.models.parse import parse_model
+from thalweg.models.piecewise_affine import (
+    Passage,
+    activation_slopes,
+    affine_piece,
+    downstream_matrix,
+    downstream_of_slopes,
+    local_matrix,
+    own_slopes,
+    passage,
+    two_slopes,
+)
 from thalweg.models.residual import ResidualMLP
 from thalweg.models.residual_convolutional import ConvResNet, Stage
 from thalweg.models.scale_and_direction import WeightNormalised, weight_normalised
 from thalweg.models.signal_convolutional import SignalConvNet
+from thalweg.models.size import parameter_count
 from thalweg.models.starts import gaussian_start, given_start, zero_last_start
 from thalweg.models.tensor_factorisation import (
     ArithmeticCircuit,
@@ -35,18 +56,29 @@ __all__ = [
     "ConvNet",
     "ConvResNet",
     "Convolution",
+    "Expressivity",
     "HierarchicalFactorisation",
     "ModeTree",
     "Model",
     "Network",
     "Overparametrised",
+    "Passage",
     "ResidualMLP",
+    "Search",
     "SignalConvNet",
     "Stage",
     "TwoLayerNet",
     "WeightNormalised",
     "WideNet",
     "activation",
+    "activation_slopes",
+    "affine_piece",
+    "constructed_witness",
+    "downstream_matrix",
+    "downstream_of_slopes",
+    "expressivity",
+    "expressivity_search",
+    "feature_matrix",
     "first_layer_gradient",
     "from_equinox",
     "from_flax",
@@ -58,11 +90,17 @@ __all__ = [
     "hierarchical_rank",
     "layer_weights",
     "linear",
+    "local_matrix",
     "mlp",
     "mode_tree",
     "normal_derivatives",
+    "own_slopes",
+    "parameter_count",
     "parse_model",
+    "passage",
     "perfect_tree",
+    "rank_of",
+    "two_slopes",
     "weight_normalised",
     "zero_last_start",
 ]

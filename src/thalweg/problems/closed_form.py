@@ -22,6 +22,11 @@ class Quadratic(Problem):
         curvature: h, shape (d,); negative values are saddles.
         slope: b, shape (d,).
         start: z(0), shape (d,).
+
+    Examples:
+        >>> problem = tw.problems.Quadratic([2.0, -1.0], slope=[0.0, 1.0], start=[1.0, 1.0])
+        >>> float(problem.objective(jnp.ones(2)))  # 2/2, then -1/2 + 1
+        1.5
     """
 
     curvature: Float[Array, " d"] = eqx.field(converter=jnp.asarray)
@@ -57,6 +62,11 @@ class Factorisation(Problem):
     Attributes:
         target: Shape (..., d_n, d_0).
         start: [W_1, ..., W_n], W_j of shape (..., d_j, d_{j-1}).
+
+    Examples:
+        >>> problem = tw.problems.Factorisation(np.diag([2.0, 1.0]), [np.eye(2), np.eye(2)])
+        >>> float(problem.objective(problem.init(jax.random.key(0))))  # (2 - 1)^2 / 2
+        0.5
     """
 
     target: Float[Array, "*batch out in"] = eqx.field(converter=jnp.asarray)

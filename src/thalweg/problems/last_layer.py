@@ -31,6 +31,10 @@ def loss_smoothness(loss: Loss) -> float:
         InputError: If the constant of this loss is not known.
 
     Source: Kawaguchi and Sun (2021), assumption on the loss (E2).
+
+    Examples:
+        >>> tw.problems.loss_smoothness(tw.problems.LOSSES["cross-entropy"])
+        0.5
     """
     return choose(loss.name, SMOOTHNESS, "loss of known smoothness")
 
@@ -54,6 +58,13 @@ def last_layer_problem(
             term beside the loss.
 
     Cost: One forward pass. Source: Kawaguchi and Sun (2021), phase 2 of the algorithm.
+
+    Examples:
+        >>> problem = tw.problems.supervised(tw.models.mlp([5]), (np.eye(3), np.ones((3, 1))))
+        >>> params = problem.init(jax.random.key(0))
+        >>> last = tw.problems.last_layer_problem(problem, params)
+        >>> bool(jnp.isclose(last.objective(params[-1]), problem.objective(params)))
+        True
     """
     require(
         problem.plain,

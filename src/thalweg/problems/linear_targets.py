@@ -48,7 +48,13 @@ class Modes(NamedTuple):
 
 
 def modes_of(matrix: ArrayLike) -> Modes:
-    """The singular modes of a matrix (out, in), all min(out, in) of them, descending."""
+    """The singular modes of a matrix (out, in), all min(out, in) of them, descending.
+
+    Examples:
+        >>> modes = tw.problems.modes_of(np.diag([1.0, 3.0]))
+        >>> modes.s.round(6).tolist(), modes.matrix.round(6).tolist()
+        ([3.0, 1.0], [[1.0, 0.0], [0.0, 3.0]])
+    """
     U, s, Vt = jnp.linalg.svd(jnp.asarray(matrix), full_matrices=False)
     return Modes(U, s, Vt.T)
 
@@ -64,6 +70,11 @@ def random_modes(key: Array, s: Sequence[float], outputs: int, inputs: int) -> M
 
     Raises:
         InputError: If there are more singular values than modes.
+
+    Examples:
+        >>> modes = tw.problems.random_modes(jax.random.key(0), [3.0, 1.0], outputs=4, inputs=3)
+        >>> modes.matrix.shape, np.linalg.svd(modes.matrix, compute_uv=False).round(6).tolist()
+        ((4, 3), [3.0, 1.0, 0.0])
     """
     r = len(s)
     require(
@@ -85,6 +96,11 @@ def whitened_modes(data: Data, tolerance: float = 1e-6) -> Modes:
     Args:
         data: The examples.
         tolerance: Relative standard deviation below which an axis is left out.
+
+    Examples:
+        >>> data = tw.problems.read_data((np.diag([3.0, 4.0]), [2.0, 0.0]), task="regression")
+        >>> round(float(tw.problems.whitened_modes(data).s[0]), 6)  # (1/n) sum y z^T, n = 2
+        1.414214
     """
     x = np.asarray(data.inputs).reshape(len(data.inputs), -1)
     y = np.eye(len(data.classes))[data.targets] if data.classes else np.asarray(data.targets)
@@ -103,6 +119,12 @@ class DeepLinear(Problem):
         target: T, shape (out, in).
         correlation: C = Sigma_11, shape (in, in); None for whitened inputs, C = I.
         draw: Maps a key to [W_1, ..., W_L]; None if starts are given elsewhere.
+
+    Examples:
+        >>> problem = tw.problems.DeepLinear(np.diag([2.0, 1.0]))
+        >>> start = tw.problems.deep_linear_params([np.eye(2), np.eye(2)])
+        >>> float(problem.objective(start))  # (2 - 1)^2 / 2
+        0.5
     """
 
     target: Float[Array, "out in"] = eqx.field(converter=jnp.asarray)
@@ -129,7 +151,12 @@ class DeepLinear(Problem):
 
 
 def deep_linear_params(weights: Sequence[ArrayLike]) -> Params:
-    """Parameters of a linear net from its matrices [W_1, ..., W_L]."""
+    """Parameters of a linear net from its matrices [W_1, ..., W_L].
+
+    Examples:
+        >>> tw.problems.deep_linear_params([np.eye(2)])[0]["weight"].tolist()
+        [[1.0, 0.0], [0.0, 1.0]]
+    """
     return [{"weight": jnp.asarray(W)} for W in weights]
 
 
@@ -143,6 +170,12 @@ def scalar_chain(depth: int, s: float, u0: float) -> Function:
 
     Raises:
         InputError: If L or u0 is out of range.
+
+    Examples:
+        >>> problem = tw.problems.scalar_chain(3, s=2.0, u0=8.0)
+        >>> start = problem.init(jax.random.key(0))
+        >>> start.tolist(), round(float(problem.objective(start)), 6)  # (8 - 2)^2 / 2
+        ([2.0, 2.0, 2.0], 18.0)
     """
     require(
         depth >= 1 and u0 >= 0,

@@ -29,6 +29,11 @@ class MarginLoss(eqx.Module):
         value: l(u).
         log: log l(u), also where l(u) is below the smallest positive number.
         tail: Rate and scale of an exponential tail, or None for any other tail.
+
+    Examples:
+        >>> loss = tw.problems.MARGIN_LOSSES["logistic"]
+        >>> round(float(loss.value(jnp.array(0.0))), 6), round(float(loss.log(jnp.array(1e4))), 6)
+        (0.693147, -10000.0)
     """
 
     name: str = eqx.field(static=True)
@@ -73,6 +78,11 @@ def power_tail(power: float) -> MarginLoss:
 
     Raises:
         InputError: If the power is not positive.
+
+    Examples:
+        >>> loss = tw.problems.power_tail(2)
+        >>> loss.value(jnp.array([0.0, 1.0, 2.0])).tolist()  # 1 + 2, 1, 1/4
+        [3.0, 1.0, 0.25]
     """
     require(power > 0, f"the power of the tail came as {power}; give a positive number, as 2")
 
@@ -95,6 +105,11 @@ def stretched_exponential(exponent: float) -> MarginLoss:
 
     Raises:
         InputError: If the exponent is not positive.
+
+    Examples:
+        >>> loss = tw.problems.stretched_exponential(0.5)
+        >>> round(float(loss.log(jnp.array(9.0))), 6)  # -sqrt(9)
+        -3.0
     """
     require(exponent > 0, f"the exponent came as {exponent}; give a positive number, as 0.5")
 

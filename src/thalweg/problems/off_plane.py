@@ -44,8 +44,7 @@ def column_change(before: ArrayLike, after: ArrayLike, plane: Plane) -> ColumnCh
     Source: He, Tsai and Ward (2023); E3 of the study.
 
     Examples:
-        >>> from thalweg.problems.data.planes import coordinate_plane
-        >>> plane = coordinate_plane(1, 1)
+        >>> plane = tw.problems.coordinate_plane(1, 1)
         >>> change = tw.problems.column_change([[1.0, 2.0]], [[4.0, 2.0]], plane)
         >>> float(change.tangent), float(change.normal)
         (3.0, 0.0)
@@ -95,8 +94,7 @@ def error_off_plane(
         InputError: If the plane fills the space.
 
     Examples:
-        >>> from thalweg.problems.data.planes import coordinate_plane
-        >>> plane = coordinate_plane(1, 1)
+        >>> plane = tw.problems.coordinate_plane(1, 1)
         >>> f = lambda z: z[:, 0] + 3 * z[:, 1]  # right on the plane, of slope 3 off it
         >>> target, x = lambda x: x[:, 0], np.array([[1.0], [2.0]])
         >>> errors = tw.problems.error_off_plane(f, target, plane, x, np.array([0.0, 0.5]))

@@ -26,6 +26,11 @@ class Decayed(Problem):
     Attributes:
         problem: f.
         weight_decay: lambda, at least 0 (unit: loss/parameter^2).
+
+    Examples:
+        >>> well = tw.problems.Function(lambda x: jnp.sum(x), start=jnp.ones(2))
+        >>> float(tw.problems.Decayed(well, 0.5).objective(jnp.array([1.0, 3.0])))  # 4 + 10/4
+        6.5
     """
 
     problem: Problem

@@ -5,7 +5,6 @@ from thalweg.theory.examples import PREDICTIONS
 from thalweg.theory.landscape import (
     adaptive_geometry,
     parameter_count,
-    piecewise_affine,
     polyak_lojasiewicz,
     regions,
     singular_values,
@@ -45,7 +44,6 @@ __all__ = [
     "minimum_norm",
     "nuclear_norm",
     "parameter_count",
-    "piecewise_affine",
     "polyak_lojasiewicz",
     "regions",
     "scalar_linear",

@@ -16,11 +16,12 @@ from jaxtyping import Array
 
 from thalweg.core import tree
 from thalweg.core.tree import Params
+from thalweg.curvature import layer_hessian
 from thalweg.models import MLP, ResidualMLP, linear
 from thalweg.problems import Function, Problem, linear_classifier, supervised, trained_part
 from thalweg.problems.closed_form import Quadratic
 from thalweg.theory.descent import euler, geometric_rate, last_layer
-from thalweg.theory.landscape import piecewise_affine, polyak_lojasiewicz, regions
+from thalweg.theory.landscape import polyak_lojasiewicz, regions
 from thalweg.theory.limits import separable
 from thalweg.theory.limits.max_margin import hard_margin_svm
 from thalweg.theory.linear_nets import local_components, low_dimensional, weight_normalisation
@@ -129,7 +130,7 @@ def _region_loss() -> Example:
     x = jax.random.normal(jax.random.key(52), (3, 4))
     room = regions.boundary_distance(net, params, x, 1).distance
     y = np.asarray(net.apply(params, x)) + 0.01 * room * DRAWN.normal(size=(3, 4))
-    eta = 1.5 / float(piecewise_affine.layer_hessian(net, params, x, 1).spectrum()[0])
+    eta = 1.5 / float(layer_hessian(net, params, x, 1).spectrum()[0])
     part = trained_part(
         supervised(net, (np.asarray(x), y)), params, lambda path: path == "1.weight"
     )

@@ -16,7 +16,7 @@ import thalweg as tw
 from thalweg.core.errors import InputError
 from thalweg.problems.data.data import Data, from_arrays
 from thalweg.problems.data.files import read_data
-from thalweg.problems.data.images import digit_images, mnist, mnist5k_images, read_idx
+from thalweg.problems.data.images import digit_images, mnist5k_images, mnist_images, read_idx
 from thalweg.problems.data.rows import chosen_rows
 
 X = np.arange(12.0).reshape(6, 2)
@@ -326,14 +326,14 @@ def write_idx(folder, ending="", stem="train", images=PIXELS, labels=LABELS):
 @pytest.mark.parametrize("ending", ["", ".gz"])
 def test_mnist_from_idx_files(tmp_path, ending):
     write_idx(tmp_path, ending)
-    data = mnist(tmp_path)
+    data = mnist_images(tmp_path)
     np.testing.assert_allclose(
         data.inputs, (PIXELS.reshape(30, 20) / 255 - 0.1307) / 0.3081, rtol=1e-15, atol=1e-15
     )
     np.testing.assert_array_equal(data.targets, LABELS)
-    assert mnist(tmp_path, samples=20).targets.tolist() == LABELS[:20].tolist()
-    assert mnist(tmp_path, every=3, image=True).inputs.shape == (10, 1, 4, 5)
-    few = mnist(tmp_path, every=3, samples=4)
+    assert mnist_images(tmp_path, samples=20).targets.tolist() == LABELS[:20].tolist()
+    assert mnist_images(tmp_path, every=3, image=True).inputs.shape == (10, 1, 4, 5)
+    few = mnist_images(tmp_path, every=3, samples=4)
     np.testing.assert_array_equal(few.inputs, data.inputs[[0, 3, 12, 21]])  # labels 0, 3, 2, 1
 
 
@@ -343,20 +343,22 @@ def test_mnist_finds_its_folder(tmp_path, monkeypatch):
     write_idx(tmp_path / "MNIST" / "raw", stem="t10k")
     assert len(read_data("mnist", split="test").targets) == 30
     with pytest.raises(InputError, match="train-images-idx3-ubyte and train-labels-idx1-ubyte"):
-        mnist(network=False)
+        mnist_images(network=False)
     monkeypatch.delenv("THALWEG_DATA")
     with pytest.raises(InputError, match="THALWEG_DATA"):
-        mnist(network=False)
+        mnist_images(network=False)
     with pytest.raises(InputError, match="Did you mean 'test'"):
-        mnist(tmp_path, split="tests")
+        mnist_images(tmp_path, split="tests")
 
 
 def test_mnist_from_keras_archive(tmp_path):
     np.savez(tmp_path / "mnist.npz", x_train=PIXELS, y_train=LABELS)
     write_idx(tmp_path / "idx")
-    np.testing.assert_array_equal(mnist(tmp_path).inputs, mnist(tmp_path / "idx").inputs)
+    np.testing.assert_array_equal(
+        mnist_images(tmp_path).inputs, mnist_images(tmp_path / "idx").inputs
+    )
     with pytest.raises(InputError, match="x_test"):
-        mnist(tmp_path, split="test")
+        mnist_images(tmp_path, split="test")
 
 
 @pytest.mark.parametrize(
@@ -373,7 +375,7 @@ def test_mnist_from_keras_archive(tmp_path):
 def test_mnist_refuses_wrong_idx(tmp_path, images, labels, words):
     write_idx(tmp_path, images=images, labels=labels)
     with pytest.raises(InputError, match=words):
-        mnist(tmp_path)
+        mnist_images(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -388,7 +390,7 @@ def test_mnist_refuses_wrong_idx(tmp_path, images, labels, words):
 def test_mnist_refuses_wrong_archive(tmp_path, arrays):
     np.savez(tmp_path / "mnist.npz", **arrays)
     with pytest.raises(InputError, match=r"mnist\.npz"):
-        mnist(tmp_path)
+        mnist_images(tmp_path)
 
 
 # ---- 5000 of MNIST's -------------------------------------------------------------------------

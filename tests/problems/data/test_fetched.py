@@ -16,10 +16,10 @@ from sklearn.datasets import _openml
 
 from thalweg.core.errors import InputError
 from thalweg.problems.data import cifar, images
-from thalweg.problems.data.cifar import cifar10
+from thalweg.problems.data.cifar import cifar10_images
 from thalweg.problems.data.fetched import FOLDER, Remote, fetch
 from thalweg.problems.data.files import read_data
-from thalweg.problems.data.images import mnist
+from thalweg.problems.data.images import mnist_images
 
 RNG = np.random.default_rng(3)
 PIXELS = RNG.integers(0, 256, (40, 28, 28)).astype(np.uint8)
@@ -91,7 +91,7 @@ def test_mnist_is_fetched_once(web, monkeypatch, folder):
     assert web.asked == ["/of/mnist.npz"]
     assert str(folder / "mnist.npz") in data.description["source"]
     web.asked.clear()
-    assert len(mnist(network=False).inputs) == 40
+    assert len(mnist_images(network=False).inputs) == 40
     assert web.asked == []
 
 
@@ -99,24 +99,24 @@ def test_own_files_come_first(web, monkeypatch, tmp_path):
     offered(web, monkeypatch, "/mnist.npz", archive())
     np.savez(tmp_path / "mnist.npz", x_train=PIXELS[:20], y_train=LABELS[:20])
     monkeypatch.setenv("THALWEG_DATA", str(tmp_path))
-    assert len(mnist().inputs) == 20
+    assert len(mnist_images().inputs) == 20
     assert web.asked == []
     monkeypatch.setenv("THALWEG_DATA", str(tmp_path / "elsewhere"))
-    assert len(mnist().inputs) == 40
+    assert len(mnist_images().inputs) == 40
     with pytest.raises(InputError, match="no such files"):  # a folder that was given is meant
-        mnist(tmp_path / "elsewhere")
+        mnist_images(tmp_path / "elsewhere")
 
 
 def test_a_file_that_was_damaged_here_is_fetched_again(web, monkeypatch, folder):
     offered(web, monkeypatch, "/mnist.npz", archive())
-    mnist()
+    mnist_images()
     kept = folder / "mnist.npz"
     kept.write_bytes(kept.read_bytes()[:-1] + b"x")
-    assert mnist().inputs.shape == (40, 784)
+    assert mnist_images().inputs.shape == (40, 784)
     assert len(web.asked) == 2
 
 
-def refused(words, read=mnist):
+def refused(words, read=mnist_images):
     with pytest.raises(InputError, match=words) as caught:
         read()
     sentence = str(caught.value)
@@ -139,7 +139,7 @@ def test_half_a_download_is_no_file(web, monkeypatch, folder):
     assert len(web.asked) == 2  # it was tried again
     assert list(folder.iterdir()) == []
     monkeypatch.setattr(web, "short", 0)
-    assert mnist().inputs.shape == (40, 784)
+    assert mnist_images().inputs.shape == (40, 784)
 
 
 def test_a_file_that_is_gone_is_a_sentence(web, monkeypatch, folder):
@@ -149,7 +149,7 @@ def test_a_file_that_is_gone_is_a_sentence(web, monkeypatch, folder):
     assert nothing_half(folder)
 
 
-@pytest.mark.parametrize("read", [mnist, cifar10])
+@pytest.mark.parametrize("read", [mnist_images, cifar10_images])
 def test_no_network_is_a_sentence(monkeypatch, read):
     nowhere = Remote("http://127.0.0.1:9/data.tar", "0" * 64, "170 MB")  # nobody listens
     monkeypatch.setattr(images, "MNIST_FILE", nowhere)
@@ -203,10 +203,10 @@ def test_cifar10_from_the_web_from_files_and_from_the_archive(web, monkeypatch, 
     is_cifar(read_data("cifar10", image=True))
     assert web.asked == [where]
     (tmp_path / "cifar-10-binary.tar.gz").write_bytes(packed(batches()))
-    is_cifar(cifar10(tmp_path, image=True))
+    is_cifar(cifar10_images(tmp_path, image=True))
     for name, content in batches().items():
         (tmp_path / name).write_bytes(content)
-    data = cifar10(tmp_path, image=True)
+    data = cifar10_images(tmp_path, image=True)
     is_cifar(data)
     assert str(tmp_path) in data.description["source"]
     assert data.description["standardize"]["kind"] == "channel"
@@ -214,7 +214,7 @@ def test_cifar10_from_the_web_from_files_and_from_the_archive(web, monkeypatch, 
 
 def test_cifar10_of_some_classes(tmp_path):
     (tmp_path / "cifar-10-binary.tar.gz").write_bytes(packed(batches()))
-    data = cifar10(tmp_path, classes="dog, cat", samples=4)
+    data = cifar10_images(tmp_path, classes="dog, cat", samples=4)
     assert data.classes == ("cat", "dog")
     assert data.inputs.shape == (4, 3072)
     rows = [i for i in range(30) if (29 - i) % 10 in (3, 5)][:4]
@@ -238,12 +238,12 @@ def test_cifar10_of_some_classes(tmp_path):
 )
 def test_a_damaged_archive_is_a_sentence(tmp_path, content, words):
     (tmp_path / "cifar-10-binary.tar.gz").write_bytes(content)
-    refused(words, partial(cifar10, tmp_path))
+    refused(words, partial(cifar10_images, tmp_path))
 
 
 def test_no_files_of_cifar10_in_a_folder_is_a_sentence(tmp_path):
-    refused("data_batch_1.bin.*leave folder= out", partial(cifar10, tmp_path))
-    refused("Did you mean 'train'", partial(cifar10, split="trian"))
+    refused("data_batch_1.bin.*leave folder= out", partial(cifar10_images, tmp_path))
+    refused("Did you mean 'train'", partial(cifar10_images, split="trian"))
 
 
 # ---- OpenML ----------------------------------------------------------------------------------

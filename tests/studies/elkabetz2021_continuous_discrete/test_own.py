@@ -69,7 +69,7 @@ def test_paper_images_are_mnist_if_there(monkeypatch):
         inputs = np.stack([rows, rows], axis=1).astype(float)
         targets = rows % 10
 
-    monkeypatch.setattr(images, "mnist", lambda every, image, network: Fake)
+    monkeypatch.setattr(images, "mnist_images", lambda every, image, network: Fake)
     data = training.paper_images(False)
     assert data.inputs.shape == (1000, 2)
     assert data.inputs[-1, 0] == 999  # times 50: image 49950

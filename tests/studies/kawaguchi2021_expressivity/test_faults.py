@@ -8,7 +8,7 @@ import pytest
 
 from planting import Fault, fault_table
 from thalweg.dynamics.two_phase_training import TwoPhase
-from thalweg.models import expressivity
+from thalweg.models import feature_rank
 from thalweg.studies.kawaguchi2021_expressivity import condition, training
 from thalweg.studies.kawaguchi2021_expressivity import phase_two as last
 from thalweg.theory.descent import last_layer
@@ -115,7 +115,7 @@ def narrower(right, hidden):
 
 @fault_table(
     planted("C1", last_layer, "descent_residual", not_squared, "s not squared", None, ("X3",)),
-    planted("C1", expressivity, "feature_matrix", no_ones, "no column of ones", None, ("X3",)),
+    planted("C1", feature_rank, "feature_matrix", no_ones, "no column of ones", None, ("X3",)),
     planted("C1", TwoPhase, "_last_layer", all_layers, "all layers are trained", None, ("X3",)),
     Fault(
         "C1",
@@ -132,18 +132,18 @@ def narrower(right, hidden):
     planted("C3", last_layer, "range_basis", without_last_column, "no ones", TWO_WIDTHS),
     planted("C3", TwoPhase, "_last_layer", all_layers, "all layers are trained", ONE_WIDTH),
     planted("C4", TwoPhase, "_last_layer", all_layers, "all layers move"),
-    planted("C5", expressivity, "rank_of", with_tolerance(0.0), "no tolerance"),
-    planted("C5", expressivity, "rank_of", with_tolerance(1e4), "a looser tolerance"),
-    planted("C6", expressivity, "constructed_witness", unshifted, "no shift"),
-    planted("C6", expressivity, "constructed_witness", kinks_of_one_sign, "kinks of one sign"),
-    planted("C7", expressivity, "rank_of", with_tolerance(0.0), "no tolerance", None, ("X1",)),
-    planted("C7", expressivity, "constructed_witness", unshifted, "no shift", None, ("X1",)),
-    planted("C7", expressivity, "rank_of", with_tolerance(1e10), "too loose", None, ("X1",)),
+    planted("C5", feature_rank, "rank_of", with_tolerance(0.0), "no tolerance"),
+    planted("C5", feature_rank, "rank_of", with_tolerance(1e4), "a looser tolerance"),
+    planted("C6", feature_rank, "constructed_witness", unshifted, "no shift"),
+    planted("C6", feature_rank, "constructed_witness", kinks_of_one_sign, "kinks of one sign"),
+    planted("C7", feature_rank, "rank_of", with_tolerance(0.0), "no tolerance", None, ("X1",)),
+    planted("C7", feature_rank, "constructed_witness", unshifted, "no shift", None, ("X1",)),
+    planted("C7", feature_rank, "rank_of", with_tolerance(1e10), "too loose", None, ("X1",)),
     planted("C7", condition, "net", kinked, "ReLU for softplus", None, ("X1",), SHARE),
     planted("C7", condition, "net", narrower, "6 units for 16", None, ("X1",), SHARE),
-    planted("C7", expressivity, "rank_of", with_tolerance(1e3), "loose", QUICK, ("X1",), LOOSE),
+    planted("C7", feature_rank, "rank_of", with_tolerance(1e3), "loose", QUICK, ("X1",), LOOSE),
     planted("C9", last_layer, "last_layer_smoothness", no_square, "no square"),
-    planted("C9", expressivity, "feature_matrix", no_ones, "no column of ones"),
+    planted("C9", feature_rank, "feature_matrix", no_ones, "no column of ones"),
     planted("C9", last, "cross_entropy", twice, "twice the cross-entropy"),
     planted("C10", TwoPhase, "_last_layer", all_layers, "all layers", None, ("X2",)),
     planted("C10", TwoPhase, "_last_layer", gradient_masked_only, "gradients only", None, ("X2",)),

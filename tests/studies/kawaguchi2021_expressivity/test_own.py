@@ -3,7 +3,7 @@
 import importlib.util
 
 from thalweg.lab.experiment import Lab
-from thalweg.models import expressivity
+from thalweg.models import feature_rank
 from thalweg.studies.kawaguchi2021_expressivity import condition
 
 
@@ -16,8 +16,8 @@ def test_full_scale_asks_for_the_sizes_of_the_paper(monkeypatch, tmp_path):
         small = condition.net((300,))
         return real(small, x[:20].reshape(20, -1), key)
 
-    real = expressivity.expressivity_search
-    monkeypatch.setattr(expressivity, "expressivity_search", search)
+    real = feature_rank.expressivity_search
+    monkeypatch.setattr(feature_rank, "expressivity_search", search)
     monkeypatch.delenv("THALWEG_DATA", raising=False)
     monkeypatch.setenv("SCIKIT_LEARN_DATA", str(tmp_path))
     condition.resnets(Lab("full", progress=False))

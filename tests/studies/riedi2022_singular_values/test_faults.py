@@ -4,9 +4,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from planting import Fault, fault_table
+from thalweg.curvature import LayerHessian
+from thalweg.models import piecewise_affine as pieces
 from thalweg.models.residual import ResidualMLP
 from thalweg.studies.riedi2022_singular_values import random
-from thalweg.theory.landscape import piecewise_affine as pieces
 from thalweg.theory.landscape import singular_values as sv
 
 
@@ -121,8 +122,8 @@ FEW = {"draws": 5}
 @fault_table(
     Fault("C1", pieces, "affine_piece", inside, "skip inside D", compiled=True),
     Fault("C1", pieces, "own_slopes", without_own_slopes, "D_0 forgotten", compiled=True),
-    Fault("C1", pieces.LayerHessian, "dense", swapped, "stacked by columns"),
-    Fault("C1", pieces.LayerHessian, "dense", doubled, "factor 2"),
+    Fault("C1", LayerHessian, "dense", swapped, "stacked by columns"),
+    Fault("C1", LayerHessian, "dense", doubled, "factor 2"),
     Fault("C2", sv, "derivatives", NEGATIVE, "sign"),
     Fault("C2", sv, "derivatives", TRANSPOSED, "rows for columns"),
     Fault("C2", sv, "derivatives", halved, "second derivative halved"),
@@ -152,7 +153,7 @@ FEW = {"draws": 5}
     Fault("C7", pieces, "affine_piece", always_skip, "skip always"),
     Fault("C7", random, "_product", first_layer_only, "first layer only"),
     Fault("C8", ResidualMLP, "_forward", no_skip, "skips left out of the net"),
-    Fault("C8", pieces.LayerHessian, "spectrum", slow, "step size of the wrong order"),
+    Fault("C8", LayerHessian, "spectrum", slow, "step size of the wrong order"),
 )
 def test_faults(fault, noticed):
     assert noticed(fault) == "not reproduced"

@@ -7,9 +7,10 @@ import pytest
 
 import thalweg as tw
 from thalweg.core.errors import InputError
+from thalweg.curvature import layer_hessian
+from thalweg.models import piecewise_affine as pieces
 from thalweg.models.residual import ResidualMLP
 from thalweg.problems import supervised, trained_part
-from thalweg.theory.landscape import piecewise_affine as pieces
 from thalweg.theory.landscape import regions
 
 NETS = {
@@ -66,7 +67,7 @@ def test_the_loss_is_a_parabola_up_to_the_wall():
     curve = np.polyfit(t, loss, 2)
     np.testing.assert_allclose(np.polyval(curve, t), loss, rtol=1e-12)
     assert abs(np.polyval(curve, 1.5 * wall.distance) - beyond) > 1e-9
-    H = pieces.layer_hessian(net, params, x, 0)
+    H = layer_hessian(net, params, x, 0)
     np.testing.assert_allclose(2 * curve[0], jnp.sum(V * H.apply(V)), rtol=1e-9)
 
 
@@ -124,7 +125,7 @@ def test_training_inside_a_region_loses_as_predicted(reduction):
     outputs = np.asarray(net.apply(params, x))
     rng = np.random.default_rng(0)
     y = outputs + 0.01 * radius * rng.normal(size=outputs.shape)
-    step = 1.5 / float(pieces.layer_hessian(net, params, x, 1, reduction=reduction).spectrum()[0])
+    step = 1.5 / float(layer_hessian(net, params, x, 1, reduction=reduction).spectrum()[0])
     predicted = regions.region_loss(net, params, x, y, 1, step, reduction)
     assert (predicted.name, predicted.kind) == ("loss", "exact")
     whole = supervised(net, (np.asarray(x), y), reduction=reduction)

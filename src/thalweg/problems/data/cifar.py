@@ -35,7 +35,7 @@ OF_CIFAR: dict[str, Any] = {
 }
 
 
-def cifar10(
+def cifar10_images(
     folder: str | os.PathLike[str] | None = None,
     samples: int | None = None,
     every: int | None = None,
@@ -64,6 +64,13 @@ def cifar10(
         InputError: If the files are neither there nor to be had, or not what they should be.
 
     Source: A. Krizhevsky (2009), Learning multiple layers of features from tiny images.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> for part in range(1, 6):  # in the place of the real files, of 10000 photographs each
+        ...     _ = Path(f"data_batch_{part}.bin").write_bytes(bytes([part]) + bytes(3072))
+        >>> tw.problems.cifar10_images(".", classes="cat,dog").inputs.shape
+        (2, 3072)
     """
     require(split in PARTS, unknown(split, PARTS, "split"))
     place = folder if folder is not None else os.environ.get("THALWEG_DATA")

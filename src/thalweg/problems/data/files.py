@@ -14,10 +14,10 @@ from thalweg.core.arguments import framework, told
 from thalweg.core.errors import InputError, reason, require, unknown
 from thalweg.problems.data.archives import read_archive
 from thalweg.problems.data.bunches import from_bunch, is_bunch, openml
-from thalweg.problems.data.cifar import cifar10
+from thalweg.problems.data.cifar import cifar10_images
 from thalweg.problems.data.data import Data, from_arrays
 from thalweg.problems.data.delimited import read_delimited
-from thalweg.problems.data.images import digit_images, mnist, mnist5k_images
+from thalweg.problems.data.images import digit_images, mnist5k_images, mnist_images
 from thalweg.problems.data.rows import Classes
 from thalweg.problems.data.tables import Names, from_table
 from thalweg.problems.data.text_labels import one_line
@@ -210,8 +210,8 @@ def _endings() -> str:
 SOURCES: dict[str, Callable[..., Data]] = {
     "digits": digit_images,
     "mnist5k": mnist5k_images,
-    "mnist": mnist,
-    "cifar10": cifar10,
+    "mnist": mnist_images,
+    "cifar10": cifar10_images,
 }
 
 

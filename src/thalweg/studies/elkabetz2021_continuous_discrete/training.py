@@ -82,7 +82,7 @@ def paper_images(image: bool) -> Data:
     """
 
     def of_the_files() -> Data:
-        mnist = images.mnist(every=50, image=image, network=False)
+        mnist = images.mnist_images(every=50, image=image, network=False)
         name = "MNIST, images 0, 50, ..., 49950"
         return Data.of(mnist.inputs[:1000], mnist.targets[:1000], name)
 

@@ -15,10 +15,11 @@ import xarray as xr
 from jaxtyping import Array
 
 from thalweg.core.tree import Params
+from thalweg.curvature import pl_constant
 from thalweg.dynamics import gradient_descent, optax_dynamics
 from thalweg.lab.experiment import Lab, experiment
 from thalweg.lab.table import over, predicted, table
-from thalweg.models import MLP
+from thalweg.models import MLP, parameter_count
 from thalweg.models.last_layer import last_layer_inputs
 from thalweg.models.starts import zero_last_start
 from thalweg.probes import feature_singular_value, gradient_norm
@@ -26,7 +27,8 @@ from thalweg.problems import Data, Supervised, supervised
 from thalweg.problems.data import images
 from thalweg.problems.data.random_labels import random_data
 from thalweg.problems.problem import unraveller
-from thalweg.theory.landscape import parameter_count, polyak_lojasiewicz
+from thalweg.theory.landscape import parameter_count as counting
+from thalweg.theory.landscape import polyak_lojasiewicz
 from thalweg.trajectory import Trajectory
 
 SIZES = (50, 100, 200)
@@ -89,7 +91,7 @@ def wide(lab: Lab, size: Wide) -> xr.Dataset:
     at = np.linspace(0, size.steps, size.records + 1).round()
 
     def one(examples: int, seed: int) -> xr.Dataset:
-        net = parameter_count.narrow_wide_net(examples, 1.2, (16, 16))
+        net = counting.narrow_wide_net(examples, 1.2, (16, 16))
         given = task(net, signs(examples, seed), seed)
         eta = given.step_size
         probes = [feature_singular_value(), gradient_norm()]
@@ -97,10 +99,10 @@ def wide(lab: Lab, size: Wide) -> xr.Dataset:
         run = _descend(lab, name, given, gradient_descent(eta), eta * at, probes=probes)
         data = run.dataset.isel(seed=0)
         loss, sigma = data["loss"].values, data["feature_singular_value"].values
-        constant = polyak_lojasiewicz.pl_constant(data["gradient_norm"].values, loss)
+        constant = pl_constant(data["gradient_norm"].values, loss)
         bound = polyak_lojasiewicz.last_layer_constant(sigma, examples)
         right = accuracies(run, given.problem, given.problem.inputs, given.problem.targets)
-        count = parameter_count.parameter_count(net, 32, 1)
+        count = parameter_count(net, 32, 1)
         groups: dict[str, Any] = {
             "step": {
                 "time": (eta * at, "parameter^2/loss", "training time"),
@@ -139,7 +141,7 @@ def starts(lab: Lab, size: Starts) -> xr.Dataset:
     """sigma_n(A) where X2 begins, over many data sets and starts, by a dense decomposition."""
 
     def one(examples: int, seed: int) -> xr.Dataset:
-        net = parameter_count.narrow_wide_net(examples, 1.2, (16, 16))
+        net = counting.narrow_wide_net(examples, 1.2, (16, 16))
         A = task(net, signs(examples, seed), seed).A
         sigma = np.linalg.svd(A, compute_uv=False)[examples - 1]
         return table({"": {"sigma": (sigma, "features", "sigma_n(A) at the start")}})
@@ -192,7 +194,7 @@ def _small(lab: Lab, hidden: tuple[int, ...], n: int, seed: int, steps: int) -> 
     name = f"{'-'.join(map(str, hidden))}-on-{n}-{seed}"
     run = _descend(lab, name, given, gradient_descent(eta), eta * np.array([0, steps]))
     right = accuracies(run, problem, problem.inputs, problem.targets)
-    count = parameter_count.parameter_count(MLP(hidden), 32, 1)
+    count = parameter_count(MLP(hidden), 32, 1)
     numbers = {
         "loss": (run.dataset["loss"][0, -1], "loss", "loss at the end"),
         "accuracy": (right[-1], "1", RIGHT),
@@ -222,7 +224,7 @@ class Natural:
 @experiment("X3", Natural(), smoke={"steps": 40}, full={"seeds": 3})
 def natural(lab: Lab, size: Natural) -> xr.Dataset:
     """One net, hidden (16, 16, 240), on handwritten digits and on random images and labels."""
-    net = parameter_count.narrow_wide_net(TRAIN, 1.2, (16, 16))
+    net = counting.narrow_wide_net(TRAIN, 1.2, (16, 16))
     at = np.linspace(0, size.steps, size.records + 1).round()
     sources = {"digits": digits, "random": random_images}
 
@@ -250,7 +252,7 @@ def natural(lab: Lab, size: Natural) -> xr.Dataset:
                 "standard error over 1000 test cases",
             ),
         }
-        count = parameter_count.parameter_count(net, 64, 10)
+        count = parameter_count(net, 64, 10)
         return table(
             {"step": values, "": {"parameters": (count, "1", "trainable parameters d")}},
             step=(at, "1", "steps of gradient descent with momentum"),

@@ -19,12 +19,12 @@ from thalweg.core.tree import Params
 from thalweg.dynamics import gradient_descent
 from thalweg.lab.experiment import Lab, experiment
 from thalweg.lab.table import over, table
-from thalweg.models import Model, mlp
+from thalweg.models import Model, mlp, parameter_count
 from thalweg.models.starts import gaussian_start
 from thalweg.problems import Supervised, supervised
 from thalweg.problems.data.random_labels import random_data
 from thalweg.studies.kawaguchi2019_practical_sizes.descent import SIZES, Task, signs, task
-from thalweg.theory.landscape import parameter_count, polyak_lojasiewicz
+from thalweg.theory.landscape import parameter_count as counting
 
 NARROW = (16, 16)
 FEATURES, PER_EXAMPLE = 32, 1.2
@@ -37,10 +37,10 @@ def counts(lab: Lab) -> xr.Dataset:
     """C1: parameters of the narrow-wide net, counted and by formula."""
 
     def one(examples: int) -> xr.Dataset:
-        net = parameter_count.narrow_wide_net(examples, PER_EXAMPLE, NARROW)
-        counted = parameter_count.parameter_count(net, FEATURES, 1)
-        formula = parameter_count.dense_count(FEATURES, net.hidden, 1)
-        least = parameter_count.minimum_parameters(examples)
+        net = counting.narrow_wide_net(examples, PER_EXAMPLE, NARROW)
+        counted = parameter_count(net, FEATURES, 1)
+        formula = counting.dense_count(FEATURES, net.hidden, 1)
+        least = counting.minimum_parameters(examples)
         numbers = {
             "parameters": (float(counted), "1", "trainable parameters d"),
             "formula": (float(formula), "1", "d by E5"),
@@ -58,18 +58,17 @@ def domination(lab: Lab) -> xr.Dataset:
     The sharp case has a last layer of zero and, as targets, the left singular vector of A that
     belongs to sigma_n; then all three numbers of the chain are equal.
     """
-    net = parameter_count.narrow_wide_net(SIZES[0], PER_EXAMPLE, NARROW)
+    net = counting.narrow_wide_net(SIZES[0], PER_EXAMPLE, NARROW)
     random = supervised(net, signs(SIZES[0], 0), "squared-error")
     draw = eqx.filter_jit(random.init)
     points = [
-        polyak_lojasiewicz.gradient_domination(random, draw(jax.random.key(seed)))
-        for seed in range(POINTS)
+        curvature.gradient_domination(random, draw(jax.random.key(seed))) for seed in range(POINTS)
     ]
     whole, last, bound = zip(*points, strict=True)
     start = task(net, signs(SIZES[0], 0), 0)
     last_vector = np.linalg.svd(start.A, full_matrices=False)[0][:, -1:]
     sharp = supervised(net, (start.problem.inputs, last_vector), "squared-error")
-    chain = polyak_lojasiewicz.gradient_domination(sharp, start.params)
+    chain = curvature.gradient_domination(sharp, start.params)
     ratios = chain.whole / chain.bound, chain.last_layer / chain.bound
     groups: dict[str, Any] = {
         "point": {
@@ -99,7 +98,7 @@ def _first_steps(lab: Lab, start: Task) -> xr.Dataset:
     last = np.concatenate([slope[-1]["weight"].T, slope[-1]["bias"][None]])
     gap = np.linalg.norm(last - by_hand) / np.linalg.norm(by_hand)
     hidden = np.abs(tree.flatten(slope[:-1])).max()
-    chain = polyak_lojasiewicz.gradient_domination(problem, params)
+    chain = curvature.gradient_domination(problem, params)
     sigma = np.linalg.svd(A, compute_uv=False)[-1]
     expected = np.sum((A.T @ Y) ** 2) / (sigma**2 * np.sum(Y**2))
     times = eta * np.arange(3)
@@ -139,8 +138,8 @@ def rank(lab: Lab, size: Jacobians) -> xr.Dataset:
         found = [_rank(drawn, n, outputs, key) for key in jax.random.split(jax.random.key(0))]
         ranks, left, leaks, spaces = zip(*found, strict=True)
         overlap = np.sum((spaces[0].T @ spaces[1]) ** 2) / max(spaces[0].shape[1], 1)
-        count = parameter_count.parameter_count(drawn, 8, outputs)
-        numbers = parameter_count.minimum_parameters(n, outputs)
+        count = parameter_count(drawn, 8, outputs)
+        numbers = counting.minimum_parameters(n, outputs)
         groups: dict[str, Any] = {
             "point": {
                 "rank": (ranks, "1", "numerical rank of J"),
@@ -163,7 +162,7 @@ def _rank(net: Model, n: int, outputs: int, key: Array) -> tuple[int, int, float
     data = random_data(n, 8, "gaussian")
     problem = supervised(net, (data.inputs, np.zeros((n, outputs))), "squared-error")
     J = curvature.jacobian(problem, eqx.filter_jit(problem.init)(key))
-    found = parameter_count.jacobian_rank(J.dense())
+    found = curvature.jacobian_rank(J.dense())
     free = found.complement.shape[1]
     pulled = np.asarray(J.T @ jnp.asarray(found.complement)) if free else np.zeros((1, 1))
     leak = np.linalg.norm(pulled, axis=0).max() / found.singular_values[0]

@@ -11,9 +11,8 @@ import xarray as xr
 from thalweg.driver import interpolation
 from thalweg.lab.experiment import Lab, experiment
 from thalweg.lab.table import padded, table
-from thalweg.models import mlp
+from thalweg.models import mlp, parameter_count
 from thalweg.problems.data.random_labels import random_data
-from thalweg.theory.landscape import parameter_count
 
 FEATURES = 8
 SUCCESS = 1e-12  # mean squared residual
@@ -60,7 +59,7 @@ def threshold(lab: Lab, size: Sweep) -> xr.Dataset:
 
 def _swept(n: int, data_sets: int, steps: int) -> tuple[np.ndarray, np.ndarray]:
     """Parameters and best residuals of every net with d/n from 0.5 to 2."""
-    counts = {m: parameter_count.parameter_count(mlp((m,)), FEATURES, 1) for m in range(1, n // 4)}
+    counts = {m: parameter_count(mlp((m,)), FEATURES, 1) for m in range(1, n // 4)}
     units = [m for m, d in counts.items() if 0.5 <= d / n <= 2]
     sets = [random_data(n, FEATURES, "gaussian", seed=seed) for seed in range(data_sets)]
     residual = interpolation.interpolation_residuals(

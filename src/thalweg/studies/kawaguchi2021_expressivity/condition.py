@@ -20,7 +20,7 @@ from thalweg.core.errors import InputError
 from thalweg.core.tree import Params
 from thalweg.lab.experiment import Draws, Lab, experiment
 from thalweg.lab.table import over, table
-from thalweg.models import MLP, ConvResNet, Stage, expressivity, mlp
+from thalweg.models import MLP, ConvResNet, Stage, feature_rank, mlp
 from thalweg.problems.data import images
 
 EXAMPLES, TESTED, WIDE = 200, 1000, 221
@@ -63,7 +63,7 @@ def called(name: str) -> tuple[MLP, Params, Array]:
     return model, model.init(jax.random.key(0), x.shape[1:], 10), x
 
 
-def rounding(found: expressivity.Expressivity) -> float:
+def rounding(found: feature_rank.Expressivity) -> float:
     """Below this a margin counts as zero."""
     return float(found.tolerance / found.singular_values[0])
 
@@ -79,8 +79,8 @@ def condition(lab: Lab, size: Draws) -> xr.Dataset:
 def _at_start(net: str, seed: int) -> xr.Dataset:
     model, _, x = called(net)
     params = model.init(jax.random.key(seed), x.shape[1:], 10)
-    found = expressivity.expressivity(model, params, x)
-    bare = expressivity.expressivity(model, params, x, ones=False).rank
+    found = feature_rank.expressivity(model, params, x)
+    bare = feature_rank.expressivity(model, params, x, ones=False).rank
     below = "rounding: below it a singular value counts as zero"
     once = {
         "rank": (found.rank, "1", "numerical rank of [h, 1] at a random start"),
@@ -97,7 +97,7 @@ def _at_start(net: str, seed: int) -> xr.Dataset:
 
 def _search(net: str) -> xr.Dataset:
     model, _, x = called(net)
-    search = expressivity.expressivity_search(model, x, jax.random.key(100))
+    search = feature_rank.expressivity_search(model, x, jax.random.key(100))
     witness = int(search.how == "witness")
     found = {
         "search_rank": (search.found.rank, "1", "numerical rank after the search"),
@@ -117,8 +117,8 @@ def witnesses(lab: Lab, size: Draws) -> xr.Dataset:
 
 def _witness(draw: int, scale: float) -> xr.Dataset:
     model, _, x = called(f"1-1-{WIDE}")
-    params = expressivity.constructed_witness(model, x, jax.random.key(draw), scale=scale)
-    found = expressivity.expressivity(model, params, x)
+    params = feature_rank.constructed_witness(model, x, jax.random.key(draw), scale=scale)
+    found = feature_rank.expressivity(model, params, x)
     error = max(EXAMPLES, WIDE + 1) * np.finfo(float).eps
     told = {
         "rank": (found.rank, "1", "rank"),
@@ -141,7 +141,7 @@ def _perturbed(net: str, noise: float, seed: int) -> xr.Dataset:
     model, start, x = called(net)
     flat, unravel = ravel_pytree(start)
     shaken = unravel(noise * jax.random.normal(jax.random.key(seed), flat.shape))
-    found = expressivity.expressivity(model, shaken, x)
+    found = feature_rank.expressivity(model, shaken, x)
     told = {
         "rank": (float(found.rank), "1", "numerical rank after a perturbation"),
         "margin": (found.margin, "1", MARGIN),
@@ -151,7 +151,7 @@ def _perturbed(net: str, noise: float, seed: int) -> xr.Dataset:
 
 def _at_zero(net: str) -> xr.Dataset:
     model, start, x = called(net)
-    rank = expressivity.expressivity(model, jax.tree.map(jnp.zeros_like, start), x).rank
+    rank = feature_rank.expressivity(model, jax.tree.map(jnp.zeros_like, start), x).rank
     return table({"": {"rank_at_zero": (float(rank), "1", "numerical rank with all at zero")}})
 
 
@@ -186,7 +186,8 @@ def resnets(lab: Lab, size: Images) -> xr.Dataset:
         some: dict[str, Any] = {"samples": 2000, "image": True}
         with contextlib.suppress(InputError):  # no MNIST is at hand
             sets["MNIST"] = images.first_at_hand(
-                lambda: images.mnist(network=False, **some), lambda: images.mnist5k_images(**some)
+                lambda: images.mnist_images(network=False, **some),
+                lambda: images.mnist5k_images(**some),
             ).inputs
     cases: dict[str, Any] = {
         f"{name} on {data}": (STAGES[name], x) for name in size.nets for data, x in sets.items()
@@ -196,7 +197,7 @@ def resnets(lab: Lab, size: Images) -> xr.Dataset:
 
 def _resnet(stages: Sequence[tuple[int, int]], x: NDArray[np.float64]) -> xr.Dataset:
     model = ConvResNet(tuple(Stage(*s) for s in stages), (round(1.1 * len(x)),), ACTIVATION)
-    search = expressivity.expressivity_search(
+    search = feature_rank.expressivity_search(
         model, jnp.asarray(x), jax.random.key(0), draws=3, bias_std=0.1
     )
     found = search.found

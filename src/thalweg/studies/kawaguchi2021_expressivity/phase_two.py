@@ -23,7 +23,7 @@ from thalweg.dynamics import gradient_descent
 from thalweg.dynamics.two_phase_training import CERTIFIED, two_phase
 from thalweg.lab.experiment import Draws, Lab, experiment
 from thalweg.lab.table import over, table
-from thalweg.models import expressivity
+from thalweg.models import feature_rank
 from thalweg.problems import Supervised, supervised
 from thalweg.problems.last_layer import last_layer_problem, loss_smoothness
 from thalweg.problems.losses import cross_entropy
@@ -115,9 +115,9 @@ def _beside_theory(
     x, Y, n = problem.inputs, np.asarray(problem.targets), len(problem.inputs)
     unravel = unraveller(problem)
     points = [unravel(theta) for theta in jnp.asarray(path)]
-    A = np.asarray(expressivity.feature_matrix(problem.model, points[1], x))
+    A = np.asarray(feature_rank.feature_matrix(problem.model, points[1], x))
     V = [stacked(point[-1]) for point in points]
-    verdict = expressivity.rank_of(A)
+    verdict = feature_rank.rank_of(A)
     residual = np.asarray(_outputs(problem, jax.vmap(unravel)(jnp.asarray(path[1:])))) - Y
     theory = last_layer.descent_residual(A, A @ V[0] - Y, after)
     gap = np.linalg.norm(residual - theory, axis=(1, 2)) / np.linalg.norm(theory, axis=(1, 2))
@@ -206,7 +206,7 @@ def every_step(lab: Lab, size: Steps) -> xr.Dataset:
 def _every_step(lab: Lab, kind: str, steps: int) -> xr.Dataset:
     problem = squared((64, WIDE), kind)
     params = problem.init(jax.random.key(0))
-    A = np.asarray(expressivity.feature_matrix(problem.model, params, problem.inputs))
+    A = np.asarray(feature_rank.feature_matrix(problem.model, params, problem.inputs))
     V = stacked(params[-1])
     best = last_layer.nearest_minimiser(A, np.asarray(problem.targets), V)
     L_H = last_layer.last_layer_smoothness(A, loss_smoothness(problem.loss))
@@ -293,7 +293,7 @@ def narrow(lab: Lab, width: int, steps: int) -> xr.Dataset:
     process = two_phase(SLOWER, SLOW, 1, NOISE)
     run = lab.run(f"X3-narrow-{steps}", problem, process, times=SLOW * np.array([2, steps])).dataset
     params = unraveller(problem)(jnp.asarray(run["parameters"].values[0, 0]))
-    A = np.asarray(expressivity.feature_matrix(problem.model, params, problem.inputs))
+    A = np.asarray(feature_rank.feature_matrix(problem.model, params, problem.inputs))
     floor = last_layer.least_squares_floor(A, np.asarray(problem.targets))
     found = {
         "narrow_loss": (run["loss"].values[0, -1], "loss", f"loss after phase 2, {width} units"),
@@ -320,7 +320,7 @@ def _smoothness(loss: str, seed: int) -> xr.Dataset:
     params[-1] = jax.tree.map(lambda leaf: leaf * seed, params[-1])
     hessian = curvature.hessian(last_layer_problem(problem, params), params[-1])
     pairs = curvature.top_k(hessian, 1, jax.random.key(9), tolerance=1e-8)
-    A = np.asarray(expressivity.feature_matrix(problem.model, params, problem.inputs))
+    A = np.asarray(feature_rank.feature_matrix(problem.model, params, problem.inputs))
     theory = last_layer.last_layer_smoothness(A, loss_smoothness(problem.loss))
     unit = "loss/parameter^2"
     found = {

@@ -19,7 +19,7 @@ from thalweg.dynamics import OptaxDescent, State, optax_dynamics
 from thalweg.dynamics.two_phase_training import two_phase
 from thalweg.lab.experiment import Lab, experiment
 from thalweg.lab.table import over, table
-from thalweg.models import expressivity
+from thalweg.models import feature_rank
 from thalweg.problems import Supervised, supervised
 from thalweg.problems.problem import unraveller
 from thalweg.studies.kawaguchi2021_expressivity.condition import (
@@ -99,10 +99,10 @@ def comparison(lab: Lab, size: Phases) -> xr.Dataset:
     return table(groups, optimiser=OPTIMISERS, seed=range(size.seeds), step=(marks, "1", "steps"))
 
 
-def at(problem: Supervised, theta: NDArray[np.float64]) -> expressivity.Expressivity:
+def at(problem: Supervised, theta: NDArray[np.float64]) -> feature_rank.Expressivity:
     """The verdict on the feature matrix of all training examples at flat parameters."""
     params = unraveller(problem)(jnp.asarray(theta))
-    return expressivity.expressivity(problem.model, params, problem.inputs)
+    return feature_rank.expressivity(problem.model, params, problem.inputs)
 
 
 def hidden_part(problem: Supervised, theta: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -13,12 +13,13 @@ import xarray as xr
 from jaxtyping import Array, Float
 
 from thalweg.core.tree import Params
+from thalweg.curvature import layer_hessian
 from thalweg.lab.experiment import Lab, experiment
 from thalweg.lab.table import averaged, over, table, variable
+from thalweg.models import piecewise_affine as pieces
 from thalweg.models.residual import ResidualMLP
 from thalweg.problems import Supervised
 from thalweg.problems.losses import as_loss
-from thalweg.theory.landscape import piecewise_affine as pieces
 from thalweg.theory.landscape import regions
 from thalweg.theory.landscape import singular_values as sv
 
@@ -101,7 +102,7 @@ def _gaps(net: ResidualMLP, params: Params, x: Array, y: Array) -> Float[Array, 
         for part in ("weight", "bias"):
             size = params[j][part].size
             truth = hessian[j][part][j][part].reshape(size, size)
-            ours = pieces.layer_hessian(net, params, x, j, part, "sum").dense("rows")
+            ours = layer_hessian(net, params, x, j, part, "sum").dense("rows")
             gaps.append(_relative(ours, truth))
         gaps.append(_relative(pieces.downstream_matrix(net, params, x[0], j), jacobian[j]["bias"]))
         found.append([*gaps, jnp.max(jnp.abs(hessian[j]["weight"][j]["weight"]))])

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from thalweg.lab.experiment import Draws, Lab, experiment
 from thalweg.lab.table import over, table, variable
-from thalweg.theory.landscape import piecewise_affine as pieces
+from thalweg.models import piecewise_affine as pieces
 from thalweg.theory.landscape import singular_values as sv
 
 SLOPES = {"ReLU": 0.0, "leaky ReLU": 0.1, "absolute value": -1.0}

@@ -15,18 +15,19 @@ from jaxtyping import Array, Float
 
 from thalweg.core.selection import part_of
 from thalweg.core.tree import Params, lane
+from thalweg.curvature import layer_hessian
 from thalweg.driver.many import steps_to
 from thalweg.driver.path import path
 from thalweg.dynamics import gradient_descent, optax_dynamics
 from thalweg.dynamics.dynamics import State
 from thalweg.lab.experiment import Lab, experiment
 from thalweg.lab.table import over, table
+from thalweg.models import piecewise_affine as pieces
 from thalweg.models.residual import ResidualMLP
 from thalweg.problems import Problem, Supervised, digits, trained_part
 from thalweg.problems.losses import as_loss
 from thalweg.problems.problem import unraveller
 from thalweg.studies.riedi2022_singular_values.exact import SKIP, SKIPS, square_net
-from thalweg.theory.landscape import piecewise_affine as pieces
 from thalweg.theory.landscape import regions
 from thalweg.theory.landscape import singular_values as sv
 
@@ -101,7 +102,7 @@ def _task(net: ResidualMLP, n: int, key: Array) -> Task:
     params = net.init(own, (n,), n)
     x = jax.random.normal(draw, (1, n)) / jnp.sqrt(n)
     y = net.apply([net.init(other, (n,), n)[0], *params[1:]], x)
-    sharpness = pieces.layer_hessian(net, params, x, 0, reduction="sum").spectrum()[0]
+    sharpness = layer_hessian(net, params, x, 0, reduction="sum").spectrum()[0]
     return Task(params, x, y, 1 / sharpness)
 
 

@@ -196,7 +196,9 @@ def tanh_nets(weights: Array, gains: Array, x: Array) -> tuple[Array, Array]:
 )
 def digits(lab: Lab, size: Search) -> xr.Dataset:
     """Handwritten digits from decoupled starts of strength 0.001, the paper's own experiment."""
-    mnist = [lambda: images.mnist(network=False), images.mnist5k_images] if size.files else []
+    mnist = (
+        [lambda: images.mnist_images(network=False), images.mnist5k_images] if size.files else []
+    )
     data = images.first_at_hand(*mnist, images.digit_images)
     modes, u0 = whitened_modes(data), 0.001
     s = np.asarray(modes.s)

@@ -1,4 +1,4 @@
-"""How many parameters a network has, how many it needs to fit any labels, and how many it uses.
+"""How many parameters a network needs to fit any labels, and how few are enough.
 
 With fewer parameters than numbers to fit, d < n k, the outputs on n inputs are the image of R^d
 under a smooth map into a space of higher dimension: a set of measure zero (Sard), so that no
@@ -10,37 +10,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Float
-from numpy.typing import ArrayLike
-
-from thalweg.core import tree
 from thalweg.core.errors import require
-from thalweg.models import MLP, Model
-
-
-def parameter_count(model: Model, inputs: int | Sequence[int], outputs: int) -> int:
-    """Number of trainable parameters d of a model; nothing is drawn or allocated.
-
-    Args:
-        model: Any model.
-        inputs: Shape of one example, or its number of features.
-        outputs: Numbers out.
-
-    Examples:
-        >>> from thalweg.theory.landscape.parameter_count import parameter_count
-        >>> parameter_count(tw.models.mlp([4]), 3, 2)  # (3 + 1) 4 + (4 + 1) 2
-        26
-    """
-    shape = (inputs,) if isinstance(inputs, int) else tuple(inputs)
-    like = jax.eval_shape(
-        lambda key: model.init(key, shape, outputs, jnp.float64), jax.random.key(0)
-    )
-    return tree.size(like)
+from thalweg.models import MLP
 
 
 def minimum_parameters(examples: int, outputs: int = 1) -> int:
@@ -110,44 +82,3 @@ def dense_count(inputs: int, hidden: Sequence[int], outputs: int) -> int:
         26
     """
     return sum((into + 1) * out for into, out in pairwise((inputs, *hidden, outputs)))
-
-
-class JacobianRank(NamedTuple):
-    """Rank of the Jacobian of a net's outputs in its parameters.
-
-    Attributes:
-        rank: Number of singular values above `tolerance`.
-        singular_values: Descending, shape (min(n k, d),), unit output/parameter.
-        tolerance: eps * max(n k, d) * the largest one: what rounding cannot tell from zero.
-        complement: Orthonormal columns c with c^T J = 0 within the tolerance, (n k, n k - rank):
-            directions in which the outputs cannot move to first order.
-    """
-
-    rank: int
-    singular_values: Float[np.ndarray, " s"]
-    tolerance: float
-    complement: Float[np.ndarray, "nk rest"]
-
-
-def jacobian_rank(J: ArrayLike) -> JacobianRank:
-    """Numerical rank of J = d outputs / d params, which is at most min(n k, d).
-
-    If d < n k the complement is never empty: at every point some combination of the outputs does
-    not move to first order, and which one depends on the point.
-
-    Args:
-        J: Shape (n k, d), as `thalweg.curvature.jacobian(problem, params).dense()`.
-
-    Cost: A dense singular value decomposition, no gradients.
-    Source: Kawaguchi and Huang (2019), lower bound; E6 of the study.
-
-    Examples:
-        >>> from thalweg.theory.landscape.parameter_count import jacobian_rank
-        >>> jacobian_rank([[1.0, 0.0], [2.0, 0.0]]).rank
-        1
-    """
-    J = np.asarray(J, float)
-    U, values, _ = np.linalg.svd(J, full_matrices=True)
-    tolerance = float(np.finfo(float).eps * max(J.shape) * values[0])
-    rank = int(np.sum(values > tolerance))
-    return JacobianRank(rank, values, tolerance, U[:, rank:])

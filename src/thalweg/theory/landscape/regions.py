@@ -19,8 +19,9 @@ from numpy.typing import ArrayLike
 
 from thalweg.core.errors import require
 from thalweg.core.tree import Params
+from thalweg.curvature import layer_hessian
+from thalweg.models import piecewise_affine as pieces
 from thalweg.models.residual import ResidualMLP
-from thalweg.theory.landscape import piecewise_affine as pieces
 from thalweg.theory.prediction import Prediction, make_prediction
 
 
@@ -30,7 +31,7 @@ def activation_pattern(
     """Which pre-activations of a batch are positive, hidden layers one after the other.
 
     Raises:
-        InputError: As `piecewise_affine.passage`.
+        InputError: As `thalweg.models.passage`.
 
     Examples:
         >>> from thalweg.theory.landscape.regions import activation_pattern
@@ -86,7 +87,7 @@ def next_boundary(
         `distance` is t*, exact up to rounding.
 
     Raises:
-        InputError: As `piecewise_affine.local_matrix`, or if the direction has another shape.
+        InputError: As `thalweg.models.local_matrix`, or if the direction has another shape.
 
     Cost: one pass per example, and one matrix product per layer above.
 
@@ -119,7 +120,7 @@ def boundary_distance(
         `distance` in the unit of the weights; 0 on a kink.
 
     Raises:
-        InputError: As `piecewise_affine.local_matrix`.
+        InputError: As `thalweg.models.local_matrix`.
 
     Examples:
         >>> from thalweg.theory.landscape.regions import boundary_distance
@@ -177,7 +178,7 @@ def across(
         ([3.0], [0.0])
     """
     require(wall.example >= 0, "there is no wall to cross: none was found")
-    on, off = pieces.kinks(model)
+    on, off = pieces.two_slopes(model)
     slopes = pieces.activation_slopes(model, params, x[wall.example])
     flipped = list(slopes)
     d = slopes[wall.layer]
@@ -201,7 +202,7 @@ def region_loss(
     """The squared error while gradient descent trains one layer's weights inside one region.
 
     After k steps the errors e = f - y, stacked over examples, are (I - eta K)^k e_0, K the Gram
-    matrix of `piecewise_affine.layer_hessian`; of one example K = ||z||^2 Q Q^T, and the part of
+    matrix of `thalweg.curvature.layer_hessian`; of one example K = ||z||^2 Q Q^T, and the part of
     e_0 along each left singular vector of Q shrinks by 1 - eta ||z||^2 s_i^2 a step.
 
     Args:
@@ -217,7 +218,7 @@ def region_loss(
         A prediction of the probe "loss", along training time = steps times step size.
 
     Raises:
-        InputError: As `piecewise_affine.layer_hessian`.
+        InputError: As `thalweg.curvature.layer_hessian`.
 
     Examples:
         >>> from thalweg.theory.landscape.regions import region_loss
@@ -227,7 +228,7 @@ def region_loss(
         >>> loss.at([0.0, 0.1]).round(6).tolist()  # 6^2/2, and errors shrink by 1 - 0.1 * 3^2
         [18.0, 0.18]
     """
-    hessian = pieces.layer_hessian(model, params, x, layer, reduction=reduction)
+    hessian = layer_hessian(model, params, x, layer, reduction=reduction)
     error = (model.apply(params, jnp.asarray(x)) - jnp.asarray(y)).ravel()
     rates, U = np.linalg.eigh(np.asarray(hessian.gram()))
     parts = hessian.weight / 2 * (U.T @ np.asarray(error)) ** 2

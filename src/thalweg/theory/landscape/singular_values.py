@@ -2,7 +2,8 @@
 
 For a matrix A with singular values s_1 >= ... >= s_n: derivatives and paths along A + rho I, bounds
 on them, exact values for [A; I], bounds for diag(d) A, and constants for Gaussian matrices. They
-say what skip connections and activations do to the layers of a net: see `piecewise_affine`.
+say what skip connections and activations do to the layers of a net: see
+`thalweg.models.local_matrix`.
 
 Source: Riedi, Balestriero and Baraniuk (2023), arXiv 2203.03099; Horn and Johnson, Topics in
 Matrix Analysis, ch. 3.

@@ -1,10 +1,8 @@
-"""Nets with piecewise-affine activations, layer by layer: local matrices, exact layer Hessians.
+"""Nets with piecewise-affine activations, layer by layer: what is affine around an input.
 
 At an input that lies on no kink the net is affine around it. A layer z' = beta s(W z + b) + rho z,
 whose activation s has the slopes d = (d_1, ..., d_n) there, has the local matrix beta D W + rho I,
-D = diag(d); the matrices above a layer multiply to Q = d output / d pre-activation. With squared
-error, and everything but one layer held fixed, the loss is then quadratic in that layer's weights,
-with a Hessian that is known without differentiating twice.
+D = diag(d); the matrices above a layer multiply to Q = d output / d pre-activation.
 
 Layers are counted from 0; the readout of a `ResidualMLP`, where it has one, is the last and affine.
 The functions take one input at a time unless they say otherwise; `jax.vmap` takes many.
@@ -16,19 +14,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 from numpy.typing import ArrayLike
 
 from thalweg.core.errors import require, unknown
 from thalweg.core.tree import Params
-from thalweg.models import activation
+from thalweg.models.model import activation
 from thalweg.models.residual import JOINS, ResidualMLP
-from thalweg.problems.problem import REDUCTIONS
-
-ORDERS = ("columns", "rows")
-PARTS = ("weight", "bias")
 
 
 class Passage(NamedTuple):
@@ -52,14 +45,14 @@ def passage(model: ResidualMLP, params: Params, x: Float[Array, "..."]) -> Passa
         InputError: If the net's activation is not piecewise affine, or the net is normalised.
 
     Examples:
-        >>> from thalweg.theory.landscape.piecewise_affine import passage
+        >>> from thalweg.models import passage
         >>> net = tw.models.ResidualMLP([2], "relu", bias=False)
         >>> params = [{"weight": jnp.eye(2)}, {"weight": jnp.array([[3.0, 5.0]])}]
         >>> way = passage(net, params, jnp.array([1.0, -1.0]))
         >>> way.inputs[1].tolist(), way.output.tolist()  # z + relu(z), then 3 * 2 - 5
         ([2.0, -1.0], [1.0])
     """
-    kinks(model)
+    two_slopes(model)
     act = activation(model.activation).function
     z, inputs, before = jnp.ravel(x), [], []
     for layer in params[: len(model.hidden)]:
@@ -86,17 +79,17 @@ def activation_slopes(model: ResidualMLP, params: Params, x: Float[Array, "..."]
         InputError: As `passage`.
 
     Examples:
-        >>> from thalweg.theory.landscape.piecewise_affine import activation_slopes
+        >>> from thalweg.models import activation_slopes
         >>> net = tw.models.ResidualMLP([2], "relu", bias=False)
         >>> params = [{"weight": jnp.eye(2)}, {"weight": jnp.array([[3.0, 5.0]])}]
         >>> [d.tolist() for d in activation_slopes(net, params, jnp.array([1.0, -1.0]))]
         [[1.0, 0.0]]
     """
-    on, off = kinks(model)
+    on, off = two_slopes(model)
     return [jnp.where(p > 0, on, off) for p in passage(model, params, x).preactivations]
 
 
-def kinks(model: ResidualMLP) -> tuple[float, float]:
+def two_slopes(model: ResidualMLP) -> tuple[float, float]:
     """The slopes (above zero, below zero) of a net's activation.
 
     Raises:
@@ -104,8 +97,8 @@ def kinks(model: ResidualMLP) -> tuple[float, float]:
             its layers are not affine in their weights.
 
     Examples:
-        >>> from thalweg.theory.landscape.piecewise_affine import kinks
-        >>> kinks(tw.models.ResidualMLP([2], "relu"))
+        >>> from thalweg.models import two_slopes
+        >>> two_slopes(tw.models.ResidualMLP([2], "relu"))
         (1.0, 0.0)
     """
     slopes = activation(model.activation).slopes
@@ -150,7 +143,7 @@ def affine_piece(
     Source: the paper's local representation (E1).
 
     Examples:
-        >>> from thalweg.theory.landscape.piecewise_affine import affine_piece
+        >>> from thalweg.models import affine_piece
         >>> affine_piece(jnp.array([[2.0]]), jnp.array([1.0]), skip=1.0).tolist()
         [[3.0]]
     """
@@ -175,13 +168,13 @@ def local_matrix(
         InputError: As `passage`, or if there is no such layer.
 
     Examples:
-        >>> from thalweg.theory.landscape.piecewise_affine import local_matrix
+        >>> from thalweg.models import local_matrix
         >>> net = tw.models.ResidualMLP([2], "relu", bias=False)
         >>> params = [{"weight": jnp.eye(2)}, {"weight": jnp.array([[3.0, 5.0]])}]
         >>> local_matrix(net, params, jnp.array([1.0, -1.0]), 0).tolist()  # D W + I
         [[2.0, 0.0], [0.0, 1.0]]
     """
-    _layer(params, layer)
+    require_layer(params, layer)
     if layer == len(model.hidden):
         return params[layer]["weight"]
     d = activation_slopes(model, params, x)[layer]
@@ -204,7 +197,7 @@ def downstream_matrix(
     Source: the paper's local representation (E2).
 
     Examples:
-        >>> from thalweg.theory.landscape.piecewise_affine import downstream_matrix
+        >>> from thalweg.models import downstream_matrix
         >>> net = tw.models.ResidualMLP([2], "relu", bias=False)
         >>> params = [{"weight": jnp.eye(2)}, {"weight": jnp.array([[3.0, 5.0]])}]
         >>> downstream_matrix(net, params, jnp.array([1.0, -1.0]), 0).tolist()
@@ -225,13 +218,13 @@ def downstream_of_slopes(
         layer: Which layer's pre-activation.
 
     Examples:
-        >>> from thalweg.theory.landscape.piecewise_affine import downstream_of_slopes
+        >>> from thalweg.models import downstream_of_slopes
         >>> net = tw.models.ResidualMLP([2], "relu", bias=False)
         >>> params = [{"weight": jnp.eye(2)}, {"weight": jnp.array([[3.0, 5.0]])}]
         >>> downstream_of_slopes(net, params, [jnp.array([0.0, 1.0])], 0).tolist()
         [[0.0, 5.0]]
     """
-    _layer(params, layer)
+    require_layer(params, layer)
     hidden = len(model.hidden)
     if layer == hidden:
         width = params[layer]["weight"].shape[0]
@@ -250,7 +243,7 @@ def own_slopes(
     beta D, with a row of zeros per input of the layer below it where it concatenates.
 
     Examples:
-        >>> from thalweg.theory.landscape.piecewise_affine import own_slopes
+        >>> from thalweg.models import own_slopes
         >>> net = tw.models.ResidualMLP([2], "relu", bias=False, branch=0.5)
         >>> params = [{"weight": jnp.eye(2)}, {"weight": jnp.array([[3.0, 5.0]])}]
         >>> own_slopes(net, params, [jnp.array([1.0, 0.0])], 0).tolist()
@@ -263,116 +256,6 @@ def own_slopes(
     return D
 
 
-class LayerHessian(NamedTuple):
-    """The sum w sum_g Q_g^T Q_g (x) z_g z_g^T of Kronecker products, kept as its factors.
-
-    Attributes:
-        maps: Q_g, shape (n, outputs, width).
-        inputs: z_g, shape (n, in).
-        weight: w: 1 for a summed loss, 1/n for a mean.
-    """
-
-    maps: Float[Array, "n outputs width"]
-    inputs: Float[Array, "n in"]
-    weight: float
-
-    def dense(self, order: str = "columns") -> Float[Array, "p p"]:
-        """The matrix itself, p = width * in.
-
-        Args:
-            order: How W is flattened. "columns" stacks its columns: w sum_g z_g z_g^T (x) Q_g^T
-                Q_g, as on paper. "rows" is the order of `ravel`: Q_g^T Q_g (x) z_g z_g^T.
-
-        Raises:
-            InputError: If the order is unknown.
-        """
-        require(order in ORDERS, unknown(order, ORDERS, "order"))
-        z, Q = self.inputs, self.maps
-        sides = "iajb" if order == "columns" else "aibj"
-        total = jnp.einsum(f"gi,gj,goa,gob->{sides}", z, z, Q, Q)
-        p = self.maps.shape[2] * self.inputs.shape[1]
-        return self.weight * total.reshape(p, p)
-
-    def apply(self, V: Float[Array, "width in"]) -> Float[Array, "width in"]:
-        """The Hessian on a change V of the weights: w sum_g Q_g^T Q_g V z_g z_g^T."""
-        pushed = jnp.einsum("goa,ai,gi->go", self.maps, V, self.inputs)
-        return self.weight * jnp.einsum("goa,go,gi->ai", self.maps, pushed, self.inputs)
-
-    def gram(self) -> Float[Array, "m m"]:
-        """K with blocks w (z_g . z_h) Q_g Q_h^T, m = n * outputs: the same non-zero eigenvalues.
-
-        Gradient descent of step size eta on the weights multiplies the errors f - y, stacked over
-        examples, by I - eta K.
-        """
-        z, Q = self.inputs, self.maps
-        K = jnp.einsum("goa,hpa,gi,hi->gohp", Q, Q, z, z)
-        m = Q.shape[0] * Q.shape[1]
-        return self.weight * K.reshape(m, m)
-
-    def spectrum(self) -> Float[Array, " p"]:
-        """All eigenvalues, descending, of which p - n * outputs or more are zero.
-
-        They are w times the squared singular values of the matrix with rows Q_g (x) z_g^T; of one
-        example w ||z||^2 s_i(Q)^2 and zeros. Error: rounding times the largest.
-
-        Cost: a singular value decomposition of an (n * outputs, width * in) matrix.
-        """
-        J = jnp.einsum("goa,gi->goai", self.maps, self.inputs)
-        p = self.maps.shape[2] * self.inputs.shape[1]
-        s = jnp.linalg.svd(J.reshape(-1, p), compute_uv=False)
-        return self.weight * jnp.pad(s**2, (0, p - s.size))
-
-
-def layer_hessian(
-    model: ResidualMLP,
-    params: Params,
-    x: Float[Array, "n ..."],
-    layer: int,
-    part: str = "weight",
-    reduction: str = "mean",
-) -> LayerHessian:
-    """The exact Hessian of the squared error 1/2 ||f(x) - y||^2 in one layer's weights or bias.
-
-    Inside a region of constant activation slopes f is affine in them, so that neither the targets
-    nor second derivatives enter. On a kink there is no Hessian: see `regions.boundary_distance`.
-
-    Args:
-        model: The net.
-        params: Its parameters.
-        x: A batch of inputs.
-        layer: Which layer.
-        part: "weight" or "bias"; a bias is a weight on the constant input 1.
-        reduction: "mean" or "sum" over the batch, as in `problems.supervised`.
-
-    Raises:
-        InputError: As `local_matrix`, or if a name is unknown.
-
-    Cost: one pass and `downstream_matrix` per example.
-
-    Source: the paper's piecewise-quadratic loss (E3).
-
-    Examples:
-        >>> from thalweg.theory.landscape.piecewise_affine import layer_hessian
-        >>> net = tw.models.ResidualMLP([2], "relu", bias=False)
-        >>> params = [{"weight": jnp.eye(2)}, {"weight": jnp.array([[3.0, 5.0]])}]
-        >>> found = layer_hessian(net, params, jnp.array([[1.0, -1.0]]), 0)
-        >>> found.spectrum().round(6).tolist()  # |z|^2 |Q|^2 = 2 * 9
-        [18.0, 0.0, 0.0, 0.0]
-    """
-    require(part in PARTS, unknown(part, PARTS, "part"))
-    require(reduction in REDUCTIONS, unknown(reduction, REDUCTIONS, "reduction"))
-    _layer(params, layer)
-
-    def one(example: Array) -> tuple[Array, Array]:
-        z = passage(model, params, example).inputs[layer]
-        return downstream_matrix(model, params, example, layer), z
-
-    maps, inputs = jax.vmap(one)(x)
-    if part == "bias":
-        inputs = jnp.ones((len(x), 1), maps.dtype)
-    return LayerHessian(maps, inputs, 1 / len(x) if reduction == "mean" else 1.0)
-
-
 def _piece(model: ResidualMLP, params: Params, slopes: Array, layer: int) -> Array:
     W = params[layer]["weight"]
     return affine_piece(W, slopes, model.skip, model.branch, model.join)
@@ -383,7 +266,8 @@ def _affine(layer: Params, z: Array) -> Array:
     return p + layer["bias"] if "bias" in layer else p
 
 
-def _layer(params: Params, layer: int) -> None:
+def require_layer(params: Params, layer: int) -> None:
+    """Refuse a layer that is not there."""
     require(
         0 <= layer < len(params),
         f"layer came as {layer}; this net has the layers 0 to {len(params) - 1}",

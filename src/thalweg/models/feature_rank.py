@@ -80,6 +80,13 @@ def feature_matrix(
         InputError: If the model does not say which layer is its last.
 
     Cost: One forward pass. Source: Kawaguchi and Sun (2021), definition of the condition (E1).
+
+    Examples:
+        >>> net = tw.models.mlp([2], "relu")
+        >>> zero = [{"weight": jnp.zeros((1, 2)), "bias": jnp.zeros(1)}]
+        >>> params = [{"weight": jnp.eye(2), "bias": jnp.zeros(2)}, *zero]
+        >>> tw.models.feature_matrix(net, params, jnp.array([[1.0, -1.0]])).tolist()
+        [[1.0, 0.0, 1.0]]
     """
     h = _features(model, params, jnp.asarray(x))
     return jnp.concatenate([h, jnp.ones((len(h), 1), h.dtype)], axis=1) if ones else h
@@ -98,6 +105,13 @@ def expressivity(
     The arguments are those of `feature_matrix`; the rest is `rank_of`.
 
     Cost: One forward pass and one singular value decomposition, O(n^2 m).
+
+    Examples:
+        >>> net = tw.models.mlp([2], "relu")
+        >>> zero = [{"weight": jnp.zeros((1, 2)), "bias": jnp.zeros(1)}]
+        >>> params = [{"weight": jnp.eye(2), "bias": jnp.zeros(2)}, *zero]
+        >>> tw.models.expressivity(net, params, jnp.eye(2)).holds  # features (1, 0) and (0, 1)
+        True
     """
     return rank_of(feature_matrix(model, params, x, ones))
 
@@ -116,6 +130,11 @@ def rank_of(A: ArrayLike) -> Expressivity:
         InputError: If A is no matrix of finite numbers.
 
     Source: Golub and Van Loan (2013), sec. 5.4.1 and 8.6; Kawaguchi and Sun (2021), E1.
+
+    Examples:
+        >>> found = tw.models.rank_of([[2.0, 0.0], [0.0, 1.0]])
+        >>> found.rank, round(found.margin, 6), found.holds
+        (2, 0.5, True)
     """
     array = np.asarray(A)
     require(
@@ -166,6 +185,13 @@ def expressivity_search(
 
     Cost: Up to draws + 2 times that of `expressivity`.
     Source: Kawaguchi and Sun (2021), verification of the condition.
+
+    Examples:
+        >>> net = tw.models.mlp([4], "softplus")
+        >>> x = jax.random.normal(jax.random.key(0), (3, 2))
+        >>> search = tw.models.expressivity_search(net, x, jax.random.key(1))
+        >>> search.found.holds, search.how
+        (True, 'initialiser')
     """
     x = jnp.asarray(x)
     best: Search | None = None
@@ -234,6 +260,12 @@ def constructed_witness(
 
     Source: Kawaguchi and Sun (2021), fully connected nets of narrow layers and one wide one; the
     construction at width 1 is our own (E1's sufficient architecture).
+
+    Examples:
+        >>> net, x = tw.models.mlp([1, 3], "softplus:100"), jnp.array([[0.0], [1.0], [2.0]])
+        >>> params = tw.models.constructed_witness(net, x, jax.random.key(0))
+        >>> tw.models.expressivity(net, params, x).holds
+        True
     """
     x = jnp.asarray(x)
     n = len(x)

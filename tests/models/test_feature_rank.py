@@ -9,7 +9,7 @@ import pytest
 
 from thalweg.core.errors import InputError
 from thalweg.models import ResidualMLP, activation, mlp
-from thalweg.models import expressivity as ex
+from thalweg.models import feature_rank as ex
 from thalweg.models.last_layer import last_layer_inputs
 
 KEY = jax.random.key(0)
