@@ -12,7 +12,8 @@ from thalweg.core.precision import float64_with_jax
 
 if TYPE_CHECKING:  # what type checkers and editors see; `_HOMES` says the same
     from thalweg import curvature, dynamics, kernels, models, probes, problems, style, theory
-    from thalweg.comparison.comparison import Comparison, compare, distance
+    from thalweg.comparison.comparison import Comparison, compare
+    from thalweg.comparison.equal_time import distance
     from thalweg.core.errors import InputError
     from thalweg.core.result import Reading, Result
     from thalweg.diagnosis.diagnosis import Diagnosis, diagnose
@@ -72,7 +73,8 @@ __all__ = [
 _HOMES = {
     name: home
     for home, names in {
-        "comparison.comparison": ("Comparison", "compare", "distance"),
+        "comparison.comparison": ("Comparison", "compare"),
+        "comparison.equal_time": ("distance",),
         "core.errors": ("InputError",),
         "core.result": ("Reading", "Result"),
         "diagnosis.diagnosis": ("Diagnosis", "diagnose"),

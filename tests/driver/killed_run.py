@@ -2,12 +2,9 @@
 
     python killed_run.py FOLDER [KILL_AT]
 
-With KILL_AT the process kills itself (SIGKILL) at that many calls of the function that replaces
-files: before it, in the middle of writing, or after it, in turn.
+With KILL_AT the process kills itself at that many files: see `killing.kill_at`.
 """
 
-import os
-import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -46,25 +43,12 @@ def go(folder: Path) -> None:
         tw.run(problem(), dynamics, out=folder / f"{name}.zarr", **options())
 
 
-def kill_at(count: int) -> None:
-    calls, replace = 0, store.replace
-
-    def watched(path: Path, content: bytes) -> None:
-        nonlocal calls
-        calls += 1
-        if calls == count and count % 3 == 1:
-            path.with_name(path.name + ".partial").write_bytes(content[: len(content) // 2])
-        if calls != count or count % 3 == 2:
-            replace(path, content)
-        if calls == count:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    store.replace = watched
-
-
 if __name__ == "__main__":
     driver.COMMIT_SECONDS = 0.0
     if len(sys.argv) > 2:
-        kill_at(int(sys.argv[2]))
+        sys.path.insert(0, str(Path(__file__).parents[1]))
+        from killing import kill_at
+
+        kill_at(int(sys.argv[2]), store)
     print("ready", flush=True)
     go(Path(sys.argv[1]))

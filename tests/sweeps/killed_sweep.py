@@ -3,12 +3,9 @@
     python killed_sweep.py FOLDER [KILL_AT]
 
 The numbers of the whole sweep are left in FOLDER.npz. With KILL_AT the process kills itself
-(SIGKILL) at that many calls of the function that replaces files: before it, in the middle of
-writing, or after it, in turn.
+at that many files: see `killing.kill_at`.
 """
 
-import os
-import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -48,25 +45,12 @@ def go(out: Path | None, **changes: Any) -> tw.Sweep:
     return tw.sweep(problem(), tw.gradient_descent, out=out, **options(**changes))
 
 
-def kill_at(count: int) -> None:
-    calls, replace = 0, store.replace
-
-    def watched(path: Path, content: bytes) -> None:
-        nonlocal calls
-        calls += 1
-        if calls == count and count % 3 == 1:
-            path.with_name(path.name + ".partial").write_bytes(content[: len(content) // 2])
-        if calls != count or count % 3 == 2:
-            replace(path, content)
-        if calls == count:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    store.replace = folders.replace = watched
-
-
 if __name__ == "__main__":
     if len(sys.argv) > 2:
-        kill_at(int(sys.argv[2]))
+        sys.path.insert(0, str(Path(__file__).parents[1]))
+        from killing import kill_at
+
+        kill_at(int(sys.argv[2]), store, folders)
     found = go(Path(sys.argv[1])).dataset
     values = {str(name): found[name].values for name in found.variables}
     np.savez(f"{sys.argv[1]}.npz", **values)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import thalweg as tw
+from thalweg.dynamics import Dynamics
 from thalweg.problems import Function
 from thalweg.report import read_page
 from thalweg.sweeps.boundaries import boundary
@@ -142,6 +145,55 @@ def test_the_map_of_a_quadratic_is_known(tmp_path: Path) -> None:
     )
     assert kept
     assert {p: p.stat().st_mtime_ns for p in kept} == kept
+
+
+def product() -> Function:
+    """(x y)^2 / 2, sharpness 1 at the start: a step beyond 2 is a catapult, one beyond 4 away."""
+    return Function(lambda x: 0.5 * (x[0] * x[1]) ** 2, start=jnp.asarray([1.0, 0.1]))
+
+
+def cone() -> Function:
+    """sqrt(1 + x^2): beyond 2 descent ends on two points, of curvature 4/eta^2 of the threshold."""
+    return Function(lambda x: jnp.sqrt(1 + x[0] ** 2), start=jnp.asarray([0.3]))
+
+
+def lion(rate: float) -> Dynamics:
+    return tw.optax_dynamics(optax.lion(rate), rate, "Lion")
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(
+    ("problem", "made", "rates", "expected"),
+    [
+        (product, tw.gradient_descent, [0.02, 1.5, 2.5, 6.0],
+         ["gradient flow", "off the flow", "catapult", "divergent"]),
+        (cone, tw.gradient_descent, [2.02], ["edge of stability"]),
+        (bowl, lion, [0.01, 0.05], None),
+    ],
+)  # fmt: skip
+def test_a_sweep_and_a_comparison_give_one_verdict(
+    problem: Callable[[], Function],
+    made: Callable[..., Dynamics],
+    rates: list[float],
+    expected: list[str] | None,
+) -> None:
+    """Each member beside a flow of its own, followed to its own times."""
+    found = tw.sweep(problem(), [made(rate) for rate in rates], steps=60, records=30)
+    regimes = found.regimes(flow_error=1e-6)
+    seen = regimes.table["regime"].values[:, 0].tolist()
+    alone = []
+    for i in range(len(rates)):
+        member = found.member(i)
+        flow = tw.run(problem(), tw.gradient_flow(1e-6), times=member.dataset["time"].values)
+        alone.append(tw.compare(member, flow))
+    assert seen == [each.regime for each in alone]
+    assert seen == (expected or seen)
+    assert bool(regimes.apart) == (made is lion) == bool(alone[0].apart)
+    if made is lion:  # a step of it is as long wherever it is: only equal loss compares
+        for share, each in zip(regimes.table["share_of_way"].values[:, 0], alone, strict=True):
+            there = each.dataset["equal_loss_share_of_way"].max()
+            assert share == pytest.approx(float(there), rel=0.01)  # flows of other records
+        assert "do not compare: " in str(regimes)
 
 
 @pytest.mark.thorough

@@ -1,4 +1,4 @@
-"""Two trajectories at equal training time, and what their distance says of a step size."""
+"""A run beside a flow: the regime of its step size, and why."""
 
 from __future__ import annotations
 
@@ -14,100 +14,20 @@ from thalweg.comparison.comparable import (
     check_starts,
     configuration,
     learning_rate,
-    set_apart,
 )
 from thalweg.comparison.equal_loss import distance_at_equal_loss
 from thalweg.comparison.facts import CLOCK, Facts
-from thalweg.comparison.regime import REGIMES, Course, course, headline, regime_of
+from thalweg.comparison.judgement import constant_step_size, judged
+from thalweg.comparison.regime import REGIMES, Course, headline, worst_of
 from thalweg.comparison.sentences import reasons
 from thalweg.comparison.verdict import Comparison
 from thalweg.core.errors import require
-from thalweg.dynamics.stability import StabilityRule, descent_rule, no_rule
+from thalweg.dynamics.stability import StabilityRule
 from thalweg.problems.problem import Problem
 from thalweg.trajectory import Trajectory
 
 SIDES = {"left": "descent", "right": "flow"}
 FAITHFUL = 0.01  # the flow's own error may be this part of the distance
-
-
-def distance(left: Trajectory, right: Trajectory, mask: np.ndarray | None = None) -> xr.Dataset:
-    """||theta_left - theta_right|| at the training times that both have recorded.
-
-    Args:
-        left: A trajectory with recorded parameters.
-        right: Another from the same starts; its displacement scales the relative distance.
-        mask: Which flat parameters count, shape (p,); all by default.
-
-    Returns:
-        Dims (seed, time), seeds and times in both: `distance` (unit: parameter), its error
-        `distance_error` (the sum of the paths' own error estimates, 0 for exact iterates),
-        `displacement` of the right one from its start, and `relative_distance`, their quotient
-        (0 at time zero).
-
-    Raises:
-        InputError: If the two have no times or seeds in common, or other numbers of parameters.
-
-    Examples:
-        >>> bowl = tw.problems.Function(lambda x: 0.5 * jnp.sum(x**2), start=jnp.ones(1))
-        >>> steps = tw.run(bowl, tw.gradient_descent(0.5), until=1.0, records=1)
-        >>> flow = tw.run(bowl, tw.gradient_flow(1e-10), until=1.0, records=1)
-        >>> apart = tw.distance(steps, flow)["distance"].values[0, -1]
-        >>> bool(np.isclose(apart, np.exp(-1) - 0.25))  # 0.5^2 after two steps
-        True
-    """
-    a, b = left.dataset, right.dataset
-    first, second = left.parameters, right.parameters
-    require(
-        first.sizes["parameter"] == second.sizes["parameter"],
-        f"the trajectories have {first.sizes['parameter']} and {second.sizes['parameter']} "
-        "parameters; compare runs of one model",
-    )
-    seeds = [s for s in a["seed"].values if s in b["seed"].values]
-    pairs = _common_times(a["time"].values, b["time"].values)
-    require(
-        len(seeds) > 0 and len(pairs) > 0,
-        "the trajectories share no seed or no recorded time; record both at the same times",
-    )
-    keep = slice(None) if mask is None else np.asarray(mask, bool)
-    size = first.sizes["parameter"]
-    if mask is not None:
-        shape = np.asarray(mask).shape
-        require(
-            shape == (size,),
-            f"mask came with shape {shape}; give one truth value per parameter, ({size},)",
-        )
-    gaps = np.empty((len(seeds), len(pairs)))
-    travelled = np.empty_like(gaps)
-    for i, seed in enumerate(seeds):
-        one, two = (p.isel(seed=int(np.argmax(p["seed"].values == seed))) for p in (first, second))
-        start = two[0].values[keep]
-        for j, (k, m) in enumerate(pairs):  # one record at a time: memory is bounded
-            reference = two[m].values[keep]
-            with np.errstate(over="ignore", invalid="ignore"):  # a diverged path is data
-                gaps[i, j] = np.linalg.norm(one[k].values[keep] - reference)
-                travelled[i, j] = np.linalg.norm(reference - start)
-    error = np.zeros_like(gaps)
-    for dataset, column in ((a, 0), (b, 1)):
-        if "path_error" in dataset:
-            chosen = dataset["path_error"].sel(seed=seeds).values
-            error += chosen[:, [pair[column] for pair in pairs]]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        relative = np.where(travelled > 0, gaps / travelled, np.where(gaps == 0, 0.0, np.nan))
-    dims = ("seed", "time")
-    long = {"units": "parameter", "long_name": "distance at equal training time"}
-    return xr.Dataset(
-        {
-            "distance": (dims, gaps, long),
-            "distance_error": (dims, error, long | {"long_name": "error of distance"}),
-            "displacement": (dims, travelled, long | {"long_name": "distance from the start"}),
-            "relative_distance": (
-                dims,
-                relative,
-                {"units": "1", "long_name": "distance over displacement"},
-            ),
-        },
-        coords={"seed": seeds, "time": a["time"].values[[k for k, _ in pairs]]},
-    )
 
 
 def compare(
@@ -159,27 +79,26 @@ def compare(
     require(np.isfinite(eps) and eps > 0, f"eps came as {eps}; give a positive number, as in 0.05")
     check_kinds(descent, flow)
     check_problems(descent, flow)
-    step_size = _step_size(descent)
-    rule = _rule(descent, step_size) if rule is None else rule
-    table = distance(descent, flow)
+    step_size = constant_step_size(descent)
+    matched = distance_at_equal_loss(descent, flow)
+    found = judged(descent, flow, eps, rule, matched)
+    rule, apart, near, courses, regimes = (
+        found.rule, found.apart, found.near, found.courses, found.regimes
+    )  # fmt: skip
+    table = found.gaps
     check_starts(descent, flow, table["seed"].values)
     table = table.merge(_side_by_side(descent, flow, table, rule), join="exact")
-    farthest = table["displacement"].max("time").values
-    allowed = {
-        int(s): max(eps * float(f), 1e-300) for s, f in zip(table["seed"], farthest, strict=True)
-    }
     whole = table["distance"] / np.maximum(table["displacement"].max("time"), 1e-300)
     meta = {"units": "1", "long_name": "distance over the whole way of the flow"}
     table = table.assign(share_of_way=whole.assign_attrs(meta))
-    matched = distance_at_equal_loss(descent, flow).sel(seed=table["seed"].values)
+    matched = matched.sel(seed=table["seed"].values)
     table = table.merge(matched.rename(
         {f"equal_loss_{side}_time": f"equal_loss_{name}_time" for side, name in SIDES.items()}
     ), join="exact")  # fmt: skip
-    apart = set_apart(descent, flow, rule)
-    near = {s: _near(table.isel(seed=i), r) for i, (s, r) in enumerate(allowed.items())}
-    if apart:
-        share = table["equal_loss_share_of_way"].max("level").values  # NaN is not near
-        near = {s: bool(x <= eps) for s, x in zip(allowed, share, strict=True)}
+    allowed = {
+        int(s): max(eps * float(f), 1e-300)
+        for s, f in zip(table["seed"], table["displacement"].max("time").values, strict=True)
+    }
     plain = rule.formula == "2/eta" and rule.kind == "exact" and rule.eigenvalue == "sharpness"
     plain = plain and not apart and flow.name == FLOW
     certificates: tuple[SeedCertificate, ...] = ()
@@ -194,9 +113,7 @@ def compare(
         )
         bound = bound.assign_coords(time=table["time"].values)
         table = table.assign(flow_smallest_eigenvalue_bound=bound)
-    courses = {seed: course(descent, rule, seed) for seed in allowed}
-    regimes = {seed: regime_of(seen, near[seed]) for seed, seen in courses.items()}
-    regime = max(regimes.values(), key=list(REGIMES).index)
+    regime = worst_of(regimes.values())
     name = "the Optax transformation" if descent.name == "optax" else descent.name
     facts = Facts(
         name, rule, step_size, eps, regime, courses, table, certificates, plain,
@@ -231,10 +148,6 @@ def compare(
     )
 
 
-def _near(records: xr.Dataset, allowed: float) -> bool:
-    return bool(float(records["distance"].max()) <= allowed)
-
-
 def _of_problem(problem: Problem | None, courses: dict[int, Course]) -> tuple[str, ...]:
     """What the targets say of the losses."""
     if problem is None:
@@ -253,35 +166,6 @@ def _diagonal_given(descent: Trajectory, rule: StabilityRule) -> bool:
     own = [p for p in probes if p.startswith("PreconditionedSharpness(") and "diagonal=" in p]
     known = rule.eigenvalue == "preconditioned_sharpness"
     return known and any("diagonal=None" not in probe for probe in own)
-
-
-def _rule(descent: Trajectory, step_size: float | None) -> StabilityRule:
-    """The rule that the run carries; stores older than rules keep that of gradient descent."""
-    told = descent.stability
-    if told is not None:
-        return told
-    fields = set(configuration(descent).get("dynamics", {}))
-    if descent.name == "gradient descent" and fields <= {"name", "step_size"} and step_size:
-        return descent_rule(step_size)
-    return no_rule("its record says none; run it again, or give rule=")
-
-
-def _common_times(a: np.ndarray, b: np.ndarray) -> list[tuple[int, int]]:
-    """Pairs of positions whose times agree to rounding."""
-    nearest = np.clip(np.searchsorted(b, a), 1, max(len(b) - 1, 1)) if len(b) > 1 else None
-    pairs = []
-    for i, time in enumerate(a):
-        candidates = [0] if nearest is None else [int(nearest[i]) - 1, int(nearest[i])]
-        j = min(candidates, key=lambda c: abs(b[c] - time))
-        if abs(b[j] - time) <= 1e-9 * max(abs(time), 1e-300):
-            pairs.append((i, j))
-    return pairs
-
-
-def _step_size(descent: Trajectory) -> float | None:
-    """The constant step size; None for a schedule, or where there is none."""
-    step_size = configuration(descent).get("dynamics", {}).get("step_size")
-    return float(step_size) if isinstance(step_size, int | float) else None
 
 
 def _side_by_side(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -27,6 +28,11 @@ REGIMES = {
     "edge of stability": "is at the edge of stability",
     "divergent": "diverges",
 }
+
+
+def worst_of(regimes: Iterable[str]) -> str:
+    """The worst of several regimes, in the order of `REGIMES`."""
+    return max(regimes, key=list(REGIMES).index)
 
 
 class Course(NamedTuple):

@@ -222,8 +222,9 @@ def _figures(found: RegimeTable) -> list[Figure]:
             "map",
             "The map of regimes",
             "Each point is one run, coloured by its regime. (a) Largest distance from gradient "
-            "flow at equal training time, over the farthest that the flow travels; below the line "
-            "a run counts as following it. (b) Loss at the end; runs that diverged have none."
+            f"flow at equal {'loss' if found.apart else 'training time'}, over the farthest that "
+            "the flow travels; below the line a run counts as following it. (b) Loss at the end; "
+            "runs that diverged have none."
             + (
                 " (c) Largest curvature met, over the threshold of stability of the run."
                 if judged

@@ -8,15 +8,14 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from thalweg.comparison.comparison import distance
-from thalweg.comparison.regime import REGIMES, course, regime_of
+from thalweg.comparison.judgement import Judgement, judged
+from thalweg.comparison.regime import worst_of
 from thalweg.comparison.sentences import PROBES
 from thalweg.core.errors import require
 from thalweg.diagnosis.diagnosis import FLOW_ERROR
 from thalweg.driver.recorded import run
 from thalweg.dynamics import gradient_flow
 from thalweg.dynamics.flow.gradient_flow import GradientFlow
-from thalweg.dynamics.stability import no_rule
 from thalweg.problems.problem import Problem
 from thalweg.storage.lock import locked
 from thalweg.sweeps.boundaries import RegimeBoundary, boundary
@@ -26,7 +25,6 @@ from thalweg.trajectory import Trajectory
 from thalweg.trajectory.provenance import fingerprint
 
 ONE_TIME = 1e-10  # relative: clocks that differ by rounding meet at one time
-SEVERITY = tuple(REGIMES)
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +42,8 @@ class RegimeTable:
         sweep: What was run.
         flow: Gradient flow from the same starts, at the times of all members.
         eps: The share of the way that still counts as following the flow.
+        apart: Why points of equal time do not compare, so that distances are those at equal loss;
+            empty where they do.
     """
 
     table: xr.Dataset
@@ -51,6 +51,7 @@ class RegimeTable:
     sweep: SweepRecords
     flow: Trajectory
     eps: float
+    apart: str = ""
 
     @property
     def largest_following(self) -> float:
@@ -74,7 +75,7 @@ class RegimeTable:
     def worst(self, index: int) -> str:
         """The worst regime of a member over its seeds."""
         found = self.table["regime"].values[index]
-        return max(found.tolist(), key=SEVERITY.index)
+        return worst_of(found.tolist())
 
     def __str__(self) -> str:
         """The sentences, one a line."""
@@ -110,11 +111,10 @@ class RegimeTable:
                 else "No stability rule is known, so that neither the edge of stability nor a "
                 "catapult can be seen."
             )
-        rule = self.sweep.member(0).stability
-        if rule is not None and rule.eigenvalue == "preconditioned_sharpness":
+        if self.apart:
             told.append(
-                "A preconditioned method goes another way than gradient flow at any step size; the "
-                "distance is told all the same."
+                f"At equal time {self.sweep.members.dynamics[0].name} and gradient flow do not "
+                f"compare: {self.apart}. The distance is that at equal loss."
             )
         shares, errors = (self.table[v].values for v in ("share_of_way", "share_of_way_error"))
         near = np.abs(shares - self.eps) <= errors
@@ -145,9 +145,8 @@ def map_regimes(
     )
     members = [sweep.member(i) for i in range(len(sweep.members.dynamics))]
     flow = _flow(sweep, members, follow, progress)
-    rows: list[list[dict[str, Any]]] = [
-        _judged(member, flow, sweep.seeds, eps) for member in members
-    ]
+    found = [judged(member, flow, eps) for member in members]
+    rows = [_cells(each) for each in found]
     dim = sweep.members.dim
 
     def column(name: str, unit: str, about: str) -> tuple[Any, ...]:
@@ -166,7 +165,8 @@ def map_regimes(
         },
         sweep.members.coords | {"seed": np.asarray(sweep.seeds)},
     )
-    return RegimeTable(table, _boundaries(sweep, table, eps), sweep, flow, eps)
+    apart = next((each.apart for each in found if each.apart), "")
+    return RegimeTable(table, _boundaries(sweep, table, eps, apart), sweep, flow, eps, apart)
 
 
 def flow_for(
@@ -182,7 +182,9 @@ def flow_for(
     return gradient_flow(error=error, solver=solver, most_gradients=most_gradients)
 
 
-def _boundaries(sweep: SweepRecords, table: xr.Dataset, eps: float) -> tuple[RegimeBoundary, ...]:
+def _boundaries(
+    sweep: SweepRecords, table: xr.Dataset, eps: float, apart: str
+) -> tuple[RegimeBoundary, ...]:
     labels = sweep.members.labels
     values = next(iter(labels.values()), np.zeros(0))
     if len(labels) != 1 or len(values) < 2 or not (values > 0).all():
@@ -190,8 +192,9 @@ def _boundaries(sweep: SweepRecords, table: xr.Dataset, eps: float) -> tuple[Reg
     order = np.argsort(values)
     regimes, follows = table["regime"].values[order], table["follows"].values[order]
     grid = values[order]
+    way = "goes the way of" if apart else "follows"
     found = [
-        boundary(f"follows gradient flow within {100 * eps:g} % of its way", grid, follows),
+        boundary(f"{way} gradient flow within {100 * eps:g} % of its way", grid, follows),
         boundary("stays clear of divergence", grid, regimes != "divergent"),
     ]
     ratio, error = (table[f"largest_stability{e}"].values[order] for e in ("", "_error"))
@@ -201,30 +204,21 @@ def _boundaries(sweep: SweepRecords, table: xr.Dataset, eps: float) -> tuple[Reg
     return tuple(found)
 
 
-def _judged(
-    member: Trajectory, flow: Trajectory, seeds: tuple[int, ...], eps: float
-) -> list[dict[str, Any]]:
-    """One member: the cells of its seeds. `compare` gives the same regimes, and reasons."""
-    gaps = distance(member, flow)
-    rule = member.stability or no_rule("its record says none")
+def _cells(found: Judgement) -> list[dict[str, Any]]:
+    """What the table tells of each seed of a member."""
     cells = []
-    for seed in seeds:
-        own = gaps.sel(seed=seed)
-        way = max(float(own["displacement"].max()), 1e-300)
-        share = float(own["distance"].max()) / way
-        seen = course(member, rule, seed)
-        near = share * way <= max(eps * way, 1e-300)
+    for seed, seen in found.courses.items():
         top = int(np.nanargmax(seen.ratio)) if seen.judged else 0
         last = seen.loss[np.isfinite(seen.loss)] if not seen.lost else np.full(1, np.nan)
         cells.append(
             {
-                "regime": regime_of(seen, near),
-                "follows": near and not seen.lost,
+                "regime": found.regimes[seed],
+                "follows": found.near[seed] and not seen.lost,
                 "final_loss": last[-1] if last.size else np.nan,
                 "ratio": seen.ratio[top],
                 "ratio_error": seen.error[top],
-                "share": share,
-                "share_error": float(own["distance_error"].max()) / way,
+                "share": found.shares[seed].value,
+                "share_error": found.shares[seed].error,
             }
         )
     return cells

@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Array
 
-from thalweg.comparison.comparison import distance
+from thalweg.comparison.equal_time import distance
 from thalweg.core import tree
 from thalweg.core.hessian_product import dense_hessian
 from thalweg.core.tree import Params
