@@ -90,8 +90,12 @@ def calls() -> dict[str, dict[str, Any]]:
         },
         "dynamics.preconditioned_flow": {
             "step_size": 0.1, "b1": 0.9, "b2": 0.99, "epsilon": 1e-8, "epsilon_root": 0.0,
-            "weight_decay": 0.1, "initial": 0.0, "corrected": True, "rtol": 1e-3, "solver": None,
-            "most_gradients": 100,
+            "weight_decay": 0.1, "initial": 0.0, "corrected": True, "largest": False,
+            "rtol": 1e-3, "solver": None, "most_gradients": 100,
+        },
+        "dynamics.adagrad_flow": {
+            "learning_rate": 0.1, "step_size": 0.1, "initial": 0.1, "epsilon": 1e-8,
+            "epsilon_root": 0.0, "rtol": 1e-3, "solver": None, "most_gradients": 100,
         },
         "optax_dynamics": {"transform": optax.sgd(0.1), "step_size": 0.1, "name": "x", "batch": 2},
         "stabilised_descent": {"most_stages": 10},
@@ -174,6 +178,8 @@ def calls() -> dict[str, dict[str, Any]]:
         "probes.reconstruction_error": {"target": X},
         "probes.second_moment": {"b2": 0.9, "epsilon": 1e-8, "corrected": True},
         "probes.preconditioned_sharpness": {"diagonal": None, "tolerance": 0.1, "recheck": 2},
+        "probes.singular_values": {"outputs": "first"},
+        "probes.weight_matrices": {"params": params, "outputs": "last"},
         "probes.normal_derivative": {"tolerance": 1e-5},
         "probes.component_norms": {"node": ""},
         "probes.growing_strengths": {"U": np.eye(3, 2), "V": np.eye(3, 2)},

@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; `_HOMES` says the same
         gradient_descent,
         gradient_flow,
         optax_dynamics,
+        preconditioned_flow,
         stabilised_descent,
     )
     from thalweg.probes import Tracker, every, measure
@@ -59,6 +60,7 @@ __all__ = [
     "measure",
     "models",
     "optax_dynamics",
+    "preconditioned_flow",
     "probes",
     "problem",
     "problems",
@@ -85,6 +87,7 @@ _HOMES = {
             "gradient_descent",
             "gradient_flow",
             "optax_dynamics",
+            "preconditioned_flow",
             "stabilised_descent",
         ),
         "probes": ("Tracker", "every", "measure"),

@@ -58,7 +58,7 @@ def test_a_table_from_the_first_command_to_the_changed_one(
         f"--loss squared-error --out runs/mine {SMALL}"
     )
     regime, folder = compared(thalweg_says, line)
-    assert regime == "gradient flow"
+    assert regime == "on the flow"
     assert folder == Path("runs/mine")
     about = settings(folder)["problem"]
     assert about["loss"] == "squared-error"
@@ -91,7 +91,7 @@ def test_a_table_from_the_first_command_to_the_changed_one(
     assert said.code == 2
     assert "other data" in said.err
     assert contents(desk / "runs") == before
-    assert compared(thalweg_says, f"{changed} --fresh")[0] == "gradient flow"
+    assert compared(thalweg_says, f"{changed} --fresh")[0] == "on the flow"
     assert settings(folder)["dynamics"]["step_size"] == 0.04
 
 
@@ -131,7 +131,7 @@ def test_labels_in_float32_with_several_seeds_into_the_default_folder(
 ) -> None:
     line = f"labels.npz --model mlp:4 --precision float32 --seeds 3 {SMALL}"
     regime, folder = compared(thalweg_says, line)
-    assert regime == "gradient flow"
+    assert regime == "on the flow"
     assert folder.parent == Path("runs")
     assert folder.name.startswith("labels-gradient-descent-0.05-")
     stored = xr.open_zarr(folder / "flow.zarr", consolidated=False, chunks=None).load()
@@ -175,8 +175,8 @@ def test_a_step_size_that_diverges_is_a_verdict(desk: Path, thalweg_says: Says) 
 def test_models_losses_and_tasks(desk: Path, thalweg_says: Says, line: str, model: str) -> None:
     regime, folder = compared(thalweg_says, f"{line} --until 0.5 --step-size 0.02 --records 4")
     # With kinks the flow is known to a per cent or so, and these runs do not go far.
-    assert regime in ("gradient flow", "off the flow")
-    assert regime == "gradient flow" or "relu" in line
+    assert regime in ("on the flow", "off the flow")
+    assert regime == "on the flow" or "relu" in line
     assert model in settings(folder)["problem"]["model"]
 
 

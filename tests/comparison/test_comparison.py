@@ -68,7 +68,7 @@ def test_distance_counts_only_what_is_asked() -> None:
 
 def test_small_steps_follow_the_flow() -> None:
     verdict = tw.compare(*pair(bowl(), 0.01, 2.0))
-    assert verdict.regime == "gradient flow"
+    assert verdict.regime == "on the flow"
     # On a convex quadratic what the theorem indicates is kept by descent itself.
     (certificate,) = verdict.certificates
     step = certificate.certificate.step_size
@@ -188,7 +188,7 @@ def test_seeds_are_matched_by_name_and_not_by_place() -> None:
     descent = table((7, 1, 3), {7: line(0.0), 1: line(0.5), 3: lost}, TIMES, 0.1, result=result)
     flow = table((3, 1), {3: line(0.5), 1: line(0.51)}, TIMES, None)
     verdict = tw.compare(descent, flow)
-    assert verdict.regimes == {1: "gradient flow", 3: "divergent"}
+    assert verdict.regimes == {1: "on the flow", 3: "divergent"}
     assert "worst of 2 seeds (1 gradient flow, 1 divergent)" in verdict.sentence
     gaps = tw.distance(descent, flow)
     assert gaps["seed"].values.tolist() == [1, 3]
@@ -198,7 +198,7 @@ def test_seeds_are_matched_by_name_and_not_by_place() -> None:
     other = np.zeros((3, 11), int)
     other[0, 6:] = 4
     fine = table((7, 1, 3), {7: lost, 1: line(0.5), 3: line(0.5)}, TIMES, 0.1, result=other)
-    assert tw.compare(fine, flow).regime == "gradient flow"
+    assert tw.compare(fine, flow).regime == "on the flow"
 
 
 def test_a_loss_lost_at_the_last_record_is_divergence() -> None:

@@ -46,7 +46,8 @@ def plain() -> Trajectory:
 def test_adam_follows_the_preconditioned_flow(adam, its_own):
     verdict = tw.compare(adam, its_own)
     assert verdict.apart == ""
-    assert verdict.regime == "gradient flow"
+    assert verdict.regime == "on the flow"
+    assert verdict.flow == "the preconditioned flow"
     assert verdict.sentence == "Adam follows the preconditioned flow at step size 0.002."
     assert float(verdict.dataset["share_of_way"].max()) < 0.02
     assert "gradient flow" not in str(verdict)
@@ -87,7 +88,7 @@ def test_what_has_no_limit_is_judged_at_equal_loss(plain):
     verdict = tw.compare(trained(optax.lion(2e-3), 2e-3, "Lion"), plain)
     assert verdict.sentence == "Lion goes another way than gradient flow at step size 0.002."
     assert "no continuous limit of it is known (its update" in verdict.apart
-    assert not any("Distance from the flow at equal time" in r for r in verdict.reasons)
+    assert not any("Distance from gradient flow at equal time" in r for r in verdict.reasons)
     assert "it need not come nearer gradient flow at any step size" in verdict.reasons[-1]
 
 
@@ -97,7 +98,7 @@ def test_where_there_is_one_way_only_lion_goes_it():
     line = Function(lambda x: 0.5 * jnp.sum(x**2), jnp.ones(1))
     lion = trained(optax.lion(2e-3), 2e-3, "Lion", line)
     verdict = tw.compare(lion, followed(tw.gradient_flow(error=1e-5), line))
-    assert verdict.regime == "gradient flow"
+    assert verdict.regime == "on the flow"
     assert verdict.sentence == "Lion goes the way of gradient flow at step size 0.002."
     assert float(verdict.dataset["share_of_way"].max()) > 0.1  # at equal time they are apart
 

@@ -223,7 +223,7 @@ def test_far_beyond_at_the_start_throws_no_method_whose_preconditioner_moves_on(
 
 
 def test_near_the_flow_a_start_beyond_the_threshold_is_told_and_no_catapult():
-    assert regime_of(seen([1.2, 0.3, 0.3, 0.3]), near=True) == "gradient flow"
+    assert regime_of(seen([1.2, 0.3, 0.3, 0.3]), near=True) == "on the flow"
     assert regime_of(seen([0.3] * 4, lost=True), near=True) == "divergent"
     assert catapult(seen([0.3] * 4)) is None
 
@@ -353,7 +353,7 @@ def test_a_small_step_is_kept_and_the_guarantee_is_put_in_its_place():
     options = {"until": 4.0, "records": 40, "probes": measured}
     flow = tw.run(problem, tw.gradient_flow(1e-6), **options)
     verdict = tw.compare(tw.run(problem, tw.gradient_descent(0.02), **options), flow)
-    assert verdict.regime == "gradient flow"
+    assert verdict.regime == "on the flow"
     (certificate,) = verdict.certificates
     step = certificate.certificate.step_size
     assert step < 0.02
@@ -380,7 +380,7 @@ def test_a_step_off_the_flow_is_told_which_one_follows_it():
     told = advised(verdict)
     assert "it is stable" in told
     smaller = float(told.split("lower the step size to about ")[1].split(" ")[0])
-    assert compared(bowl(), smaller, 6.0, records=20).regime == "gradient flow"
+    assert compared(bowl(), smaller, 6.0, records=20).regime == "on the flow"
 
 
 @pytest.mark.slow
@@ -399,7 +399,7 @@ def test_at_the_edge_a_step_below_it_is_told():
     assert verdict.regime == "edge of stability"
     lower = float(advised(verdict).split("below about ")[1].split(" ")[0])
     assert lower < 2 / 16
-    assert compared(product([4.0, 0.3]), lower, 100.0).regime in ("gradient flow", "off the flow")
+    assert compared(product([4.0, 0.3]), lower, 100.0).regime in ("on the flow", "off the flow")
 
 
 def test_a_step_too_small_to_move_anything_is_no_percentage():
@@ -440,6 +440,6 @@ def test_an_odd_store_is_data_that_compares(flow):
         attrs={"dynamics": "mine", "provenance": json.dumps({})},
     )
     verdict = tw.compare(Trajectory(table), flow)
-    assert verdict.regime == "gradient flow"
+    assert verdict.regime == "on the flow"
     assert verdict.sentence.startswith("Mine follows gradient flow")
     assert len(times) == verdict.dataset.sizes["time"]

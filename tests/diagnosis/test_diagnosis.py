@@ -92,7 +92,7 @@ def test_distance_sharpness_and_losses_are_the_closed_forms(
 @pytest.mark.thorough
 @pytest.mark.parametrize(
     ("eta_times_sharpness", "regime"),
-    [(0.01, "gradient flow"), (1.95, "edge of stability"), (2.1, "divergent")],
+    [(0.01, "on the flow"), (1.95, "edge of stability"), (2.1, "divergent")],
 )
 def test_regimes_of_a_quadratic(
     table: dict[str, np.ndarray], eta_times_sharpness: float, regime: str

@@ -91,12 +91,15 @@ def test_momentum_is_beside_gradient_flow_on_its_own_clock() -> None:
     last = done.comparison.dataset.isel(time=-1, seed=0)
     assert float(last["distance"]) == pytest.approx(np.linalg.norm(here - exact), abs=1e-6)
     assert done.comparison.rule.threshold == pytest.approx(2 * (1 + beta) / rate)
-    assert done.comparison.regime == "gradient flow"
+    assert done.comparison.regime == "on the flow"
     page = json.dumps(read_page(done.folder).to_json(), ensure_ascii=False)
     assert "radient descent of" not in page
     assert "Momentum follows gradient flow at learning rate 0.0002" in page
     assert "Does momentum with learning rate 0.0002 follow gradient flow" in page
     assert "step k of momentum is drawn at training time 0.002 k" in page
+    assert "Distance from gradient flow at equal time (a step counts 0.002): at most" in page
+    verdict = json.loads((done.folder / "verdict.json").read_text())
+    assert (verdict["regime"], verdict["flow"]) == ("on the flow", "gradient flow")
 
 
 @pytest.mark.thorough
@@ -166,6 +169,56 @@ def test_a_checkpoint_is_where_both_begin() -> None:
     assert len({each.comparison.sentence for each in done.values()}) == 1
     (losses,) = {float(each.comparison.dataset["descent_loss"][0, 0]) for each in done.values()}
     assert losses == pytest.approx(float(first.dataset["loss"][0, -1]), rel=1e-14)
+
+
+def stored_seeds() -> tw.Trajectory:
+    """A run of two seeds from other starts, kept at several.zarr."""
+
+    class Drawn(type(bowl())):  # type: ignore[misc]
+        def init(self, key: Any) -> jax.Array:
+            return jax.random.normal(key, (2,))
+
+    problem = Drawn(bowl().function, jnp.ones(2))
+    return tw.run(problem, tw.gradient_descent(0.1), until=1.0, records=2, seeds=[4, 7],
+                  out="several.zarr")  # fmt: skip
+
+
+@pytest.mark.thorough
+def test_one_of_several_seeds_is_chosen_and_the_page_says_which() -> None:
+    kept = stored_seeds()
+    done = found(bowl(), 0.1, start="several.zarr:seed=7", until=1.0)
+    wanted = kept.parameters.sel(seed=7).isel(time=-1)
+    np.testing.assert_array_equal(done.flow.parameters.isel(seed=0, time=0), wanted)
+    told = "Both begin at the last record (training time 1) of several.zarr, seed 7, not where the"
+    assert told in str(done.comparison)
+    assert told in " ".join(read_page(done.folder).paragraphs)
+    assert told in (done.folder / "verdict.json").read_text()
+    assert "start='several.zarr:seed=7'" in read_page(done.folder).command
+    again = found(bowl(), 0.1, start="mine", until=1.0, out=Path("again"))  # a run folder
+    np.testing.assert_array_equal(
+        again.descent.parameters.isel(time=0), done.descent.parameters.isel(time=-1)
+    )
+    assert "of mine/descent.zarr, seed 0, not" in str(again)
+    assert "Both begin" not in str(found(bowl(), 0.1, until=1.0, out=Path("drawn")))
+
+
+@pytest.mark.parametrize(
+    ("start", "words"),
+    [
+        ("several.zarr", r"holds 2 seeds \(4, 7\); choose one of them, as several.zarr:seed=7"),
+        ("several.zarr:seed=3", "has no seed '3'; it has 4, 7"),
+        ("several.zarr:seed=", "holds 2 seeds"),
+        ("flat.npy:seed=3", "only a run"),
+        ("lost.npy", "1 parameters are not finite"),
+        (None, r"start holds 2 seeds .*parameters.sel\(seed="),
+    ],
+)
+def test_which_seed_is_asked_in_a_sentence(start: str | None, words: str) -> None:
+    kept = stored_seeds()
+    np.save("lost.npy", np.array([np.nan, 1.0]))
+    with pytest.raises(tw.InputError, match=words):
+        found(bowl(), 0.1, start=kept if start is None else start, until=1.0)
+    assert not Path("mine").exists()
 
 
 @pytest.mark.parametrize(

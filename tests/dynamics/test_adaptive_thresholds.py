@@ -24,7 +24,12 @@ MAKERS: dict[str, Callable[[float], optax.GradientTransformation]] = {
     "Adam, b1 = 0.5": lambda b2: optax.adam(ETA, b1=0.5, b2=b2, eps=0.0),
     "RMSProp": lambda b2: optax.rmsprop(ETA, decay=b2, eps=0.0),
     "NAdam": lambda b2: optax.nadam(ETA, b2=b2, eps=0.0),
+    "AMSGrad": lambda b2: optax.amsgrad(ETA, b2=b2, eps=0.0),
+    "RMSProp with momentum": lambda b2: optax.rmsprop(ETA, decay=b2, eps=0.0, momentum=0.9),
+    "RMSProp, centred": lambda b2: optax.rmsprop(ETA, decay=b2, eps=0.0, centered=True),
+    "AdaGrad": lambda b2: optax.adagrad(ETA, eps=0.0),
 }
+KEPT = ("nu", "nu_max", "sum_of_squares")  # where a second moment stands
 
 
 def moments(state: Any) -> Any:
@@ -37,16 +42,20 @@ def held(name: str, divisor: jax.Array) -> tuple[optax.GradientTransformation, A
     """A transformation whose D is held at a value, and its state."""
     transform = MAKERS[name](HELD)
 
+    def holds(part: Any) -> bool:
+        return any(hasattr(part, name) for name in KEPT)
+
     def fixed(part: Any) -> Any:
-        if not hasattr(part, "nu"):
+        if not holds(part):
             return part
-        if "count" not in part._fields:
-            return part._replace(nu=divisor**2)
-        share = -np.expm1((COUNT + 1) * np.log(HELD))
-        return part._replace(nu=divisor**2 * share, count=jnp.asarray(COUNT, jnp.int32))
+        counts = "count" in part._fields
+        share = -np.expm1((COUNT + 1) * np.log(HELD)) if counts else 1.0
+        sizes = {"nu": share, "nu_max": 1.0, "sum_of_squares": 1.0}
+        put = {name: divisor**2 * sizes[name] for name in KEPT if hasattr(part, name)}
+        return part._replace(**put, **({"count": jnp.asarray(COUNT, jnp.int32)} if counts else {}))
 
     state = transform.init(jnp.zeros_like(divisor))
-    return transform, jax.tree.map(fixed, state, is_leaf=lambda part: hasattr(part, "nu"))
+    return transform, jax.tree.map(fixed, state, is_leaf=holds)
 
 
 def growth(

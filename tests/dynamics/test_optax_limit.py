@@ -9,7 +9,7 @@ import optax
 import pytest
 
 import thalweg as tw
-from thalweg.dynamics import PreconditionedFlow, optax_limit
+from thalweg.dynamics import AdaGradFlow, PreconditionedFlow, optax_limit
 from thalweg.problems import Function
 
 ETA = 2e-3
@@ -53,7 +53,18 @@ PRECONDITIONED = {
         optax.rmsprop(ETA, 0.99, bias_correction=True, eps_in_sqrt=False),
         {"b1": 0.0, "b2": 0.99},
     ),
-}
+    "NAdam": (optax.nadam(ETA), {}),
+    "AMSGrad": (optax.amsgrad(ETA, b2=0.97, eps_root=1e-6), {"b2": 0.97, "eps_root": 1e-6}),
+    "momentum behind the preconditioner": (
+        optax.rmsprop(ETA / 10, 0.99, momentum=0.9, initial_scale=1.0, eps_in_sqrt=False),
+        {"b1": 0.0, "b2": 0.99, "initial_scale": 1.0},
+    ),
+    "Nesterov's behind it": (
+        optax.rmsprop(ETA / 5, 0.99, momentum=0.8, nesterov=True, bias_correction=True,
+                      eps_in_sqrt=False),
+        {"b1": 0.0, "b2": 0.99},
+    ),
+}  # fmt: skip
 
 
 @pytest.mark.thorough(after=1)
@@ -63,14 +74,29 @@ def test_adams_family_has_a_preconditioned_flow_of_its_own_numbers(name):
     flow = of(transform).limit(PROBLEM, START)
     assert isinstance(flow, PreconditionedFlow)
     assert numbers(flow) == pytest.approx(ADAM | {"initial_scale": 0.0} | changed, rel=1e-10)
-    assert flow.corrected == (name not in ("RMSProp", "RMSProp from 1"))
+    uncorrected = ("RMSProp", "RMSProp from 1", "momentum behind the preconditioner")
+    assert flow.corrected == (name not in uncorrected)
+    assert flow.largest == (name == "AMSGrad")
     assert of(transform).without_limit(PROBLEM, START) == ""
+
+
+@pytest.mark.parametrize("clock", [ETA**2, 0.5])
+def test_adagrad_has_a_flow_of_its_own_on_any_clock(clock):
+    flow = of(optax.adagrad(ETA, 0.3, eps=1e-3), clock).limit(PROBLEM, START)
+    assert isinstance(flow, AdaGradFlow)
+    told = [float(x) for x in (flow.rate, flow.intake, flow.initial, flow.epsilon_root)]
+    assert told == pytest.approx([ETA / clock, 1 / clock, 0.3, 1e-3], rel=1e-9)
+    assert float(flow.epsilon) == 0.0
+    named = tw.dynamics.optimiser("adagrad", ETA)
+    assert float(named.clock(np.array([1]))[0]) == pytest.approx(ETA**2)
+    assert float(named.limit(PROBLEM, START).rate) == pytest.approx(1 / ETA)
 
 
 GRADIENT_FLOW = {
     "sgd": (optax.sgd(ETA), ETA),
     "a schedule on its own clock": (optax.sgd(FALLING), FALLING),
     "heavy ball": (optax.sgd(ETA, momentum=0.9), 10 * ETA),
+    "heavy ball with a schedule": (optax.sgd(FALLING, momentum=0.9), lambda k: 10 * FALLING(k)),
     "Nesterov": (optax.sgd(ETA, momentum=0.9, nesterov=True), 10 * ETA),
 }
 
@@ -90,12 +116,22 @@ WITHOUT = {
     "Adam on another clock": (optax.adam(ETA), 2 * ETA, "give step_size=0.002"),
     "Adam with a schedule": (optax.adam(FALLING), FALLING, "follow a schedule"),
     "a schedule on a constant clock": (optax.sgd(FALLING), ETA, "whose flow is known"),
-    "momentum behind the preconditioner": (optax.rmsprop(ETA, momentum=0.9), ETA, "none of those"),
+    "momentum behind it on another clock": (
+        optax.rmsprop(ETA, momentum=0.9), ETA, "moves it by 0.02 times itself; give step_size=0.02",
+    ),
     "centred RMSProp": (optax.rmsprop(ETA, centered=True), ETA, "none of those"),
-    "NAdam": (optax.nadam(ETA), ETA, "none of those"),
-    "AMSGrad": (optax.amsgrad(ETA), ETA, "none of those"),
+    "AMSGrad, uncorrected": (
+        optax.chain(
+            optax.scale_by_amsgrad(bias_correction_mu=False, bias_correction_nu=False),
+            optax.scale(-ETA),
+        ),
+        ETA,
+        "none of those",
+    ),
     "RAdam": (optax.radam(ETA), ETA, "none of those"),
-    "AdaGrad": (optax.adagrad(ETA), ETA, "none of those"),
+    "AdaGrad from 0": (optax.adagrad(ETA, 0.0), ETA, "sum of squares begins at 0"),
+    "AdaDelta": (optax.adadelta(ETA), ETA, "none of those"),
+    "AdaBelief": (optax.adabelief(ETA), ETA, "by more than a preconditioner"),
     "clipped Adam": (optax.chain(optax.clip(1.0), optax.adam(ETA)), ETA, "none of those"),
     "clipped": (optax.chain(optax.clip(1.0), optax.sgd(ETA)), ETA, "small gradients only"),
     "two Adams": (
@@ -153,14 +189,19 @@ def test_numbers_that_do_not_give_its_updates_are_not_believed(monkeypatch):
     good = optax_limit._identified
     seen = []
 
-    def forged(update, begin, p, decay):
-        found = good(update, begin, p, decay)
-        for wrong in ({"epsilon": 1.001e-8}, {"b1": 0.9 + 1e-8}, {"corrected": False}):
+    def forged(update, begin, p, decay, momentum):
+        found = good(update, begin, p, decay, momentum)
+        for wrong in (
+            {"epsilon": 1.001e-8},
+            {"b1": 0.9 + 1e-8},
+            {"corrected": False},
+            {"ahead": True},
+        ):
             seen.append(optax_limit._verified(update, begin, p, found._replace(**wrong)))
         return found
 
     monkeypatch.setattr(optax_limit, "_identified", forged)
     optax_limit._numbers.cache_clear()
     assert of(optax.adam(ETA)).limit(PROBLEM, START) is not None
-    assert seen == [False, False, False]
+    assert seen == [False] * 4
     optax_limit._numbers.cache_clear()

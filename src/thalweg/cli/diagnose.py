@@ -20,7 +20,7 @@ from thalweg.core.errors import InputError
 DIAGNOSE = "Compare a training with the flow that it discretises, and say what regime it is in."
 STEP_SIZE = 0.1  # of plain descent, unless one is given
 COLOURS = {
-    "gradient flow": "green",
+    "on the flow": "green",
     "off the flow": "cyan",
     "catapult": "magenta",
     "edge of stability": "yellow",

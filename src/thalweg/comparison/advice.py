@@ -13,7 +13,7 @@ def advice(facts: Facts) -> str:
     if not facts.moved:
         return f"ask for a longer training time or a larger {facts.knob}; this one shows nothing"
     kinds = {
-        "gradient flow": _keep,
+        "on the flow": _keep,
         "off the flow": _nearer,
         "catapult": _gentler,
         "edge of stability": _below,
@@ -131,7 +131,7 @@ def _stable_step(facts: Facts, share: float) -> float | None:
     if facts.step_size is None or facts.rule.eigenvalue != "sharpness" or not facts.rule.known:
         return None
     met = [facts.table[f"{p}_stability"] for p in ("flow",) if f"{p}_stability" in facts.table]
-    if facts.regime == "gradient flow" and "descent_stability" in facts.table:
+    if facts.regime == "on the flow" and "descent_stability" in facts.table:
         met.append(facts.table["descent_stability"])
     top = max((float(ratio.max()) for ratio in met), default=float("nan"))
     return share * facts.step_size / top if top > 0 else None

@@ -43,10 +43,10 @@ def compare(
     The dynamics is judged by its own stability rule, r = eigenvalue / threshold: for gradient
     descent sharpness/(2/eta). A seed is *divergent* if its loss left the finite numbers, or ended
     above twice its start without being on its way down; at the *edge of stability* if r is at least
-    0.95 in a fifth of the records of the second half; on the *gradient flow*, or whatever flow it
-    is compared with, if its distance from the flow never exceeds `eps` times the farthest that the
-    flow travels; a *catapult* if it was beyond its threshold, was thrown and came back below;
-    otherwise *off the flow*. The verdict is that of the worst seed.
+    0.95 in a fifth of the records of the second half; *on the flow* (`Comparison.flow` says which)
+    if its distance from it never exceeds `eps` times the farthest that the flow travels; a
+    *catapult* if it was beyond its threshold, was thrown and came back below; otherwise *off the
+    flow*. The verdict is that of the worst seed.
 
     The distance is that at equal time where the flow is the one that the dynamics follows as its
     steps go to 0 (`Discrete.limit`): gradient flow for gradient descent and momentum, the
@@ -125,11 +125,8 @@ def compare(
     )
     if len(set(regimes.values())) > 1:
         counts = {r: list(regimes.values()).count(r) for r in REGIMES if r in regimes.values()}
-        following = "the same way" if apart else flow.name
-        told = ", ".join(
-            f"{count} {following.removeprefix('the ') if r == 'gradient flow' else r}"
-            for r, count in counts.items()
-        )
+        following = {"on the flow": "the same way" if apart else f"on {flow.name}"}
+        told = ", ".join(f"{count} {following.get(r, r)}" for r, count in counts.items())
         sentence = sentence[:-1] + f" for the worst of {len(regimes)} seeds ({told})."
     return Comparison(
         regime,

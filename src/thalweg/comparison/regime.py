@@ -22,7 +22,7 @@ FALLEN = 0.5  # unless it is on its way down, at most this part of its largest
 
 # From best to worst; what is said of each.
 REGIMES = {
-    "gradient flow": "follows {flow}",
+    "on the flow": "follows {flow}",
     "off the flow": "has left {flow}",
     "catapult": "was thrown by a catapult",
     "edge of stability": "is at the edge of stability",
@@ -102,7 +102,7 @@ def regime_of(seen: Course, near: bool) -> str:
     if seen.late.size and np.mean(seen.late >= EDGE) >= EDGE_SHARE:
         return "edge of stability"
     if near:
-        return "gradient flow"
+        return "on the flow"
     return "off the flow" if catapult(seen) is None else "catapult"
 
 
@@ -126,7 +126,7 @@ def catapult(seen: Course) -> int | None:
 
 # The same where only points of equal loss compare.
 APART = {
-    "gradient flow": "goes the way of {flow}",
+    "on the flow": "goes the way of {flow}",
     "off the flow": "goes another way than {flow}",
 }
 
@@ -146,7 +146,7 @@ def headline(
         apart: Whether only points of equal loss compare, as the flow is not the limit of it.
         met: Whether there are such points.
     """
-    if regime == "gradient flow" and not moved:
+    if regime == "on the flow" and not moved:
         return f"Neither {name} nor {flow} moved beyond rounding {at}."
     said = (REGIMES | APART if apart else REGIMES)[regime].format(flow=flow)
     if regime == "off the flow" and apart and not met:

@@ -45,11 +45,20 @@ def _distance(facts: Facts) -> str:
     own = float(facts.table["distance_error"].max())
     end = gaps.dropna("time", how="all").isel(time=-1)
     return (
-        f"Distance from the flow at equal time: at most {float(gaps.max()):.3g} "
+        f"Distance from {facts.flow} at equal time{_clock(facts)}: at most "
+        f"{float(gaps.max()):.3g} "
         f"(+-{own:.1g}), which is {100 * facts.share:.3g} % of "
         f"the way that the flow travels ({facts.eps:.0%} counts as following it); "
         f"{float(end.max()):.3g} at the last common time {float(end['time']):g}."
     )
+
+
+def _clock(facts: Facts) -> str:
+    """What a step counts, where that is not what the user turns."""
+    size, rate = facts.step_size, facts.rate
+    if size is None or rate is None or abs(size - rate) <= 1e-9 * size:
+        return ""
+    return f" (a step counts {size:.4g})"
 
 
 def _at_equal_loss(facts: Facts) -> str:
@@ -143,7 +152,7 @@ def _thrown(facts: Facts) -> list[str]:
             f"records, and from training time {seen.time[back]:g} on the {eigenvalue} is below the "
             f"threshold; the loss ends at {loss[-1]:.4g}."
         ]
-    if above.size and facts.regime in ("gradient flow", "off the flow"):
+    if above.size and facts.regime in ("on the flow", "off the flow"):
         known = int(np.isfinite(seen.ratio).sum())
         return [
             f"The threshold was exceeded at {above.size} of {known} records, last at training time "
@@ -188,11 +197,11 @@ def _guarantee(facts: Facts) -> list[str]:
         return [told]
     larger = _times(step / least.step_size)
     if step <= least.step_size:
-        worth = "Yours is not above it." if facts.regime == "gradient flow" else (
+        worth = "Yours is not above it." if facts.regime == "on the flow" else (
             "Yours is not above it and left the flow all the same: the curvature between the "
             "records, or off the path, is larger than what was measured."
         )  # fmt: skip
-    elif facts.regime == "gradient flow":
+    elif facts.regime == "on the flow":
         worth = (
             f"That is no sign that yours is too large: it is {larger} times "
             f"as large, and the distance measured is {100 * facts.share:.2g} % of the way. The "

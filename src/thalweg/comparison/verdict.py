@@ -20,7 +20,7 @@ from thalweg.storage.files import writing
 from thalweg.trajectory import Trajectory
 
 TONES = {
-    "gradient flow": "good",
+    "on the flow": "good",
     "off the flow": "neutral",
     "catapult": "warn",
     "edge of stability": "warn",
@@ -105,6 +105,11 @@ class Comparison:
     runs: tuple[Trajectory, Trajectory]
     apart: str = ""
 
+    @property
+    def flow(self) -> str:
+        """The name of the flow beside it, as "gradient flow" or "the preconditioned flow"."""
+        return self.runs[1].name
+
     def __str__(self) -> str:
         """The diagnosis as a few lines of text."""
         notes = [f"Note: {warning}" for warning in self.warnings]
@@ -186,7 +191,7 @@ class Comparison:
         first = pictures["loss"].panels[0]
         panels = (first, second or pictures["distance"].panels[-1])
         figure = Figure("card", "Loss and curvature" if second else "Loss and distance", "", panels)
-        title = f"{capital(self.name)} against {self.runs[1].name}"
+        title = f"{capital(self.name)} against {self.flow}"
         told = (*(f"Note: {text}." for text in self.warnings), *notes)
         return card(
             title, self.sentence, TONES[self.regime], self._numbers(), figure, self._drawn, told
@@ -226,7 +231,7 @@ class Comparison:
         steps = "its schedule of step sizes" if size is None else f"step size {size:g}"
         steps = steps if rate is None else f"learning rate {rate:g}"
         way = "go the way of" if self.apart else "follow"
-        asked = f"Does {self.name} with {steps} {way} {self.runs[1].name}"
+        asked = f"Does {self.name} with {steps} {way} {self.flow}"
         if "model" not in about:
             return f"{asked} on {subject(about)}?"
         return (
@@ -276,7 +281,7 @@ class Comparison:
             budget = float(flow["stiffness_budget"].max())
             note = "integral of the sharpness over training time, within a few per cent"
             shown.append(Number("stiffness budget of the flow", budget, note=note))
-        for prefix, name in (("descent", self.name), ("flow", self.runs[1].name)):
+        for prefix, name in (("descent", self.name), ("flow", self.flow)):
             cost = int(np.max(table[f"{prefix}_evaluations"].isel(time=-1)))
             words = f"gradient evaluations, {name.removeprefix('the ')}"
             shown.append(Number(words, cost, note="measuring not counted"))

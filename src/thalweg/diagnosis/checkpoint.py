@@ -1,31 +1,120 @@
-"""Parameters to begin at, from what lies on the disk."""
+"""Parameters to begin at: a tree, a flat vector, the end of a run, or what lies on the disk."""
 
 from __future__ import annotations
 
 import zipfile
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
+from thalweg.core.arguments import told
 from thalweg.core.errors import InputError, reason, require
+from thalweg.core.tree import Params
+from thalweg.problems.problem import Problem, unraveller
 from thalweg.trajectory import Trajectory, load
 
+SEED = ":seed="  # after the path of a store of several seeds
+OF_A_FOLDER = "descent.zarr"  # what is begun at of a run folder of ours
 
-def read_start(path: Path) -> Trajectory | np.ndarray:
-    """A run of ours, or a flat vector of parameters (p,) in NumPy's format; nothing is unpickled.
+
+class Checkpoint(NamedTuple):
+    """Where a training begins, if not where its problem draws.
+
+    Attributes:
+        params: Parameters as the problem has them; None where it draws.
+        words: Which they are, as "the parameters in weights.npy"; empty where it draws.
+    """
+
+    params: Params | None = None
+    words: str = ""
+
+
+def checkpoint(problem: Problem, start: Any) -> Checkpoint:
+    """Where to begin, from what `diagnose` takes.
 
     Args:
-        path: A store ending in .zarr, or a file ending in .npy or in .npz, then of one array.
+        problem: Whose parameters they are.
+        start: None, parameters as a tree or flat (p,), a trajectory of one seed, a store ending in
+            .zarr (of several seeds with `:seed=3` behind it), a run folder, or a file of flat
+            parameters ending in .npy or .npz; nothing is unpickled.
 
     Raises:
-        InputError: If there is none, or it is not what its ending says.
+        InputError: If there is none, it is not what its ending says, one of several seeds must be
+            chosen, or the parameters are not the problem's, or not finite.
     """
+    if start is None:
+        return Checkpoint()
+    words, found = "the parameters given", start
+    if isinstance(start, str | Path):
+        found, words = _read(str(start))
+    elif isinstance(start, Trajectory):
+        found, words = _last_of(start, f"the run of {start.name} given", "start", "")
+    drawn = jax.eval_shape(problem.init, jax.random.key(0))
+    if isinstance(found, np.ndarray | jax.Array):
+        size = sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(drawn))
+        own = np.shape(found) == getattr(drawn, "shape", None)
+        require(
+            (own or np.shape(found) == (size,)) and np.asarray(found).dtype.kind in "biuf",
+            f"start came as {told(found)}; the problem has {size} parameters: give real numbers as "
+            "problem.init does, or flat as a run records them",
+        )
+        lost = int((~np.isfinite(np.asarray(found, float))).sum())
+        require(
+            lost == 0,
+            f"start is {words}, of which {lost} parameters are not finite; begin where the run "
+            "had not diverged yet",
+        )
+        kind = jnp.result_type(*jax.tree.leaves(drawn))
+        found = found if own else unraveller(problem)(jnp.asarray(found, kind))
+    return Checkpoint(found, words)
+
+
+def _read(start: str) -> tuple[np.ndarray, str]:
+    """Flat parameters from a path, and what they are."""
+    place, _, seed = start.partition(SEED)
+    path = Path(place)
+    if not path.suffix and (path / OF_A_FOLDER).is_dir():
+        path /= OF_A_FOLDER
     require(
         path.suffix in (".zarr", ".npy", ".npz"),
-        f"start came as {str(path)!r}; give a run (.zarr) or flat parameters (.npy, .npz)",
+        f"start came as {start!r}; give a run (.zarr, or its folder) or flat parameters (.npy, "
+        ".npz)",
     )
     if path.suffix == ".zarr":
-        return load(path)
+        return _last_of(load(path), str(path), f"start {str(path)!r}", seed)
+    require(not seed, f"start came as {start!r}; only a run (.zarr) has seeds to choose from")
+    return _of_a_file(path), f"the parameters in {path}"
+
+
+def _last_of(run: Trajectory, where: str, what: str, seed: str) -> tuple[np.ndarray, str]:
+    """The last record of a seed of a run, and what it is."""
+    seeds = [int(s) for s in run.parameters["seed"].values]
+    listed = ", ".join(map(str, seeds[:12])) + (", ..." if len(seeds) > 12 else "")
+    how = (
+        "parameters.sel(seed=...).isel(time=-1).values of the trajectory"
+        if what == "start"
+        else f"{where}{SEED}{seeds[-1]}"
+    )
+    require(
+        bool(seed) or len(seeds) == 1,
+        f"{what} holds {len(seeds)} seeds ({listed}); choose one of them, as {how}",
+    )
+    chosen = seed or str(seeds[0])
+    require(
+        chosen in map(str, seeds), f"{what} has no seed {chosen!r}; it has {listed}: choose one"
+    )
+    last = run.parameters.sel(seed=int(chosen)).isel(time=-1)
+    time = float(last["time"])
+    return np.asarray(last.values), (
+        f"the last record (training time {time:.6g}) of {where}, seed {chosen}"
+    )
+
+
+def _of_a_file(path: Path) -> np.ndarray:
+    """The one array in a file in NumPy's format."""
     require(path.is_file(), f"start {str(path)!r}: there is no such file; check the path")
     try:
         found = np.load(path, allow_pickle=False)

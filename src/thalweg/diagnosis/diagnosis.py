@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -21,7 +21,7 @@ from thalweg.core.digest import identity
 from thalweg.core.errors import InputError, require
 from thalweg.core.memory import require_memory
 from thalweg.core.tree import Params
-from thalweg.diagnosis.checkpoint import read_start
+from thalweg.diagnosis.checkpoint import checkpoint
 from thalweg.driver.recorded import run
 from thalweg.dynamics.dynamics import Continuous, Discrete, Dynamics
 from thalweg.dynamics.flow.gradient_flow import MOST_GRADIENTS
@@ -30,7 +30,6 @@ from thalweg.probes.probe import Every
 from thalweg.problems import Problem, Supervised
 from thalweg.problems.data.reading import what_was_read
 from thalweg.problems.in_words import problem as problem_in_words
-from thalweg.problems.problem import unraveller
 from thalweg.report import build_index
 from thalweg.storage.files import ReadOnlyError, StoreError, replace, sealed, writing
 from thalweg.storage.lock import locked
@@ -108,9 +107,10 @@ def diagnose(
         dynamics: How it is trained: a number, the step size of gradient descent; a dynamics in
             steps, as `tw.dynamics.optimiser("adam", 1e-3)`; or an Optax optimiser whose learning
             rate can be read off it.
-        start: Where to begin, instead of where the problem draws: the store of a run (.zarr), whose
-            last record is taken, or a file of flat parameters (.npy, or .npz of one array); in
-            Python parameters as a tree or flat, or a trajectory, too.
+        start: Where to begin, instead of where the problem draws: a run folder or the store of a
+            run (.zarr), whose last record is taken, of several seeds with the one behind it, as in
+            run.zarr:seed=3; or a file of flat parameters (.npy, or .npz of one array); in Python
+            parameters as a tree or flat, or a trajectory, too.
         until: Training time to stop at; 1000 steps by default.
         records: How many times to measure.
         seeds: How many initialisations to run at once.
@@ -172,7 +172,8 @@ def diagnosed(
     require(np.isfinite(eps) and eps > 0, f"eps came as {eps}; give a positive number, as in 0.05")
     require(smallest_every >= 1, f"smallest_every came as {smallest_every}; give at least 1")
     steps = _in_steps(dynamics)
-    start = _checkpoint(problem, start)
+    begun = checkpoint(problem, start)
+    start = begun.params
     require(
         start is None or seeds == 1 or steps.random,
         f"seeds came as {seeds} with a start, from which {steps.name} takes the same path each "
@@ -225,7 +226,8 @@ def diagnosed(
             )  # fmt: skip
             # Where every descent has diverged there is nothing left to compare, at a high price.
             times = times[: descent.dataset.sizes["time"]]
-            beside = [*every, *own] if isinstance(follow, known.PreconditionedFlow) else every
+            # A flow with a preconditioner of its own tells its 1/D as the steps do.
+            beside = [*every, *own] if hasattr(follow, "step_gains") else every
             flow = run(
                 problem, follow, times=times, probes=beside, out=folder / "flow.zarr", **options
             )
@@ -233,11 +235,15 @@ def diagnosed(
             hint = " (--fresh on the command line)" if "fresh run" in str(error) else ""
             raise StoreError(f"{error}{hint}") from error
         verdict = compare(descent, flow, eps, problem=problem)
+        if begun.words:
+            where = f"Both begin at {begun.words}, not where the problem draws."
+            verdict = dataclasses.replace(verdict, reasons=(where, *verdict.reasons))
         try:
             with writing(folder):
                 summary = {
                     "data": reading,
                     "regime": verdict.regime,
+                    "flow": verdict.flow,
                     "sentence": verdict.sentence,
                     "reasons": verdict.reasons,
                     "warnings": verdict.warnings,
@@ -263,34 +269,6 @@ def _in_steps(dynamics: Any) -> Discrete:
     if isinstance(dynamics, optax.GradientTransformation):
         return known.optax_dynamics(dynamics)
     return dynamics if isinstance(dynamics, Discrete) else known.gradient_descent(dynamics)
-
-
-def _checkpoint(problem: Problem, start: Any) -> Params | None:
-    """Parameters to begin at, from a tree, a flat vector, the end of a run or a file."""
-    if isinstance(start, str | Path):
-        start = read_start(Path(start))
-    if isinstance(start, Trajectory):
-        recorded = start.parameters
-        require(
-            recorded.sizes["seed"] == 1,
-            f"start came as a trajectory of {recorded.sizes['seed']} seeds; choose one of them, as "
-            "its parameters at one record",
-        )
-        start = recorded.isel(seed=0, time=-1).values
-    if start is None:
-        return None
-    drawn = jax.eval_shape(problem.init, jax.random.key(0))
-    if isinstance(start, np.ndarray | jax.Array):
-        size = sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(drawn))
-        own = np.shape(start) == getattr(drawn, "shape", None)
-        require(
-            (own or np.shape(start) == (size,)) and np.asarray(start).dtype.kind in "biuf",
-            f"start came as {told(start)}; the problem has {size} parameters: give real numbers as "
-            "problem.init does, or flat as a run records them",
-        )
-        kind = jnp.result_type(*jax.tree.leaves(drawn))
-        start = start if own else unraveller(problem)(jnp.asarray(start, kind))
-    return start
 
 
 def _reading(problem: Problem, shapes: Params) -> str:
@@ -364,13 +342,14 @@ def _call(problem: Any, dynamics: Any, options: dict[str, Any]) -> str:
         made.append(f"dynamics = ...  # {told(dynamics)}")
     else:
         words.append(f"{dynamics!r}")
-    if options["start"] is not None:
+    by_name = isinstance(options["start"], str | Path)
+    if options["start"] is not None and not by_name:
         made.append("start = ...  # the parameters to begin at")
     for name, parameter in inspect.signature(diagnose).parameters.items():
         value = options.get(name)
-        if name == "start" and value is not None:
+        if name == "start" and value is not None and not by_name:
             words.append("start=start")
-        elif name in options and name not in ("start", "fresh", "progress"):
+        elif name in options and name not in ("fresh", "progress"):
             plain = str(value) if isinstance(value, Path) else value
             words += [f"{name}={plain!r}"] if value != parameter.default else []
     gap = [""] if made else []

@@ -6,6 +6,7 @@ from thalweg.dynamics.descent import GradientDescent, gradient_descent
 from thalweg.dynamics.dynamics import Continuous, Discrete, Dynamics, Info, State, Statistic
 from thalweg.dynamics.end_to_end_rule import EndToEndDescent, end_to_end_descent
 from thalweg.dynamics.examples import DYNAMICS
+from thalweg.dynamics.flow.accumulated import AdaGradFlow, adagrad_flow
 from thalweg.dynamics.flow.followed import KINKED_ERROR, Flow
 from thalweg.dynamics.flow.gradient_flow import GradientFlow, gradient_flow
 from thalweg.dynamics.flow.limit import Limit, flow_limit
@@ -31,6 +32,7 @@ __all__ = [
     "KINKED_ERROR",
     "OPTIMISERS",
     "RKC2",
+    "AdaGradFlow",
     "Continuous",
     "Discrete",
     "Dynamics",
@@ -51,6 +53,7 @@ __all__ = [
     "State",
     "Statistic",
     "TwoPhase",
+    "adagrad_flow",
     "end_to_end_descent",
     "flow_limit",
     "gradient_descent",

@@ -10,6 +10,7 @@ from thalweg.dynamics.damped_gauss_newton import levenberg_marquardt
 from thalweg.dynamics.descent import gradient_descent
 from thalweg.dynamics.dynamics import Dynamics
 from thalweg.dynamics.end_to_end_rule import end_to_end_descent
+from thalweg.dynamics.flow.accumulated import adagrad_flow
 from thalweg.dynamics.flow.gradient_flow import gradient_flow
 from thalweg.dynamics.flow.preconditioned import preconditioned_flow
 from thalweg.dynamics.grouped_rmsprop import group_rmsprop
@@ -31,6 +32,8 @@ DYNAMICS: dict[str, Callable[[], Dynamics]] = {
     "preconditioned-flow-of-rmsprop": lambda: preconditioned_flow(
         0.05, 0.0, 0.9, epsilon=0.0, epsilon_root=1e-8, corrected=False, rtol=1e-5
     ),
+    "preconditioned-flow-of-amsgrad": lambda: preconditioned_flow(0.05, largest=True, rtol=1e-5),
+    "adagrad-flow": lambda: adagrad_flow(0.05, rtol=1e-5),
     "stabilised-descent": stabilised_descent,
     "levenberg-marquardt": lambda: levenberg_marquardt(3),
     "momentum": lambda: optax_dynamics(optax.sgd(0.05, momentum=0.9), 0.05, "momentum"),

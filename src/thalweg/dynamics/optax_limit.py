@@ -2,12 +2,13 @@
 
 A transformation that answers gradients alike in all coordinates, linearly and without noise,
 follows gradient flow where its clock counts what a lasting gradient moves it by. One that
-preconditions is held against Adam's update,
+preconditions is held against the updates of `thalweg.dynamics.adaptive_update`, as Adam's,
 
-    x <- x - eta m^/(sqrt(v^ + epsilon_root) + epsilon) - eta omega x:
+    x <- x - eta m^/(sqrt(v^ + epsilon_root) + epsilon) - eta omega x,
 
-its averages are the leaves of its state that fade by a constant factor where there is no gradient,
-and take in g or g^2; learning rate and epsilons follow from answers to huge and tiny gradients.
+those of NAdam, AMSGrad, RMSProp with momentum behind it, and AdaGrad. Its averages are the leaves
+of its state that fade by a constant factor where there is no gradient, and take in g or g^2, a sum
+one that does not fade; learning rate and epsilons follow from answers to huge and tiny gradients.
 What was found is believed only if the update with these numbers is the transformation's own, to
 rounding, over gradients of many sizes, early and late. Nothing is read off names.
 """
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,9 +26,9 @@ import optax
 from jax.flatten_util import ravel_pytree
 
 from thalweg.core.tree import Params
+from thalweg.dynamics.adaptive_update import Accumulated, Averaged, Numbers
 from thalweg.dynamics.flow.followed import Flow
 from thalweg.dynamics.flow.gradient_flow import gradient_flow
-from thalweg.dynamics.flow.preconditioned import preconditioned_flow
 from thalweg.dynamics.linear_response import (
     LATE,
     NEIGHBOURS,
@@ -44,28 +45,6 @@ HUGE, TINY = 1e100, 1e-150  # gradients beside which epsilon is nothing, and whi
 CHECKED = 12  # steps from the start; three more late
 
 Update = Callable[[np.ndarray, Any, np.ndarray], tuple[np.ndarray, Any]]
-
-
-class Numbers(NamedTuple):
-    """What makes an update one of Adam's family, as arguments of `preconditioned_flow`."""
-
-    learning_rate: float
-    b1: float
-    b2: float
-    epsilon: float
-    epsilon_root: float
-    decay: float
-    initial: float
-    corrected: bool
-
-    def update(self, g: np.ndarray, m: np.ndarray, v: np.ndarray, count: int) -> tuple:
-        """The update, and both averages after it; `count` steps were taken before."""
-        m = self.b1 * m + (1 - self.b1) * g
-        v = self.b2 * v + (1 - self.b2) * g**2
-        shares = (1 - b ** (count + 1) if self.corrected else 1.0 for b in (self.b1, self.b2))
-        first, second = (a / share for a, share in zip((m, v), shares, strict=True))
-        divisor = np.sqrt(second + self.epsilon_root) + self.epsilon
-        return -self.learning_rate * first / divisor, m, v
 
 
 def optax_limit(
@@ -100,25 +79,25 @@ def optax_limit(
         return "its step sizes follow a schedule"
     leaves, structure = jax.tree.flatten(params)
     shapes = tuple(tuple(min(n, 2) for n in np.shape(leaf)) for leaf in leaves)
-    numbers = _numbers(transform, structure, shapes, found.decay)
+    numbers = _numbers(transform, structure, shapes, found.decay, _kept(found))
     if isinstance(numbers, str):
         return numbers
-    if abs(numbers.learning_rate - step_size) > CLOCK * step_size:
-        return (
-            f"its clock counts {step_size:.4g} a step, its learning rate is "
-            f"{numbers.learning_rate:.4g}; give step_size={numbers.learning_rate:.4g}"
-        )
-    return preconditioned_flow(
-        step_size,
-        numbers.b1,
-        numbers.b2,
-        epsilon=numbers.epsilon,
-        epsilon_root=numbers.epsilon_root,
-        weight_decay=numbers.decay / step_size,
-        initial=numbers.initial,
-        corrected=numbers.corrected,
-        error=error,
-    )
+    if isinstance(numbers, Accumulated):
+        if numbers.initial == 0:
+            return "its sum of squares begins at 0, from where a flow would start at infinite speed"
+        return numbers.flow(step_size, error)
+    reach = numbers.reach
+    if abs(reach - step_size) > CLOCK * step_size:
+        by = f"its learning rate is {reach:.4g}"
+        if numbers.momentum:
+            by = f"a lasting update moves it by {reach:.4g} times itself"
+        return f"its clock counts {step_size:.4g} a step, {by}; give step_size={reach:.4g}"
+    return numbers.flow(step_size, error)
+
+
+def _kept(found: Response) -> float:
+    """The share of the last update that a momentum would keep, by the impulse response."""
+    return _short(found.shape[2] / found.shape[1]) if found.shape[1] else 0.0
 
 
 def _on_the_clock(found: Response, step_size: float | Callable[[Any], Any]) -> tuple[bool, str]:
@@ -150,6 +129,7 @@ def _numbers(
     structure: Any,
     shapes: tuple[tuple[int, ...], ...],
     decay: float,
+    momentum: float,
 ) -> Numbers | str:
     flat, unravel = ravel_pytree(jax.tree.unflatten(structure, [np.ones(s) for s in shapes]))
     try:
@@ -165,39 +145,100 @@ def _numbers(
                 moved, after = move(g, state, x)
                 return np.asarray(moved), after
 
-            return _identified(update, begin, flat.size, decay)
+            return _identified(update, begin, flat.size, decay, momentum)
     except Exception as error:  # a stranger's code may raise anything
         return f"its update cannot be examined alone ({type(error).__name__})"
 
 
-def _identified(update: Update, begin: Any, p: int, decay: float) -> Numbers | str:
-    """The numbers of Adam's update that a transformation takes, or that it is none."""
+def _identified(update: Update, begin: Any, p: int, decay: float, momentum: float) -> Numbers | str:
+    """The numbers of an adaptive update that a transformation takes, or that it is none.
+
+    Of all kinds that its first answers allow, the one whose updates are its own.
+    """
     ones, none = np.ones(p), np.zeros(p)
+    moved = update(HUGE * ones, begin, none)
+    seen = [float(np.abs(u).max()) for u in (moved[0], update(HUGE * ones, moved[1], none)[0])]
+    total = _total(update, begin, ones)
+    if total is not None:
+        return _believed(update, begin, p, _accumulated(update, begin, p, seen[0], total, decay))
     averages = _averages(update, begin, ones)
     if isinstance(averages, str):
         return averages
     b1, b2, initial, second = averages
-    moved = update(HUGE * ones, begin, none)
-    first, then = (
-        float(np.abs(u).max()) for u in (moved[0], update(HUGE * ones, moved[1], none)[0])
-    )
-    corrected = abs(then - first) <= ROUNDING * first
-    rate = first if corrected else first * float(np.sqrt(1 - b2))
+    kept = 0.0 if b1 else momentum
+    kinds = [
+        Averaged(1.0, b1, b2, 0.0, 0.0, decay, initial, corrected, ahead, largest, kept)
+        for corrected in (True, False)
+        for largest in (False, True)
+        for ahead in ((False, True) if b1 or kept else (False,))
+    ]
+    for kind in kinds:
+        blank = kind.begin(p)._replace(second=none)
+        first, memory = kind.update(ones, blank, 0)
+        then, _ = kind.update(ones, memory, 1)
+        unit = float(np.abs(first[0]))
+        rate = _short(seen[0] / unit)
+        if abs(seen[1] - rate * float(np.abs(then[0]))) > ROUNDING * seen[0]:
+            continue
+        share = 1.0 if kind.corrected else 1 - b2
+        numerator = rate * unit * np.sqrt(share)
+
+        def divisor(g: float, numerator: float = numerator) -> float:
+            """D after a gradient where both averages were 0."""
+            return numerator * g / float(np.abs(update(g * ones, second(begin), none)[0]).max())
+
+        least = divisor(TINY)
+        epsilon = root = 0.0
+        if least > np.sqrt(TINY):
+            epsilon, root = _parted(least, divisor(least / np.sqrt(share)) - least, least)
+        numbers = kind._replace(rate=rate, epsilon=epsilon, epsilon_root=root)
+        if _verified(update, begin, p, numbers):
+            return numbers
+    return _OTHER
+
+
+def _parted(least: float, rise: float, added: float) -> tuple[float, float]:
+    """Epsilon and r of D = sqrt(r + g^2) + epsilon, from D(0) and its rise to g = added."""
+    root = max((added**2 - rise**2) / (2 * rise), 0.0) if rise > 0 else 0.0
+    root, rest = (x if x > 1e-7 * least else 0.0 for x in (root, least - root))
+    return _short(rest), _short(root**2)
+
+
+def _believed(update: Update, begin: Any, p: int, numbers: Numbers) -> Numbers | str:
+    return numbers if _verified(update, begin, p, numbers) else _OTHER
+
+
+def _total(update: Update, begin: Any, ones: np.ndarray) -> float | None:
+    """Where a sum of squared gradients begins, if the state holds one and no average."""
+    plain, twice = (update(scale * ones, begin, 0 * ones)[1] for scale in (1.0, 2.0))
+    rested = update(0 * ones, plain, 0 * ones)[1]
+    starts = set()
+    for start, once, double, after in zip(
+        *map(_floats, (begin, plain, twice, rested)), strict=True
+    ):
+        if np.allclose(once - start, 1, rtol=1e-12) and np.allclose(double - start, 4, rtol=1e-12):
+            if not np.array_equal(after, once):
+                return None
+            starts |= {float(x) for x in np.unique(start)}
+        elif not np.array_equal(start, once) and not np.array_equal(once, 0 * once):
+            return None
+    return starts.pop() if len(starts) == 1 else None
+
+
+def _accumulated(
+    update: Update, begin: Any, p: int, rate: float, initial: float, decay: float
+) -> Accumulated:
+    """The numbers of AdaGrad's update, whose sum begins at `initial`."""
+    ones, none = np.ones(p), np.zeros(p)
 
     def divisor(g: float) -> float:
-        """D after a gradient where both averages were 0."""
-        return rate * g / float(np.abs(update(g * ones, second(begin), none)[0]).max())
+        return rate * g / float(np.abs(update(g * ones, begin, none)[0]).max())
 
-    rate = _short(rate)
-    numbers = Numbers(rate, b1, b2, 0.0, 0.0, decay, initial, corrected)
     least = divisor(TINY)
-    if least > np.sqrt(TINY):
-        share = 1.0 if corrected else 1 - b2
-        rise = divisor(least / np.sqrt(share)) - least
-        root = max((least**2 - rise**2) / (2 * rise), 0.0) if rise > 0 else 0.0
-        root, rest = (x if x > 1e-7 * least else 0.0 for x in (root, least - root))
-        numbers = numbers._replace(epsilon=_short(rest), epsilon_root=_short(root**2))
-    return numbers if _verified(update, begin, p, numbers) else _OTHER
+    epsilon, inside = _parted(least, divisor(least) - least, least)
+    root = inside - initial
+    root = _short(root) if root > 1e-12 * initial else 0.0
+    return Accumulated(_short(rate), epsilon, root, initial, decay)
 
 
 def _short(number: float) -> float:
@@ -205,7 +246,7 @@ def _short(number: float) -> float:
     return float(f"{number:.12g}")
 
 
-_OTHER = "its preconditioner is none of those of Adam and RMSProp, whose flow is known"
+_OTHER = "its preconditioner is none of those of Adam, RMSProp and AdaGrad, whose flow is known"
 
 
 def _averages(
@@ -214,15 +255,12 @@ def _averages(
     """b1, b2, where v begins, and a function that sets all averages of a state to 0."""
     none = 0 * ones
 
-    def floats(state: Any) -> list[np.ndarray]:
-        return [np.asarray(a, float) for a in jax.tree.leaves(state) if np.ndim(a) or _real(a)]
-
     plain, twice = (update(scale * ones, begin, none)[1] for scale in (1.0, 2.0))
     faded = update(none, plain, none)[1]
     found: dict[int, set[float]] = {1: set(), 2: set()}
     starts: set[float] = set()
     which = []
-    for start, once, double, after in zip(*map(floats, (begin, plain, twice, faded)), strict=True):
+    for start, once, double, after in zip(*map(_floats, (begin, plain, twice, faded)), strict=True):
         factor = _constant(after, once)
         power = 0
         if factor is not None and 0 <= factor < 1:
@@ -247,6 +285,10 @@ def _averages(
     return next(iter(found[1]), 0.0), found[2].pop(), starts.pop(), emptied
 
 
+def _floats(state: Any) -> list[np.ndarray]:
+    return [np.asarray(a, float) for a in jax.tree.leaves(state) if np.ndim(a) or _real(a)]
+
+
 def _real(leaf: Any) -> bool:
     return bool(jnp.issubdtype(jnp.asarray(leaf).dtype, jnp.floating))
 
@@ -263,7 +305,7 @@ def _verified(update: Update, begin: Any, p: int, numbers: Numbers) -> bool:
     """Whether the formula gives the transformation's own updates, to rounding."""
     rng = np.random.default_rng(0)
     scale = max(numbers.epsilon, np.sqrt(numbers.epsilon_root), 1e-12)
-    state, m, v = begin, np.zeros(p), np.full(p, numbers.initial)
+    state, memory = begin, numbers.begin(p)
     for k in range(CHECKED + 3):
         count = k if k < CHECKED else LATE + k
         if k == CHECKED:
@@ -271,7 +313,7 @@ def _verified(update: Update, begin: Any, p: int, numbers: Numbers) -> bool:
         sizes = scale * 10.0 ** rng.uniform(-1, 8, p) if k % 2 else 10.0 ** rng.uniform(-2, 1, p)
         g, x = sizes * rng.choice([-1.0, 1.0], p), rng.normal(size=p)
         moved, state = update(g, state, x)
-        told, m, v = numbers.update(g, m, v, count)
+        told, memory = numbers.update(g, memory, count)
         told = told - numbers.decay * x
         if not np.all(
             np.abs(moved - told) <= ROUNDING * (np.abs(told) + numbers.decay * np.abs(x))

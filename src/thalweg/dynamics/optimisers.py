@@ -3,7 +3,9 @@
 The clock of each, the training time of a step, is how far a lasting gradient moves the parameters
 over its size, where that is defined: the learning rate of plain descent, and 1/(1 - momentum) times
 that of heavy ball and Nesterov. At equal time these are then where gradient flow is. An adaptive
-method moves by its learning rate, whatever the gradient: its clock counts that.
+method moves by its learning rate, whatever the gradient: its clock counts that, by convention for
+those without a flow of their own (AdaDelta, Lion, sign descent, Muon). AdaGrad counts the square of
+its learning rate, on which clock its flow does not know the learning rate.
 """
 
 from __future__ import annotations
@@ -62,8 +64,8 @@ class Optimiser:
         make: From the learning rate and the parameters to the Optax transformation.
         parameters: Its parameters with their defaults; `PARAMETERS` says what they mean.
         label: Its name in sentences and legends.
-        reach: How far a lasting gradient moves it per step, over gradient and learning rate, from
-            the parameters; None for 1.
+        clock: Training time of a step, from the learning rate and the parameters; None for the
+            learning rate.
         rate: The learning rate where none is given; None if one must be.
     """
 
@@ -71,12 +73,16 @@ class Optimiser:
     make: Callable[..., Any]
     parameters: Mapping[str, float | int | None] = field(default_factory=dict)
     label: str = ""
-    reach: Callable[..., float] | None = None
+    clock: Callable[..., float] | None = None
     rate: float | None = None
 
 
-def _heavy_ball(momentum: float, **_: Any) -> float:
-    return 1 / (1 - momentum)
+def _heavy_ball(rate: float, momentum: float, **_: Any) -> float:
+    return rate / (1 - momentum)
+
+
+def _squared(rate: float, **_: Any) -> float:
+    return rate**2
 
 
 _MOMENTS = {"b1": 0.9, "b2": 0.999, "epsilon": 1e-8}
@@ -141,6 +147,7 @@ OPTIMISERS: dict[str, Optimiser] = {
         lambda rate, initial, epsilon: optax.adagrad(rate, initial, epsilon),
         {"initial": 0.1, "epsilon": 1e-7},
         "AdaGrad",
+        _squared,
     ),
     "adadelta": Optimiser(
         "gradient over its averaged size, times that of past steps",
@@ -235,7 +242,7 @@ def optimiser(
         values[meant] = value
     if chosen == "sgd" and batch is None:
         return gradient_descent(learning_rate)
-    step = learning_rate * (1.0 if entry.reach is None else entry.reach(**values))
+    step = learning_rate if entry.clock is None else entry.clock(learning_rate, **values)
     label = entry.label if batch is None else f"{entry.label} in batches of {batch}"
     made = optax_dynamics(entry.make(learning_rate, **values), step, label, batch)
     numbers = {"learning_rate": learning_rate, **values}

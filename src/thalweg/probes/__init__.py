@@ -13,7 +13,7 @@ from thalweg.probes.kernels import (
     kernel_effective_rank,
     kernel_smallest_eigenvalue,
 )
-from thalweg.probes.layers import balancedness, singular_values
+from thalweg.probes.layers import balancedness, singular_values, weight_matrices
 from thalweg.probes.margins import (
     angle_gap,
     direction_distance,
@@ -115,6 +115,7 @@ __all__ = [
     "top_eigenvalues",
     "validation_error",
     "validation_loss",
+    "weight_matrices",
 ]
 
 SHELF.update(PROBES)

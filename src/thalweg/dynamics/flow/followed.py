@@ -51,6 +51,8 @@ class System(NamedTuple):
         size: How many of its numbers are parameters.
         unravel: Parameters from so many flat numbers.
         measure: How large it is, and an error of it.
+        settled: What the end of a step is made, where not all of it is integrated; the force there
+            must stay the same.
     """
 
     force: Force
@@ -58,6 +60,7 @@ class System(NamedTuple):
     size: int
     unravel: Callable[[Array], Params]
     measure: Measure = EUCLIDEAN
+    settled: Force | None = None
 
 
 class Flow(Continuous):
@@ -145,7 +148,9 @@ class Flow(Continuous):
         mark = self.solver_clock(jnp.asarray(until, jnp.float64))
         tolerances = self._tolerances(problem, system)
         methods, most = self.methods(problem), self.most_gradients
-        path = follow(system.force, state.memory, methods, tolerances, mark, most_steps, most)
+        path = follow(
+            system.force, state.memory, methods, tolerances, mark, most_steps, most, system.settled
+        )
         return State(
             params=system.unravel(path.theta[: system.size]),
             time=jnp.where(path.time >= mark, until, self.training_time(path.time)),

@@ -48,10 +48,12 @@ def follow(
     until: Scalar,
     most_steps: Count,
     most_gradients: Count | float = math.inf,
+    settled: Callable[[Vector], Vector] | None = None,
 ) -> Integration:
     """Go on to a time exactly, or as far as `most_steps` attempts lead.
 
-    Once `most_gradients` are spent in all no step begins, and the code is STEP_LIMIT.
+    Once `most_gradients` are spent in all no step begins, and the code is STEP_LIMIT. What the end
+    of a step is `settled` to must leave the force there as it is.
     """
     limit = path.attempts + most_steps
 
@@ -65,6 +67,8 @@ def follow(
 
     def turn(now: tuple[Integration, Work]) -> tuple[Integration, Work]:
         path, work = now
+        if settled is not None:
+            work = work._replace(point=jnp.where(work.last, settled(work.point), work.point))
         value = force(work.point)
         payer = jnp.where(work.leg == 2, len(methods) + 1, path.method)
         payer = jnp.where(work.looking, len(methods), payer)

@@ -13,7 +13,10 @@ differs by O(eta), as Euler's method does from gradient flow. So Optax's Adam ha
     m' = alpha_1 (g - m),    v' = alpha_2 (g^2 - v),
     m^ = m/(1 - exp(-alpha_1 t)),    v^ = v/(1 - exp(-alpha_2 t)),
 
-as eta goes to 0 at fixed alpha_1, alpha_2. RMSProp has m^ = g and, uncorrected, v^ = v.
+as eta goes to 0 at fixed alpha_1, alpha_2. RMSProp has m^ = g and, uncorrected, v^ = v. AMSGrad
+divides by the largest v^ so far. The look ahead of NAdam and a momentum behind the preconditioner
+reach over a number of steps, not over a time: they add to the O(eta) alone, the latter on the clock
+that counts its reach, eta/(1 - beta).
 
 At time zero the corrections are 0/0, and the speed of an uncorrected method that starts from v = 0
 is infinite, sign(g)/sqrt(alpha_2 t). Both are smooth on the clock s with dt = r ds,
@@ -57,6 +60,7 @@ class Averages(NamedTuple):
         theta: Parameters (p,).
         second: v, the average of squared gradients (p,), not corrected.
         first: m, the average of gradients (p,); empty where there is none.
+        highest: The largest v^ so far (p,), as AMSGrad keeps it; empty where none is kept.
         rate: r, training time by the solver's clock.
         second_share: 1 - exp(-alpha_2 t), integrated as v is.
         first_share: 1 - exp(-alpha_1 t), integrated as m is.
@@ -65,18 +69,14 @@ class Averages(NamedTuple):
     theta: Vector
     second: Vector
     first: Vector
+    highest: Vector
     rate: Scalar
     second_share: Scalar
     first_share: Scalar
 
 
-def _cut(flat: Array, size: int) -> Averages:
-    theta, second, first = flat[:size], flat[size : 2 * size], flat[2 * size : -3]
-    return Averages(theta, second, first, flat[-3], flat[-2], flat[-1])
-
-
 def _joined(parts: Averages) -> Array:
-    return jnp.concatenate([*parts[:3], jnp.stack(parts[3:])])
+    return jnp.concatenate([*parts[:4], jnp.stack(parts[4:])])
 
 
 def _rate(value: float | Array) -> Array:
@@ -84,7 +84,7 @@ def _rate(value: float | Array) -> Array:
 
 
 class PreconditionedFlow(Flow):
-    """The continuous limit of RMSProp, Adam and AdamW at finite averaging times.
+    """The continuous limit of RMSProp, Adam, AdamW, NAdam and AMSGrad at finite averaging times.
 
     theta' = -m^/(sqrt(v^ + epsilon_root) + epsilon) - omega theta, see the module. It is followed
     by explicit methods with control of the error of the parameters, of which errors of the
@@ -108,6 +108,8 @@ class PreconditionedFlow(Flow):
         decay: omega, the rate at which the parameters decay beside the gradient.
         initial: v at time zero.
         corrected: Whether the averages are divided by 1 - exp(-alpha t).
+        largest: Whether the largest v^ so far stands for v^, as in AMSGrad. It is taken up at the
+            end of a step, so that a peak within one is cut by what the error tells.
 
     Cost: as an explicit flow; the averages bound a step to about 3/alpha.
     """
@@ -121,6 +123,7 @@ class PreconditionedFlow(Flow):
     decay: Float[Array, ""] = eqx.field(converter=_rate, default=0.0)
     initial: Float[Array, ""] = eqx.field(converter=_rate, default=0.0)
     corrected: bool = eqx.field(static=True, default=True)
+    largest: bool = eqx.field(static=True, default=False)
 
     def __check_init__(self) -> None:
         explicit = [n for n, s in FLOW_SOLVERS.items() if not any(m.bounded for m in s.methods)]
@@ -150,13 +153,14 @@ class PreconditionedFlow(Flow):
             theta,
             jnp.full_like(theta, self.initial.astype(kind)),
             theta[:0] if self.first is None else jnp.zeros_like(theta),
+            jnp.zeros_like(theta) if self.largest else theta[:0],
             begun,
             begun,
             none,
         )
 
         def force(flat: Array) -> Array:
-            at = _cut(flat, size)
+            at = self._cut(flat)
             g = ravel_pytree(gradient(unravel(at.theta)))[0]
             way = self._way(at, g)
             second, first = at.rate * _as(self.second, g), at.rate * _as(self._faster, g)
@@ -165,6 +169,7 @@ class PreconditionedFlow(Flow):
                     -at.rate * (way.first * way.gain + _as(self.decay, g) * at.theta),
                     second * (g**2 - at.second),
                     at.first if self.first is None else first * (g - at.first),
+                    jnp.zeros_like(at.highest),
                     _as(self.second, g) * (1 - at.rate**2) / 2,
                     second * (1 - at.second_share),
                     first * (1 - at.first_share),
@@ -172,12 +177,18 @@ class PreconditionedFlow(Flow):
             )
 
         def error(flat: Array, wrong: Array) -> Scalar:
-            return vector_norm(self._blamed(_cut(flat, size), _cut(wrong, size)))
+            return vector_norm(self._blamed(self._cut(flat), self._cut(wrong)))
+
+        def settled(flat: Array) -> Array:
+            at = self._cut(flat)
+            return _joined(at._replace(highest=self._divided(at, jnp.zeros_like(theta))))
 
         def norm(flat: Array) -> Scalar:
             return vector_norm(flat[:size])
 
-        return System(force, _joined(start), size, unravel, Measure(norm, error))
+        measure = Measure(norm, error)
+        keep = settled if self.largest else None
+        return System(force, _joined(start), size, unravel, measure, keep)
 
     def solver_clock(self, time: Scalar) -> Scalar:
         x = self.second * time / 2
@@ -197,7 +208,7 @@ class PreconditionedFlow(Flow):
     def begun(self, problem: Problem, path: Integration) -> Integration:
         """The first step is short enough for what is not smooth in it to be lost."""
         size = path.largest
-        at = _cut(path.theta, (path.theta.size - 3) // (2 if self.first is None else 3))
+        at = self._cut(path.theta)
         least = self.relative(problem, path.theta)[0] * jnp.where(size > 0, size, 1.0) * START
         root = jnp.sqrt(jnp.asarray(at.theta.size, jnp.float64))
         # theta' is sign(g), times r = alpha_2 s/2 where it is corrected.
@@ -210,9 +221,21 @@ class PreconditionedFlow(Flow):
 
     def step_gains(self, problem: Problem, params: Params, memory: Integration) -> Params:
         """1/D where the path is, D = sqrt(v^ + epsilon_root) + epsilon."""
-        theta, unravel = ravel_pytree(params)
+        unravel = ravel_pytree(params)[1]
         g = ravel_pytree(jax.grad(problem.objective)(params))[0]
-        return unravel(self._way(_cut(memory.theta, theta.size), g).gain)
+        return unravel(self._way(self._cut(memory.theta), g).gain)
+
+    def _cut(self, flat: Array) -> Averages:
+        counts = [1, 1, int(self.first is not None), int(self.largest)]
+        size = (flat.size - 3) // sum(counts)
+        ends = [size * sum(counts[: k + 1]) for k in range(3)]
+        theta, second, first, highest = jnp.split(flat[:-3], ends)
+        return Averages(theta, second, first, highest, flat[-3], flat[-2], flat[-1])
+
+    def _divided(self, at: Averages, g: Vector) -> Vector:
+        """V over its share, or the largest so far; g stands for an average over no time."""
+        average = jnp.maximum(_over(at.second, at.second_share, g**2), 0)
+        return jnp.maximum(average, at.highest) if self.largest else average
 
     @property
     def _faster(self) -> Array:
@@ -223,7 +246,7 @@ class PreconditionedFlow(Flow):
         first = at.first if self.first is not None else g
         if self.first is not None and self.corrected:
             first = _over(at.first, at.first_share, g)
-        average = jnp.maximum(_over(at.second, at.second_share, g**2), 0)
+        average = self._divided(at, g)
         share = jnp.ones_like(at.rate) if self.corrected else at.rate**2
         root = jnp.sqrt(share * average + _as(self.epsilon_root, g))
         divisor = root + _as(self.epsilon, g)
@@ -279,16 +302,18 @@ def preconditioned_flow(
     weight_decay: float = 0.0,
     initial: float = 0.0,
     corrected: bool = True,
+    largest: bool = False,
     rtol: float | None = None,
     error: float | None = None,
     solver: str | None = None,
     most_gradients: int = MOST_GRADIENTS,
 ) -> PreconditionedFlow:
-    """The continuous limit of Adam, AdamW or RMSProp; see `PreconditionedFlow`.
+    """The continuous limit of Adam, AdamW, NAdam, AMSGrad or RMSProp; see `PreconditionedFlow`.
 
     Args:
-        step_size: The learning rate eta, which is the training time of a step; the averages forget
-            at the rates -log(b1)/eta and -log(b2)/eta.
+        step_size: The training time eta of a step, the learning rate (with momentum beta behind the
+            preconditioner, that over 1 - beta); the averages forget at the rates -log(b1)/eta and
+            -log(b2)/eta.
         b1: Decay of the average of gradients in a step; 0 for no average, as RMSProp.
         b2: Decay of the average of squared gradients in a step.
         epsilon: Added to the root, as `eps` of `optax.adam`.
@@ -298,6 +323,7 @@ def preconditioned_flow(
             `optax.rmsprop`. From 0 an uncorrected method starts at infinite speed, and its steps
             keep a distance of the order of sqrt(eta), not eta.
         corrected: Whether averages are corrected for their start, as Adam's.
+        largest: Whether it divides by the largest second moment so far, as AMSGrad.
         rtol: Tolerance of a step, as of `gradient_flow`; 1e-6 if `error` is not given either.
         error: Wanted error of the whole path, relative to the norm of the parameters.
         solver: tsit5 by default, bosh3, dopri5 or dopri8.
@@ -309,7 +335,7 @@ def preconditioned_flow(
     Examples:
         >>> import optax
         >>> bowl = tw.problems.Function(lambda x: 0.5 * jnp.sum(x**2), start=jnp.ones(1))
-        >>> flow = tw.dynamics.preconditioned_flow(1e-3, error=1e-6)  # of Adam with Optax's numbers
+        >>> flow = tw.preconditioned_flow(1e-3, error=1e-6)  # of Adam with Optax's numbers
         >>> path = tw.run(bowl, flow, until=0.1, records=1)
         >>> adam = tw.optax_dynamics(optax.adam(1e-3), 1e-3)
         >>> steps = tw.run(bowl, adam, until=0.1, records=1)
@@ -328,6 +354,10 @@ def preconditioned_flow(
         not (corrected and initial),
         f"initial came as {initial} for corrected averages, which begin at 0; give corrected=False",
     )
+    require(
+        corrected or not largest,
+        "largest came with corrected=False; give corrected=True, as optax.amsgrad has it",
+    )
     how = how_asked(rtol, error, most_gradients)
     return PreconditionedFlow(
         how.rtol,
@@ -341,4 +371,5 @@ def preconditioned_flow(
         decay=_rate(weight_decay),
         initial=_rate(initial),
         corrected=corrected,
+        largest=largest,
     )
