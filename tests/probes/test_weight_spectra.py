@@ -21,7 +21,7 @@ def spectrum(matrix: np.ndarray, length: int) -> np.ndarray:
 
 
 def test_of_a_convolutional_net_each_kernel_is_a_matrix_of_a_row_for_each_output():
-    net = tw.models.parse_model("conv:4-3")
+    net = tw.models.parse_model("conv:4k3-3k2/5")
     problem = tw.problem((IMAGES, LABELS), model=net)
     params = problem.init(jax.random.key(1))
     weights = [np.asarray(layer["weight"]) for layer in params]

@@ -239,6 +239,12 @@ def _warnings(
             f"{facts.name} by {reach * facts.step_size:.4g} times itself; at equal time it is "
             f"{reach:.3g} times as far along, which counts as distance from the flow"
         )
+    batch = dict(configuration(descent).get("dynamics", {})).get("batch")
+    if not facts.apart and batch is not None:
+        told.append(
+            f"{facts.flow} is that of the whole gradient: the noise of batches of {batch} is left "
+            "out of it, and is a distance that falls as the root of the step size"
+        )
     given = dict(configuration(flow).get("dynamics", {}))
     if not facts.apart and given.get("corrected") is False and given.get("initial") == 0:
         told.append(

@@ -169,7 +169,7 @@ def _identified(update: Update, begin: Any, p: int, decay: float, momentum: floa
     kinds = [
         Averaged(1.0, b1, b2, 0.0, 0.0, decay, initial, corrected, ahead, largest, kept)
         for corrected in (True, False)
-        for largest in (False, True)
+        for largest in ((False, True) if corrected else (False,))
         for ahead in ((False, True) if b1 or kept else (False,))
     ]
     for kind in kinds:

@@ -66,7 +66,9 @@ def distances(kind: str, step_sizes: list[float], until: float = 0.64) -> np.nda
 @pytest.mark.thorough
 @pytest.mark.parametrize("kind", MADE)
 def test_the_distance_is_of_first_order(kind):
-    found = distances(kind, [0.02, 0.01, 0.005, 0.0025])
+    # A momentum's memory is of ten steps here: they must be short against what moves.
+    steps = np.array([0.02, 0.01, 0.005, 0.0025]) / (16 if "omentum" in kind else 1)
+    found = distances(kind, steps.tolist())
     order = np.log2(found[:-1] / found[1:])
     assert 0.93 < order[-1] < 1.07, order
 
