@@ -32,7 +32,6 @@ DYNAMICS: dict[str, Callable[[], Dynamics]] = {
     "preconditioned-flow-of-rmsprop": lambda: preconditioned_flow(
         0.05, 0.0, 0.9, epsilon=0.0, epsilon_root=1e-8, corrected=False, rtol=1e-5
     ),
-    "preconditioned-flow-of-amsgrad": lambda: preconditioned_flow(0.05, largest=True, rtol=1e-5),
     "adagrad-flow": lambda: adagrad_flow(0.05, rtol=1e-5),
     "stabilised-descent": stabilised_descent,
     "levenberg-marquardt": lambda: levenberg_marquardt(3),

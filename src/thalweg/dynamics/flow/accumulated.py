@@ -102,7 +102,8 @@ class AdaGradFlow(Flow):
         def error(flat: Array, wrong: Array) -> Array:
             relative = wrong[size:] / (flat[size:] + self.epsilon_root.astype(flat.dtype))
             way = norm(flat) / jnp.sqrt(jnp.asarray(size, jnp.float64))
-            return vector_norm(jnp.concatenate([wrong[:size], 0.5 * way * relative]))
+            blamed = 0.5 * way.astype(flat.dtype) * relative
+            return vector_norm(jnp.concatenate([wrong[:size], blamed]))
 
         begun = jnp.concatenate([theta, jnp.full_like(theta, self.initial.astype(theta.dtype))])
         return System(force, begun, size, unravel, Measure(norm, error))
