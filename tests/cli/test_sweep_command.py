@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
-from command_line import Said
+from command_line import Reached, Said
+
+from thalweg.cli import sweep
 
 Says = Callable[..., Said]
 SMALL = ("digits", "--samples", 20, "--model", "mlp:3")
@@ -66,3 +71,55 @@ def test_a_sweep_ends_in_a_table_and_a_page(
     rows = [[line.split() for line in s.out.splitlines()] for s in (said, again)]
     kept = [[row for row in each if row and row[0] in ("0.05", "0.2", "2")] for each in rows]
     assert kept[0] == kept[1]
+    # The file that the run leaves says the same, and so does the command on its page.
+    told = (folder / "run.toml").read_text()
+    assert 'step-size = "0.05,0.1,0.2,2"' in told
+    once_more = thalweg_says("sweep", "--config", folder / "run.toml", "--out", folder)
+    assert once_more.code == 0, once_more.err
+    assert once_more.out.splitlines()[:8] == again.out.splitlines()[:8]
+    assert "thalweg sweep digits" in (folder / "index.html").read_text()
+
+
+def test_a_file_says_what_the_command_line_says(
+    thalweg_says: Says, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There and back: words, a file of the same, and the command that its page shows."""
+    monkeypatch.chdir(tmp_path)
+    seen: list[Any] = []
+
+    def note(problem: Any, family: Any, **options: Any) -> None:
+        rate = np.asarray(options.pop("learning_rate")).tolist()
+        described = family(learning_rate=rate[0]).describe()
+        options = {name: str(value) for name, value in options.items()}
+        seen.append((problem.describe(), rate, described, options))
+        raise Reached
+
+    commands: list[str] = []
+    own = sweep._swept
+
+    def noted(options: dict[str, Any], command: str) -> Any:
+        commands.append(command)
+        return own(options, command)
+
+    monkeypatch.setattr("thalweg.sweeps.swept.sweep", note)
+    monkeypatch.setattr(sweep, "_swept", noted)
+
+    def ask(*arguments: object) -> None:
+        with pytest.raises(Reached):
+            thalweg_says("sweep", *arguments)
+
+    options = ["--optimizer", "adam", "--b2", "0.99", "--seeds", 3, "--steps", 7, "--out", "a b"]
+    ask(*SMALL, "--lr", "0.1:0.3:3", *options)
+    Path("run.toml").write_text(
+        'data = "digits"\nsamples = 20\nmodel = "mlp:3"\nlr = "0.1:0.3:3"\n'
+        'optimiser = "adam"\nb2 = 0.99\nseeds = 3\nsteps = 7\nout = "a b"\n'
+    )
+    ask("--config", "run.toml")
+    Path("run.toml").unlink()
+    name, command, *arguments = shlex.split(commands[-1])
+    assert (name, command) == ("thalweg", "sweep")
+    ask(*arguments)
+    assert seen[0] == seen[1] == seen[2]
+    said = thalweg_says("sweep", "--config", "nowhere.toml")
+    assert said.code == 2
+    assert said.err == "thalweg: 'nowhere.toml': there is no such file; check the path\n"

@@ -230,3 +230,13 @@ def test_a_start_that_is_not_finite_is_told() -> None:
     problem = Function(lambda x: jnp.sum(jnp.log(x)), start=-jnp.ones(2))
     with pytest.raises(tw.InputError, match=r"not finite at the start of seed \[0\]"):
         tw.sweep(problem, [tw.gradient_descent(0.1)], steps=5, probes=())
+
+
+def test_seeds_of_a_network_that_brings_its_weights_are_refused() -> None:
+    """All would be one path, as in `run`; where batches are drawn they are not."""
+    inputs, targets = np.ones((4, 2)), np.ones((4, 1))
+    given = {"w": jnp.ones((2, 1))}
+    model = tw.models.Applied(lambda p, x: x @ p["w"], given)
+    problem = tw.problems.Supervised(model, tw.problems.squared_error, inputs, targets)
+    with pytest.raises(tw.InputError, match="begins each of them at its own weights"):
+        tw.sweep(problem, tw.gradient_descent, step_size=[0.1, 0.2], steps=2, seeds=2)

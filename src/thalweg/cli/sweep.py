@@ -10,6 +10,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
+from thalweg.cli.config import OPTION, command_with, config_option, written
 from thalweg.cli.declared import constant
 from thalweg.cli.derive import as_options, option, taking
 from thalweg.cli.diagnose import COLOURS, PANELS, is_own, problem_options, training_options
@@ -39,21 +40,29 @@ def sweep() -> Callable[..., None]:
         ),
         *(each for each in training_options() if each.name not in rates),
     ]  # fmt: skip
-    kept = _kept(PANELS[2])
+    every = [*of_the_problem, *of_the_training, *_kept(PANELS[2])]
 
     def call(**options: Any) -> None:
         keep_programs()
+        from thalweg.storage.files import replace, writing
+        from thalweg.trajectory.provenance import command_line
+
+        plain = command_with("thalweg sweep", "data", options, every)
         try:
-            show(options, *_swept(options))
+            found = _swept(options, command_line() if options[OPTION] is None else plain)
         except InputError as error:
             raise InputError(as_options(str(error), options)) from error
+        folder = found[0].sweep.folder
+        with writing(folder):
+            replace(folder / "run.toml", written(options, every).encode(errors="replace"))
+        show(options, *found)
 
     summary = (
         f"{SWEEP}\n\nAll share one compiled program. What is in the folder is not run again: the "
         "same command goes on where it was stopped, further step sizes and seeds are added."
         "\n\nDATA is a name, a file of data, or a problem of your own: `my.py:problem`."
     )
-    return taking([*of_the_problem, *of_the_training, *kept], summary, call)
+    return taking([*every, config_option(every)], summary, call)
 
 
 def _kept(panel: str) -> list[Any]:
@@ -80,7 +89,7 @@ def _kept(panel: str) -> list[Any]:
     return [option(name, kind, default, told, panel) for name, kind, default, told in rows]
 
 
-def _swept(options: dict[str, Any]) -> tuple[Any, str, Path]:
+def _swept(options: dict[str, Any], command: str) -> tuple[Any, str, Path]:
     """The map of regimes, what was trained, and the page."""
     from thalweg.driver.block import Horizon
     from thalweg.problems.in_words import problem as problem_in_words
@@ -109,7 +118,7 @@ def _swept(options: dict[str, Any]) -> tuple[Any, str, Path]:
         fresh=options["fresh"], workers=options["workers"], progress=options["progress"],
     )  # fmt: skip
     regimes = found.regimes(**{name: options[name] for name in (*flow, "progress")})
-    page = regimes.page(data=data)
+    page = regimes.page(data=data, command=command)
     build_index(Path(folder).resolve().parent)
     return regimes, data, page
 

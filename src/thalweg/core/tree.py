@@ -45,8 +45,13 @@ def binade(array: Array) -> Float[Array, ""]:
     """
     size = jnp.max(jnp.abs(array), initial=0.0)
     limits = jnp.finfo(size.dtype)
-    exponent = jnp.clip(jnp.frexp(size)[1] - 1, limits.minexp, limits.maxexp - 2)
-    power = jnp.ldexp(jnp.ones_like(size), exponent)
+    whole = jnp.dtype(f"uint{limits.bits}")
+    # The exponent's bits alone are that power; frexp and ldexp take a hundred operations.
+    exponent = whole.type(((1 << limits.nexp) - 1) << limits.nmant)
+    power = jax.lax.bitcast_convert_type(
+        jax.lax.bitcast_convert_type(size, whole) & exponent, size.dtype
+    )
+    power = jnp.clip(power, limits.smallest_normal, 2.0 ** (limits.maxexp - 2))
     return jnp.where((size > 0) & jnp.isfinite(size), power, jnp.ones_like(size))
 
 

@@ -27,8 +27,9 @@ from thalweg.probes.probe import Every, Probe, ProbeLike, as_probe
 from thalweg.problems.problem import Problem
 from thalweg.trajectory.store import FILL, Variable, is_native
 
-# Above this many parameters times examples one lane keeps the machine busy by itself.
-BUSY = 200_000
+# From this many parameters times examples on lanes go one after the other on CPUs: side by side
+# each waits for the slowest eigenvalue, and products of stacked matrices are slower.
+BUSY = 2_000
 
 
 def schedule_of(probes: ProbeLike | Iterable[ProbeLike | Every]) -> tuple[list[Every], list[str]]:
@@ -139,10 +140,15 @@ def lanes_for(problem: Problem, count: int) -> str:
     """How so many lanes share the machine: see `over_lanes`."""
     if count == 1:
         return "single"
+    busy = work_of(problem) > BUSY
+    return "map" if busy and jax.default_backend() == "cpu" else "vmap"
+
+
+def work_of(problem: Problem) -> int:
+    """Parameters times examples, which a gradient takes time in proportion to."""
     params = jax.eval_shape(problem.init, jax.random.key(0))
     examples = getattr(problem, "inputs", np.zeros(1)).shape[0]
-    busy = tree.size(params) * examples > BUSY
-    return "map" if busy and jax.default_backend() == "cpu" else "vmap"
+    return tree.size(params) * int(examples)
 
 
 def recorded_variables(

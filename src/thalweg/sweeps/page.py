@@ -38,12 +38,15 @@ DIGITS = 3  # of a member's label in a legend, if they tell them apart
 class RegimeMap(RegimeTable):
     """The regimes of a sweep, and their page: see `RegimeTable`."""
 
-    def page(self, folder: str | Path | None = None, data: str = "") -> Path:
+    def page(
+        self, folder: str | Path | None = None, data: str = "", command: str = ""
+    ) -> Path:
         """Write the page of the map, and return its path.
 
         Args:
             folder: Where; by default that of the sweep.
             data: What the data are called on the page.
+            command: The command that makes the page again; that of this process by default.
 
         Raises:
             InputError: If there is no folder.
@@ -51,7 +54,7 @@ class RegimeMap(RegimeTable):
         place = self.sweep.folder if folder is None else Path(folder)
         require(place is not None, "the sweep is in memory; give a folder for its page")
         assert place is not None
-        return write_map(self, place, data)
+        return write_map(self, place, data, command)
 
     def plot(self, what: str = "map", ax: Any = None, *, panel: str = "") -> Any:
         """Draw the map, or another figure of its page, with matplotlib.
@@ -85,18 +88,18 @@ class RegimeMap(RegimeTable):
         return {MAP: _points(self), PATHS: _paths(self)}
 
 
-def write_map(found: RegimeTable, folder: Path, data: str) -> Path:
+def write_map(found: RegimeTable, folder: Path, data: str, command: str = "") -> Path:
     """Write data sets and page into a folder, and build it; the path of the page."""
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     save_dataset(_points(found), folder / f"{MAP}.zarr")
     save_dataset(_paths(found), folder / f"{PATHS}.zarr")
     with writing(folder):
-        write_page(map_page(found, data), folder)
+        write_page(map_page(found, data, command), folder)
         return build(folder)
 
 
-def map_page(found: RegimeTable, data: str) -> Page:
+def map_page(found: RegimeTable, data: str, command: str = "") -> Page:
     """What the page says besides the stored data; `data` names what was trained on."""
     sweep, sentences = found.sweep, found.sentences
     about = sweep.problem.describe()
@@ -117,7 +120,7 @@ def map_page(found: RegimeTable, data: str) -> Page:
         paragraphs=sentences[1:],
         figures=tuple(_figures(found)),
         provenance=_provenance(found, about),
-        command=command_line(),
+        command=command or command_line(),
         datasets=(MAP, PATHS),
         source=(
             "J. Cohen et al., Gradient Descent on Neural Networks Typically Occurs at the Edge of "

@@ -13,13 +13,14 @@ from typing import Any, NamedTuple
 from thalweg.core.errors import require
 from thalweg.driver.block import Block, Horizon, program_key
 from thalweg.driver.footprint import room_for_lane
-from thalweg.driver.layout import lanes_for, schedule_of
+from thalweg.driver.layout import schedule_of, work_of
 from thalweg.problems.problem import Problem
 from thalweg.sweeps.members import Members
 from thalweg.trajectory.provenance import fingerprint
 
-MOST_LANES = 64  # of a block whose lanes go side by side
+MOST_LANES = 64  # of a block
 LARGEST = 1e9  # bytes that the lanes of a block may work with side by side
+ALONE = 200_000  # parameters times examples from which on members have blocks of their own
 
 
 class Place(NamedTuple):
@@ -42,9 +43,8 @@ def planned(
 ) -> list[Lanes]:
     """Blocks that hold every place once at least.
 
-    A block has lanes of one kind, and members of like cost. Where a lane keeps the processor busy
-    by itself it has the seeds of one member; else so many members go side by side that it has at
-    most `MOST_LANES` lanes. Blocks of one kind and the same seeds have one shape, and so share
+    A block has lanes of one kind, and members of like cost. Where a lane is much work by itself it
+    has the seeds of one member; else so many members that it has at most `MOST_LANES` lanes. Blocks of one kind and the same seeds have one shape, and so share
     what was compiled: the last repeats a member where they do not come out even.
     """
     index = {mark: i for i, mark in enumerate(members.prints)}
@@ -90,7 +90,7 @@ def _steps(horizon: Horizon, members: Members, index: int) -> int:
 def _members_at_once(
     problem: Problem, members: Members, first: int, seeds: int, probes: Any
 ) -> int:
-    if lanes_for(problem, 2) == "map":
+    if work_of(problem) > ALONE:
         return 1
     schedule = schedule_of(probes)[0]
     room = room_for_lane(problem, members.dynamics[first], schedule, LARGEST / MOST_LANES)

@@ -11,7 +11,7 @@ from thalweg.core.errors import require
 from thalweg.core.memory import require_memory
 from thalweg.core.tree import Params, size
 from thalweg.driver.block import Horizon
-from thalweg.driver.layout import schedule_of, seed_labels
+from thalweg.driver.layout import require_paths_apart, schedule_of, seed_labels
 from thalweg.driver.progress import watched
 from thalweg.dynamics.flow.gradient_flow import MOST_GRADIENTS
 from thalweg.probes.probe import Every, ProbeLike
@@ -113,9 +113,9 @@ def sweep(
     """Follow many dynamics from the same starts at once, and measure along the way.
 
     Members that differ in numbers alone share one compiled program: a further step size costs its
-    steps and nothing else. Small problems take all members side by side, problems that keep the
-    processor busy one lane after the other, as `run` does with seeds. What diverges stops by
-    itself and holds up no other.
+    steps and nothing else. On CPUs all but the smallest problems take one lane after the other in
+    it, as `run` does with seeds; elsewhere lanes go side by side. What diverges stops by itself and
+    holds up no other.
 
     Args:
         problem: What is trained.
@@ -146,7 +146,7 @@ def sweep(
         paths that are unstable). The bits do not depend on who did the work.
 
     Raises:
-        InputError: If an argument does not fit.
+        InputError: If an argument does not fit, or all seeds would be one path.
         OtherRunError: If `out` holds another sweep.
         Interrupted: On Ctrl-C; what was recorded is safe.
 
@@ -165,6 +165,8 @@ def sweep(
     members = members_of(dynamics, grid)
     labels, horizon = tuple(seed_labels(seeds)), Horizon(until, steps, records)
     counts = [horizon.marks(member).records for member in members.dynamics]
+    for member in members.dynamics:
+        require_paths_apart(problem, member, list(labels))
     probes = tuple(schedule_of(probes)[0])
     if out is None:
         _require_records(problem, sum(counts) * len(labels), len(probes), parameters)
