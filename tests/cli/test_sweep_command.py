@@ -122,4 +122,4 @@ def test_a_file_says_what_the_command_line_says(
     assert seen[0] == seen[1] == seen[2]
     said = thalweg_says("sweep", "--config", "nowhere.toml")
     assert said.code == 2
-    assert said.err == "thalweg: 'nowhere.toml': there is no such file; check the path\n"
+    assert said.err == "thalweg: 'nowhere.toml': there is no such file; check the path.\n"

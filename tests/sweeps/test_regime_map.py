@@ -17,6 +17,7 @@ from thalweg.problems import Function
 from thalweg.report import read_page
 from thalweg.sweeps.boundaries import boundary
 from thalweg.sweeps.grid import values_of
+from thalweg.sweeps.page import map_page
 from thalweg.sweeps.regime_map import union_of_times
 
 GRID = [0.1, 0.2, 0.4, 0.8]
@@ -120,7 +121,9 @@ def test_the_map_of_a_quadratic_is_known(tmp_path: Path) -> None:
         assert ratio == pytest.approx(4 * eta / 2, rel=1e-6)
         # One judge for a member alone and in a sweep.
         member = found.member(i)
-        assert str(regimes.table["regime"].values[i, 0]) == tw.compare(member, regimes.flow).regime
+        assert (
+            str(regimes.table["regime"].values[i, 0]) == tw.compare(member, regimes.flows[i]).regime
+        )
     follows, stable, converges = regimes.boundaries
     assert stable.bracket == converges.bracket == (0.45, 0.55)
     assert follows.bracket == (0.06, 0.2)
@@ -161,6 +164,14 @@ def lion(rate: float) -> Dynamics:
     return tw.optax_dynamics(optax.lion(rate), rate, "Lion")
 
 
+def momentum(rate: float) -> Dynamics:
+    return tw.dynamics.optimiser("momentum", rate)
+
+
+def adam(rate: float) -> Dynamics:
+    return tw.dynamics.optimiser("adam", rate)
+
+
 @pytest.mark.thorough
 @pytest.mark.parametrize(
     ("problem", "made", "rates", "expected"),
@@ -169,6 +180,8 @@ def lion(rate: float) -> Dynamics:
          ["gradient flow", "off the flow", "catapult", "divergent"]),
         (cone, tw.gradient_descent, [2.02], ["edge of stability"]),
         (bowl, lion, [0.01, 0.05], None),
+        (bowl, momentum, [0.001, 0.01], ["gradient flow", "off the flow"]),
+        (bowl, adam, [1e-3, 0.1], ["gradient flow", "off the flow"]),
     ],
 )  # fmt: skip
 def test_a_sweep_and_a_comparison_give_one_verdict(
@@ -184,7 +197,10 @@ def test_a_sweep_and_a_comparison_give_one_verdict(
     alone = []
     for i in range(len(rates)):
         member = found.member(i)
-        flow = tw.run(problem(), tw.gradient_flow(1e-6), times=member.dataset["time"].values)
+        limit = found.members.dynamics[i].limit(problem(), jnp.zeros(2))
+        follow = tw.gradient_flow(error=1e-6) if limit is None else limit.asked(1e-6)
+        flow = tw.run(problem(), follow, times=member.dataset["time"].values)
+        assert regimes.flows[i].name == flow.name
         alone.append(tw.compare(member, flow))
     assert seen == [each.regime for each in alone]
     assert seen == (expected or seen)
@@ -194,6 +210,14 @@ def test_a_sweep_and_a_comparison_give_one_verdict(
             there = each.dataset["equal_loss_share_of_way"].max()
             assert share == pytest.approx(float(there), rel=0.01)  # flows of other records
         assert "do not compare: " in str(regimes)
+    elif made is adam:  # each rate has a flow of its own, and follows it or not at equal time
+        assert regimes.flows[0] is not regimes.flows[1]
+        assert f"from {regimes.flow}" in map_page(regimes, "").figures[0].panels[0].title
+        for share, each in zip(regimes.table["share_of_way"].values[:, 0], alone, strict=True):
+            own = float(each.dataset["share_of_way"].max())
+            assert share == pytest.approx(own, rel=0.01, abs=1e-5)
+    else:
+        assert all(flow is regimes.flows[0] for flow in regimes.flows)
 
 
 @pytest.mark.thorough

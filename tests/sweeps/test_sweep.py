@@ -234,9 +234,12 @@ def test_a_start_that_is_not_finite_is_told() -> None:
 
 def test_seeds_of_a_network_that_brings_its_weights_are_refused() -> None:
     """All would be one path, as in `run`; where batches are drawn they are not."""
-    inputs, targets = np.ones((4, 2)), np.ones((4, 1))
     given = {"w": jnp.ones((2, 1))}
-    model = tw.models.Applied(lambda p, x: x @ p["w"], given)
-    problem = tw.problems.Supervised(model, tw.problems.squared_error, inputs, targets)
+    model = tw.models.Network(lambda p, held, x: x @ p["w"], start=given)
+    problem = tw.problems.supervised(model, (np.eye(2), np.array([[1.0], [2.0]])))
     with pytest.raises(tw.InputError, match="begins each of them at its own weights"):
         tw.sweep(problem, tw.gradient_descent, step_size=[0.1, 0.2], steps=2, seeds=2)
+    in_batches = [tw.dynamics.optimiser("sgd", 0.1, batch=1)]
+    options = {"steps": 2, "records": 1, "probes": ()}
+    assert tw.sweep(problem, in_batches, seeds=2, **options).dataset.sizes["seed"] == 2
+    assert tw.sweep(problem, tw.gradient_descent, step_size=[0.1], **options).seeds == (0,)

@@ -23,6 +23,7 @@ from thalweg.report import (
 from thalweg.report.notebook import card, plot_figure
 from thalweg.storage.datasets import save_dataset
 from thalweg.storage.files import writing
+from thalweg.sweeps.beyond import cut_off, shown
 from thalweg.sweeps.regime_map import RegimeTable
 from thalweg.trajectory.provenance import command_line
 
@@ -38,9 +39,7 @@ DIGITS = 3  # of a member's label in a legend, if they tell them apart
 class RegimeMap(RegimeTable):
     """The regimes of a sweep, and their page: see `RegimeTable`."""
 
-    def page(
-        self, folder: str | Path | None = None, data: str = "", command: str = ""
-    ) -> Path:
+    def page(self, folder: str | Path | None = None, data: str = "", command: str = "") -> Path:
         """Write the page of the map, and return its path.
 
         Args:
@@ -138,10 +137,15 @@ def _points(found: RegimeTable) -> xr.Dataset:
     runs = table.stack(run=table["regime"].dims)
     names = [name for name in REGIMES if bool((runs["regime"] == name).any())]
     columns = {}
-    for name in table.data_vars:
-        if table[name].dtype.kind == "f":
-            each = [runs[name].where(runs["regime"] == regime).values for regime in names]
-            columns[name] = (("regime", "run"), np.stack(each), table[name].attrs)
+    stays = (runs["regime"] != "divergent").values
+    for name in [str(n) for n in table.data_vars if table[n].dtype.kind == "f"]:
+        # Runs that diverge do not set the axis of the others: see `_points_mark`.
+        drawn = shown(runs[name].values[:, None], stays, True)
+        kinds = [(name, runs[name].values)]
+        kinds += [(f"{name}_shown", drawn.values[:, 0])] if drawn.mark else []
+        for called, values in kinds:
+            each = [np.where(runs["regime"] == regime, values, np.nan) for regime in names]
+            columns[called] = (("regime", "run"), np.stack(each), table[name].attrs)
     labels = {
         key: ("run", runs[key].values)
         for key in (*found.sweep.members.labels, "seed")
@@ -151,8 +155,21 @@ def _points(found: RegimeTable) -> xr.Dataset:
     return xr.Dataset(columns, {"regime": names, "position": ("run", position)} | labels)
 
 
+def _points_mark(found: RegimeTable, name: str) -> tuple[str, tuple[Level, ...]]:
+    """What a panel of the map draws, and the mark at which runs that diverge end."""
+    table = found.table.stack(run=found.table["regime"].dims)
+    stays = (table["regime"] != "divergent").values
+    mark = shown(table[name].values[:, None], stays, True).mark
+    return (f"{name}_shown" if mark else name), mark
+
+
 def _paths(found: RegimeTable) -> xr.Dataset:
     """Loss and curvature of all members over time, and the eigenvalue over its threshold."""
+    return _paths_and_marks(found)[0]
+
+
+def _paths_and_marks(found: RegimeTable) -> tuple[xr.Dataset, dict[str, tuple[Level, ...]]]:
+    """The same, each as it is drawn as well, and the marks at which members that diverge end."""
     data, sweep = found.sweep.dataset, found.sweep
     rules = [sweep.member(i).stability for i in range(len(sweep.members.dynamics))]
     kept = [name for name in ("loss", "sharpness") if name in data]
@@ -170,7 +187,10 @@ def _paths(found: RegimeTable) -> xr.Dataset:
         short = np.asarray([float(f"{value:.{DIGITS}g}") for value in values])
         if len(np.unique(short)) == len(values):
             chosen = chosen.assign_coords({name: (sweep.members.dim, short)})
-    return chosen
+    stay, marks = (found.table["regime"] != "divergent").values, {}
+    for name in [n for n in ("loss", "sharpness", "stability") if n in chosen]:
+        chosen, marks[name] = cut_off(chosen, name, stay, True)
+    return chosen, marks
 
 
 def _numbers(found: RegimeTable) -> list[Number]:
@@ -196,7 +216,11 @@ def _figures(found: RegimeTable) -> list[Figure]:
     here: dict[str, Any] = {"x_label": quantity if len(labels) == 1 else "member", "x_log": log}
 
     def points(name: str, error: str = "") -> tuple[Series, ...]:
-        return (Series(MAP, name, x, each="regime", style="points", error=error),)
+        drawn = marked[name][0]
+        return (Series(MAP, drawn, x, each="regime", style="points", error=error),)
+
+    names = ("share_of_way", "final_loss", "largest_stability")
+    marked = {name: _points_mark(found, name) for name in names}
 
     ends = [
         Level(each.bracket[0], "all seeds follow", axis="x")
@@ -206,28 +230,31 @@ def _figures(found: RegimeTable) -> list[Figure]:
     judged = bool(np.isfinite(found.table["largest_stability"].values).any())
     panels = [
         Panel(
-            points("share_of_way", "share_of_way_error"), "Distance from gradient flow",
+            points("share_of_way", "share_of_way_error"), f"Distance from {found.flow}",
             y_label="share of the whole way", y_log=True,
-            levels=(Level(found.eps, f"eps = {found.eps:g}"), *ends), **here,
+            levels=(Level(found.eps, f"eps = {found.eps:g}"), *ends, *marked[names[0]][1]), **here,
         ),
-        Panel(points("final_loss"), "Loss at the end", y_label="loss", y_log=True, **here),
+        Panel(
+            points("final_loss"), "Loss at the end", y_label="loss", y_log=True,
+            levels=marked["final_loss"][1], **here,
+        ),
     ]  # fmt: skip
     if judged:
         panels.append(
             Panel(
                 points("largest_stability", "largest_stability_error"),
                 "Largest curvature over its threshold", y_label="eigenvalue / threshold",
-                y_log=True, levels=(Level(1.0, "threshold"),), **here,
+                y_log=True, levels=(Level(1.0, "threshold"), *marked[names[2]][1]), **here,
             )
         )  # fmt: skip
     figures = [
         Figure(
             "map",
             "The map of regimes",
-            "Each point is one run, coloured by its regime. (a) Largest distance from gradient "
-            f"flow at equal {'loss' if found.apart else 'training time'}, over the farthest that "
-            "the flow travels; below the line a run counts as following it. (b) Loss at the end; "
-            "runs that diverged have none."
+            "Each point is one run, coloured by its regime. (a) Largest distance from "
+            f"{found.flow} at equal {'loss' if found.apart else 'training time'}, over the "
+            "farthest that the flow travels; below the line a run counts as following it. (b) Loss "
+            "at the end; runs that diverged have none."
             + (
                 " (c) Largest curvature met, over the threshold of stability of the run."
                 if judged
@@ -240,7 +267,8 @@ def _figures(found: RegimeTable) -> list[Figure]:
     each: dict[str, Any] = {"each": sweep.members.dim, "select": {"seed": seed}}
     options: dict[str, Any] = {"x_label": TIME, "x_log": True, "y_log": True}
     said = f"Seed {seed}, each member on its own clock, from dark (small {quantity}) to light. "
-    paths = _paths(found)
+    paths, marks = _paths_and_marks(found)
+    drawn = {name: f"{name}_shown" if mark else name for name, mark in marks.items()}
     if "sharpness" in paths:
         figures.append(
             Figure(
@@ -249,18 +277,29 @@ def _figures(found: RegimeTable) -> list[Figure]:
                 said + "Members that follow the flow lie on one curve.",
                 (
                     Panel(
-                        (Series(PATHS, "sharpness", error="sharpness_error", **each),),
-                        y_label="loss/parameter²", **options,
+                        (
+                            Series(
+                                PATHS, drawn["sharpness"], error=f"{drawn['sharpness']}_error",
+                                **each,
+                            ),
+                        ),
+                        y_label="loss/parameter²", levels=marks["sharpness"], **options,
                     ),
                 ),
             )
         )  # fmt: skip
-    over = [Panel((Series(PATHS, "loss", **each),), "Loss", y_label="loss", **options)]
+    over = [
+        Panel(
+            (Series(PATHS, drawn["loss"], **each),), "Loss", y_label="loss", levels=marks["loss"],
+            **options,
+        )
+    ]  # fmt: skip
     if "stability" in paths:
         over.append(
             Panel(
-                (Series(PATHS, "stability", **each),), "Curvature over its threshold",
-                y_label="eigenvalue / threshold", levels=(Level(1.0, "threshold"),), **options,
+                (Series(PATHS, drawn["stability"], **each),), "Curvature over its threshold",
+                y_label="eigenvalue / threshold",
+                levels=(Level(1.0, "threshold"), *marks["stability"]), **options,
             )
         )  # fmt: skip
     figures.append(
@@ -278,11 +317,14 @@ def _provenance(found: RegimeTable, about: dict[str, Any]) -> dict[str, Any]:
     sweep = found.sweep
     record = sweep.member(0).provenance
     horizon = sweep.horizon
-    flow = found.flow.provenance["configuration"]["dynamics"]
+    flows = list({id(flow): flow for flow in found.flows}.values())
+    flow = flows[0].provenance["configuration"]["dynamics"]
+    spent = sum(float(each.dataset.attrs.get("seconds", 0.0)) for each in flows)
     return {
         "started": record["started"],
         "seconds of the sweep with measurements": round(sweep.seconds, 2),
-        "seconds of gradient flow": round(float(found.flow.dataset.attrs.get("seconds", 0.0)), 2),
+        "seconds of the flows": round(spent, 2),
+        "flows": str(len(flows)),
         "seeds": ", ".join(map(str, sweep.seeds)),
         **{k: str(v) for k, v in horizon._asdict().items() if v is not None},
         **{

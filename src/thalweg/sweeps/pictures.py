@@ -8,6 +8,7 @@ import xarray as xr
 from thalweg.core.errors import require, unknown
 from thalweg.report import Figure, Number, Panel, Series
 from thalweg.report.notebook import card
+from thalweg.sweeps.beyond import cut_off, staying
 from thalweg.sweeps.records import SweepRecords
 from thalweg.trajectory.pictures import SPREAD, TIME, axis_label
 
@@ -32,20 +33,23 @@ def sweep_picture(
         seed in sweep.seeds,
         f"seed came as {seed}; the sweep has {', '.join(map(str, sweep.seeds))}",
     )
-    values = data[what].sel(seed=seed).values
-    known = values[np.isfinite(values)]
+    data = data.sel(seed=[seed])
+    stay = staying(data["loss"].values, sweep.diverged[:, [sweep.seeds.index(seed)]])
+    known = data[what].values[stay] if stay.any() else data[what].values
+    known = known[np.isfinite(known)]
     if log is None:
         log = bool(known.size and known.min() > 0 and known.max() > SPREAD * known.min())
     wanted = [name for name in (what, f"{what}_error") if name in data]
     chosen = data[wanted].reset_coords(
         [c for c in data.coords if c not in (dim, "seed", "record", "time")], drop=True
     )
+    chosen, marks = cut_off(chosen, wanted[0], stay, log, wanted[0])
     words, short = dim.replace("_", " "), _short(sweep, dim)
     chosen = chosen.drop_vars(dim, errors="ignore").rename({dim: words})
     chosen = chosen.assign_coords({words: short})
     error = f"{what}_error" if f"{what}_error" in data else ""
     series = Series(SWEEP, what, each=words, select={"seed": seed}, error=error)
-    panel = Panel((series,), x_label=TIME, y_label=axis_label(data[what]), y_log=log)
+    panel = Panel((series,), x_label=TIME, y_label=axis_label(data[what]), y_log=log, levels=marks)
     title = f"{what.replace('_', ' ')} of all members, seed {seed}"
     return Figure("picture", title, "", (panel,)), chosen
 

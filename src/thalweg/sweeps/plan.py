@@ -44,8 +44,9 @@ def planned(
     """Blocks that hold every place once at least.
 
     A block has lanes of one kind, and members of like cost. Where a lane is much work by itself it
-    has the seeds of one member; else so many members that it has at most `MOST_LANES` lanes. Blocks of one kind and the same seeds have one shape, and so share
-    what was compiled: the last repeats a member where they do not come out even.
+    has the seeds of one member; else so many members that it has at most `MOST_LANES` lanes. Blocks
+    of one kind and the same seeds have one shape, and so share what was compiled: the last repeats
+    a member where they do not come out even.
     """
     index = {mark: i for i, mark in enumerate(members.prints)}
     seeds: dict[str, list[int]] = {}

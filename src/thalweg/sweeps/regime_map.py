@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import numpy as np
 import xarray as xr
 
@@ -15,6 +16,8 @@ from thalweg.core.errors import require
 from thalweg.diagnosis.diagnosis import FLOW_ERROR
 from thalweg.driver.recorded import run
 from thalweg.dynamics import gradient_flow
+from thalweg.dynamics.dynamics import Discrete
+from thalweg.dynamics.flow.followed import Flow
 from thalweg.dynamics.flow.gradient_flow import GradientFlow
 from thalweg.problems.problem import Problem
 from thalweg.storage.lock import locked
@@ -40,7 +43,9 @@ class RegimeTable:
         boundaries: Where the member ceases to follow the flow, to be stable, to converge; none
             unless one positive number differs.
         sweep: What was run.
-        flow: Gradient flow from the same starts, at the times of all members.
+        flows: What each member was held against, from the same starts and at its times: the flow
+            that its dynamics follows as its steps go to 0, gradient flow where none is known.
+            Members of one flow share it.
         eps: The share of the way that still counts as following the flow.
         apart: Why points of equal time do not compare, so that distances are those at equal loss;
             empty where they do.
@@ -49,7 +54,7 @@ class RegimeTable:
     table: xr.Dataset
     boundaries: tuple[RegimeBoundary, ...]
     sweep: SweepRecords
-    flow: Trajectory
+    flows: tuple[Trajectory, ...]
     eps: float
     apart: str = ""
 
@@ -58,6 +63,11 @@ class RegimeTable:
         """The largest value of the grid up to which every seed follows the flow; NaN if none."""
         low = self.boundaries[0].bracket[0] if self.boundaries else 0.0
         return low if low > 0 else float("nan")
+
+    @property
+    def flow(self) -> str:
+        """What the members were held against, in words."""
+        return self.flows[0].name
 
     @property
     def quantity(self) -> str:
@@ -113,7 +123,7 @@ class RegimeTable:
             )
         if self.apart:
             told.append(
-                f"At equal time {self.sweep.members.dynamics[0].name} and gradient flow do not "
+                f"At equal time {self.sweep.members.dynamics[0].name} and {self.flow} do not "
                 f"compare: {self.apart}. The distance is that at equal loss."
             )
         shares, errors = (self.table[v].values for v in ("share_of_way", "share_of_way_error"))
@@ -123,8 +133,8 @@ class RegimeTable:
                 f"Of {int(near.sum())} runs the distance from the flow is within its error of "
                 f"{100 * self.eps:g} %; ask for a smaller error of the flow to tell them apart."
             )
-        if self.flow.diverged.any() or self.flow.doubts:
-            told += [doubt.rstrip(".") + "." for doubt in self.flow.doubts]
+        doubts = [doubt.rstrip(".") + "." for flow in self.flows for doubt in flow.doubts]
+        told += dict.fromkeys(doubts)
         return told
 
 
@@ -144,8 +154,8 @@ def map_regimes(
         "known; sweep with parameters=True",
     )
     members = [sweep.member(i) for i in range(len(sweep.members.dynamics))]
-    flow = _flow(sweep, members, follow, progress)
-    found = [judged(member, flow, eps) for member in members]
+    flows = _flows(sweep, members, follow, progress)
+    found = [judged(member, flow, eps) for member, flow in zip(members, flows, strict=True)]
     rows = [_cells(each) for each in found]
     dim = sweep.members.dim
 
@@ -156,7 +166,7 @@ def map_regimes(
     table = xr.Dataset(
         {
             "regime": column("regime", "1", "regime"),
-            "follows": column("follows", "1", "follows gradient flow"),
+            "follows": column("follows", "1", f"follows {flows[0].name}"),
             "final_loss": column("final_loss", "loss", "loss at the end"),
             "largest_stability": column("ratio", "1", "largest eigenvalue over its threshold"),
             "largest_stability_error": column("ratio_error", "1", "error of it"),
@@ -166,13 +176,14 @@ def map_regimes(
         sweep.members.coords | {"seed": np.asarray(sweep.seeds)},
     )
     apart = next((each.apart for each in found if each.apart), "")
-    return RegimeTable(table, _boundaries(sweep, table, eps, apart), sweep, flow, eps, apart)
+    bounds = _boundaries(sweep, table, eps, flows[0].name, apart)
+    return RegimeTable(table, bounds, sweep, flows, eps, apart)
 
 
 def flow_for(
     problem: Problem, eps: float, error: float | None, solver: str, most_gradients: int
 ) -> GradientFlow:
-    """The flow that members are held against.
+    """Gradient flow, as closely as it and other flows are to be followed.
 
     Raises:
         InputError: If it cannot be, or eps is not positive.
@@ -183,7 +194,7 @@ def flow_for(
 
 
 def _boundaries(
-    sweep: SweepRecords, table: xr.Dataset, eps: float, apart: str
+    sweep: SweepRecords, table: xr.Dataset, eps: float, flow: str, apart: str
 ) -> tuple[RegimeBoundary, ...]:
     labels = sweep.members.labels
     values = next(iter(labels.values()), np.zeros(0))
@@ -194,7 +205,7 @@ def _boundaries(
     grid = values[order]
     way = "goes the way of" if apart else "follows"
     found = [
-        boundary(f"{way} gradient flow within {100 * eps:g} % of its way", grid, follows),
+        boundary(f"{way} {flow} within {100 * eps:g} % of its way", grid, follows),
         boundary("stays clear of divergence", grid, regimes != "divergent"),
     ]
     ratio, error = (table[f"largest_stability{e}"].values[order] for e in ("", "_error"))
@@ -224,29 +235,40 @@ def _cells(found: Judgement) -> list[dict[str, Any]]:
     return cells
 
 
-def _flow(
+def _flows(
     sweep: SweepRecords,
     members: list[Trajectory],
-    follow: GradientFlow,
+    plain: GradientFlow,
     progress: bool | None,
+) -> tuple[Trajectory, ...]:
+    """The flow beside each member; members of one flow share it, at the times of them all."""
+    shapes = jax.eval_shape(sweep.problem.init, jax.random.key(0))
+    beside: list[Flow] = []
+    for dynamics in sweep.members.dynamics:
+        limit = dynamics.limit(sweep.problem, shapes) if isinstance(dynamics, Discrete) else None
+        own = limit if isinstance(limit, Flow) else plain
+        assert plain.error is not None
+        beside.append(own.asked(float(plain.error), plain.solver, int(plain.most_gradients)))
+    prints = [fingerprint(follow.describe()) for follow in beside]
+    found = {}
+    for mark in dict.fromkeys(prints):
+        alike = [i for i, own in enumerate(prints) if own == mark]
+        clocks = [members[i].dataset["time"].values for i in alike]
+        found[mark] = _flow(sweep, union_of_times(clocks), beside[alike[0]], progress)
+    return tuple(found[mark] for mark in prints)
+
+
+def _flow(
+    sweep: SweepRecords, times: np.ndarray, follow: Flow, progress: bool | None
 ) -> Trajectory:
-    """Gradient flow once for each seed, at the times of all members."""
-    times = union_of_times([member.dataset["time"].values for member in members])
-    out = None
-    if sweep.folder is not None:
-        about = {"flow": follow.describe(), "times": times.tolist(), "seeds": list(sweep.seeds)}
-        out = sweep.folder / f"flow-{fingerprint(about)}.zarr"
-
-    def followed() -> Trajectory:
-        return run(
-            sweep.problem, follow, times=times, seeds=sweep.seeds, start=sweep.start, out=out,
-            progress=progress,
-        )  # fmt: skip
-
+    """A flow once for each seed; in a folder it is kept beside the sweep."""
+    options: dict[str, Any] = {"seeds": sweep.seeds, "start": sweep.start, "progress": progress}
     if sweep.folder is None:
-        return followed()
+        return run(sweep.problem, follow, times=times, **options)
+    about = {"flow": follow.describe(), "times": times.tolist(), "seeds": list(sweep.seeds)}
+    out = sweep.folder / f"flow-{fingerprint(about)}.zarr"
     with locked(sweep.folder / LOCK, sweep.folder):
-        return followed()
+        return run(sweep.problem, follow, times=times, out=out, **options)
 
 
 def union_of_times(clocks: list[np.ndarray]) -> np.ndarray:

@@ -72,10 +72,12 @@ class Sweep(SweepRecords):
         most_gradients: int = MOST_GRADIENTS,
         progress: bool | None = None,
     ) -> RegimeMap:
-        """In which regime each run is, beside gradient flow, and where the regimes meet.
+        """In which regime each run is, beside the flow that it discretises, and where they meet.
 
-        The regimes are those of `tw.compare`. Gradient flow is followed once for each seed, to the
-        times of all members; in a folder it is kept beside the sweep.
+        The regimes are those of `tw.compare`, and so are the flows: each member's own limit, as the
+        preconditioned flow of Adam, or gradient flow, at equal loss where no limit is known.
+        Members of one flow share it: gradient flow is followed once for each seed, to the times of
+        all members. In a folder flows are kept beside the sweep.
 
         Args:
             eps: Distance, relative to the way the flow travels, that still counts as following it.
