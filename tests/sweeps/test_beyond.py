@@ -38,7 +38,7 @@ def test_what_is_beyond_ends_at_the_mark(log: bool, top: float) -> None:
 
 
 def test_what_was_measured_stays_beside_what_is_drawn() -> None:
-    data = xr.Dataset({n: (("member", "record"), LOSSES) for n in ("loss", "loss_error")})
+    data = xr.Dataset(dict.fromkeys(("loss", "loss_error"), (("member", "record"), LOSSES)))
     found, mark = cut_off(data, "loss", STAY, True)
     np.testing.assert_array_equal(found["loss"], LOSSES)
     np.testing.assert_array_equal(found["loss_shown"][1], [1, 500, np.nan])

@@ -243,3 +243,33 @@ def test_seeds_of_a_network_that_brings_its_weights_are_refused() -> None:
     options = {"steps": 2, "records": 1, "probes": ()}
     assert tw.sweep(problem, in_batches, seeds=2, **options).dataset.sizes["seed"] == 2
     assert tw.sweep(problem, tw.gradient_descent, step_size=[0.1], **options).seeds == (0,)
+
+
+@pytest.mark.parametrize(("name", "exact"), [("adam", optax.adam), ("momentum", None)])
+def test_rates_of_one_optimiser_share_a_program(
+    name: str, exact: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A further learning rate compiles no step, and each path is that of a plain Optax loop."""
+    exact = exact or (lambda rate: optax.sgd(rate, momentum=0.9))
+    problem, options = bowl(), {"steps": 9, "records": 1, "probes": ()}
+
+    def family(learning_rate: float) -> Any:
+        return tw.dynamics.optimiser(name, learning_rate)
+
+    first = members_of(family, {"learning_rate": [0.01, 0.02]}).dynamics
+    assert len({block.program_key(member) for member in first}) == 1
+    tw.sweep(problem, family, learning_rate=[0.01, 0.02], **options)
+    caplog.clear()
+    with jax.log_compiles():
+        found = tw.sweep(problem, family, learning_rate=[0.03, 0.3], **options)
+    said = [r.getMessage() for r in caplog.records if "take_steps" in r.getMessage()]
+    assert not [words for words in said if "XLA compilation" in words]
+    for i, rate in enumerate((0.03, 0.3)):
+        transform, x = exact(rate), jnp.asarray(found.member(i).parameters.values[0, 0])
+        state = transform.init(x)
+        for _ in range(9):
+            updates, state = transform.update(CURVATURE * x, state, x)
+            x = optax.apply_updates(x, updates)
+        np.testing.assert_allclose(found.member(i).parameters.values[0, -1], x, rtol=1e-12)
+        about = found.members.dynamics[i].describe()
+        assert about["learning_rate"] == rate

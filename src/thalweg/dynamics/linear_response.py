@@ -140,6 +140,7 @@ def step_gains(
     memory: Any,
     gradient: Params,
     step_size: float | Array | None,
+    known: optax.GradientTransformation | None = None,
 ) -> Params:
     """1/D of the next step: what a lasting gradient is multiplied by, per unit of training time.
 
@@ -147,13 +148,22 @@ def step_gains(
     start included), times 1 - beta for heavy-ball momentum. The answer to the gradient at hand is
     taken without the memory of earlier ones; where that gradient is 0, in the limit.
 
+    Args:
+        transform: The transformation.
+        params: Where it is.
+        memory: Its state.
+        gradient: The gradient there.
+        step_size: Training time per step, or None if that follows a schedule.
+        known: The same of another learning rate, whose answers are examined instead: their shape
+            in time does not hang on it.
+
     Returns:
         A tree like the parameters (unit: parameter^2/loss).
 
     Raises:
         InputError: If the transformation has no linear response of this kind.
     """
-    found = response(transform, params)
+    found = response(transform if known is None else known, params)
     recursion = None if isinstance(found, str) else short_recursion(found.shape)
     if isinstance(found, str) or recursion is None:
         reason = found if isinstance(found, str) else FORGETS_NOT

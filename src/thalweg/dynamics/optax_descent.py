@@ -23,9 +23,12 @@ from thalweg.dynamics.flow.followed import FLOW_ERROR, Flow
 from thalweg.dynamics.linear_response import optax_rule, step_gains
 from thalweg.dynamics.optax_limit import optax_limit
 from thalweg.dynamics.optax_update import (
+    ANY_RATE,
+    Family,
     Objective,
     held_by,
     is_key,
+    made,
     manner_of,
     optax_converts,
     parts_of,
@@ -72,7 +75,8 @@ class OptaxDescent(Discrete):
     doubts of the trajectory say that the numbers are lower bounds.
 
     Attributes:
-        transform: The transformation, its learning rate included, as Optax users write it.
+        transform: The transformation, its learning rate included, as Optax users write it; None
+            where a family and a learning rate are given.
         step_size: How much training time one step takes: a number, or an Optax schedule (a
             function of the step) whose values are summed. It sets the clock only.
         label: A name for tables and legends.
@@ -85,16 +89,47 @@ class OptaxDescent(Discrete):
             the same key, as a plain Optax loop does, and the doubts of the trajectory say so.
         settings: The numbers that the transformation was made from, which cannot be read off it:
             told in the record of a run.
+        family: Transformations of any learning rate, of which this is one: members of a sweep that
+            differ in it alone then share a program.
+        learning_rate: Of this one.
 
     Result: NONFINITE once the parameters are not finite, or the objective on all examples.
     """
 
-    transform: optax.GradientTransformationExtraArgs = eqx.field(static=True)
+    transform: optax.GradientTransformationExtraArgs | None = eqx.field(static=True)
     step_size: Float[Array, ""] | Callable[[Any], Any] = eqx.field(static=False)
     label: str = eqx.field(static=True, default="optax")
     batch: int | None = eqx.field(static=True, default=None)
     reseed: bool = eqx.field(static=True, default=False)
     settings: tuple[tuple[str, float], ...] = eqx.field(static=True, default=())
+    family: Family | None = eqx.field(static=True, default=None)
+    learning_rate: Float[Array, ""] | None = None
+
+    @property
+    def alike(self) -> optax.GradientTransformationExtraArgs:
+        """The transformation, or one of its family: of the same state, shapes and manner."""
+        return self._transform if self.family is None else made(self.family, ANY_RATE)
+
+    @property
+    def examined(self) -> optax.GradientTransformationExtraArgs:
+        """The transformation in numbers; not where the learning rate is traced."""
+        if self.family is None:
+            return self._transform
+        assert self.learning_rate is not None
+        return made(self.family, float(self.learning_rate))
+
+    def applied(self, params: Params) -> optax.GradientTransformationExtraArgs:
+        """The transformation that steps are taken by, for parameters of these types."""
+        if self.family is None:
+            return self._transform
+        assert self.learning_rate is not None
+        kind = jnp.result_type(*jax.tree.leaves(params))  # a number would not widen them either
+        return self.family.at(self.learning_rate.astype(kind))
+
+    @property
+    def _transform(self) -> optax.GradientTransformationExtraArgs:
+        assert self.transform is not None
+        return self.transform
 
     @property
     def name(self) -> str:
@@ -119,10 +154,10 @@ class OptaxDescent(Discrete):
         Raises:
             InputError: If the transformation does not take such parameters.
         """
-        manner = manner_of(self.transform, params)
+        manner = manner_of(self.alike, params)
         slow = params if manner.slow else None
         with optax_converts():
-            state = self.transform.init(held_by(params, slow))
+            state = self.applied(params).init(held_by(params, slow))
         state = jax.tree.map(typed_as, state, manner.state)
         values = manner.sight is not None and manner.sight.values
         return OptaxMemory(state, slow, jnp.zeros((), jnp.int64) if values else None)
@@ -152,8 +187,9 @@ class OptaxDescent(Discrete):
         memory: OptaxMemory = state.memory
         loss, gradient = jax.value_and_grad(objective)(state.params)
         held = held_by(state.params, memory.slow)
-        watched = manner_of(self.transform, state.params).sight is not None
-        taken = update(self.transform, objective, loss, gradient, memory.state, held, watched)
+        watched = manner_of(self.alike, state.params).sight is not None
+        transform = self.applied(state.params)
+        taken = update(transform, objective, loss, gradient, memory.state, held, watched)
         evaluations, values = state.evaluations + 1, memory.values
         if taken.spent is not None:
             evaluations = evaluations + taken.spent.gradients
@@ -182,7 +218,7 @@ class OptaxDescent(Discrete):
 
     def recorded(self, problem: Problem) -> tuple[Statistic, ...]:
         told = []
-        manner = manner_of(self.transform, _shapes(problem))
+        manner = manner_of(self.alike, _shapes(problem))
         if manner.sight and manner.sight.values:
             told.append(
                 Statistic("value_evaluations", "1", "evaluations of the objective without gradient")
@@ -203,7 +239,7 @@ class OptaxDescent(Discrete):
         return told
 
     def doubts(self, problem: Problem) -> tuple[str, ...]:
-        manner, told = manner_of(self.transform, _shapes(problem)), []
+        manner, told = manner_of(self.alike, _shapes(problem)), []
         if manner.sight and not manner.sight.whole:
             told.append(
                 f"The evaluations of {self.name} are a lower bound: its transformation takes some "
@@ -240,7 +276,7 @@ class OptaxDescent(Discrete):
 
     def stability(self, problem: Problem, params: Params) -> StabilityRule:
         size = None if callable(self.step_size) else float(self.step_size)
-        return optax_rule(self.transform, params, size, self.batch)
+        return optax_rule(self.examined, params, size, self.batch)
 
     def limit(self, problem: Problem, params: Params) -> Flow | None:
         found = self._limit(problem, params)
@@ -253,12 +289,13 @@ class OptaxDescent(Discrete):
     def _limit(self, problem: Problem, params: Params) -> Flow | str:
         size = self.step_size if callable(self.step_size) else float(self.step_size)
         error = FLOW_ERROR[problem.smooth]
-        return optax_limit(self.transform, params, size, self.batch, error)
+        return optax_limit(self.examined, params, size, self.batch, error)
 
     def step_gains(self, problem: Problem, params: Params, memory: OptaxMemory) -> Params:
         size = None if callable(self.step_size) else self.step_size
         gradient = jax.grad(problem.objective)(params)
-        return step_gains(self.transform, params, memory.state, gradient, size)
+        transform = self.applied(params)
+        return step_gains(transform, params, memory.state, gradient, size, self.alike)
 
     def _sizes(self, count: int) -> np.ndarray:
         assert callable(self.step_size)

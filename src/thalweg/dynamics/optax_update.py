@@ -50,6 +50,31 @@ class Taken(NamedTuple):
     sight: Sight | None
 
 
+class Family(NamedTuple):
+    """Transformations that differ in their learning rate alone; equal ones are one program.
+
+    Attributes:
+        make: From the learning rate and the numbers to the transformation.
+        numbers: What they have in common, by argument.
+    """
+
+    make: Callable[..., Any]
+    numbers: tuple[tuple[str, Any], ...]
+
+    def at(self, rate: float | Array) -> optax.GradientTransformationExtraArgs:
+        """The transformation of a learning rate, which may be traced."""
+        return optax.with_extra_args_support(self.make(rate, **dict(self.numbers)))
+
+
+ANY_RATE = 0.1  # of the one whose state and manner are those of a whole family
+
+
+@functools.lru_cache(maxsize=256)
+def made(family: Family, rate: float) -> optax.GradientTransformationExtraArgs:
+    """One object for each rate, as what is found of a transformation is kept by it."""
+    return family.at(rate)
+
+
 def manner_of(transform: optax.GradientTransformationExtraArgs, params: Params) -> Manner:
     """How a transformation goes about parameters of these shapes.
 

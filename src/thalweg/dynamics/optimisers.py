@@ -21,8 +21,9 @@ from optax import contrib
 from thalweg.core.arguments import misfit, told
 from thalweg.core.errors import InputError, require, unknown
 from thalweg.dynamics.descent import gradient_descent
-from thalweg.dynamics.dynamics import Discrete
-from thalweg.dynamics.optax_descent import optax_dynamics
+from thalweg.dynamics.dynamics import Discrete, step_size_array
+from thalweg.dynamics.optax_descent import OptaxDescent, optax_dynamics
+from thalweg.dynamics.optax_update import Family
 
 # What a parameter means, for every optimiser that has it.
 PARAMETERS = {
@@ -67,6 +68,7 @@ class Optimiser:
         clock: Training time of a step, from the learning rate and the parameters; None for the
             learning rate.
         rate: The learning rate where none is given; None if one must be.
+        alone: Whether what is made hangs on the learning rate in more than a number.
     """
 
     about: str
@@ -75,6 +77,7 @@ class Optimiser:
     label: str = ""
     clock: Callable[..., float] | None = None
     rate: float | None = None
+    alone: bool = False
 
 
 def _heavy_ball(rate: float, momentum: float, **_: Any) -> float:
@@ -182,12 +185,14 @@ OPTIMISERS: dict[str, Optimiser] = {
         {"memory": 10},
         "L-BFGS",
         rate=1.0,
+        alone=True,
     ),
     "schedule-free": Optimiser(
         "descent at an interpolation of its iterate and the average of all, in place of a schedule",
         lambda rate, b1, warmup: contrib.schedule_free_sgd(rate, warmup or None, b1),
         {"b1": 0.9, "warmup": 0},
         "schedule-free descent",
+        alone=True,
     ),
 }  # fmt: skip
 
@@ -244,10 +249,17 @@ def optimiser(
         return gradient_descent(learning_rate)
     step = learning_rate if entry.clock is None else entry.clock(learning_rate, **values)
     label = entry.label if batch is None else f"{entry.label} in batches of {batch}"
-    made = optax_dynamics(entry.make(learning_rate, **values), step, label, batch)
-    numbers = {"learning_rate": learning_rate, **values}
-    settings = tuple((name, _plain(value)) for name, value in numbers.items())
-    return dataclasses.replace(made, settings=settings)
+    numbers = {name: _plain(value) for name, value in values.items()}
+    if entry.alone:
+        made = optax_dynamics(entry.make(learning_rate, **values), step, label, batch)
+        settings = ("learning_rate", _plain(learning_rate)), *numbers.items()
+        return dataclasses.replace(made, settings=settings)
+    family = Family(entry.make, tuple(numbers.items()))
+    rate = step_size_array(float(learning_rate))
+    return OptaxDescent(
+        None, step_size_array(float(step)), label, batch, settings=tuple(numbers.items()),
+        family=family, learning_rate=rate,
+    )  # fmt: skip
 
 
 def _plain(value: Any) -> float:
