@@ -194,11 +194,14 @@ def test_one_of_several_seeds_is_chosen_and_the_page_says_which() -> None:
     assert told in " ".join(read_page(done.folder).paragraphs)
     assert told in (done.folder / "verdict.json").read_text()
     assert "start='several.zarr:seed=7'" in read_page(done.folder).command
-    again = found(bowl(), 0.1, start="mine", until=1.0, out=Path("again"))  # a run folder
+    ball = tw.dynamics.optimiser("momentum", 0.01)
+    again = found(bowl(), ball, start="mine", until=1.0, out=Path("again"))  # a run folder
     np.testing.assert_array_equal(
         again.descent.parameters.isel(time=0), done.descent.parameters.isel(time=-1)
     )
     assert "of mine/descent.zarr, seed 0, not" in str(again)
+    assert "What momentum remembers of earlier steps begins anew there." in str(again)
+    assert "begins anew" not in str(done)
     assert "Both begin" not in str(found(bowl(), 0.1, until=1.0, out=Path("drawn")))
 
 

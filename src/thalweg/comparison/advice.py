@@ -86,9 +86,13 @@ def _gentler(facts: Facts) -> str:
     if gentle is not None and gentle < (facts.step_size or np.inf):
         told += (
             f"; a {facts.knob} below about {_told(facts, gentle)} stays under the threshold along "
-            "the flow; if that is too small for you, scale inputs and targets, which lowers the "
-            "curvature"
+            "the flow"
         )
+        if facts.data:
+            told += (
+                "; if that is too small for you, scale inputs and targets, which lowers the "
+                "curvature"
+            )
     elif start > 1:
         told += f"; a {facts.knob} {start:.3g} times smaller starts at the threshold"
     return told

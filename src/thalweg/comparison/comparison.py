@@ -118,6 +118,7 @@ def compare(
     facts = Facts(
         name, rule, step_size, eps, regime, courses, table, certificates, plain,
         _diagonal_given(descent, rule), flow.name, apart, learning_rate(descent),
+        "data" in configuration(descent).get("problem", {}),
     )  # fmt: skip
     shown = next(courses[seed] for seed, found in regimes.items() if found == regime)
     sentence = headline(

@@ -34,6 +34,7 @@ class Facts:
             loss compare; empty where it does, and points of equal time are compared.
         rate: The learning rate of an optimiser, where its record says; its clock may count another
             step size.
+        data: Whether there are inputs and targets, that could be scaled.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Facts:
     flow: str
     apart: str
     rate: float | None
+    data: bool
 
     @property
     def share(self) -> float:

@@ -47,10 +47,15 @@ def _distance(facts: Facts) -> str:
     return (
         f"Distance from {facts.flow} at equal time{_clock(facts)}: at most "
         f"{float(gaps.max()):.3g} "
-        f"(+-{own:.1g}), which is {100 * facts.share:.3g} % of "
+        f"(+-{own:.1g}), which is {_part(facts.share)} "
         f"the way that the flow travels ({facts.eps:.0%} counts as following it); "
         f"{float(end.max()):.3g} at the last common time {float(end['time']):g}."
     )
+
+
+def _part(share: float) -> str:
+    """How much of the way, as "3.2 % of" or "15 times"."""
+    return f"{share:.3g} times" if share >= 10 else f"{100 * share:.3g} % of"
 
 
 def _clock(facts: Facts) -> str:
@@ -75,7 +80,7 @@ def _at_equal_loss(facts: Facts) -> str:
     return (
         f"{told}. Where their losses are equal, from {float(levels.max()):.4g} down to "
         f"{float(levels.min()):.4g}, they are at most {float(gaps.max()):.3g} apart (+-"
-        f"{error:.1g}), which is {100 * facts.share:.3g} % of the way that the "
+        f"{error:.1g}), which is {_part(facts.share)} the way that the "
         f"flow travels to there ({facts.eps:.0%} counts as the same way)."
     )
 

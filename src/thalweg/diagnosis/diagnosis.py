@@ -185,7 +185,8 @@ def diagnosed(
     follow = steps.limit(problem, shapes) or known.gradient_flow(error=flow_error)
     if isinstance(follow, known.Flow):
         follow = follow.asked(flow_error, flow_solver, most_gradients)
-    jax.eval_shape(lambda params: steps.init(problem, params), shapes)  # what it refuses, at once
+    # What it refuses it refuses at once.
+    state = jax.eval_shape(lambda params: steps.init(problem, params), shapes)
     with np.errstate(over="ignore"):
         until = float(steps.clock(np.array([STEPS]))[0]) if until is None else until
     require(np.isfinite(until) and until > 0, f"until came as {until}; give a positive number")
@@ -237,6 +238,8 @@ def diagnosed(
         verdict = compare(descent, flow, eps, problem=problem)
         if begun.words:
             where = f"Both begin at {begun.words}, not where the problem draws."
+            if jax.tree.leaves(state.memory):
+                where += f" What {verdict.name} remembers of earlier steps begins anew there."
             verdict = dataclasses.replace(verdict, reasons=(where, *verdict.reasons))
         try:
             with writing(folder):
