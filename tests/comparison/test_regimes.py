@@ -13,7 +13,7 @@ import pytest
 import xarray as xr
 
 import thalweg as tw
-from thalweg.comparison.regime import Course, catapult, regime_of
+from thalweg.comparison.regime import Course, catapult, headline, regime_of
 from thalweg.comparison.targets import constant_loss, own_units, stopped_at_constant, wants_scaling
 from thalweg.dynamics import StabilityRule, levenberg_marquardt
 from thalweg.problems import Function
@@ -226,6 +226,23 @@ def test_near_the_flow_a_start_beyond_the_threshold_is_told_and_no_catapult():
     assert regime_of(seen([1.2, 0.3, 0.3, 0.3]), near=True) == "on the flow"
     assert regime_of(seen([0.3] * 4, lost=True), near=True) == "divergent"
     assert catapult(seen([0.3] * 4)) is None
+
+
+@pytest.mark.parametrize(
+    ("ratio", "said"),
+    [
+        (
+            [5, 4, 3, 3, 3, 2],
+            "stays beyond the edge of stability, without diverging at",
+        ),
+        ([5, 4, 3, 3, 3, 0.8], "was beyond the edge of stability for long, and ended below it, at"),
+        ([5, 4, 1, 1, 1, 0.8], "is at the edge of stability at step size 3"),
+    ],
+)
+def test_what_ended_below_its_threshold_does_not_stay_beyond_it(ratio, said):
+    at = "at step size 3"
+    told = headline("it", "edge of stability", seen(ratio), at, True, "the flow", False, True)
+    assert told.startswith(f"It {said}")
 
 
 def product(start) -> Function:

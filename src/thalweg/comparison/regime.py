@@ -155,6 +155,8 @@ def headline(
         said = f"is stable, and {said}" if apart else f"is stable, but {said}"
     elif regime == "edge of stability" and float(np.median(seen.late)) >= FAR_BEYOND:
         said = "stays beyond the edge of stability, without diverging"
+        if seen.late[-1] < 1:
+            said = "was beyond the edge of stability for long, and ended below it,"
     elif regime == "divergent" and not seen.lost and seen.late.size and seen.late[-1] < 1:
         said = "was thrown to a loss above twice its start"
     elif regime == "catapult":

@@ -225,4 +225,4 @@ def _guarantee(facts: Facts) -> list[str]:
 def _times(factor: float) -> str:
     """A factor to two digits, as "5,000"."""
     rounded = float(f"{factor:.2g}")
-    return f"{rounded:,.0f}" if 10 <= rounded < 1e6 else f"{rounded:g}"
+    return f"{rounded:,.0f}" if 10 <= rounded < 1e9 else f"{rounded:g}"
