@@ -140,6 +140,12 @@ def test_list_alone_counts(thalweg_says: Says) -> None:
         assert re.search(rf"^{of} +{len(names(of))}: {names(of)[0]}", said.out, re.MULTILINE)
 
 
+def test_a_question_ends_with_its_mark(thalweg_says: Says) -> None:
+    said = thalweg_says("list", "studies").out
+    assert "?" in said
+    assert "?." not in said
+
+
 @pytest.mark.parametrize("word", ["loss", "losses", "lo", "Losses"])
 def test_lists_by_their_beginning(thalweg_says: Says, word: str) -> None:
     assert "squared-error" in thalweg_says("list", word).out
