@@ -31,6 +31,7 @@ EXPLICIT_ROOMS = {
     "kernels",
     "lab",
     "models",
+    "oracles",
     "probes",
     "problems",
     "theory",

@@ -36,6 +36,7 @@ ROOMS = (
     "thalweg.models",
     "thalweg.dynamics",
     "thalweg.curvature",
+    "thalweg.oracles",
     "thalweg.kernels",
     "thalweg.probes",
     "thalweg.driver",

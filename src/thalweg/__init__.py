@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Any
 from thalweg.core.precision import float64_with_jax
 
 if TYPE_CHECKING:  # what type checkers and editors see; `_HOMES` says the same
-    from thalweg import curvature, dynamics, kernels, models, probes, problems, style, theory
+    from thalweg import (
+        curvature,
+        dynamics,
+        kernels,
+        models,
+        oracles,
+        probes,
+        problems,
+        style,
+        theory,
+    )
     from thalweg.comparison.comparison import Comparison, compare
     from thalweg.comparison.equal_time import distance
     from thalweg.core.errors import InputError
@@ -23,6 +33,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; `_HOMES` says the same
         flow_limit,
         gradient_descent,
         gradient_flow,
+        noisy,
         optax_dynamics,
         preconditioned_flow,
         stabilised_descent,
@@ -59,7 +70,9 @@ __all__ = [
     "load",
     "measure",
     "models",
+    "noisy",
     "optax_dynamics",
+    "oracles",
     "preconditioned_flow",
     "probes",
     "problem",
@@ -86,6 +99,7 @@ _HOMES = {
             "flow_limit",
             "gradient_descent",
             "gradient_flow",
+            "noisy",
             "optax_dynamics",
             "preconditioned_flow",
             "stabilised_descent",

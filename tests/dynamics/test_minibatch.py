@@ -22,7 +22,7 @@ PROBLEM = supervised(mlp([5]), (X, Y))
 KEY = jax.random.key(4)
 
 
-def dynamics(batch: int | None) -> tw.dynamics.OptaxDescent:
+def dynamics(batch: int | None) -> tw.dynamics.Discrete:
     return tw.optax_dynamics(optax.sgd(0.1, momentum=0.9), 0.1, batch=batch)
 
 
@@ -49,8 +49,11 @@ def test_the_gradient_is_unbiased(reduction, microbatch):
     ]
     assert np.allclose(np.mean(each, axis=0), full, rtol=1e-12, atol=1e-14)
 
+    state = dynamics(3).init(problem, params)
+
     def one(key):
-        return jax.grad(dynamics(3).objective(problem, key))(params)[0]["weight"]
+        seen = dynamics(3).seen(problem, state, key)
+        return jax.grad(seen.objective)(params)[0]["weight"]
 
     drawn = np.asarray(jax.jit(jax.vmap(one))(jax.random.split(KEY, 4000)))
     error = drawn.std(0) / np.sqrt(len(drawn))
@@ -70,7 +73,7 @@ def test_the_loss_shown_is_that_of_the_batch_and_a_step_counts_once():
     process = dynamics(4)
     state = process.init(PROBLEM, PROBLEM.init(KEY))
     after, info = process.step(PROBLEM, state, KEY)
-    assert info.loss == process.objective(PROBLEM, KEY)(state.params)
+    assert info.loss == process.seen(PROBLEM, state, KEY).objective(state.params)
     assert info.loss != PROBLEM.objective(state.params)
     assert after.evaluations == 1
 
@@ -117,9 +120,11 @@ def test_runs_are_reproducible_and_resume_to_the_same_bits(tmp_path, monkeypatch
 
 
 def test_what_does_not_fit_is_refused():
-    for batch in (13, 0, -1):
-        with pytest.raises(tw.InputError, match=f"a batch of {batch} of 12 examples came"):
-            dynamics(batch).init(PROBLEM, PROBLEM.init(KEY))
+    with pytest.raises(tw.InputError, match="a batch of 13 of 12 examples came"):
+        dynamics(13).init(PROBLEM, PROBLEM.init(KEY))
+    for batch in (0, -1):
+        with pytest.raises(tw.InputError, match=f"a batch of {batch} examples came"):
+            dynamics(batch)
     bowl = Function(lambda x: jnp.sum(x**2), np.ones(2))
     with pytest.raises(tw.InputError, match="a Function has no examples"):
         dynamics(1).init(bowl, bowl.start)

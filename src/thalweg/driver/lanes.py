@@ -19,6 +19,7 @@ from jaxtyping import Array
 from thalweg.core import tree
 from thalweg.core.result import Reading, tree_finite
 from thalweg.core.tree import Params
+from thalweg.driver.steps import steps_on
 from thalweg.dynamics.dynamics import Continuous, Discrete, Dynamics, State
 from thalweg.probes.probe import Moment, Probe
 from thalweg.problems.problem import Problem
@@ -107,13 +108,10 @@ def take_steps(
     """So many steps: of every lane, or of each its own number."""
 
     def one(dynamics: Discrete, state: State, key: Array, *own: Array) -> State:
-        key = jax.random.fold_in(key, 1)
+        number, first = (*own, state.step) if own else (count, shared)
+        return steps_on(problem, dynamics, state, jax.random.fold_in(key, 1), first, number)
 
-        def body(_: Array, state: State) -> State:
-            return dynamics.step(problem, state, jax.random.fold_in(key, state.step))[0]
-
-        return jax.lax.fori_loop(0, own[0] if own else count, body, state)
-
+    shared = states.step[0]  # of all lanes, so that it stays one number where these are mapped over
     each = (count,) if jnp.ndim(count) else ()
     return over_lanes(one, lanes, (dynamics,), states, keys, *each)
 

@@ -104,6 +104,18 @@ def marks_of(
     return Marks(dynamics.clock(steps), steps)
 
 
+def clocks_of(
+    problem: Problem, dynamics: Dynamics, marks: Marks, dims: str | tuple[str, str] = "time"
+) -> dict[str, Any]:
+    """The further clocks of a dynamics as coordinates of the records."""
+    if not isinstance(dynamics, Discrete) or marks.steps is None:
+        return {}
+    return {
+        name: (dims, clock.of(marks.steps), {"long_name": clock.about, "units": clock.unit})
+        for name, clock in dynamics.clocks(problem).items()
+    }
+
+
 def seed_labels(seeds: int | Sequence[int]) -> list[int]:
     """The seeds by number, from how many or which."""
     if not misfit(seeds, int):

@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, Int
 from thalweg.core.errors import require, unknown
 from thalweg.core.result import Result
 from thalweg.core.tree import Params
+from thalweg.driver.steps import steps_on
 from thalweg.dynamics.dynamics import Continuous, Discrete, Dynamics, State
 from thalweg.problems.problem import Problem
 
@@ -113,12 +114,7 @@ def path(
 
 def _go_on(dynamics: Dynamics, problem: Problem, state: State, gap: Array, key: Array) -> State:
     if isinstance(dynamics, Discrete):
-        step = dynamics.step
-
-        def body(_: Array, s: State) -> State:
-            return step(problem, s, jax.random.fold_in(key, s.step))[0]
-
-        return jax.lax.fori_loop(0, gap, body, state)
+        return steps_on(problem, dynamics, state, key, state.step, gap)
     assert isinstance(dynamics, Continuous)
     most = jnp.asarray(jnp.iinfo(jnp.int64).max // 2)
     return dynamics.advance(problem, state, state.time + gap, most)

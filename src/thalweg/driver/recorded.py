@@ -23,6 +23,7 @@ from thalweg.driver.lanes import start_probes, start_states
 from thalweg.driver.layout import (
     arrays_in,
     blank_record,
+    clocks_of,
     lanes_for,
     marks_of,
     recorded_variables,
@@ -145,6 +146,7 @@ def run(
             "seed": np.asarray(labels),
             "time": ("time", marks.times, {"long_name": "training time", "units": "step size"}),
         }
+        coords |= clocks_of(problem, dynamics, marks)
         coords |= {s.dim: np.asarray(s.labels) for s in dynamics.recorded(problem) if s.labels}
         attrs = {
             "dynamics": dynamics.name,

@@ -3,7 +3,7 @@
 from thalweg.core.arguments import guard
 from thalweg.dynamics.damped_gauss_newton import levenberg_marquardt
 from thalweg.dynamics.descent import GradientDescent, gradient_descent
-from thalweg.dynamics.dynamics import Continuous, Discrete, Dynamics, Info, State, Statistic
+from thalweg.dynamics.dynamics import Clock, Continuous, Discrete, Dynamics, Info, State, Statistic
 from thalweg.dynamics.end_to_end_rule import EndToEndDescent, end_to_end_descent
 from thalweg.dynamics.examples import DYNAMICS
 from thalweg.dynamics.flow.accumulated import AdaGradFlow, adagrad_flow
@@ -14,6 +14,7 @@ from thalweg.dynamics.flow.preconditioned import PreconditionedFlow, preconditio
 from thalweg.dynamics.flow.solvers import FLOW_SOLVERS, FlowSolver
 from thalweg.dynamics.flow.stabilised import RKC2, RKL2x
 from thalweg.dynamics.grouped_rmsprop import group_rmsprop
+from thalweg.dynamics.noisy_steps import Noisy, noisy
 from thalweg.dynamics.normalised import NormalisedDescent, normalised_descent
 from thalweg.dynamics.optax_descent import OptaxDescent, optax_dynamics
 from thalweg.dynamics.optimisers import OPTIMISERS, Optimiser, optimiser
@@ -33,6 +34,7 @@ __all__ = [
     "OPTIMISERS",
     "RKC2",
     "AdaGradFlow",
+    "Clock",
     "Continuous",
     "Discrete",
     "Dynamics",
@@ -43,6 +45,7 @@ __all__ = [
     "GradientFlow",
     "Info",
     "Limit",
+    "Noisy",
     "NormalisedDescent",
     "OptaxDescent",
     "Optimiser",
@@ -60,6 +63,7 @@ __all__ = [
     "gradient_flow",
     "group_rmsprop",
     "levenberg_marquardt",
+    "noisy",
     "normalised_descent",
     "optax_dynamics",
     "optimiser",

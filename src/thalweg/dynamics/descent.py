@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import overload
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -22,7 +24,9 @@ from thalweg.dynamics.dynamics import (
 )
 from thalweg.dynamics.flow.followed import FLOW_ERROR
 from thalweg.dynamics.flow.gradient_flow import gradient_flow
+from thalweg.dynamics.noisy_steps import Noisy
 from thalweg.dynamics.stability import StabilityRule, descent_rule
+from thalweg.oracles.oracle import Oracle
 from thalweg.problems.problem import Problem
 
 
@@ -78,8 +82,21 @@ def nearest_count(time: float, step_size: float) -> int:
     return round(time / step_size)
 
 
-def gradient_descent(step_size: float | Array) -> GradientDescent:
+@overload
+def gradient_descent(step_size: float | Array, oracle: None = None) -> GradientDescent: ...
+
+
+@overload
+def gradient_descent(step_size: float | Array, oracle: Oracle | None) -> Discrete: ...
+
+
+def gradient_descent(step_size: float | Array, oracle: Oracle | None = None) -> Discrete:
     """Gradient descent with a constant step size; see `GradientDescent`.
+
+    Args:
+        step_size: eta.
+        oracle: What its steps see of the problem, as `tw.oracles.minibatch(32)` or
+            `tw.oracles.label_noise(0.1)`; None for all of it.
 
     Examples:
         >>> bowl = tw.problems.Function(lambda x: 0.5 * jnp.sum(x**2), start=jnp.ones(1))
@@ -87,4 +104,5 @@ def gradient_descent(step_size: float | Array) -> GradientDescent:
         >>> path.dataset["loss"].values.tolist()  # x = 1, 1/2, 1/4
         [[0.5, 0.125, 0.03125]]
     """
-    return GradientDescent(step_size_array(step_size))
+    descent = GradientDescent(step_size_array(step_size))
+    return descent if oracle is None else Noisy(descent, oracle)

@@ -9,6 +9,7 @@ arrays, so a new step size compiles nothing.
 from __future__ import annotations
 
 import abc
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -61,6 +62,20 @@ def fresh(params: Params, memory: Any) -> State:
         jnp.asarray(int(Result.OK), jnp.int32),
         memory,
     )
+
+
+class Clock(NamedTuple):
+    """A further time of a dynamics, beside training time.
+
+    Attributes:
+        of: Maps counts of steps (n,) to times (n,).
+        unit: Its unit.
+        about: What it counts, for axes and tables.
+    """
+
+    of: Callable[[np.ndarray], np.ndarray]
+    unit: str
+    about: str
 
 
 class Statistic(NamedTuple):
@@ -124,6 +139,30 @@ class Discrete(Dynamics):
     @abc.abstractmethod
     def steps_until(self, time: float) -> int:
         """The number of steps whose training time is nearest to a time."""
+
+    def clocks(self, problem: Problem) -> dict[str, Clock]:
+        """Further times, which a run records beside training time, by their names."""
+        return {}
+
+    def block(self, problem: Problem, params: Params) -> int:
+        """Of how many steps the random numbers are drawn at once; 0 if each step draws its own.
+
+        A function of sizes alone: the numbers of a step are those of its block, (seed, block).
+        """
+        return 0
+
+    def draws(self, problem: Problem, params: Params, key: Array, count: int) -> Any:
+        """Random numbers of so many steps: a pytree, leaves with `count` as first axis.
+
+        Of `params` only the structure counts.
+        """
+        return ()
+
+    def drawn_step(
+        self, problem: Problem, state: State, draw: Any, key: Array
+    ) -> tuple[State, Info]:
+        """One step with its random numbers drawn; the key is for this step alone."""
+        return self.step(problem, state, key)
 
     @property
     def random(self) -> bool:

@@ -14,6 +14,7 @@ from thalweg.dynamics.flow.accumulated import adagrad_flow
 from thalweg.dynamics.flow.gradient_flow import gradient_flow
 from thalweg.dynamics.flow.preconditioned import preconditioned_flow
 from thalweg.dynamics.grouped_rmsprop import group_rmsprop
+from thalweg.dynamics.noisy_steps import noisy
 from thalweg.dynamics.normalised import normalised_descent
 from thalweg.dynamics.optax_descent import optax_dynamics
 from thalweg.dynamics.reparametrised_projected import (
@@ -23,6 +24,7 @@ from thalweg.dynamics.reparametrised_projected import (
 )
 from thalweg.dynamics.trainer import stabilised_descent
 from thalweg.dynamics.two_phase_training import two_phase
+from thalweg.oracles.added import isotropic
 
 DYNAMICS: dict[str, Callable[[], Dynamics]] = {
     "gradient-descent": lambda: gradient_descent(0.05),
@@ -36,6 +38,7 @@ DYNAMICS: dict[str, Callable[[], Dynamics]] = {
     "stabilised-descent": stabilised_descent,
     "levenberg-marquardt": lambda: levenberg_marquardt(3),
     "momentum": lambda: optax_dynamics(optax.sgd(0.05, momentum=0.9), 0.05, "momentum"),
+    "noisy": lambda: noisy(gradient_descent(0.05), isotropic(0.1)),
     "adam-in-batches": lambda: optax_dynamics(optax.adam(0.01), 0.01, "Adam", batch=2),
     "line-search": lambda: optax_dynamics(optax.lbfgs(), 1.0, "L-BFGS"),
     "group-rmsprop": lambda: optax_dynamics(group_rmsprop(0.01), 0.01, "group RMSprop"),

@@ -118,22 +118,6 @@ def transformation_rule(
     return rule
 
 
-def optax_rule(
-    transform: optax.GradientTransformation,
-    params: Params,
-    step_size: float | None,
-    batch: int | None,
-) -> StabilityRule:
-    """The rule of `transformation_rule`, with what mini-batches leave of it."""
-    rule = transformation_rule(transform, params, step_size)
-    if batch is None or not rule.known:
-        return rule
-    because = (
-        "mini-batches: on the full batch the rule holds; their noise keeps the curvature below it"
-    )
-    return rule._replace(kind="indicative", because=because)
-
-
 def step_gains(
     transform: optax.GradientTransformation,
     params: Params,

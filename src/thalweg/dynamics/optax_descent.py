@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 import equinox as eqx
 import jax
@@ -20,7 +20,8 @@ from thalweg.core.tree import Params
 from thalweg.dynamics.descent import nearest_count
 from thalweg.dynamics.dynamics import Discrete, Info, State, Statistic, fresh, step_size_array
 from thalweg.dynamics.flow.followed import FLOW_ERROR, Flow
-from thalweg.dynamics.linear_response import optax_rule, step_gains
+from thalweg.dynamics.linear_response import step_gains, transformation_rule
+from thalweg.dynamics.noisy_steps import Noisy
 from thalweg.dynamics.optax_limit import optax_limit
 from thalweg.dynamics.optax_update import (
     ANY_RATE,
@@ -36,7 +37,9 @@ from thalweg.dynamics.optax_update import (
     update,
 )
 from thalweg.dynamics.stability import StabilityRule
-from thalweg.problems.problem import Problem, Supervised
+from thalweg.oracles.batches import minibatch
+from thalweg.oracles.oracle import Oracle
+from thalweg.problems.problem import Problem
 
 
 class OptaxMemory(NamedTuple):
@@ -80,10 +83,6 @@ class OptaxDescent(Discrete):
         step_size: How much training time one step takes: a number, or an Optax schedule (a
             function of the step) whose values are summed. It sets the clock only.
         label: A name for tables and legends.
-        batch: Examples in a mini-batch, or None for all of them at every step. The batch is drawn
-            without replacement from the step's own key; the loss that a step shows is the
-            batch's, and `evaluations` counts one per step, whatever the size of the batch. The
-            gradient is unbiased for separable models: a sum is scaled by n/batch.
         reseed: Whether the random keys in the transformation's state, as those of
             `optax.noisy_sgd`, are mixed with the seed of the run. If not every seed begins with
             the same key, as a plain Optax loop does, and the doubts of the trajectory say so.
@@ -99,7 +98,6 @@ class OptaxDescent(Discrete):
     transform: optax.GradientTransformationExtraArgs | None = eqx.field(static=True)
     step_size: Float[Array, ""] | Callable[[Any], Any] = eqx.field(static=False)
     label: str = eqx.field(static=True, default="optax")
-    batch: int | None = eqx.field(static=True, default=None)
     reseed: bool = eqx.field(static=True, default=False)
     settings: tuple[tuple[str, float], ...] = eqx.field(static=True, default=())
     family: Family | None = eqx.field(static=True, default=None)
@@ -137,15 +135,9 @@ class OptaxDescent(Discrete):
 
     @property
     def random(self) -> bool:
-        return self.batch is not None or self.reseed
+        return self.reseed
 
     def init(self, problem: Problem, params: Params) -> State:
-        if self.batch is not None:
-            n = len(_with_examples(problem).inputs)
-            require(
-                1 <= self.batch <= n,
-                f"a batch of {self.batch} of {n} examples came; give 1 to {n}, or None for all",
-            )
         return fresh(params, self.remember(params))
 
     def remember(self, params: Params) -> OptaxMemory:
@@ -167,20 +159,7 @@ class OptaxDescent(Discrete):
             own = jax.random.fold_in(key, 2)
             memory = jax.tree.map(lambda a: _mixed(a, own, state.step == 0), state.memory)
             state = state._replace(memory=memory)
-        return self.descend(self.objective(problem, key), state)
-
-    def objective(self, problem: Problem, key: Array) -> Objective:
-        """What the step with this key descends: the problem's objective, or that of a batch."""
-        if self.batch is None:
-            return problem.objective
-        whole = _with_examples(problem)
-        n = len(whole.inputs)
-        drawn = jax.random.choice(jax.random.fold_in(key, 0), n, (self.batch,), replace=False)
-        part = whole.on(drawn)
-        if whole.reduction == "mean":
-            return part.objective
-        scale = n / self.batch
-        return lambda params: part.objective(params) * scale
+        return self.descend(problem.objective, state)
 
     def descend(self, objective: Objective, state: State) -> tuple[State, Info]:
         """One step of the transformation on an objective."""
@@ -200,14 +179,12 @@ class OptaxDescent(Discrete):
             time = state.time + self.step_size(state.step)
         else:
             time = (state.step + 1).astype(jnp.float64) * self.step_size
-        # A batch's loss alone does not tell of divergence: wrappers may leave out such a step.
-        whole = finite(loss) if self.batch is None else state.result
         return state._replace(
             params=params,
             time=jnp.asarray(time, jnp.float64),
             step=state.step + 1,
             evaluations=evaluations,
-            result=functools.reduce(jnp.maximum, (state.result, whole, tree_finite(params))),
+            result=functools.reduce(jnp.maximum, (state.result, finite(loss), tree_finite(params))),
             memory=OptaxMemory(jax.tree.map(typed_as, taken.state, memory.state), slow, values),
         ), Info(loss)
 
@@ -276,7 +253,7 @@ class OptaxDescent(Discrete):
 
     def stability(self, problem: Problem, params: Params) -> StabilityRule:
         size = None if callable(self.step_size) else float(self.step_size)
-        return optax_rule(self.examined, params, size, self.batch)
+        return transformation_rule(self.examined, params, size)
 
     def limit(self, problem: Problem, params: Params) -> Flow | None:
         found = self._limit(problem, params)
@@ -289,7 +266,7 @@ class OptaxDescent(Discrete):
     def _limit(self, problem: Problem, params: Params) -> Flow | str:
         size = self.step_size if callable(self.step_size) else float(self.step_size)
         error = FLOW_ERROR[problem.smooth]
-        return optax_limit(self.examined, params, size, self.batch, error)
+        return optax_limit(self.examined, params, size, error)
 
     def step_gains(self, problem: Problem, params: Params, memory: OptaxMemory) -> Params:
         size = None if callable(self.step_size) else self.step_size
@@ -313,14 +290,26 @@ def _mixed(leaf: Array, key: Array, first: Array) -> Array:
     return jnp.where(first, jax.random.fold_in(leaf, jax.random.bits(key)), leaf)
 
 
-def _with_examples(problem: Problem) -> Supervised:
-    """The problem, if there are examples to draw batches from."""
-    if isinstance(problem, Supervised):
-        return problem
-    raise InputError(
-        f"a {type(problem).__name__} has no examples to draw batches from; leave batch out, or "
-        "give a supervised problem"
-    )
+@overload
+def optax_dynamics(
+    transform: Any,
+    step_size: float | Callable[[Any], Any] | None = None,
+    name: str = "optax",
+    batch: None = None,
+    reseed: bool = False,
+    oracle: None = None,
+) -> OptaxDescent: ...
+
+
+@overload
+def optax_dynamics(
+    transform: Any,
+    step_size: float | Callable[[Any], Any] | None = None,
+    name: str = "optax",
+    batch: int | None = None,
+    reseed: bool = False,
+    oracle: Oracle | None = None,
+) -> Discrete: ...
 
 
 def optax_dynamics(
@@ -329,7 +318,8 @@ def optax_dynamics(
     name: str = "optax",
     batch: int | None = None,
     reseed: bool = False,
-) -> OptaxDescent:
+    oracle: Oracle | None = None,
+) -> Discrete:
     """Any Optax transformation as a dynamics; see `OptaxDescent`.
 
     Args:
@@ -339,13 +329,16 @@ def optax_dynamics(
             does not let a learning rate be read from a transformation, unless it was made by
             `optax.inject_hyperparams` with a constant one: then None takes that.
         name: For tables and legends.
-        batch: Examples per step, drawn without replacement; None for all.
+        batch: Examples per step, in a new random order for each pass over the data: short for
+            `oracle=tw.oracles.minibatch(batch)`. None for all.
         reseed: Whether each seed draws the transformation's random numbers anew.
+        oracle: What its steps see of the problem, as `tw.oracles.label_noise(0.1)`; None for all
+            of it.
 
     Raises:
-        InputError: If the transformation is none, the step size is missing or not positive; at
-            the start of a run, if the transformation refuses the problem's parameters, or the
-            problem has fewer examples than the batch, or none.
+        InputError: If the transformation is none, the step size is missing or not positive, or
+            `batch` comes beside `oracle`; at the start of a run, if the transformation refuses the
+            problem's parameters, or the problem has fewer examples than the batch, or none.
 
     Examples:
         >>> import optax
@@ -366,7 +359,14 @@ def optax_dynamics(
     if step_size is None:
         step_size = _learning_rate(transform)
     size = step_size if callable(step_size) else step_size_array(step_size)
-    return OptaxDescent(optax.with_extra_args_support(transform), size, name, batch, reseed)
+    descent = OptaxDescent(optax.with_extra_args_support(transform), size, name, reseed)
+    require(
+        batch is None or oracle is None,
+        "both batch and oracle came; give one of them, as oracle=tw.oracles.minibatch(32)",
+    )
+    if batch is not None:
+        return Noisy(descent, minibatch(batch), name)
+    return descent if oracle is None else Noisy(descent, oracle)
 
 
 def _learning_rate(transform: optax.GradientTransformation) -> float:

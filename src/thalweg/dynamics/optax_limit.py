@@ -51,7 +51,6 @@ def optax_limit(
     transform: optax.GradientTransformation,
     params: Params,
     step_size: float | Callable[[Any], Any],
-    batch: int | None,
     error: float,
 ) -> Flow | str:
     """The flow that a transformation follows as its steps go to 0, or why none is known.
@@ -60,7 +59,6 @@ def optax_limit(
         transform: The transformation.
         params: Parameters; only structure and shapes count.
         step_size: Training time of a step, or a schedule of it.
-        batch: Examples in a mini-batch, None for all.
         error: Wanted error of the path of the flow.
     """
     found = response(transform, params)
@@ -73,8 +71,6 @@ def optax_limit(
         return "the decay of its weights is no part of the objective that a flow descends"
     if alike:
         return because or gradient_flow(error=error)
-    if batch is not None:
-        return "its second moments hold the noise of mini-batches, which a flow has not"
     if callable(step_size):
         return "its step sizes follow a schedule"
     leaves, structure = jax.tree.flatten(params)

@@ -22,8 +22,11 @@ from thalweg.core.arguments import misfit, told
 from thalweg.core.errors import InputError, require, unknown
 from thalweg.dynamics.descent import gradient_descent
 from thalweg.dynamics.dynamics import Discrete, step_size_array
+from thalweg.dynamics.noisy_steps import Noisy
 from thalweg.dynamics.optax_descent import OptaxDescent, optax_dynamics
 from thalweg.dynamics.optax_update import Family
+from thalweg.oracles.batches import minibatch
+from thalweg.oracles.oracle import Oracle
 
 # What a parameter means, for every optimiser that has it.
 PARAMETERS = {
@@ -202,6 +205,7 @@ def optimiser(
     learning_rate: float | None = None,
     *,
     batch: int | None = None,
+    oracle: Oracle | None = None,
     **parameters: Any,
 ) -> Discrete:
     """An optimiser by name, as a dynamics whose clock is comparable with gradient flow.
@@ -210,12 +214,14 @@ def optimiser(
         name: A key of `OPTIMISERS` (sgd, momentum, nesterov, adam, adamw, nadam, amsgrad, rmsprop,
             adagrad, adadelta, lion, sign, muon, lbfgs, schedule-free), or what people type for it.
         learning_rate: As Optax takes it. `lbfgs` and `adadelta` have 1 by default, others none.
-        batch: Examples in a mini-batch, drawn anew for each step; all of them by default.
+        batch: Examples in a mini-batch, short for `oracle=tw.oracles.minibatch(batch)`; all of them
+            by default.
+        oracle: What its steps see of the problem, as `tw.oracles.label_noise(0.1)`.
         **parameters: Those of the optimiser, as momentum=0.9, or as b1=, b2= and epsilon= of Adam;
             the others have their defaults.
 
     Returns:
-        A dynamics. Plain full-batch sgd is `gradient_descent`.
+        A dynamics. Plain sgd is `gradient_descent`.
 
     Raises:
         InputError: If the name is unknown, the optimiser has no such parameter, or a value is out
@@ -245,19 +251,26 @@ def optimiser(
             raise InputError(_no_such_parameter(chosen, given))
         _within(chosen, meant, value)
         values[meant] = value
-    if chosen == "sgd" and batch is None:
-        return gradient_descent(learning_rate)
+    require(batch is None or oracle is None, "both batch and oracle came; give one of them")
+    seen = oracle if batch is None else minibatch(batch)
+    if chosen == "sgd":
+        return gradient_descent(learning_rate, seen)
+    descent = _made(entry, learning_rate, values)
+    return descent if seen is None else Noisy(descent, seen)
+
+
+def _made(entry: Optimiser, learning_rate: float, values: dict[str, Any]) -> OptaxDescent:
+    """The optimiser with its parameters, on all examples."""
     step = learning_rate if entry.clock is None else entry.clock(learning_rate, **values)
-    label = entry.label if batch is None else f"{entry.label} in batches of {batch}"
     numbers = {name: _plain(value) for name, value in values.items()}
     if entry.alone:
-        made = optax_dynamics(entry.make(learning_rate, **values), step, label, batch)
+        made = optax_dynamics(entry.make(learning_rate, **values), step, entry.label)
         settings = ("learning_rate", _plain(learning_rate)), *numbers.items()
         return dataclasses.replace(made, settings=settings)
     family = Family(entry.make, tuple(numbers.items()))
     rate = step_size_array(float(learning_rate))
     return OptaxDescent(
-        None, step_size_array(float(step)), label, batch, settings=tuple(numbers.items()),
+        None, step_size_array(float(step)), entry.label, settings=tuple(numbers.items()),
         family=family, learning_rate=rate,
     )  # fmt: skip
 

@@ -26,8 +26,11 @@ from thalweg.dynamics.dynamics import (
     fresh,
     step_size_array,
 )
+from thalweg.dynamics.noisy_steps import Noisy
 from thalweg.dynamics.optax_descent import OptaxDescent, optax_dynamics
 from thalweg.dynamics.stability import StabilityRule, no_rule
+from thalweg.oracles.batches import minibatch
+from thalweg.oracles.oracle import Oracle, full
 from thalweg.problems.last_layer import last_layer_problem, loss_smoothness
 from thalweg.problems.problem import Problem, Supervised
 
@@ -64,7 +67,8 @@ class TwoPhase(Discrete):
     that it would have drawn. If A = [h, 1] has rank n the limit is the infimum over all parameters.
 
     Attributes:
-        base: The optimiser of phase 1, mini-batches included.
+        base: The optimiser of phase 1.
+        oracle: What its steps see; phase 2 as full-batch descent sees all.
         tau: Steps of phase 1; a number, so that another one compiles nothing.
         noise: Standard deviation of the shake (unit: parameter).
         last_step_size: Phase 2 as full-batch descent with this step size; None lets `base` go on.
@@ -76,6 +80,7 @@ class TwoPhase(Discrete):
     """
 
     base: OptaxDescent
+    oracle: Oracle
     tau: Int[Array, ""]
     noise: Float[Array, ""]
     last_step_size: Float[Array, ""] | None = None
@@ -88,7 +93,7 @@ class TwoPhase(Discrete):
 
     @property
     def random(self) -> bool:
-        return self.base.random or bool(self.noise > 0)
+        return self.base.random or self.oracle.random or bool(self.noise > 0)
 
     def init(self, problem: Problem, params: Params) -> State:
         if not isinstance(problem, Supervised):
@@ -96,6 +101,7 @@ class TwoPhase(Discrete):
                 f"a {type(problem).__name__} has no last layer to train alone; give a supervised "
                 "problem"
             )
+        self.oracle.suit(problem)
         state = self.base.init(problem, params)
         features = jax.eval_shape(lambda p: last_layer_problem(problem, p).inputs, params)
         if self.certified:
@@ -104,7 +110,22 @@ class TwoPhase(Discrete):
         zero = jnp.zeros((), jnp.float64)
         return fresh(params, TwoPhaseMemory(state.memory, blank, zero, zero))
 
+    def block(self, problem: Problem, params: Params) -> int:
+        return self._sampled.block(problem, params)
+
+    def draws(self, problem: Problem, params: Params, key: Array, count: int) -> Any:
+        return self._sampled.draws(problem, params, key, count)
+
+    @property
+    def _sampled(self) -> Noisy:
+        return Noisy(self.base, self.oracle)
+
     def step(self, problem: Problem, state: State, key: Array) -> tuple[State, Info]:
+        return self.drawn_step(problem, state, self._sampled.draw(problem, state, key), key)
+
+    def drawn_step(
+        self, problem: Problem, state: State, draw: Any, key: Array
+    ) -> tuple[State, Info]:
         assert isinstance(problem, Supervised)
         now = _of_all_seeds(state.step)
         state = jax.lax.cond(
@@ -112,8 +133,8 @@ class TwoPhase(Discrete):
         )
         return jax.lax.cond(
             now < self.tau,
-            lambda s: self._all_layers(problem, s, key),
-            lambda s: self._last_layer(problem, s, key),
+            lambda s: self._all_layers(problem, s, draw, key),
+            lambda s: self._last_layer(problem, s, draw),
             state,
         )
 
@@ -137,17 +158,21 @@ class TwoPhase(Discrete):
         fresh = self.base.remember(params)._replace(values=memory.values)
         return fresh if self.reset else memory
 
-    def _all_layers(self, problem: Supervised, state: State, key: Array) -> tuple[State, Info]:
-        after, info = self.base.step(problem, state._replace(memory=state.memory.base), key)
+    def _all_layers(
+        self, problem: Supervised, state: State, draw: Any, key: Array
+    ) -> tuple[State, Info]:
+        inner = state._replace(memory=state.memory.base)
+        after, info = self._sampled.drawn_step(problem, inner, draw, key)
         return after._replace(memory=state.memory._replace(base=after.memory)), info
 
-    def _last_layer(self, problem: Supervised, state: State, key: Array) -> tuple[State, Info]:
+    def _last_layer(self, problem: Supervised, state: State, draw: Any) -> tuple[State, Info]:
         memory, V = state.memory, state.params[-1]
         last = last_layer_problem(problem, state.params, memory.features)
         if not self.certified and self.last_step_size is None:
-            objective = self.base.objective(last, key)
+            seen = self.oracle.see(last, V, draw)
             inner = state._replace(memory=memory.base)
-            after, info = self.base.descend(lambda params: objective(params[-1]), inner)
+            after, info = self.base.descend(lambda params: seen.objective(params[-1]), inner)
+            after = after._replace(result=self._sampled.result(state, after))
             V = after.params[-1]
             memory = memory._replace(base=after.memory)
             # The update is masked, not only the gradient: momentum of hidden layers stays out.
@@ -193,7 +218,7 @@ class TwoPhase(Discrete):
         if self.certified or self.last_step_size is not None or self.reset:
             return no_rule("its phases are different dynamics")
         because = "once the last layer moves alone, its own curvature counts, which is no larger"
-        rule = self.base.stability(problem, params)
+        rule = self._sampled.stability(problem, params)
         return rule._replace(kind="indicative", because=because) if rule.known else rule
 
 
@@ -204,6 +229,7 @@ def two_phase(
     noise: float,
     *,
     batch: int | None = None,
+    oracle: Oracle | None = None,
     last_step_size: float | str | None = None,
     reset: bool = False,
     name: str = "optax",
@@ -216,6 +242,7 @@ def two_phase(
         tau: Steps of phase 1, at least 0.
         noise: Standard deviation of the one perturbation of all hidden parameters, at least 0.
         batch: Examples per step of the transformation; None for all.
+        oracle: What its steps see of the problem instead, as `tw.oracles.label_noise(0.1)`.
         last_step_size: None lets the transformation go on in phase 2. A number, or "1/L_H" from
             the features at tau, makes phase 2 full-batch descent with that step size. 1/L_H differs
             from seed to seed, so the time axis of records counts `step_size` for its steps too;
@@ -250,8 +277,11 @@ def two_phase(
         f"last_step_size came as {last_step_size!r}; give a number, {CERTIFIED!r} or None",
     )
     own = None if isinstance(last_step_size, str | None) else step_size_array(last_step_size)
+    require(batch is None or oracle is None, "both batch and oracle came; give one of them")
+    base = optax_dynamics(transform, step_size, name)
     return TwoPhase(
-        optax_dynamics(transform, step_size, name, batch),
+        base,
+        (full() if oracle is None else oracle) if batch is None else minibatch(batch),
         jnp.asarray(tau),
         jnp.asarray(noise, jnp.float64),
         own,

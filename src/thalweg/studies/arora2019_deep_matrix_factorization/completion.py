@@ -61,12 +61,17 @@ class Instance(NamedTuple):
     key: Array
 
 
-def normalised(rate: Array) -> Discrete:
+def descent(rate: Array) -> Discrete:
+    """Gradient descent on all examples."""
+    return gradient_descent(rate)
+
+
+def normalised(rate: Any) -> Discrete:
     """The paper's optimiser: one second moment for all parameters, epsilon 1e-4."""
-    return optax_dynamics(group_rmsprop(rate, epsilon=1e-4), rate, "group RMSprop")  # type: ignore[arg-type]
+    return optax_dynamics(group_rmsprop(rate, epsilon=1e-4), rate, "group RMSprop")
 
 
-FAMILIES = {"gradient descent": (gradient_descent, 0.15), "group RMSprop": (normalised, RATE)}
+FAMILIES = {"gradient descent": (descent, 0.15), "group RMSprop": (normalised, RATE)}
 PROCESSES = {
     "gradient flow": gradient_flow(error=1e-2),
     "stabilised descent": stabilised_descent(),

@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from thalweg.core import tree
 from thalweg.core.tree import Params
-from thalweg.dynamics import OptaxDescent, State, optax_dynamics
+from thalweg.dynamics import Noisy, OptaxDescent, State, optax_dynamics
 from thalweg.dynamics.two_phase_training import two_phase
 from thalweg.lab.experiment import Lab, experiment
 from thalweg.lab.table import over, table
 from thalweg.models import feature_rank
+from thalweg.oracles.batches import minibatch
 from thalweg.problems import Supervised, supervised
 from thalweg.problems.problem import unraveller
 from thalweg.studies.kawaguchi2021_expressivity.condition import (
@@ -36,9 +37,9 @@ SGD = optax.sgd(RATE, momentum=MOMENTUM)  # one object, so that it is compiled o
 OPTIMISERS = ("SGD", "EXP-SGD")
 
 
-def base() -> OptaxDescent:
+def base() -> Noisy:
     """The base of the paper's wrapper here: mini-batch descent with momentum."""
-    return optax_dynamics(SGD, RATE, "SGD", BATCH)
+    return Noisy(optax_dynamics(SGD, RATE), minibatch(BATCH), "SGD")
 
 
 def classified() -> Supervised:
@@ -142,14 +143,16 @@ def leak(lab: Lab, size: Leak) -> xr.Dataset:
     The trace m of such a layer decays as MOMENTUM^j and moves it by RATE m MOMENTUM/(1 - MOMENTUM).
     """
     problem, process = classified(), base()
+    assert isinstance(process.base, OptaxDescent)
+    descend = process.base.descend
 
     def last_only(state: State, key: Array) -> State:
-        objective = process.objective(problem, key)
+        objective = process.seen(problem, state, key).objective
 
         def masked(params: Params) -> Array:
             return objective([*jax.lax.stop_gradient(params[:-1]), params[-1]])
 
-        return process.descend(masked, state)[0]
+        return descend(masked, state)[0]
 
     def all_layers(state: State, key: Array) -> State:
         return process.step(problem, state, key)[0]

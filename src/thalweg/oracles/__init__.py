@@ -1,0 +1,29 @@
+"""What a step gets to see of a problem: all of it, a mini-batch, moved labels, added noise."""
+
+from thalweg.core.arguments import guard
+from thalweg.oracles.added import Isotropic, gaussian, isotropic, langevin, surrogate
+from thalweg.oracles.batches import MiniBatch, minibatch, single
+from thalweg.oracles.examples import ORACLES
+from thalweg.oracles.labels import LabelNoise, label_noise
+from thalweg.oracles.oracle import Counts, Covariance, Factor, Oracle, full
+
+__all__ = [
+    "ORACLES",
+    "Counts",
+    "Covariance",
+    "Factor",
+    "Isotropic",
+    "LabelNoise",
+    "MiniBatch",
+    "Oracle",
+    "full",
+    "gaussian",
+    "isotropic",
+    "label_noise",
+    "langevin",
+    "minibatch",
+    "single",
+    "surrogate",
+]
+
+guard(globals(), __all__)
