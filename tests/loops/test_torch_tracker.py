@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -23,17 +22,6 @@ LABELS = torch.as_tensor(RNG.integers(0, 3, 20))
 Y = torch.as_tensor(RNG.normal(size=(20, 3)), dtype=torch.float32)
 ALL = ["loss", "gradient_norm", "sharpness", "smallest_eigenvalue"]
 ENTROPY = nn.CrossEntropyLoss()
-
-
-class Unknown(nn.Module):
-    """A net with an operation that has no translation."""
-
-    def __init__(self):
-        super().__init__()
-        self.inner, self.outer, self.odd = nn.Linear(4, 5), nn.Linear(5, 3), nn.RReLU()
-
-    def forward(self, x):
-        return self.outer(torch.tanh(self.odd(self.inner(x))))
 
 
 def plain():
@@ -78,51 +66,49 @@ def step(net, optimiser, training=True):
     optimiser.step()
 
 
-def holds(reading, truth, below=False):
+def holds(reading, truth, below=False, noise=1e-9):
     """Whether the true value lies where a reading says that it does."""
     value, error, code = (np.asarray(part) for part in reading)
     assert code == tw.Result.OK
     ends = (value - error, value) if below else (value, value + error)
-    assert ends[0] - 1e-9 <= truth <= ends[1] + 1e-9
+    assert ends[0] - noise <= truth <= ends[1] + noise
 
 
-@pytest.mark.parametrize(("make", "by"), [(plain, "JAX"), (Unknown, "PyTorch's double backward")])
-def test_a_loop_is_followed_whatever_the_net(make, by):
-    net = made(make)
+def test_a_loop_is_followed_and_left_alone():
+    net = made(plain)
     optimiser = torch.optim.SGD(net.parameters(), 0.5)
-    track = tw.torch.Tracker(net, ENTROPY, quantities=ALL)
+    track = tw.torch.Tracker(net, ENTROPY, quantities=ALL, precision="float64")
     for _ in range(3):
         before = [p.detach().clone() for p in net.parameters()], torch.get_rng_state()
         record = track.measure((X, LABELS))
         for p, old in zip(net.parameters(), before[0], strict=True):
             assert torch.equal(p, old)
         assert torch.equal(torch.get_rng_state(), before[1])
-        assert record.by.startswith(by)
-        value, gradient, hessian = dense(net.eval(), ENTROPY, X, LABELS)
+        assert record.by == "PyTorch's double backward"
+        assert net.training
+        value, gradient, hessian = dense(copy.deepcopy(net).eval(), ENTROPY, X, LABELS)
         spectrum = np.linalg.eigvalsh(hessian)
         holds(record["sharpness"], spectrum[-1])
         holds(record["smallest_eigenvalue"], spectrum[0], below=True)
         assert record["loss"].value == pytest.approx(value, rel=1e-10)
         assert record["gradient_norm"].value == pytest.approx(np.linalg.norm(gradient), rel=1e-10)
-        assert record.gradients == 3
-        assert record.products >= 45
+        assert record.gradients == 1
+        assert 2 <= record.products <= 43
         assert 0 < record.seconds < 600
         assert record.threshold is None
         step(net, optimiser)
     assert "sharpness" in str(record)
-    assert ("rrelu" in record.by) == (make is Unknown)
 
 
 @pytest.mark.parametrize("training", [False, True])
 def test_batch_normalisation_as_in_evaluation_and_as_in_training(training):
     net = made(normalised)
     optimiser = torch.optim.SGD(net.parameters(), 0.5)
-    track = tw.torch.Tracker(net, ENTROPY, training=training)
+    track = tw.torch.Tracker(net, ENTROPY, training=training, precision="float64")
     for _ in range(2):
         step(net, optimiser)  # running averages move, too
         averages = net[1].running_mean.clone()
         record = track.measure((X, LABELS))
-        assert record.by == "JAX"
         assert net.training
         assert torch.equal(net[1].running_mean, averages)
         still = copy.deepcopy(net).train(training)
@@ -150,9 +136,8 @@ LOSSES = {
 def test_losses(name):
     loss, y = LOSSES[name]
     net = made(plain).eval()
-    record = tw.torch.Tracker(net, loss).measure((X, y))
+    record = tw.torch.Tracker(net, loss, precision="float64").measure((X, y))
     value, _, hessian = dense(net, loss, X, y)
-    assert record.by == "JAX"
     assert record["loss"].value == pytest.approx(value, rel=1e-10)
     holds(record["sharpness"], np.linalg.eigvalsh(hessian)[-1])
 
@@ -230,7 +215,7 @@ def test_preconditioned_sharpness_is_that_of_the_dense_matrix(name):
     net = made(plain)
     weights = list(net.parameters())
     optimiser = OPTIMISERS[name](weights)
-    track = tw.torch.Tracker(net, ENTROPY, optimiser, "loss")
+    track = tw.torch.Tracker(net, ENTROPY, optimiser, "loss", precision="float64")
     first = track.measure((X, LABELS))["preconditioned_sharpness"]
     known_at_once = isinstance(optimiser, torch.optim.SGD)
     assert (first.result == tw.Result.OK) == known_at_once
@@ -295,7 +280,7 @@ def test_thresholds_are_where_a_quadratic_diverges(momentum, nesterov):
             return curvature * (out**2).sum() / 2  # noqa: B023
 
         curvature = 1.0
-        track = tw.torch.Tracker(net, loss, optimiser, "sharpness")
+        track = tw.torch.Tracker(net, loss, optimiser, "sharpness", precision="float64")
         one = torch.ones(1, 1)
         record = track.measure((torch.cat([one, 0 * one]), torch.zeros(2, 1)))
         ratio = float(record["preconditioned_sharpness"].value / record["sharpness"].value)
@@ -313,16 +298,18 @@ def test_thresholds_are_where_a_quadratic_diverges(momentum, nesterov):
 
 def test_single_precision_knows_its_error():
     net = made(plain).eval()
-    track = tw.torch.Tracker(net, nn.MSELoss(), precision="float32")
+    track = tw.torch.Tracker(net, nn.MSELoss(), quantities=ALL)
     record = track.measure((X, Y))
-    assert record["sharpness"].value.dtype == np.float32
+    assert track.copy.dtype == torch.float32
+    assert 0 < track.found.rounding < 1e-5
     _, _, hessian = dense(net, nn.MSELoss(), X, Y)
-    top = np.linalg.eigvalsh(hessian)[-1]
-    value, error, _ = record["sharpness"]
-    assert value - 1e-5 * top <= top <= value + error + 1e-5 * top
+    spectrum = np.linalg.eigvalsh(hessian)
+    noise = 1e-5 * spectrum[-1]
+    holds(record["sharpness"], spectrum[-1], noise=noise)
+    holds(record["smallest_eigenvalue"], spectrum[0], below=True, noise=noise)
 
 
-def test_other_batches_compile_again():
+def test_other_batches():
     net = made(plain).eval()
     track = tw.torch.Tracker(net, ENTROPY, quantities="loss")
     for count in (20, 7, 1):
@@ -370,14 +357,3 @@ def test_other_batches_compile_again():
 def test_what_does_not_fit_is_one_sentence(call, sentence):
     with pytest.raises(tw.InputError, match=sentence):
         call(plain())
-
-
-def test_a_wrong_product_of_the_host_would_be_seen(monkeypatch):
-    """The test of the net without translation must fail where double backward is left out."""
-    from thalweg.torch import host
-
-    monkeypatch.setattr(host.Host, "product", lambda self, theta, v: 2 * np.asarray(v))
-    net = made(Unknown).eval()
-    record = tw.torch.Tracker(net, ENTROPY).measure((X, LABELS))
-    assert record["sharpness"].value == pytest.approx(2.0)
-    assert jnp.isfinite(record["sharpness"].error)

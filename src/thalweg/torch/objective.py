@@ -1,54 +1,177 @@
-"""A PyTorch net with its loss as one function of JAX."""
+"""A PyTorch net with its loss as a function of its weights: values, gradients, Hessian products."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-import numpy as np
+from thalweg.core.arguments import told
+from thalweg.core.errors import InputError, reason, require
+from thalweg.models.frameworks.torch_modules import copied
+from thalweg.models.frameworks.torch_truth import without_fused_kernels
 
-from thalweg.core.errors import InputError
-from thalweg.models.frameworks import Network, from_torch
-from thalweg.models.frameworks.agreement import TOLERANCE, relative_gap
-from thalweg.models.frameworks.torch_modules import exported_function
-
-Objective = Callable[..., Any]  # of weights, what is held beside them, inputs and targets
+APART = 1e-6  # of the weights' length, between which differences of gradients are taken
 
 
-def translated(net: Any, loss: Callable[..., Any], x: Any, y: Any) -> tuple[Network, Objective]:
-    """The net as a model, and the loss of it as a function of weights, buffers, inputs, targets.
+class Copy:
+    """A copy of a net and its loss, on a device and in a type of its own.
 
     Args:
-        net: In double precision, as it is to be measured.
+        net: A module.
         loss: Of outputs and targets.
-        x: Inputs, a tensor.
-        y: Targets.
+        title: What the net is called.
+        training: The mode of the copy; dropout is off either way.
+        dtype: Of the copy, floating-point.
+        device: Where it lives.
 
     Raises:
-        InputError: If the net or the loss cannot be carried over, or differs from PyTorch's.
+        InputError: If it cannot be copied.
     """
+
+    def __init__(
+        self, net: Any, loss: Any, title: str, training: bool, dtype: Any, device: Any
+    ) -> None:
+        import torch
+
+        self.net = _fixed_dropout(copied(net, title, device, dtype).train(training))
+        if isinstance(loss, torch.nn.Module):
+            loss = copied(loss, "the loss", device, dtype)
+        self.loss = loss
+        self.title, self.dtype, self.device, self.exact = title, dtype, device, True
+        self.weights = [p for p in self.net.parameters() if p.requires_grad]
+        # The kernels of these have no second derivatives.
+        self.recurrent = any(isinstance(m, torch.nn.RNNBase) for m in self.net.modules())
+        self.batch: Any = None
+        self.slopes: Any = None
+
+    def load(self, net: Any, batch: Any) -> None:
+        """Take over the present weights and buffers, and a batch."""
+        import torch
+
+        theirs = [*net.parameters(), *net.buffers()]
+        with torch.no_grad():
+            mine = [*self.net.parameters(), *self.net.buffers()]
+            for own, other in zip(mine, theirs, strict=True):
+                own.copy_(other)
+        self.batch = tuple(self.cast(part) for part in batch)
+
+    def cast(self, part: Any) -> Any:
+        dtype = self.dtype if part.is_floating_point() else part.dtype
+        return part.detach().to(device=self.device, dtype=dtype)
+
+    @contextmanager
+    def kernels(self) -> Iterator[None]:
+        """PyTorch without kernels that it cannot differentiate twice."""
+        import torch
+
+        with without_fused_kernels(), torch.enable_grad():
+            if not self.recurrent:
+                yield
+                return
+            with torch.backends.cudnn.flags(enabled=False), torch.backends.mkldnn.flags(False):
+                yield
+
+    def value(self) -> Any:
+        """The loss at the weights, a tensor with its history.
+
+        Raises:
+            InputError: If the net or the loss refuses the batch, or the loss is not one number.
+        """
+        import torch
+
+        x, y = self.batch
+        try:
+            value = self.loss(self.net(x), y)
+        except Exception as error:  # a user's net may raise anything
+            raise InputError(
+                f"{self.title} or its loss does not take this batch: {reason(error)}"
+            ) from error
+        require(
+            isinstance(value, torch.Tensor) and value.numel() == 1 and value.is_floating_point(),
+            f"the loss came as {told(value)}; let it give one real number, as by reduction='mean'",
+        )
+        return value.reshape(())
+
+    def linearise(self, again: bool) -> tuple[Any, Any]:
+        """Loss and flat gradient; whatever products need is kept until `release` if asked."""
+        import torch
+
+        keep = again and self.exact
+        with self.kernels():
+            value = self.value()
+            slopes = torch.autograd.grad(
+                value, self.weights, create_graph=keep, materialize_grads=True
+            )
+        if keep:
+            self.slopes = [(i, g) for i, g in enumerate(slopes) if g.requires_grad]
+        return value.detach(), flat(slopes)
+
+    def product(self, v: Any) -> Any:
+        """The Hessian times a flat vector: a backward pass through the gradient's graph."""
+        import torch
+
+        if not self.exact:
+            return self.difference(v)
+        if not self.slopes:  # linear in the weights
+            return torch.zeros_like(v)
+        parts = self.parts(v)
+        with self.kernels():
+            found = torch.autograd.grad(
+                [g for _, g in self.slopes],
+                self.weights,
+                [parts[i] for i, _ in self.slopes],
+                retain_graph=True,
+                materialize_grads=True,
+            )
+        return flat(found)
+
+    def difference(self, v: Any, apart: float = APART) -> Any:
+        """The same by a central difference of gradients, for nets whose second derivatives fail."""
+        import torch
+
+        kept = [p.detach().clone() for p in self.weights]
+        length = float(sum(p.square().sum() for p in kept)) ** 0.5
+        share = apart * (length or 1.0) / float(v.norm())
+
+        def at(share: float) -> Any:
+            with torch.no_grad():
+                for p, old, part in zip(self.weights, kept, self.parts(v), strict=True):
+                    p.copy_(old + share * part)
+            return self.linearise(again=False)[1]
+
+        try:
+            return (at(share) - at(-share)) / (2 * share)
+        finally:
+            with torch.no_grad():
+                for p, old in zip(self.weights, kept, strict=True):
+                    p.copy_(old)
+
+    def parts(self, v: Any) -> list[Any]:
+        """A flat vector, shaped as the weights."""
+        pieces = v.split([p.numel() for p in self.weights])
+        return [piece.view_as(p) for piece, p in zip(pieces, self.weights, strict=True)]
+
+    def release(self) -> None:
+        """Let go of the gradient's graph."""
+        self.slopes = None
+
+
+def _fixed_dropout(net: Any) -> Any:
+    """The module with everything that drops out at random switched off, in its present mode."""
+    import torch
+    from torch.nn.modules.dropout import _DropoutNd
+
+    for layer in net.modules():
+        if isinstance(layer, _DropoutNd):
+            layer.eval()
+        if isinstance(layer, torch.nn.MultiheadAttention | torch.nn.RNNBase):
+            layer.dropout = 0.0
+    return net
+
+
+def flat(tensors: Any) -> Any:
+    """Tensors in a row, without their history."""
     import torch
 
-    model = from_torch(net, x.numpy(), batch_statistics=True)
-    with torch.no_grad():
-        out = net(x)
-    out = out.detach().requires_grad_()
-    evaluated = exported_function(loss, (out.detach(), y), "the loss")
-    value = loss(out, y)
-    (slope,) = torch.autograd.grad(value, out)
-    mine, mine_slope = jax.value_and_grad(evaluated)(
-        jnp.asarray(out.detach().numpy()), jnp.asarray(y.numpy())
-    )
-    gap = max(
-        relative_gap(np.asarray(mine), value.detach().numpy()),
-        relative_gap(np.asarray(mine_slope), slope.numpy()),
-    )
-    if not gap <= TOLERANCE:
-        raise InputError(f"the loss does not agree with PyTorch's in float64, by {gap:.1e}")
-
-    def objective(weights: Any, beside: Any, x: Any, y: Any) -> Any:
-        return evaluated(model.apply_function(weights, beside, x), y)
-
-    return model, objective
+    return torch.cat([t.detach().reshape(-1) for t in tensors])

@@ -17,9 +17,10 @@ class Record:
         threshold: What the preconditioned sharpness may not exceed if the optimiser is to be stable
             with its present preconditioner and learning rate; None without an optimiser.
         gradients: How many were computed.
-        products: How many Hessian products were; each costs about as much as a gradient.
-        seconds: Wall time, the copy of the weights and at a first record compilation included.
-        by: What computed the products: "JAX", or "PyTorch's double backward" and why.
+        products: How many Hessian products were; each costs about as much as two gradients.
+        seconds: Wall time, the copy of the weights and at a first record the check included.
+        by: What computed the products: "PyTorch's double backward", or differences of gradients,
+            and why.
     """
 
     readings: dict[str, Reading]

@@ -91,7 +91,7 @@ def from_torch(
             returned=partial(_returned, net),
             verified=again,
         )
-    double = double_copy(net, title)
+    double = copied(net, title)
     rows = taken(lambda x: double(torch.as_tensor(x)), as_examples(example), title)
     rows = rows if len(rows) > 1 else np.concatenate([rows, rows])
     exported = export(double, (torch.as_tensor(rows),), title)
@@ -164,40 +164,6 @@ def _remade(net: Any, rows: np.ndarray, title: str, count: int) -> Program:
     return export(net, (torch.as_tensor(np.resize(rows, (count, *rows.shape[1:]))),), title).program
 
 
-def exported_function(
-    function: Callable[..., Any], given: tuple[Any, ...], title: str
-) -> Callable[..., Any]:
-    """A function of tensors without weights, as a loss, as a function of arrays.
-
-    Args:
-        function: A function, or a module with buffers only.
-        given: Its inputs, tensors of at least two examples each.
-        title: What it is called.
-
-    Raises:
-        InputError: As `export`.
-    """
-    import torch
-
-    class Wrapped(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.function = function
-
-        def forward(self, outputs: Any, targets: Any) -> Any:
-            return self.function(outputs, targets)
-
-    exported = export(Wrapped(), given, title)
-
-    def called(*arrays: Any) -> Any:
-        kind = arrays[0].dtype
-        held = {k: v.astype(kind) if v.dtype.kind == "f" else v for k, v in exported.held.items()}
-        with freely():
-            return exported.program({}, held, *arrays)
-
-    return called
-
-
 def _fits_others(exported: Exported, net: Any, start: Params, rows: np.ndarray) -> bool:
     """Whether the program is right for other numbers of examples than it was exported with."""
     import torch
@@ -265,32 +231,21 @@ def _array(tensor: Any) -> np.ndarray:
     return (tensor.float() if half else tensor).numpy().copy()
 
 
-def double_copy(net: Any, title: str) -> Any:
-    """The module on the CPU in double precision, apart from the one that is trained.
+def copied(module: Any, title: str, device: Any = "cpu", dtype: Any = None) -> Any:
+    """The module in another type (double precision) and place, apart from the one trained.
 
     Raises:
         InputError: If it cannot be copied.
     """
+    import torch
+
     try:
-        return copy.deepcopy(net).cpu().double()
+        return copy.deepcopy(module).to(device=device, dtype=dtype or torch.float64)
     except Exception as error:  # tensors with a history refuse to be copied
         raise InputError(
             f"{title} cannot be copied ({reason(error)}); measure it between two steps, and hold "
             "no tensor with a history in it"
         ) from error
-
-
-def fixed_dropout(net: Any) -> Any:
-    """The module with everything that drops out at random switched off, in its present mode."""
-    import torch
-    from torch.nn.modules.dropout import _DropoutNd
-
-    for layer in net.modules():
-        if isinstance(layer, _DropoutNd):
-            layer.eval()
-        if isinstance(layer, torch.nn.MultiheadAttention | torch.nn.RNNBase):
-            layer.dropout = 0.0
-    return net
 
 
 def export(net: Any, given: tuple[Any, ...], title: str) -> Exported:
