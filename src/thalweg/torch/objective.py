@@ -57,6 +57,7 @@ class Copy:
         self.batch = tuple(self.cast(part) for part in batch)
 
     def cast(self, part: Any) -> Any:
+        """A tensor on the copy's device, in its type where it is of floating-point numbers."""
         dtype = self.dtype if part.is_floating_point() else part.dtype
         return part.detach().to(device=self.device, dtype=dtype)
 
