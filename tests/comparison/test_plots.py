@@ -42,6 +42,18 @@ def test_the_curvature_stands_beside_its_threshold(found: tw.Comparison) -> None
     assert [text.get_text() for text in ax.texts] == ["2/eta"]
 
 
+def test_a_curvature_that_leaps_by_decades_stands_on_a_logarithm(found: tw.Comparison) -> None:
+    valley = tw.problems.Function(lambda p: (p[0] * p[1] - 1) ** 2, start=jnp.array([2.2, 0.3]))
+    steps, flow = (
+        tw.run(valley, dynamics, until=8.0, records=10, probes=["sharpness"])
+        for dynamics in (tw.gradient_descent(0.8), tw.gradient_flow(1e-6))
+    )
+    lost = tw.compare(steps, flow)
+    assert lost.regime == "divergent"
+    drawn = [it.plot("curvature", Canvas().subplots(), panel="a") for it in (found, lost)]
+    assert [ax.get_yscale() for ax in drawn] == ["linear", "log"]
+
+
 def test_the_distance_has_the_band_of_its_error(found: tw.Comparison) -> None:
     axes = Canvas().subplots(1, 2)
     assert (found.plot("distance", axes) == axes).all()

@@ -128,6 +128,28 @@ def test_a_zero_is_a_gap_on_a_logarithm_which_has_labels_enough() -> None:
     assert len(seen) >= 3
 
 
+def test_the_words_of_an_axis_are_within_the_picture() -> None:
+    label = "smallest eigenvalue (loss/parameter²)"
+    panel = Panel([Series("d", "loss", x="t")], y_label=label)
+    run = xr.Dataset({"loss": ("t", [1.0, 2.0])}, {"t": [0.0, 1.0]})
+    with rc_context({"figure.figsize": (2.4, 1.8)}):
+        canvas = draw_canvas(Figure("f", "t", "", [panel]), lambda name: run)
+    canvas.draw_without_rendering()
+    (ax,) = canvas.axes
+    assert ax.get_ylabel().replace("\n", " ") == label
+    box = ax.yaxis.label.get_window_extent()
+    assert 0 <= box.y0 < box.y1 <= canvas.bbox.height
+    assert box.x0 >= 0
+
+
+def test_a_loss_that_filled_the_floats_can_be_drawn() -> None:
+    run = xr.Dataset({"loss": ("t", [1e-3, 1e4, 1.7e308])}, {"t": [0.0, 1.0, 2.0]})
+    panel = Panel([Series("d", "loss", x="t")], y_log=True, levels=[Level(1e308, "high")])
+    (ax,) = draw_canvas(Figure("f", "t", "", [panel]), lambda name: run).axes
+    low, high = ax.get_ylim()
+    assert 0 < low < 1e-3 < 1e306 < high < np.inf
+
+
 def test_colours_and_legend_are_those_of_the_page() -> None:
     for figure in page().figures:
         stored = {name: DATA[name]() for name in figure.data_names()}

@@ -160,19 +160,23 @@ class Drawing:
             if not name or f"descent_{name}" not in self.table:
                 continue
             levels: tuple[Level, ...] = ()
+            lost = False
             word = name.replace("_", " ")
             if name == judged:
                 value = self.rule.threshold
                 top = float(self.table[f"descent_{name}"].max())
                 # A threshold far above the data would press the curves flat.
                 levels = (Level(value, self.threshold),) if value < 5 * top else ()
+                # A divergent run leaps by decades: linearly, all but one record lies on zero.
+                lost = 0 < 30 * value < top
                 far = "" if levels else f" (at {value:.4g}, above the picture)"
                 told.append(f"{word} against the threshold of stability, {self.rule.formula}{far}")
             else:
                 told.append(word)
             unit = str(self.table[f"descent_{name}"].attrs.get("units", ""))
             both = self.both(name, **self.each)
-            panels.append(Panel(both, capital(word), TIME, UNITS.get(unit, unit), levels=levels))
+            axis = UNITS.get(unit, unit)
+            panels.append(Panel(both, capital(word), TIME, axis, y_log=lost, levels=levels))
         lower = list(self.both("smallest_eigenvalue", **self.each))
         ends = {"least": "not below, 99 %", "bound": "theory: not below"}
         for end, label in ends.items() if lower else ():

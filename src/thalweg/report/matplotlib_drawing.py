@@ -28,6 +28,7 @@ Canvas = Any
 INSTALL = "matplotlib is not installed; install it with \"pip install 'thalweg[plot]'\""
 PANEL = (4.2, 3.1)  # inches of a panel, unless matplotlib's settings say how large a figure is
 NARROWEST = 2.2  # inches of a panel beside another
+LARGEST = 307.0  # exponent of an end of a logarithmic axis
 THIN = 0.32  # height of a panel of differences, of that above it
 MOST_INSIDE, INSIDE = 4, 0.75  # entries of a legend among the lines, and its part of the width
 SMALL = 0.9  # of titles and legends, of the size in matplotlib's settings
@@ -135,6 +136,7 @@ def _fill(canvas: Any, panels: list[Resolved], colours: Colours) -> list[Axes]:
         else:
             ax = canvas.add_subplot(place)
         drawn.append(ax)
+        ax.set_ymargin(0)  # `_reach` sets it; above a loss that filled the floats is no room
         _panel(ax, panel, colours, foot)
         _house(ax)
         _reach(ax, panel)
@@ -178,9 +180,11 @@ def _panel(ax: Axes, shown: Resolved, colours: Colours, foot: Any = None) -> Non
         size = _points("axes.titlesize") * SMALL
         title = "\n".join(broken(shown.title, size, _width(ax), bold=True))
         ax.set_title(title, loc="left", fontsize=size, fontweight="bold", parse_math=False)
-    for say, text in ((ax.set_xlabel, panel.x_label), (ax.set_ylabel, panel.y_label)):
-        if text:
-            say(text, parse_math=False)
+    if panel.x_label:
+        ax.set_xlabel(panel.x_label, parse_math=False)
+    if panel.y_label:
+        rows = broken(panel.y_label, _points("axes.labelsize"), 0.65 * _height(ax))
+        ax.set_ylabel("\n".join(rows), parse_math=False)
     if shown.legend or named:
         _legend(ax, foot)
 
@@ -265,6 +269,11 @@ def _width(ax: Axes) -> float:
     return float(ax.get_window_extent().width * 72 / ax.figure.dpi)
 
 
+def _height(ax: Axes) -> float:
+    """The height of axes, in points."""
+    return float(ax.get_window_extent().height * 72 / ax.figure.dpi)
+
+
 def _points(setting: str) -> float:
     """A size of font of matplotlib's settings, in points."""
     from matplotlib import rcParams
@@ -297,8 +306,11 @@ def _reach(ax: Axes, shown: Resolved) -> None:
 
 
 def _ends(span: Span, log: bool) -> Span:
-    """The ends of an axis from those of its range, which are exponents on a logarithm."""
-    return (10.0 ** span[0], 10.0 ** span[1]) if log else span
+    """The ends of an axis from those of its range, which are exponents on a logarithm.
+
+    A loss that diverged fills the floats; matplotlib refuses ends beyond them.
+    """
+    return (10.0 ** max(span[0], -LARGEST), 10.0 ** min(span[1], LARGEST)) if log else span
 
 
 def _residuals(ax: Axes, beneath: Any, shown: Resolved, colours: Colours) -> None:
