@@ -22,8 +22,8 @@ print(found.comparison)
 # %% [markdown]
 # ## Two curvatures
 #
-# On the left the sharpness, of which no threshold is known for Adam; on the right the preconditioned sharpness with the
-# line that Adam's steps bear. Bands are the errors of the eigenvalues.
+# On the left the sharpness, of which no threshold is known for Adam; beside it the preconditioned sharpness with the
+# line that Adam's steps bear: the flow stays far above it, Adam comes down to it and stays. Bands are errors.
 
 # %%
 axes = found.plot("curvature")

@@ -40,7 +40,7 @@ for boundary in regimes.boundaries:
 # ## Sharpness of all members
 #
 # What bounds them: each step size has its line 2/eta, and the sharpness of those that train cannot stay above it. Bands
-# are the errors that were measured with the values; here they are narrower than the lines.
+# are the errors that were measured with the values; here they are hardly wider than the lines.
 
 # %%
 kept = tw.sweep(problem, tw.gradient_descent, step_size=[0.01, 0.06, 0.1], until=6.0, records=40)
