@@ -169,3 +169,17 @@ def test_the_distance_at_equal_loss_is_that_of_the_closed_form():
     way = np.linalg.norm(bent.parameters[0].values - [1.0, 0.0], axis=1).max()
     share = found["equal_loss_share_of_way"].values
     np.testing.assert_allclose(share, found["equal_loss_distance"] / way, rtol=0.02)
+
+
+@pytest.mark.thorough
+def test_the_noise_of_batches_is_said_to_be_left_out_of_the_flow():
+    data = np.random.default_rng(0).normal(size=(6, 2)), np.arange(6.0)[:, None] / 3
+    problem = tw.problem(data, model="linear:2")
+    runs = [
+        tw.run(problem, tw.dynamics.optimiser("sgd", 0.02, batch=batch), **OPTIONS)
+        for batch in (2, None)
+    ]
+    flow = followed(tw.gradient_flow(error=1e-4), problem)
+    told = [" ".join(tw.compare(run, flow, problem=problem).warnings) for run in runs]
+    assert "gradient flow is that of the whole gradient: the noise of batches of 2 is" in told[0]
+    assert "noise of batches" not in told[1]
