@@ -26,6 +26,7 @@ EXPLICIT_ROOMS = {
     "comparison",
     "core",
     "curvature",
+    "diagnosis",
     "driver",
     "dynamics",
     "kernels",
@@ -34,6 +35,9 @@ EXPLICIT_ROOMS = {
     "oracles",
     "probes",
     "problems",
+    "report",
+    "storage",
+    "sweeps",
     "theory",
     "trajectory",
 }

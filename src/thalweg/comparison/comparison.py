@@ -17,7 +17,7 @@ from thalweg.comparison.comparable import (
 )
 from thalweg.comparison.equal_loss import distance_at_equal_loss
 from thalweg.comparison.facts import CLOCK, Facts
-from thalweg.comparison.judgement import constant_step_size, judged
+from thalweg.comparison.judgement import constant_step_size, judge_seeds
 from thalweg.comparison.regime import REGIMES, Course, headline, worst_of
 from thalweg.comparison.sentences import reasons
 from thalweg.comparison.verdict import Comparison
@@ -81,7 +81,7 @@ def compare(
     check_problems(descent, flow)
     step_size = constant_step_size(descent)
     matched = distance_at_equal_loss(descent, flow)
-    found = judged(descent, flow, eps, rule, matched)
+    found = judge_seeds(descent, flow, eps, rule, matched)
     rule, apart, near, courses, regimes = (
         found.rule, found.apart, found.near, found.courses, found.regimes
     )  # fmt: skip

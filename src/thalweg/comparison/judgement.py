@@ -53,7 +53,7 @@ class Judgement:
     regimes: dict[int, str]
 
 
-def judged(
+def judge_seeds(
     descent: Trajectory,
     flow: Trajectory,
     eps: float,

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import xarray as xr
 
-from thalweg.comparison.judgement import Judgement, judged
+from thalweg.comparison.judgement import Judgement, judge_seeds
 from thalweg.comparison.regime import worst_of
 from thalweg.comparison.sentences import PROBES
 from thalweg.core.errors import require
@@ -155,7 +155,7 @@ def map_regimes(
     )
     members = [sweep.member(i) for i in range(len(sweep.members.dynamics))]
     flows = _flows(sweep, members, follow, progress)
-    found = [judged(member, flow, eps) for member, flow in zip(members, flows, strict=True)]
+    found = [judge_seeds(member, flow, eps) for member, flow in zip(members, flows, strict=True)]
     rows = [_cells(each) for each in found]
     dim = sweep.members.dim
 
