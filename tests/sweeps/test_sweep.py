@@ -62,7 +62,9 @@ def test_every_member_keeps_its_own_clock() -> None:
         expected = (1 - eta * np.asarray(CURVATURE)) ** steps[:, None] * x[:, :1]
         np.testing.assert_allclose(x, expected, rtol=1e-12, atol=1e-300)
         np.testing.assert_allclose(
-            data["loss"][i, :, : len(steps)], 0.5 * np.sum(CURVATURE * x**2, axis=-1), rtol=1e-12
+            data["loss"][i, :, : len(steps)],
+            0.5 * np.sum(np.asarray(CURVATURE) * x**2, axis=-1),
+            rtol=1e-12,
         )
     starts = found.member(0).parameters[:, 0], found.member(2).parameters[:, 0]
     np.testing.assert_array_equal(*starts)
