@@ -296,7 +296,7 @@ def sharpness(
     Raises:
         InputError: As `Tracker` and its `measure`.
 
-    Cost: 12 to 25 Hessian products.
+    Cost: 12 to 40 Hessian products.
 
     Examples:
         >>> import torch
