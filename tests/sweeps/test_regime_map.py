@@ -177,7 +177,7 @@ def adam(rate: float) -> Dynamics:
     ("problem", "made", "rates", "expected"),
     [
         (product, tw.gradient_descent, [0.02, 1.5, 2.5, 6.0],
-         ["gradient flow", "off the flow", "catapult", "divergent"]),
+         ["on the flow", "off the flow", "catapult", "divergent"]),
         (cone, tw.gradient_descent, [2.02], ["edge of stability"]),
         (bowl, lion, [0.01, 0.05], None),
         (bowl, momentum, [0.001, 0.1], None),
