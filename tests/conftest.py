@@ -1,5 +1,6 @@
 """What every test stands on: float64, explicit dtypes, repeatable random examples."""
 
+import gc
 import os
 import shutil
 from collections.abc import Iterator
@@ -52,6 +53,13 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     if sum(entry.stat().st_size for entry in os.scandir(COMPILED)) > COMPILED_BYTES:
         shutil.rmtree(COMPILED, ignore_errors=True)
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays: the collector of cycles, which tracing calls often, skips it."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 20)
 
 
 # Compilation makes the first example slow, which is no failure; a failing one can be replayed.

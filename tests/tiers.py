@@ -50,7 +50,8 @@ CONTRACTS = {"test_contract.py"}
 SMOKE, FAST_STUDY = "smoke", "wu2020"
 
 # Tests that were measured to be dear, a line each; `tools/tier_tests.py` writes it from a run.
-MEASURED = frozenset((Path(__file__).parent / "thorough.txt").read_text("utf-8").split())
+HERE = Path(__file__).parent
+MEASURED = frozenset((HERE / "thorough.txt").read_text("utf-8").split())
 
 LONGEST_SHOWN = 10
 
@@ -111,7 +112,12 @@ def thorough_by_rule(item: pytest.Item) -> bool:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Before pytest chooses by markers: what is thorough by a rule, first cases that are not."""
+    """Before pytest chooses by markers: what is thorough by a rule, first cases that are not.
+
+    The files beside this one, which run all pages and all examples, are dear and come first: at the
+    end one worker would wait for the other.
+    """
+    items.sort(key=lambda item: item.path.parent != HERE)  # each folder keeps its order
     for item in items:
         for mark in item.iter_markers(THOROUGH):
             if "after" in mark.kwargs and hasattr(item, "callspec"):

@@ -33,6 +33,8 @@ def stand_in(module: str, name: str) -> Callable[..., Any]:
     )
     if found is None:
         raise InputError(f"{module} declares no function {name}")
+    found = copy.copy(found)
+    found.body = [*found.body[:1], ast.Pass()]  # the docstring
     found = copy.deepcopy(found)
     told = found.args
     for each in (*told.posonlyargs, *told.args, *told.kwonlyargs):
@@ -40,7 +42,6 @@ def stand_in(module: str, name: str) -> Callable[..., Any]:
             each.annotation = ast.Name("Any", ast.Load())
     others = [each for each in (*told.defaults, *told.kw_defaults) if each is not None]
     names = {node.id for each in others for node in ast.walk(each) if isinstance(node, ast.Name)}
-    found.body = [*found.body[:1], ast.Pass()]  # the docstring
     found.decorator_list, found.returns = [], None
     scope = NAMES | {each: constant(module, each) for each in names}
     program = ast.fix_missing_locations(ast.Module([found], []))
