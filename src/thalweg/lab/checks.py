@@ -44,6 +44,13 @@ class Check:
         return self.parts or (self,)
 
 
+class Unmeasured(Exception):  # noqa: N818  (a finding, not an error)
+    """Raised by a claim's check where what it asks could not be measured here; says why.
+
+    The verdict is then "not run", with the sentence.
+    """
+
+
 def near(
     measured: Any, expected: Any, *, absolute: float = 0.0, relative: float = 0.0, what: str = ""
 ) -> Check:

@@ -17,7 +17,7 @@ import xarray as xr
 
 from thalweg.core.errors import require, unknown
 from thalweg.lab.card import SCALES
-from thalweg.lab.checks import Check, above, below, near
+from thalweg.lab.checks import Check, Unmeasured, above, below, near
 from thalweg.theory.prediction import KINDS as PREDICTION_KINDS
 
 KINDS = {
@@ -284,7 +284,11 @@ def judge(
         if scale == "smoke" and claim.too_small:
             verdicts.append(Verdict(claim, None, claim.too_small, scale))
             continue
-        check = claim.check(results)
+        try:
+            check = claim.check(results)
+        except Unmeasured as why:
+            verdicts.append(Verdict(claim, None, str(why), scale))
+            continue
         names = [single.what for single in check.singles]
         for part in (f.part for f in claim.failures):
             require(

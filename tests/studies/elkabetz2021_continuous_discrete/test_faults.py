@@ -3,12 +3,13 @@
 import dataclasses
 import math
 
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
 from planting import Fault, fault_table
 from thalweg.dynamics import GradientDescent
-from thalweg.studies.elkabetz2021_continuous_discrete import points, training
+from thalweg.studies.elkabetz2021_continuous_discrete import points, published, training
 from thalweg.theory.descent import certified_descent, euler
 from thalweg.theory.linear_nets import homogeneous, scalar_linear
 
@@ -68,6 +69,23 @@ class IterationClock(GradientDescent):
         return round(time / training.SHORT["step_size"])
 
 
+class TwiceAsFar(GradientDescent):
+    """Its steps are twice as long as its clock says."""
+
+    def step(self, problem, state, key):
+        longer = eqx.tree_at(
+            lambda d: d.step_size, GradientDescent(self.step_size), 2 * self.step_size
+        )
+        after, info = longer.step(problem, state, key)
+        return after._replace(time=after.time / 2), info
+
+
+def darker(right, image, samples):
+    data = right(image, samples)
+    return dataclasses.replace(data, inputs=0.3081 * data.inputs)
+
+
+LINEAR = {"models": ("linear",), "step_size": 0.05, "until": 10.0, "samples": 1000}  # C14
 BRIEF = {"steps": 40, "records": 10}  # X3
 BOUND = "homogeneous_min_eig_bound"
 
@@ -107,6 +125,8 @@ BOUND = "homogeneous_min_eig_bound"
     Fault("C9", training, "gradient_descent", IterationClock, "equal iterations", BRIEF, True),
     Fault("C10", training, "gradient_descent", IterationClock, "equal iterations", value=True),
     scaled("C11", training, "_hessian", -1.0, "sign of the Hessian"),
+    Fault("C14", published, "paper_images", darker, "images not standardised", LINEAR),
+    Fault("C14", published, "gradient_descent", TwiceAsFar, "steps twice as long", LINEAR, True),
     scaled("C11", homogeneous, BOUND, 0.001, "bound too small"),
     scaled("C12", scalar_linear, "flow_time_bound", without_m_and_r0, "without M and r0"),
     Fault("C13", certified_descent, "descent_guarantee", half_the_steps, "half the steps"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from thalweg.lab.checks import Check, above, all_of, below, near, true, within
+from thalweg.lab.checks import Check, Unmeasured, above, all_of, below, near, true, within
 from thalweg.lab.claims import claim
 
 PAPER = "Elkabetz & Cohen 2021"
@@ -330,4 +330,28 @@ def guarantee(X2: xr.Dataset) -> Check:
     return all_of(
         below(loss, target, what="loss after the certified steps"),
         above(loss, 0.1 * target, what="and not far below"),
+    )
+
+
+@claim(
+    "C14",
+    "On 1000 images of MNIST the paper's nets end where its published curves end: the same "
+    "distance from the start, and a loss of the same size.",
+    kind="empirical",
+    source=f"{PAPER}: Figures of step-size refinement, values read off at iteration 10000",
+    falsified_by=(
+        "a distance travelled that differs from the published one by more than 10 per cent, or a "
+        "loss that differs from it by more than a factor of two"
+    ),
+    paper_size_at="full",
+    too_small="100 images are trained for a fiftieth of the time",
+)
+def published_end_points(X3_published: xr.Dataset) -> Check:
+    if not X3_published["mnist"].all():
+        raise Unmeasured("no images of MNIST are at hand; pip install 'thalweg[images5k]'")
+    end = X3_published.isel(time=-1)
+    moved = end["displacement"] / end["published_displacement"]
+    return all_of(
+        near(moved, 1.0, absolute=0.1, what="distance travelled over the published (net)"),
+        within(end["loss"] / end["published_loss"], 0.5, 2.0, what="loss over the published (net)"),
     )

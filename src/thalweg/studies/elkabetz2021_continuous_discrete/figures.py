@@ -6,9 +6,11 @@ from typing import Any
 
 from thalweg.lab.curves import curves, series
 from thalweg.report.spec import Figure, Level, Panel, Scalar, Series
+from thalweg.studies.elkabetz2021_continuous_discrete.published import CURVES
 
 EIGENVALUE = "smallest Hessian eigenvalue (loss/parameter²)"
 DISTANCE = "distance (parameter)"
+DENSE = ("linear", "relu")
 REFINED = (2, 5, 10, 20)
 RELU: dict[str, Scalar] = {"model": "relu", "refinement": 20}
 CONV: dict[str, Scalar] = {"model": "conv", "refinement": 5}
@@ -180,6 +182,30 @@ FIGURES = (
                 at={"depth": 3},
                 theory="exact_norm",
                 title="Exact flow",
+            ),
+        ),
+    ),
+    Figure(
+        "published",
+        "On images of MNIST the paper's nets end where its curves end",
+        "The paper's nets without convolutions on 1000 images of MNIST, one seed, against training "
+        "time: (a) loss, (b) distance of the weights from their start. Dotted: where the published "
+        "curves end, read off the paper's figures. The images are others of the same kind.",
+        (
+            curves(
+                "X3-published",
+                "loss",
+                each="model",
+                levels=tuple(Level(CURVES[net][0], f"published, {net}") for net in DENSE),
+                title="Loss",
+                log="y",
+            ),
+            curves(
+                "X3-published",
+                "displacement",
+                each="model",
+                levels=tuple(Level(CURVES[net][1], f"published, {net}") for net in DENSE),
+                title="Distance travelled",
             ),
         ),
     ),

@@ -75,21 +75,21 @@ def nets(paper: bool) -> dict[str, Model]:
     return {"linear": linear(hidden), "relu": mlp(hidden, "relu", bias=False), **more}
 
 
-def paper_images(image: bool) -> Data:
-    """1000 images of MNIST: every 50th of the first 50000, or others; digits if none are at hand.
+def paper_images(image: bool, samples: int = 1000) -> Data:
+    """Images of MNIST: every 50th of the first 50000, or others; digits if none are at hand.
 
-    The others are 100 of each class out of `mnist5k`. The network is not asked.
+    The others are as many of each class out of `mnist5k`. The network is not asked.
     """
 
     def of_the_files() -> Data:
         mnist = images.mnist_images(every=50, image=image, network=False)
-        name = "MNIST, images 0, 50, ..., 49950"
-        return Data.of(mnist.inputs[:1000], mnist.targets[:1000], name)
+        name = f"MNIST, images 0, 50, ..., {50 * (samples - 1)}"
+        return Data.of(mnist.inputs[:samples], mnist.targets[:samples], name)
 
     return images.first_at_hand(
         of_the_files,
-        lambda: images.mnist5k_images(samples=1000, image=image),
-        lambda: images.digit_images(samples=1000, image=image, size=28),
+        lambda: images.mnist5k_images(samples=samples, image=image),
+        lambda: images.digit_images(samples=samples, image=image, size=28),
     )
 
 
