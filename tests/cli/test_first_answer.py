@@ -145,3 +145,10 @@ def test_the_folder_of_programs_is_told_and_emptied(
     assert "JAX" not in thalweg_says("cache").out
     monkeypatch.setenv("THALWEG_CACHE", "off")
     assert "not kept" in thalweg_says("cache").out
+
+
+def test_the_module_is_the_command() -> None:
+    """`python -m thalweg` where the script is not on the path."""
+    words = [sys.executable, "-m", "thalweg", "--version"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["thalweg", tw.__version__]
