@@ -11,7 +11,7 @@ from jax.flatten_util import ravel_pytree
 import thalweg as tw
 from thalweg.core.hessian_product import dense_hessian
 from thalweg.core.result import Result
-from thalweg.curvature import hessian, sharpness_gradient, trace_gradient
+from thalweg.curvature import hessian, sharpness_gradient, third_derivative, trace_gradient
 from thalweg.models import ConvNet, Convolution
 from thalweg.problems import Function, supervised
 
@@ -137,3 +137,14 @@ def test_no_implicit_conversion_and_misfits():
         trace_gradient(problem, problem.init(KEY), KEY, samples=9)
     with pytest.raises(tw.InputError, match="one parameter"):
         sharpness_gradient(Function(jnp.sin, np.float64(1.0)), jnp.asarray(1.0), KEY)
+
+
+def test_the_third_derivative_is_symmetric_and_that_of_the_dense_hessian():
+    problem = Function(lambda x: jnp.sum(jnp.tanh(x) ** 3) * x[0] + x[1] ** 2 * x[2], jnp.ones(3))
+    theta, (u, v, w) = jnp.array([0.3, -0.7, 0.4]), jnp.asarray(RNG.normal(size=(3, 3)))
+    tensor = jax.jacfwd(lambda t: dense_hessian(problem.objective, t))(theta)
+    found = third_derivative(problem, theta, u, v)
+    np.testing.assert_allclose(found, np.einsum("ijk,j,k->i", tensor, u, v), rtol=1e-12)
+    np.testing.assert_allclose(found, third_derivative(problem, theta, v, u), rtol=1e-12)
+    moved = third_derivative(problem, theta, w, v)
+    np.testing.assert_allclose(w @ found, u @ moved, rtol=1e-12)  # in all three arguments

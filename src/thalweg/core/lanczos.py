@@ -210,6 +210,7 @@ def track_largest(
     most_products: Int[Array, ""] | int = 200,
     width: int = 6,
     wanted: int = 1,
+    threshold: Float[Array, ""] | None = None,
 ) -> Tracked:
     """Largest eigenvalues by a restarted Krylov iteration from a warm block.
 
@@ -222,14 +223,16 @@ def track_largest(
 
     Args:
         product: The symmetric map.
-        block: Start vectors, shape (b, p), linearly independent; b of 2 lets a rising second
-            eigenvalue take over.
+        block: Start vectors, shape (b, p); b of 2 lets a rising second eigenvalue take over.
+            Dependent rows, as zeros, are left out and cost nothing.
         tolerance: Residual asked of the wanted pairs together (root sum of squares), relative to
             the largest value; rounding is allowed for.
         least_products: Products to spend even if the wanted pairs have converged.
         most_products: Products after which the iteration gives up.
         width: The basis holds `width` * b vectors (at least 2 b), its memory is twice that.
         wanted: How many of the b pairs must converge; the others are challengers.
+        threshold: If given, the pairs that must converge are those that may lie above it, value
+            plus residual, however many; and as long as all do and b allows, one more is sought.
 
     Returns:
         The b largest Ritz pairs; NaN where the space that was reached has fewer dimensions.
@@ -268,6 +271,12 @@ def track_largest(
     def unfinished(carry: tuple[_Space, _Pairs, Array, Array]) -> Array:
         space, pairs, products, stuck = carry
         room = slack(space, pairs)
+        if threshold is not None:
+            there = jnp.arange(b, dtype=space.filled.dtype) < space.filled
+            near = there & (pairs.values + pairs.lengths > threshold)
+            short = jnp.all(near | ~there) & (space.filled < min(b, p))
+            late = jnp.any(near & (pairs.lengths > room)) | short
+            return ~stuck & late & (products < most_products)
         # A later pair whose residual reaches above those wanted may hide a larger eigenvalue.
         least, tops = pairs.values[wanted - 1], pairs.values + pairs.lengths
         hidden = jnp.any(tops[wanted:] > least + room)
@@ -308,9 +317,19 @@ def _spanned(product: Product, block: Float[Array, "b p"]) -> _Space:
     for row in block:
         row, alive = _new_part(row, basis)
         basis, filled = basis.at[filled].set(row), filled + alive.astype(filled.dtype)
-    images = jax.lax.map(product, basis) if b > 1 else product(basis[0])[None]
+    images = product(basis[0])[None] if b == 1 else _images(product, basis, filled)
     projected = basis @ images.T
     return _Space(basis, images, (projected + projected.T) / 2, filled)
+
+
+def _images(product: Product, basis: Float[Array, "b p"], filled: Array) -> Float[Array, "b p"]:
+    """The images of the rows that are filled."""
+    return jax.lax.fori_loop(
+        jnp.zeros_like(filled),
+        filled,
+        lambda i, images: images.at[i].set(product(basis[i])),
+        jnp.zeros_like(basis),
+    )
 
 
 def _new_part(row: Float[Array, " p"], basis: Float[Array, "n p"]) -> tuple[Array, Array]:

@@ -17,7 +17,12 @@ from thalweg.curvature.operators import (
 )
 from thalweg.curvature.polyak_lojasiewicz import Domination, gradient_domination, pl_constant
 from thalweg.curvature.stochastic import diagonal, trace
-from thalweg.curvature.third_order import SharpnessGradient, sharpness_gradient, trace_gradient
+from thalweg.curvature.third_order import (
+    SharpnessGradient,
+    sharpness_gradient,
+    third_derivative,
+    trace_gradient,
+)
 
 __all__ = [
     "Density",
@@ -46,6 +51,7 @@ __all__ = [
     "sharpness_gradient",
     "smallest",
     "spectral_density",
+    "third_derivative",
     "top_k",
     "trace",
     "trace_gradient",

@@ -1,4 +1,4 @@
-"""Gradients of curvature: of the largest Hessian eigenvalue and of the trace."""
+"""Gradients of curvature: of its forms, the largest Hessian eigenvalue and the trace."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int
 
 from thalweg.core.errors import choose, require
+from thalweg.core.hessian_product import third_product
 from thalweg.core.result import Reading, Result, exact, finite
 from thalweg.core.sampling import student_factor
 from thalweg.core.selection import Where
@@ -133,6 +134,34 @@ def trace_gradient(
         return exact(_summed(operator))
     value, error = _sampled(operator, key, samples)
     return Reading(value, error, finite(value, error))
+
+
+@eqx.filter_jit
+def third_derivative(
+    problem: Problem, params: Params, u: Float[Array, " p"], v: Float[Array, " p"]
+) -> Float[Array, " p"]:
+    """The gradient of u^T H v with u and v held fixed: T[u, v], T the third derivative.
+
+    T[u, v]_i = sum_jk d^3 f/(d theta_i d theta_j d theta_k) u_j v_k. For two unit eigenvectors of
+    the Hessian it is how their entry of the matrix changes with the parameters; for u = v it is the
+    gradient of a simple eigenvalue. Never a tensor.
+
+    Args:
+        problem: What is trained; its objective must have three derivatives.
+        params: The point.
+        u: Flat, in the order of `ravel_pytree`.
+        v: The same.
+
+    Returns:
+        (p,), loss/parameter^3 for unit vectors; exact up to rounding. Cost: about 4 gradients.
+
+    Examples:
+        >>> f = tw.problems.Function(lambda x: x[0] ** 2 * x[1], start=jnp.ones(2))
+        >>> u, v = jnp.array([1.0, 0.0]), jnp.array([0.0, 1.0])
+        >>> tw.curvature.third_derivative(f, f.start, u, v).tolist()  # of u^T H v = 2 x_0
+        [2.0, 0.0]
+    """
+    return third_product(problem.objective, params)(u)(v)
 
 
 def _quadratic_form(operator: Hessian, theta: Array, v: Float[Array, " q"]) -> Array:

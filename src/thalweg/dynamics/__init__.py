@@ -7,6 +7,7 @@ from thalweg.dynamics.dynamics import Clock, Continuous, Discrete, Dynamics, Inf
 from thalweg.dynamics.end_to_end_rule import EndToEndDescent, end_to_end_descent
 from thalweg.dynamics.examples import DYNAMICS
 from thalweg.dynamics.flow.accumulated import AdaGradFlow, adagrad_flow
+from thalweg.dynamics.flow.central import CentralFlow, central_flow
 from thalweg.dynamics.flow.followed import KINKED_ERROR, Flow
 from thalweg.dynamics.flow.gradient_flow import GradientFlow, gradient_flow
 from thalweg.dynamics.flow.limit import Limit, flow_limit
@@ -35,6 +36,7 @@ __all__ = [
     "RKC2",
     "AdaGradFlow",
     "Clock",
+    "CentralFlow",
     "Continuous",
     "Discrete",
     "Dynamics",
@@ -57,6 +59,7 @@ __all__ = [
     "Statistic",
     "TwoPhase",
     "adagrad_flow",
+    "central_flow",
     "end_to_end_descent",
     "flow_limit",
     "gradient_descent",

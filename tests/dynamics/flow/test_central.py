@@ -1,0 +1,125 @@
+"""The central flow on problems whose mean path is known, and against descent itself."""
+
+from __future__ import annotations
+
+import functools
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import thalweg as tw
+from thalweg.core.errors import InputError
+from thalweg.core.result import Result
+from thalweg.core.sdcp import smat, svec
+from thalweg.dynamics import central_flow, gradient_flow
+from thalweg.problems import Function
+
+ETA = 0.1
+
+
+def valley(c=0.01):
+    """y x^2/2 - c y: at the edge y = 2/eta and x^2 = 2 c in the mean."""
+    return Function(lambda z: z[1] * z[0] ** 2 / 2 - c * z[1], start=np.array([0.07, 19.9]))
+
+
+def matrix_valley(C):
+    """x^T Y x/2 - <C, Y>, from Y = 2/eta: Y moves along -C_- and Sigma = 2 C_+."""
+    C = jnp.asarray(C) * 1e-3
+    k = len(C)
+
+    def objective(flat):
+        x, Y = flat[:k], smat(flat[k:])
+        return 0.5 * x @ Y @ x - jnp.sum(C * Y)
+
+    start = np.concatenate([np.zeros(k), np.asarray(svec(2 / ETA * jnp.eye(k)))])
+    return Function(objective, start=start), np.asarray(C)
+
+
+@functools.cache
+def in_the_valley():
+    return tw.run(valley(), central_flow(ETA), until=40.0, records=4, progress=False)
+
+
+class TestValley:
+    def test_curvature_stays_at_the_edge_with_the_oscillation_that_this_takes(self):
+        told = in_the_valley().dataset.isel(seed=0)
+        assert told["result"].max() == Result.OK
+        np.testing.assert_allclose(told["effective_sharpness"][2:], 2, atol=2e-6)
+        np.testing.assert_allclose(told["oscillation"][2:], 0.02, rtol=1e-5)
+        loss = told["predicted_loss"] - told["loss"]
+        np.testing.assert_allclose(loss[2:], 0.02 / ETA, rtol=1e-5)
+        squared = told["predicted_squared_gradient"]
+        np.testing.assert_allclose(squared[2:], 4 / ETA**2 * 0.02, rtol=1e-4)
+        assert (told["critical"][2:] == 1).all()
+
+    @pytest.mark.thorough
+    def test_descent_keeps_the_same_averages(self):
+        """Time averages over 15,000 steps, the sharpness within 2 +- 0.1."""
+        for c in (1e-2, 1e-3):
+            x, y, xs, ys = np.sqrt(2 * c) / 2, 2 / ETA, [], []
+            for k in range(20_000):
+                x, y = x - ETA * y * x, y - ETA * (x**2 / 2 - c)
+                if k >= 5000:
+                    xs.append(x**2)
+                    ys.append(ETA * y)
+            assert np.mean(xs) / (2 * c) == pytest.approx(1, abs=0.08)
+            assert np.mean(ys) == pytest.approx(2, abs=1e-3)
+            assert 1.9 < min(ys) < 2 < max(ys) < 2.1
+
+
+@pytest.mark.thorough
+def test_several_eigenvalues_join_and_leave_as_the_closed_form_says():
+    problem, C = matrix_valley([[2.0, 0.5], [0.5, -1.0]])
+    path = tw.run(problem, central_flow(ETA), until=20.0, records=2, progress=False)
+    values, vectors = np.linalg.eigh(C)
+    below = (vectors * np.minimum(values, 0)) @ vectors.T
+    for time, flat in zip(path.dataset.time.values, path.parameters.values[0], strict=True):
+        np.testing.assert_allclose(
+            smat(jnp.asarray(flat[2:])), 20 * np.eye(2) + time * below, atol=1e-9
+        )
+    oscillation = path.dataset["oscillation"].values[0, 1:]
+    np.testing.assert_allclose(oscillation, 2 * np.maximum(values, 0).sum(), rtol=1e-9)
+
+
+@pytest.mark.thorough
+def test_what_rises_outside_the_vectors_held_is_seen():
+    """Three valleys side by side, which nothing couples, reach the edge one after the other."""
+    cs, begin = np.array([0.05, 0.04, 0.03]), np.array([19.8, 19.0, 18.2])
+
+    def objective(z):
+        x, y = z[:3], z[3:]
+        return jnp.sum(y * x**2 / 2 - jnp.asarray(cs) * y)
+
+    problem = Function(objective, start=np.concatenate([np.zeros(3), begin]))
+    path = tw.run(problem, central_flow(ETA), until=80.0, records=8, progress=False)
+    y = path.parameters.values[0, :, 3:]
+    expected = np.minimum(begin + path.dataset.time.values[:, None] * cs, 20.0)
+    np.testing.assert_allclose(y, expected, atol=2e-2)
+    assert ETA * y.max() < 2.001
+    assert path.dataset["critical"].values[0, -1] == 3
+    few = tw.run(problem, central_flow(ETA, vectors=3), until=80.0, records=8, progress=False)
+    assert few.dataset["result"].max() == Result.NOT_CONVERGED
+
+
+@pytest.mark.thorough
+def test_below_the_edge_it_is_gradient_flow_and_its_error_is_told():
+    problem = tw.problems.supervised(
+        tw.models.mlp([4], "tanh"),
+        (np.random.default_rng(0).normal(size=(8, 3)), np.eye(2)[np.arange(8) % 2]),
+    )
+    exact = tw.run(problem, gradient_flow(error=1e-9), until=4.0, records=2, progress=False)
+    offs = []
+    for m in (4, 8):
+        path = tw.run(problem, central_flow(0.2, m), until=4.0, records=2, progress=False)
+        off = np.linalg.norm((path.parameters - exact.parameters).values[0, -1])
+        assert off == pytest.approx(float(path.dataset["path_error"][0, -1]), rel=0.2)
+        assert path.dataset["oscillation"].max() == 0
+        offs.append(off)
+    assert offs[0] / offs[1] == pytest.approx(2, rel=0.1)
+
+
+def test_numbers_out_of_range_are_one_sentence():
+    for given in ({"substeps": 1}, {"threshold": 2.5}, {"vectors": 1}, {"most_gradients": 0}):
+        with pytest.raises(InputError, match=next(iter(given))):
+            central_flow(ETA, **given)
