@@ -11,6 +11,7 @@ from thalweg.dynamics.flow.central import CentralFlow, central_flow
 from thalweg.dynamics.flow.followed import KINKED_ERROR, Flow
 from thalweg.dynamics.flow.gradient_flow import GradientFlow, gradient_flow
 from thalweg.dynamics.flow.limit import Limit, flow_limit
+from thalweg.dynamics.flow.modified import ModifiedFlow, modified_flow
 from thalweg.dynamics.flow.preconditioned import PreconditionedFlow, preconditioned_flow
 from thalweg.dynamics.flow.solvers import FLOW_SOLVERS, FlowSolver
 from thalweg.dynamics.flow.stabilised import RKC2, RKL2x
@@ -35,8 +36,8 @@ __all__ = [
     "OPTIMISERS",
     "RKC2",
     "AdaGradFlow",
-    "Clock",
     "CentralFlow",
+    "Clock",
     "Continuous",
     "Discrete",
     "Dynamics",
@@ -47,6 +48,7 @@ __all__ = [
     "GradientFlow",
     "Info",
     "Limit",
+    "ModifiedFlow",
     "Noisy",
     "NormalisedDescent",
     "OptaxDescent",
@@ -66,6 +68,7 @@ __all__ = [
     "gradient_flow",
     "group_rmsprop",
     "levenberg_marquardt",
+    "modified_flow",
     "noisy",
     "normalised_descent",
     "optax_dynamics",

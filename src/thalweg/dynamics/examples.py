@@ -13,6 +13,7 @@ from thalweg.dynamics.end_to_end_rule import end_to_end_descent
 from thalweg.dynamics.flow.accumulated import adagrad_flow
 from thalweg.dynamics.flow.central import central_flow
 from thalweg.dynamics.flow.gradient_flow import gradient_flow
+from thalweg.dynamics.flow.modified import modified_flow
 from thalweg.dynamics.flow.preconditioned import preconditioned_flow
 from thalweg.dynamics.grouped_rmsprop import group_rmsprop
 from thalweg.dynamics.noisy_steps import noisy
@@ -32,6 +33,8 @@ DYNAMICS: dict[str, Callable[[], Dynamics]] = {
     "gradient-flow": lambda: gradient_flow(1e-5),
     "gradient-flow-of-an-error": lambda: gradient_flow(error=1e-3),
     "central-flow": lambda: central_flow(0.05),
+    "central-flow-of-rmsprop": lambda: central_flow(0.05, average="each", epsilon=1e-3),
+    "modified-flow": lambda: modified_flow(0.05, 1e-5),
     "preconditioned-flow": lambda: preconditioned_flow(0.05, rtol=1e-5),
     "preconditioned-flow-of-rmsprop": lambda: preconditioned_flow(
         0.05, 0.0, 0.9, epsilon=0.0, epsilon_root=1e-8, corrected=False, rtol=1e-5

@@ -21,7 +21,10 @@ class GroupScale(NamedTuple):
 
 
 def group_rmsprop(
-    learning_rate: float, decay: float = 0.99, epsilon: float = 1e-6
+    learning_rate: float,
+    decay: float = 0.99,
+    epsilon: float = 1e-6,
+    initial: float | None = None,
 ) -> optax.GradientTransformation:
     """RMSprop whose running mean is of the squared norm of the whole gradient.
 
@@ -30,6 +33,9 @@ def group_rmsprop(
     The norm is over all parameters, k counts steps from 1. As the direction is the gradient's, it
     follows gradient flow in another time and does not wait on plateaus. An Optax transformation:
     give it to `thalweg.dynamics.optax_dynamics`.
+
+    With `initial` v begins there, and is not corrected for its start: scalar RMSProp, whose mean
+    path beyond the edge of stability is `central_flow(learning_rate, average="shared")`.
 
     Source: Razin, Maman and Cohen (2021), optimisation in the experiments.
 
@@ -42,14 +48,15 @@ def group_rmsprop(
     """
 
     def init(params: Params) -> GroupScale:
-        return GroupScale(jnp.zeros((), jax.tree.leaves(params)[0].dtype), jnp.zeros((), int))
+        kind = jax.tree.leaves(params)[0].dtype
+        return GroupScale(jnp.asarray(initial or 0.0, kind), jnp.zeros((), int))
 
     def update(
         gradient: Params, state: GroupScale, params: Params | None = None
     ) -> tuple[Params, GroupScale]:
         count = state.steps + 1
         square = decay * state.square + (1 - decay) * tree.dot(gradient, gradient)
-        whole = 1 - decay ** count.astype(square.dtype)
+        whole = 1.0 if initial is not None else 1 - decay ** count.astype(square.dtype)
         scale = -learning_rate / (jnp.sqrt(square / whole) + epsilon)
         return jax.tree.map(lambda g: scale * g, gradient), GroupScale(square, count)
 

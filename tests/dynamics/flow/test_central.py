@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 
 import jax.numpy as jnp
 import numpy as np
@@ -122,4 +123,40 @@ def test_below_the_edge_it_is_gradient_flow_and_its_error_is_told():
 def test_numbers_out_of_range_are_one_sentence():
     for given in ({"substeps": 1}, {"threshold": 2.5}, {"vectors": 1}, {"most_gradients": 0}):
         with pytest.raises(InputError, match=next(iter(given))):
+            central_flow(ETA, **given)
+
+
+def scalar_rmsprop_squared(nu, c=1e-3, decay=0.9):
+    """x^2 in the mean at the edge of `valley` for scalar RMSProp, in closed form; and y."""
+    y = 2 * np.sqrt(nu) / ETA
+    # S = y: alpha = -<grad y, grad f> = c at x = 0, beta = 1, and grad f = (0, -c) there.
+    above = decay * c + (1 - decay) * (y**2 / 4 - c**2 / ETA**2)
+    return above / (decay / 2 + (1 - decay) * y**2 / ETA**2), y
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("nu", [1.0, 0.3])
+def test_scalar_rmsprop_keeps_the_variance_of_its_central_flow(nu):
+    """The method itself, for 200 steps, and the central flow of it stay where the form says."""
+    square, y = scalar_rmsprop_squared(nu)
+    start, below = (replace(valley(1e-3), start=np.array([x, y])) for x in (np.sqrt(square), 0.0))
+    how = tw.dynamics.group_rmsprop(ETA, 0.9, 0.0, initial=nu)
+    steps = tw.run(start, tw.optax_dynamics(how, ETA), until=20.0, records=200, progress=False)
+    x = steps.parameters.values[0, :, 0]
+    assert np.mean(x**2) == pytest.approx(square, rel=1e-5)
+    flow = central_flow(ETA, average="shared", decay=0.9, initial=nu)
+    told = tw.run(below, flow, until=20.0, records=20, progress=False).dataset.isel(seed=0)
+    np.testing.assert_allclose(told["oscillation"][1], square, rtol=1e-3)
+    np.testing.assert_allclose(told["effective_sharpness"][1:], 2, atol=2e-4)
+
+
+def test_a_wrong_average_is_one_sentence():
+    for given in (
+        {"average": "some"},
+        {"average": "each", "decay": 1.0},
+        {"average": "each", "epsilon": -1.0},
+        {"initial": 1.0},
+        {"average": "shared", "initial": np.ones(2)},
+    ):
+        with pytest.raises(InputError, match=list(given)[-1]):
             central_flow(ETA, **given)

@@ -7,7 +7,8 @@ that keeps every eigenvalue of the Hessian at most 2/eta: see `thalweg.dynamics.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+import math
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -15,76 +16,23 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int
 
-from thalweg.core.errors import require
-from thalweg.core.hessian_product import hessian_product, third_product
-from thalweg.core.lanczos import track_largest
+from thalweg.core.arguments import told as told_of
+from thalweg.core.errors import choose, require
 from thalweg.core.result import Result, finite
 from thalweg.core.tree import Params
 from thalweg.curvature.eigenvalues import top_k
 from thalweg.curvature.operator import preconditioned
 from thalweg.curvature.operators import hessian
 from thalweg.dynamics.dynamics import Continuous, State, Statistic, fresh, step_size_array
-from thalweg.dynamics.flow.edge import EDGE, Scaling, edge
-from thalweg.dynamics.flow.followed import MOST_GRADIENTS
+from thalweg.dynamics.flow.central_substep import Followed, Told, seen, substep
+from thalweg.dynamics.flow.edge import AVERAGES, EDGE, Scaling
+from thalweg.dynamics.flow.followed import MOST_GRADIENTS, how_asked
 from thalweg.dynamics.flow.methods import vector_norm
 from thalweg.problems.problem import Problem
-
-RESIDUAL = 5e-4  # asked of an eigenpair near the edge, relative to the largest eigenvalue
-BLUR = 1e-2  # share of a random direction in the vector below the edge, which sees what rises
-PRODUCTS = 200  # Hessian products in a substep, at most
-THIRD = 4  # gradients that a third-order product counts for
 
 Vector = Float[Array, " p"]
 Scalar = Float[Array, ""]
 Count = Int[Array, ""]
-
-
-class Followed(NamedTuple):
-    """A path of Euler substeps.
-
-    Attributes:
-        theta: Parameters, flat (p,).
-        nu: The average of squared gradients.
-        loss: f.
-        gradient: Of f.
-        block: Where the search for the next eigenvectors begins, rows in order, zero where none.
-        X: The covariance of the oscillation in the last eigenvectors.
-    """
-
-    theta: Vector
-    nu: Float[Array, "*n"]
-    loss: Scalar
-    gradient: Vector
-    block: Float[Array, "c p"]
-    X: Float[Array, "c c"]
-
-
-class Told(NamedTuple):
-    """What a substep came to know, of the point where it began.
-
-    Attributes:
-        length: Of the substep, in steps.
-        excess_loss: <H, Sigma>/2 = tr X.
-        excess_square: What the oscillation adds to ||grad f||^2.
-        oscillation: tr Sigma.
-        critical: Eigenvalues above the threshold.
-        largest: The largest s.
-        residual: The largest of an eigenpair above the threshold, in units of s.
-        complementarity: The residual of X over ||A||.
-        evaluations: Gradients.
-        result: NOT_CONVERGED where a residual is too large, or vectors are too few.
-    """
-
-    length: Scalar
-    excess_loss: Scalar
-    excess_square: Scalar
-    oscillation: Scalar
-    critical: Count
-    largest: Scalar
-    residual: Scalar
-    complementarity: Scalar
-    evaluations: Count
-    result: Int[Array, ""]
 
 
 class CentralMemory(NamedTuple):
@@ -148,7 +96,7 @@ class CentralFlow(Continuous):
 
     def init(self, problem: Problem, params: Params) -> State:
         theta, _ = ravel_pytree(params)
-        loss, gradient = self._seen(problem, params)
+        loss, gradient = seen(problem, params)
         nu = self.scaling.begun(gradient)
         if self.initial is not None:
             nu = jnp.broadcast_to(self.initial.astype(nu.dtype), nu.shape)
@@ -191,14 +139,22 @@ class CentralFlow(Continuous):
                 path, companion, told = carry
                 own = which < 2
                 at = jax.tree.map(lambda a, b: jnp.where(own, a, b), path, companion)
-                after, seen = self._substep(problem, unravel, at, jnp.where(own, h, 2 * h), key)
+                after, found = substep(
+                    problem,
+                    unravel,
+                    self.scaling,
+                    self.threshold,
+                    at,
+                    jnp.where(own, h, 2 * h),
+                    key,
+                )
                 path, companion = (
                     jax.tree.map(lambda new, old, w=w: jnp.where(w, new, old), after, before)
                     for w, before in ((own, path), (~own, companion))
                 )
-                last = jax.tree.map(lambda new, old: jnp.roll(old, 1).at[0].set(new), seen, told)
+                last = jax.tree.map(lambda new, old: jnp.roll(old, 1).at[0].set(new), found, told)
                 told = jax.tree.map(lambda a, b: jnp.where(own, a, b), last, told)
-                return CentralMemory(path, companion, told), (seen.evaluations, seen.result)
+                return CentralMemory(path, companion, told), (found.evaluations, found.result)
 
             memory, (spent, codes) = jax.lax.scan(leg, memory, jnp.arange(3))
             path, code = memory.path, jnp.maximum(state.result, jnp.max(codes))
@@ -298,10 +254,6 @@ class CentralFlow(Continuous):
     def _held(self, theta: Vector) -> int:
         return min(self.vectors, theta.size)
 
-    def _seen(self, problem: Problem, params: Params) -> tuple[Scalar, Vector]:
-        loss, gradient = jax.value_and_grad(problem.objective)(params)
-        return loss, ravel_pytree(gradient)[0]
-
     def _first(
         self, problem: Problem, params: Params, nu: Array, gradient: Vector
     ) -> tuple[Float[Array, "b p"], Count]:
@@ -311,98 +263,37 @@ class CentralFlow(Continuous):
         found = top_k(operator, min(2, gradient.size), jax.random.key(0), tolerance=1e-3)
         return found.vectors.T, found.products
 
-    def _substep(
-        self, problem: Problem, unravel: Any, at: Followed, h: Scalar, key: Array
-    ) -> tuple[Followed, Told]:
-        """An Euler substep of so many steps."""
-        scaling, kind, params = self.scaling, at.theta.dtype, unravel(at.theta)
-        P = scaling.diagonal(at.nu, at.theta)
-        root, c = jnp.sqrt(P), len(at.block)
-        product = hessian_product(problem.objective, params)
-        found = track_largest(
-            lambda v: product(v / root) / root,
-            at.block,
-            jnp.asarray(RESIDUAL, kind),
-            most_products=PRODUCTS,
-            threshold=self.threshold.astype(kind),
-        )
-        values = jnp.where(jnp.isfinite(found.values), found.values, -jnp.inf)
-        count = jnp.sum(values > self.threshold.astype(kind))
-        third = third_product(problem.objective, params)
-        overlap = found.vectors @ at.block.T
-
-        def held() -> tuple[Array, ...]:
-            at_edge = edge(
-                scaling, third, at.gradient, at.nu, found.vectors / root[None], values, count, h
-            )
-            solved = at_edge.solved(overlap @ at.X @ overlap.T)
-            off = solved.residual / jnp.linalg.norm(at_edge.slack)
-            excess = at_edge.excess(solved.X)
-            spread = jnp.sum(at_edge.variances(solved.X))
-            force = at_edge.force(at.gradient, solved.X)
-            return solved.X, force, excess, spread, off, solved.result
-
-        def free() -> tuple[Array, ...]:
-            none = jnp.zeros((), kind)
-            code = jnp.asarray(int(Result.OK), jnp.int32)
-            return jnp.zeros_like(at.X), at.gradient, jnp.zeros_like(P), none, none, code
-
-        X, force, excess, spread, off, code = jax.lax.cond(count > 0, held, free)
-        theta = at.theta - h.astype(kind) * force / P
-        nu = at.nu
-        if scaling.average != "none":
-            # A long substep must not take more out of the average than is in it.
-            nu = jnp.maximum(nu + h.astype(kind) * scaling.speed(nu, at.gradient**2 + excess), 0)
-        loss, gradient = self._seen(problem, unravel(theta))
-        near = jnp.arange(c) < count
-        residual = jnp.max(jnp.where(near, found.residuals, 0)) / values[0]
-        late = (residual > 2 * RESIDUAL) | ((count == c) & (c < theta.size))
-        code = jnp.maximum(code, jnp.where(late, int(Result.NOT_CONVERGED), 0).astype(jnp.int32))
-        pairs = count * (count + 1) // 2
-        told = Told(
-            h,
-            jnp.trace(X).astype(jnp.float64),
-            jnp.sum(excess).astype(jnp.float64),
-            spread.astype(jnp.float64),
-            count,
-            values[0].astype(jnp.float64),
-            residual.astype(jnp.float64),
-            off.astype(jnp.float64),
-            1 + 2 * found.products.astype(jnp.int64) + THIRD * pairs,
-            code,
-        )
-        block = _ahead(found.ahead, jnp.maximum(count, 1), key)
-        return Followed(theta, nu, loss, gradient, block, X), told
-
-
-def _ahead(rows: Float[Array, "c p"], spare: Count, key: Array) -> Float[Array, "c p"]:
-    """Those near the edge and one below it, blurred: it sees what rises outside their span."""
-    place = jnp.arange(len(rows))[:, None]
-    random = jax.random.normal(key, rows.shape[1:], rows.dtype)
-    noise = BLUR * random / jnp.linalg.norm(random)
-    rows = jnp.where(jnp.isfinite(rows), rows, 0)
-    return jnp.where(place <= spare, rows, 0) + jnp.where(place == spare, noise[None], 0)
-
 
 def central_flow(
     step_size: float,
     substeps: int = 4,
     threshold: float = 1.95,
     *,
+    average: str = "none",
+    decay: float = 0.99,
+    epsilon: float = 0.0,
+    initial: float | Array | None = None,
     vectors: int = 8,
     most_gradients: int = MOST_GRADIENTS,
 ) -> CentralFlow:
-    """The mean path of gradient descent, before the edge of stability and beyond.
+    """The mean path of gradient descent or RMSProp, before the edge of stability and beyond.
 
-    theta' = -grad f - (1/2) grad <H, Sigma>, Sigma the covariance that keeps the sharpness at most
-    2/eta. See `CentralFlow` for how it is followed and what it assumes, and its `statistics` for
-    the loss, the squared gradient and the variance that it predicts of descent's steps.
+    theta' = -grad f - (1/2) grad <H, Sigma> for gradient descent, Sigma the covariance that keeps
+    the sharpness at most 2/eta. See `CentralFlow` for how it is followed and what it assumes, and
+    its `statistics` for the loss, the squared gradient and the variance that it predicts.
 
     Args:
-        step_size: eta of the gradient descent that is described, which is the training time of a
-            step.
+        step_size: eta of the method that is described, which is the training time of a step.
         substeps: Euler substeps in that time; errors fall in proportion.
-        threshold: eta times the eigenvalue from which on one is taken to be near the edge, 2.
+        threshold: Effective sharpness (eta times the sharpness, of gradient descent) from which on
+            an eigenvalue is taken to be near the edge, 2.
+        average: Of squared gradients, that the method divides by the root of: "none" for gradient
+            descent; "each", for each parameter, for RMSProp; "shared", of their sum, for scalar
+            RMSProp, x <- x - eta g/(sqrt(nu) + epsilon).
+        decay: b of the average, nu <- b nu + (1 - b) g^2, taken before the step.
+        epsilon: Added to the root.
+        initial: nu at time zero: a number, or flat (p,) for "each"; by default at equilibrium with
+            the gradient there. It is not corrected for its start.
         vectors: Eigenvectors held at most: one more than eigenvalues near the edge. Where they are
             too few the code is NOT_CONVERGED.
         most_gradients: After which it ends with the code STEP_LIMIT.
@@ -415,20 +306,25 @@ def central_flow(
         ...     lambda z: z[1] * z[0] ** 2 / 2 - 0.01 * z[1], start=jnp.array([0.07, 19.9])
         ... )
         >>> path = tw.run(valley, tw.dynamics.central_flow(0.1), until=40.0, records=2)
-        >>> path.dataset["effective_sharpness"][0, 1:].round(6).values.tolist()  # it stays at 2
+        >>> path.dataset["effective_sharpness"][0, 1:].round(5).values.tolist()  # it stays at 2
         [2.0, 2.0]
-        >>> path.dataset["oscillation"][0, 1:].round(6).values.tolist()  # x^2 averages 2 * 0.01
+        >>> path.dataset["oscillation"][0, 1:].round(5).values.tolist()  # x^2 averages 2 * 0.01
         [0.02, 0.02]
     """
-    return CentralFlow(
-        Scaling(step_size_array(step_size), jnp.zeros(()), jnp.zeros(())),
-        **_numbers(substeps, threshold, vectors, most_gradients),
+    choose(average, {name: name for name in AVERAGES}, "average")
+    require(0 < decay < 1, f"decay came as {decay}; give a number in (0, 1), as 0.99")
+    require(
+        0 <= epsilon < math.inf, f"epsilon came as {epsilon}; give a number of at least 0, as 1e-8"
     )
-
-
-def _numbers(substeps: int, threshold: float, vectors: int, most_gradients: int) -> dict[str, Any]:
-    whole = {"substeps": (substeps, 2, 4), "vectors": (vectors, 2, 8)}
-    for what, (value, least, usual) in whole.items():
+    begun = None if initial is None else jnp.asarray(initial, jnp.float64)
+    if begun is not None:
+        require(average != "none", "initial is of an average; give average='each' or 'shared'")
+        require(
+            begun.ndim <= (average == "each") and bool(jnp.all(begun >= 0)),
+            f"initial came as {told_of(initial)}; give numbers of at least 0: one, or flat "
+            "(p,) for an average of each",
+        )
+    for what, value, least, usual in (("substeps", substeps, 2, 4), ("vectors", vectors, 2, 8)):
         require(
             isinstance(value, int) and not isinstance(value, bool) and value >= least,
             f"{what} came as {value!r}; give a whole number of at least {least}, as {usual}",
@@ -436,13 +332,12 @@ def _numbers(substeps: int, threshold: float, vectors: int, most_gradients: int)
     require(
         0 < threshold < EDGE, f"threshold came as {threshold}; give a number in (0, 2), as 1.95"
     )
-    require(
-        isinstance(most_gradients, int) and most_gradients >= 1,
-        f"most_gradients came as {most_gradients!r}; give a positive whole number, as 10000000",
+    numbers = (float(decay), float(epsilon)) if average != "none" else (0.0, 0.0)
+    return CentralFlow(
+        Scaling(step_size_array(step_size), *map(jnp.asarray, numbers), average),
+        threshold,
+        substeps,
+        vectors,
+        begun,
+        how_asked(None, None, most_gradients).most_gradients,
     )
-    return {
-        "threshold": threshold,
-        "substeps": substeps,
-        "vectors": vectors,
-        "most_gradients": most_gradients,
-    }

@@ -1,0 +1,160 @@
+"""A substep of the central flow: eigenpairs, third derivatives, covariance, and Euler's step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float, Int
+
+from thalweg.core.hessian_product import hessian_product, third_product
+from thalweg.core.lanczos import track_largest
+from thalweg.core.result import Result
+from thalweg.core.tree import Params
+from thalweg.dynamics.flow.edge import Scaling, edge
+from thalweg.problems.problem import Problem
+
+RESIDUAL = 5e-4  # asked of an eigenpair near the edge, relative to the largest eigenvalue
+BLUR = 1e-2  # share of a random direction in the vector below the edge, which sees what rises
+PRODUCTS = 200  # Hessian products in a substep, at most
+THIRD = 4  # gradients that a third-order product counts for
+
+Vector = Float[Array, " p"]
+Scalar = Float[Array, ""]
+Count = Int[Array, ""]
+
+
+class Followed(NamedTuple):
+    """A path of Euler substeps.
+
+    Attributes:
+        theta: Parameters, flat (p,).
+        nu: The average of squared gradients.
+        loss: f.
+        gradient: Of f.
+        block: Where the search for the next eigenvectors begins, rows in order, zero where none.
+        X: The covariance of the oscillation in the last eigenvectors.
+    """
+
+    theta: Vector
+    nu: Float[Array, "*n"]
+    loss: Scalar
+    gradient: Vector
+    block: Float[Array, "c p"]
+    X: Float[Array, "c c"]
+
+
+class Told(NamedTuple):
+    """What a substep came to know, of the point where it began.
+
+    Attributes:
+        length: Of the substep, in steps.
+        excess_loss: <H, Sigma>/2 = tr X.
+        excess_square: What the oscillation adds to ||grad f||^2.
+        oscillation: tr Sigma.
+        critical: Eigenvalues above the threshold.
+        largest: The largest s.
+        residual: The largest of an eigenpair above the threshold, in units of s.
+        complementarity: The residual of X over ||A||.
+        evaluations: Gradients.
+        result: NOT_CONVERGED where a residual is too large, or vectors are too few.
+    """
+
+    length: Scalar
+    excess_loss: Scalar
+    excess_square: Scalar
+    oscillation: Scalar
+    critical: Count
+    largest: Scalar
+    residual: Scalar
+    complementarity: Scalar
+    evaluations: Count
+    result: Int[Array, ""]
+
+
+def seen(problem: Problem, params: Params) -> tuple[Scalar, Vector]:
+    """F and its gradient, flat."""
+    loss, gradient = jax.value_and_grad(problem.objective)(params)
+    return loss, ravel_pytree(gradient)[0]
+
+
+def substep(
+    problem: Problem,
+    unravel: Callable[[Array], Params],
+    scaling: Scaling,
+    threshold: Scalar,
+    at: Followed,
+    h: Scalar,
+    key: Array,
+) -> tuple[Followed, Told]:
+    """An Euler substep of h steps; the key blurs the vector below the edge."""
+    kind, params = at.theta.dtype, unravel(at.theta)
+    P = scaling.diagonal(at.nu, at.theta)
+    root, c = jnp.sqrt(P), len(at.block)
+    product = hessian_product(problem.objective, params)
+    found = track_largest(
+        lambda v: product(v / root) / root,
+        at.block,
+        jnp.asarray(RESIDUAL, kind),
+        most_products=PRODUCTS,
+        threshold=threshold.astype(kind),
+    )
+    values = jnp.where(jnp.isfinite(found.values), found.values, -jnp.inf)
+    count = jnp.sum(values > threshold.astype(kind))
+    third = third_product(problem.objective, params)
+    overlap = found.vectors @ at.block.T
+
+    def held() -> tuple[Array, ...]:
+        at_edge = edge(
+            scaling, third, at.gradient, at.nu, found.vectors / root[None], values, count, h
+        )
+        solved = at_edge.solved(overlap @ at.X @ overlap.T)
+        off = solved.residual / jnp.linalg.norm(at_edge.slack)
+        excess = at_edge.excess(solved.X)
+        spread = jnp.sum(at_edge.variances(solved.X))
+        force = at_edge.force(at.gradient, solved.X)
+        return solved.X, force, excess, spread, off, solved.result
+
+    def free() -> tuple[Array, ...]:
+        none = jnp.zeros((), kind)
+        code = jnp.asarray(int(Result.OK), jnp.int32)
+        return jnp.zeros_like(at.X), at.gradient, jnp.zeros_like(P), none, none, code
+
+    X, force, excess, spread, off, code = jax.lax.cond(count > 0, held, free)
+    theta = at.theta - h.astype(kind) * force / P
+    nu = at.nu
+    if scaling.average != "none":
+        # A long substep must not take more out of the average than is in it.
+        nu = jnp.maximum(nu + h.astype(kind) * scaling.speed(nu, at.gradient**2 + excess), 0)
+    loss, gradient = seen(problem, unravel(theta))
+    near = jnp.arange(c) < count
+    residual = jnp.max(jnp.where(near, found.residuals, 0)) / values[0]
+    late = (residual > 2 * RESIDUAL) | ((count == c) & (c < theta.size))
+    code = jnp.maximum(code, jnp.where(late, int(Result.NOT_CONVERGED), 0).astype(jnp.int32))
+    pairs = count * (count + 1) // 2
+    told = Told(
+        h,
+        jnp.trace(X).astype(jnp.float64),
+        jnp.sum(excess).astype(jnp.float64),
+        spread.astype(jnp.float64),
+        count,
+        values[0].astype(jnp.float64),
+        residual.astype(jnp.float64),
+        off.astype(jnp.float64),
+        1 + 2 * found.products.astype(jnp.int64) + THIRD * pairs,
+        code,
+    )
+    block = _ahead(found.ahead, jnp.maximum(count, 1), key)
+    return Followed(theta, nu, loss, gradient, block, X), told
+
+
+def _ahead(rows: Float[Array, "c p"], spare: Count, key: Array) -> Float[Array, "c p"]:
+    """Those near the edge and one below it, blurred: it sees what rises outside their span."""
+    place = jnp.arange(len(rows))[:, None]
+    random = jax.random.normal(key, rows.shape[1:], rows.dtype)
+    noise = BLUR * random / jnp.linalg.norm(random)
+    rows = jnp.where(jnp.isfinite(rows), rows, 0)
+    return jnp.where(place <= spare, rows, 0) + jnp.where(place == spare, noise[None], 0)
