@@ -332,10 +332,10 @@ def central_flow(
     require(
         0 < threshold < EDGE, f"threshold came as {threshold}; give a number in (0, 2), as 1.95"
     )
-    numbers = (float(decay), float(epsilon)) if average != "none" else (0.0, 0.0)
+    b, eps = (jnp.asarray(x if average != "none" else 0.0, float) for x in (decay, epsilon))
     return CentralFlow(
-        Scaling(step_size_array(step_size), *map(jnp.asarray, numbers), average),
-        threshold,
+        Scaling(step_size_array(step_size), b, eps, average),
+        jnp.asarray(threshold),
         substeps,
         vectors,
         begun,

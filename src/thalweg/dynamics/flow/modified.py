@@ -99,5 +99,9 @@ def modified_flow(
     how = how_asked(rtol, error, most_gradients)
     solver = solver or ("tsit5" if error is None else "auto")
     return ModifiedFlow(
-        how.rtol, solver, error=how.error, most_gradients=how.most_gradients, step_size=step_size
+        how.rtol,
+        solver,
+        error=how.error,
+        most_gradients=how.most_gradients,
+        step_size=step_size_array(step_size),
     )
