@@ -293,3 +293,11 @@ def test_a_torn_program_is_compiled_again():
         path.write_bytes(path.read_bytes()[:100])
     jax.clear_caches()
     assert float(jax.jit(torn)(2.0)) == pytest.approx(41.0 * math.sin(2.0), rel=1e-15)
+
+
+def test_what_is_listed_as_dear_is_there():
+    """A renamed test leaves no line behind, which would bring it back unseen."""
+    for name in sorted(tiers.MEASURED | tiers.DEAREST):
+        file, _, test = name.partition("::")
+        function = test.split("[")[0].split("::")[-1]
+        assert f"def {function}(" in (ROOT / file).read_text("utf-8"), name

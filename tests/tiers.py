@@ -49,9 +49,11 @@ CONTRACTS = {"test_contract.py"}
 # A study's smoke run compiles all that is in it: that of one study is fast, a sample of the rest.
 SMOKE, FAST_STUDY = "smoke", "wu2020"
 
-# Tests that were measured to be dear, a line each; `tools/tier_tests.py` writes it from a run.
+# Tests that were measured to be dear, and cases too dear for `make check`, a line each;
+# `tools/tier_tests.py` writes both from a run.
 HERE = Path(__file__).parent
-MEASURED = frozenset((HERE / "thorough.txt").read_text("utf-8").split())
+MEASURED = frozenset((HERE / "thorough.txt").read_text("utf-8").splitlines())
+DEAREST = frozenset((HERE / "slow.txt").read_text("utf-8").splitlines())
 
 LONGEST_SHOWN = 10
 
@@ -119,6 +121,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """
     items.sort(key=lambda item: item.path.parent != HERE)  # each folder keeps its order
     for item in items:
+        if item.nodeid in DEAREST:
+            item.add_marker(SLOW)
         for mark in item.iter_markers(THOROUGH):
             if "after" in mark.kwargs and hasattr(item, "callspec"):
                 if case(item) < mark.kwargs["after"]:

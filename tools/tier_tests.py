@@ -1,12 +1,15 @@
-"""Which tests are thorough because they are dear: `tests/thorough.txt`, from what a run measured.
+"""Which tests are thorough or slow because they are dear, from what a run measured.
 
     python -m pytest -n 2 -m "not slow" --budget inf --cpu-times times.json
-    python tools/tier_tests.py times.json [--most 2.0]
+    python tools/tier_tests.py times.json [--most 2.0] [--longest 12]
 
 A test that is fast by its markers and of which one case costs more CPU seconds than `--most` goes
 to the thorough tier, all its cases together; no further one of a contract, which meets newcomers,
 does, and what is listed and was not run stays listed. What a module's shared set-up costs counts
 for the first test that asks for it and for no other, so it is left out.
+
+A single case that costs more than `--longest` goes to the slow tier, `tests/slow.txt`; what stands
+there is taken out by hand. What a newcomer meets first stays: the quick start and the examples.
 """
 
 from __future__ import annotations
@@ -15,7 +18,9 @@ import argparse
 import json
 from pathlib import Path
 
-LIST = Path(__file__).parents[1] / "tests" / "thorough.txt"
+TESTS = Path(__file__).parents[1] / "tests"
+LIST, DEAREST = TESTS / "thorough.txt", TESTS / "slow.txt"
+FIRST_MET = ("docs/quickstart.md", "tests/test_examples.py")
 
 
 def main() -> None:
@@ -23,6 +28,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("times", type=Path)
     parser.add_argument("--most", type=float, default=2.0, help="CPU seconds of a fast test")
+    parser.add_argument("--longest", type=float, default=12.0, help="of a case of `make check`")
     asked = parser.parse_args()
     measured = json.loads(asked.times.read_text())
     listed = set(LIST.read_text("utf-8").split()) if LIST.exists() else set()
@@ -35,6 +41,13 @@ def main() -> None:
     dear |= listed - {name.split("[")[0] for name in measured}  # of these nothing new is known
     dear -= {name for name in dear - listed if "/test_contract.py::" in name}
     LIST.write_text("".join(f"{name}\n" for name in sorted(dear)), "utf-8")
+    slow = set(DEAREST.read_text("utf-8").splitlines())
+    slow |= {
+        name
+        for name, phases in measured.items()
+        if phases.get("call", 0.0) > asked.longest and not any(part in name for part in FIRST_MET)
+    }
+    DEAREST.write_text("".join(f"{name}\n" for name in sorted(slow)), "utf-8")
     seconds = {
         name: sum(v for k, v in phases.items() if k != "tier")
         for name, phases in fast.items()
