@@ -5,6 +5,7 @@ from thalweg.dynamics.damped_gauss_newton import levenberg_marquardt
 from thalweg.dynamics.descent import GradientDescent, gradient_descent
 from thalweg.dynamics.dynamics import Clock, Continuous, Discrete, Dynamics, Info, State, Statistic
 from thalweg.dynamics.end_to_end_rule import EndToEndDescent, end_to_end_descent
+from thalweg.dynamics.euler_maruyama import diffusion, langevin_dynamics
 from thalweg.dynamics.examples import DYNAMICS
 from thalweg.dynamics.flow.accumulated import AdaGradFlow, adagrad_flow
 from thalweg.dynamics.flow.central import CentralFlow, central_flow
@@ -62,11 +63,13 @@ __all__ = [
     "TwoPhase",
     "adagrad_flow",
     "central_flow",
+    "diffusion",
     "end_to_end_descent",
     "flow_limit",
     "gradient_descent",
     "gradient_flow",
     "group_rmsprop",
+    "langevin_dynamics",
     "levenberg_marquardt",
     "modified_flow",
     "noisy",

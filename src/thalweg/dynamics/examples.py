@@ -10,6 +10,7 @@ from thalweg.dynamics.damped_gauss_newton import levenberg_marquardt
 from thalweg.dynamics.descent import gradient_descent
 from thalweg.dynamics.dynamics import Dynamics
 from thalweg.dynamics.end_to_end_rule import end_to_end_descent
+from thalweg.dynamics.euler_maruyama import diffusion, langevin_dynamics
 from thalweg.dynamics.flow.accumulated import adagrad_flow
 from thalweg.dynamics.flow.central import central_flow
 from thalweg.dynamics.flow.gradient_flow import gradient_flow
@@ -44,6 +45,8 @@ DYNAMICS: dict[str, Callable[[], Dynamics]] = {
     "levenberg-marquardt": lambda: levenberg_marquardt(3),
     "momentum": lambda: optax_dynamics(optax.sgd(0.05, momentum=0.9), 0.05, "momentum"),
     "noisy": lambda: noisy(gradient_descent(0.05), isotropic(0.1)),
+    "diffusion": lambda: diffusion(0.1, isotropic(0.1), 0.05),
+    "langevin": lambda: langevin_dynamics(0.1, 0.05),
     "adam-in-batches": lambda: optax_dynamics(optax.adam(0.01), 0.01, "Adam", batch=2),
     "line-search": lambda: optax_dynamics(optax.lbfgs(), 1.0, "L-BFGS"),
     "group-rmsprop": lambda: optax_dynamics(group_rmsprop(0.01), 0.01, "group RMSprop"),

@@ -1,6 +1,7 @@
 """The labelled result of a run and its store."""
 
 from thalweg.storage.files import StoreError
+from thalweg.trajectory.ensemble import over_seeds
 from thalweg.trajectory.store import MemoryStore, Store, Variable, ZarrStore
 from thalweg.trajectory.trajectory import Trajectory, load
 
@@ -12,4 +13,5 @@ __all__ = [
     "Variable",
     "ZarrStore",
     "load",
+    "over_seeds",
 ]

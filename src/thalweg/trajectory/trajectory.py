@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from thalweg.core.errors import InputError, unknown
 from thalweg.core.result import Reading, Result
 from thalweg.dynamics.stability import StabilityRule
 from thalweg.storage.netcdf import open_netcdf, save_netcdf
+from thalweg.trajectory.ensemble import STATISTICS, over_seeds
 from thalweg.trajectory.store import ZarrStore
 
 
@@ -113,6 +115,18 @@ class Trajectory:
         if "parameters" not in self.dataset:
             raise InputError("this run did not record its parameters; run with parameters=True")
         return self.dataset["parameters"]
+
+    def over_seeds(self, *statistics: str, quantiles: Sequence[float] = ()) -> xr.Dataset:
+        """Statistics over the seeds with their standard errors; see `trajectory.over_seeds`.
+
+        Args:
+            statistics: Of "mean" and "std"; both if none is named.
+            quantiles: Shares between 0 and 1, as (0.05, 0.5, 0.95).
+
+        Raises:
+            InputError: If a name or a share is none, or there are fewer than two seeds.
+        """
+        return over_seeds(self.dataset, statistics or STATISTICS, quantiles)
 
     def plot(
         self,
