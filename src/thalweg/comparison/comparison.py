@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 
 from thalweg.comparison import targets
+from thalweg.comparison.beyond import beside, beyond, nearer
 from thalweg.comparison.certificates import SeedCertificate, along_flow, homogeneous_bound
 from thalweg.comparison.comparable import (
     FLOW,
@@ -37,6 +38,7 @@ def compare(
     *,
     rule: StabilityRule | None = None,
     problem: Problem | None = None,
+    central: Trajectory | None = None,
 ) -> Comparison:
     """Say in which regime a step size is, from a discrete dynamics beside a flow.
 
@@ -63,6 +65,8 @@ def compare(
         problem: What was trained; the verdict then tells the loss in the target's units, a target
             that wants scaling, training that stopped at a constant prediction, and the lower bound
             on the smallest eigenvalue where the net is homogeneous.
+        central: The central flow of the dynamics (`Discrete.central`) at the same times; the
+            verdict then tells how well it predicts the run beyond the edge of stability.
 
     Raises:
         InputError: If the runs do not fit together, the first is no discrete dynamics or the
@@ -115,6 +119,10 @@ def compare(
         table = table.assign(flow_smallest_eigenvalue_bound=bound)
     regime = worst_of(regimes.values())
     name = "the Optax transformation" if descent.name == "optax" else descent.name
+    if central is not None:
+        steps = (problem, step_size) if plain and problem is not None and step_size else None
+        times = table["time"].values
+        table = table.merge(beside(descent, flow, central, times, rule, steps), join="left")
     facts = Facts(
         name, rule, step_size, eps, regime, courses, table, certificates, plain,
         _diagonal_given(descent, rule), flow.name, apart, learning_rate(descent),
@@ -129,10 +137,12 @@ def compare(
         following = {"on the flow": "the same way" if apart else f"on {flow.name}"}
         told = ", ".join(f"{count} {following.get(r, r)}" for r, count in counts.items())
         sentence = sentence[:-1] + f" for the worst of {len(regimes)} seeds ({told})."
+    if central is not None:
+        sentence = sentence[:-1] + nearer(table, flow.name) + "."
     return Comparison(
         regime,
         sentence,
-        tuple(reasons(facts, _of_problem(problem, courses))),
+        tuple(reasons(facts, (*_beyond(facts, central), *_of_problem(problem, courses)))),
         tuple(_warnings(facts, descent, flow, problem)),
         regimes,
         table,
@@ -144,6 +154,11 @@ def compare(
         (descent, flow),
         apart,
     )
+
+
+def _beyond(facts: Facts, central: Trajectory | None) -> tuple[str, ...]:
+    """What the central flow says of the run, if it was followed."""
+    return () if central is None else beyond(facts.table, facts.name, facts.flow, central.name)
 
 
 def _of_problem(problem: Problem | None, courses: dict[int, Course]) -> tuple[str, ...]:

@@ -62,7 +62,12 @@ class Drawing:
     def both(self, variable: str, **options: Any) -> tuple[Series, ...]:
         """A variable of the dynamics and of the flow, where measured, in the page's two colours."""
         kinds: tuple[tuple[str, str, dict[str, Any]], ...]
-        kinds = (("descent", self.name, {}), ("flow", self.flow, {"style": "dash"}))
+        kinds = (
+            ("descent", self.name, {}),
+            ("flow", self.flow, {"style": "dash"}),
+            ("central", "the central flow", {"style": "dash"}),
+            ("central_predicted", "mean loss it predicts", {"style": "line"}),
+        )
         return tuple(
             Series(
                 TABLE, f"{prefix}_{variable}", label=short(name), group=prefix,
@@ -105,6 +110,17 @@ class Drawing:
             Series(TABLE, "distance", label="distance", error="distance_error", **self.each),
             Series(TABLE, "displacement", label="way of the flow", style="dash", **self.each),
         ]
+        if "central_distance" in self.table:
+            gaps += [
+                Series(
+                    TABLE, variable, label=f"{label}, smoothed steps", style=style,
+                    **self.each,
+                )
+                for variable, label, style in (
+                    ("central_distance", "from the central flow", "line"),
+                    ("flow_smoothed_distance", f"from {short(self.flow)}", "line"),
+                )
+            ]  # fmt: skip
         if bool(np.isfinite(self.table["distance_bound"]).any()):
             gaps.append(
                 Series(

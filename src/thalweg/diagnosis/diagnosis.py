@@ -38,6 +38,7 @@ from thalweg.trajectory.provenance import fingerprint
 
 LOCK = ".lock"
 RESUME = "descent.resume"  # what every run folder of ours holds, from the first moment on
+CENTRAL = 200  # gradients that the central flow may take for each step of descent
 STEPS = 1000  # steps, unless a training time is given
 FLOW_ERROR = {True: 1e-4, False: 1e-3}  # of smooth problems, and of those with kinks
 
@@ -236,6 +237,16 @@ def diagnosed(
             hint = " (--fresh on the command line)" if "fresh run" in str(error) else ""
             raise StoreError(f"{error}{hint}") from error
         verdict = compare(descent, flow, eps, problem=problem)
+        central = steps.central(problem, shapes) if verdict.regime == "edge of stability" else None
+        if isinstance(central, known.CentralFlow):
+            # What a step at the edge may cost, lest a verdict takes longer than the training.
+            most = min(most_gradients, CENTRAL * last)
+            central = dataclasses.replace(central, most_gradients=most)
+            mean = run(
+                problem, central, times=times, probes=[probes.loss()],
+                out=folder / "central.zarr", **options,
+            )  # fmt: skip
+            verdict = compare(descent, flow, eps, problem=problem, central=mean)
         if begun.words:
             where = f"Both begin at {begun.words}, not where the problem draws."
             if jax.tree.leaves(state.memory):

@@ -22,6 +22,7 @@ from thalweg.dynamics.dynamics import (
     fresh,
     step_size_array,
 )
+from thalweg.dynamics.flow.central import central_flow
 from thalweg.dynamics.flow.followed import FLOW_ERROR
 from thalweg.dynamics.flow.gradient_flow import gradient_flow
 from thalweg.dynamics.noisy_steps import Noisy
@@ -67,6 +68,10 @@ class GradientDescent(Discrete):
 
     def limit(self, problem: Problem, params: Params) -> Continuous:
         return gradient_flow(error=FLOW_ERROR[problem.smooth])
+
+    def central(self, problem: Problem, params: Params) -> Continuous | None:
+        # Over kinks third derivatives vanish, and what holds the sharpness is not seen.
+        return central_flow(float(self.step_size)) if problem.smooth else None
 
     def stability(self, problem: Problem, params: Params) -> StabilityRule:
         return descent_rule(float(self.step_size))

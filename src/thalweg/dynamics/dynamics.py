@@ -185,6 +185,10 @@ class Discrete(Dynamics):
         """Why no continuous limit of it is known; empty if `limit` gives one."""
         return "" if self.limit(problem, params) is not None else "it states none"
 
+    def central(self, problem: Problem, params: Params) -> Continuous | None:
+        """The flow of its mean path beyond the edge of stability; None if none is known."""
+        return None
+
     def told_limit(self, problem: Problem, params: Params) -> dict[str, Any]:
         """Its limit as the record of a run keeps it: {"flow": ...} or {"because": ...}."""
         flow = self.limit(problem, params)

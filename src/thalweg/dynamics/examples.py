@@ -34,7 +34,7 @@ DYNAMICS: dict[str, Callable[[], Dynamics]] = {
     "gradient-flow": lambda: gradient_flow(1e-5),
     "gradient-flow-of-an-error": lambda: gradient_flow(error=1e-3),
     "central-flow": lambda: central_flow(0.05),
-    "central-flow-of-rmsprop": lambda: central_flow(0.05, average="each", epsilon=1e-3),
+    "central-flow-of-rmsprop": lambda: central_flow(0.005, average="each", epsilon=0.1),
     "modified-flow": lambda: modified_flow(0.05, 1e-5),
     "preconditioned-flow": lambda: preconditioned_flow(0.05, rtol=1e-5),
     "preconditioned-flow-of-rmsprop": lambda: preconditioned_flow(
