@@ -241,7 +241,7 @@ def diagnosed(
         if isinstance(central, known.CentralFlow):
             # What a step at the edge may cost, lest a verdict takes longer than the training.
             most = min(most_gradients, CENTRAL * last)
-            central = dataclasses.replace(central, most_gradients=most)
+            central = dataclasses.replace(central, most_gradients=jax.numpy.asarray(most))
             mean = run(
                 problem, central, times=times, probes=[probes.loss()],
                 out=folder / "central.zarr", **options,
