@@ -56,3 +56,13 @@ def test_below_the_edge_no_central_flow_is_followed(tmp_path):
     assert found.comparison.regime != "edge of stability"
     assert not (tmp_path / "run" / "central.zarr").exists()
     assert "central_loss" not in found.comparison.dataset
+
+
+@pytest.mark.thorough
+def test_the_error_that_is_told_holds_beyond_the_edge():
+    options = {"until": 42.0, "records": 3, "progress": False}
+    path, fine = (tw.run(net(), tw.dynamics.central_flow(0.28, m), **options) for m in (4, 32))
+    assert (path.dataset["critical"][0, 2:] >= 1).all()
+    off = np.linalg.norm((path.parameters - fine.parameters).values[0, 1:], axis=1)
+    told = path.dataset["path_error"].values[0, 1:] - fine.dataset["path_error"].values[0, 1:]
+    np.testing.assert_allclose(off, told, rtol=0.25)
