@@ -18,11 +18,19 @@ from thalweg.core.errors import InputError, require
 from thalweg.core.result import finite, tree_finite
 from thalweg.core.tree import Params
 from thalweg.dynamics.descent import nearest_count
-from thalweg.dynamics.dynamics import Discrete, Info, State, Statistic, fresh, step_size_array
+from thalweg.dynamics.dynamics import (
+    Continuous,
+    Discrete,
+    Info,
+    State,
+    Statistic,
+    fresh,
+    step_size_array,
+)
 from thalweg.dynamics.flow.followed import FLOW_ERROR, Flow
 from thalweg.dynamics.linear_response import step_gains, transformation_rule
 from thalweg.dynamics.noisy_steps import Noisy
-from thalweg.dynamics.optax_limit import optax_limit
+from thalweg.dynamics.optax_limit import optax_central, optax_limit
 from thalweg.dynamics.optax_update import (
     ANY_RATE,
     Family,
@@ -262,6 +270,16 @@ class OptaxDescent(Discrete):
     def without_limit(self, problem: Problem, params: Params) -> str:
         found = self._limit(problem, params)
         return found if isinstance(found, str) else ""
+
+    def central(self, problem: Problem, params: Params) -> Continuous | None:
+        """That of gradient descent or RMSProp, where the transformation is one of them.
+
+        RMSProp must not begin with an average of 0, from which its first steps are no mean path.
+        """
+        if callable(self.step_size) or not problem.smooth:
+            return None
+        rule, flow = self.stability(problem, params), self.limit(problem, params)
+        return optax_central(float(self.step_size), rule, flow)
 
     def _limit(self, problem: Problem, params: Params) -> Flow | str:
         size = self.step_size if callable(self.step_size) else float(self.step_size)

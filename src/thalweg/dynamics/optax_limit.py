@@ -16,6 +16,7 @@ rounding, over gradients of many sizes, early and late. Nothing is read off name
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -27,8 +28,10 @@ from jax.flatten_util import ravel_pytree
 
 from thalweg.core.tree import Params
 from thalweg.dynamics.adaptive_update import Accumulated, Averaged, Numbers
+from thalweg.dynamics.flow.central import CentralFlow, central_flow
 from thalweg.dynamics.flow.followed import Flow
-from thalweg.dynamics.flow.gradient_flow import gradient_flow
+from thalweg.dynamics.flow.gradient_flow import GradientFlow, gradient_flow
+from thalweg.dynamics.flow.preconditioned import PreconditionedFlow
 from thalweg.dynamics.linear_response import (
     LATE,
     NEIGHBOURS,
@@ -38,6 +41,7 @@ from thalweg.dynamics.linear_response import (
     short_recursion,
 )
 from thalweg.dynamics.optax_update import optax_converts
+from thalweg.dynamics.stability import StabilityRule
 
 ROUNDING = 1e-9  # relative to an update
 CLOCK = 1e-6  # relative to the learning rate
@@ -94,6 +98,26 @@ def optax_limit(
 def _kept(found: Response) -> float:
     """The share of the last update that a momentum would keep, by the impulse response."""
     return _short(found.shape[2] / found.shape[1]) if found.shape[1] else 0.0
+
+
+def optax_central(step_size: float, rule: StabilityRule, flow: Flow | None) -> CentralFlow | None:
+    """The central flow of a transformation with this rule and limit, if one is known.
+
+    Those of gradient descent and of RMSProp without momentum, decay or a correction of its start.
+    """
+    if isinstance(flow, GradientFlow) and (rule.kind, rule.formula) == ("exact", "2/eta"):
+        return central_flow(step_size)
+    if not isinstance(flow, PreconditionedFlow) or flow.first is not None or flow.corrected:
+        return None
+    if flow.largest or not flow.initial or flow.epsilon_root or flow.decay:
+        return None
+    return central_flow(
+        step_size,
+        average="each",
+        decay=math.exp(-float(flow.second) * step_size),
+        epsilon=float(flow.epsilon),
+        initial=float(flow.initial),
+    )
 
 
 def _on_the_clock(found: Response, step_size: float | Callable[[Any], Any]) -> tuple[bool, str]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import thalweg as tw
@@ -160,3 +161,23 @@ def test_a_wrong_average_is_one_sentence():
     ):
         with pytest.raises(InputError, match=list(given)[-1]):
             central_flow(ETA, **given)
+
+
+@pytest.mark.thorough
+def test_an_optimiser_that_is_one_of_them_tells_its_central_flow():
+    problem = valley()
+
+    def told(optimiser):
+        dynamics = tw.optax_dynamics(optimiser, ETA)
+        return dynamics.central(problem, problem.start)
+
+    plain = told(optax.sgd(ETA))
+    assert plain.scaling.average == "none"
+    assert plain.step_size == ETA
+    adaptive = told(optax.rmsprop(ETA, 0.9, 1e-4, initial_scale=0.5, eps_in_sqrt=False))
+    assert adaptive.scaling.average == "each"
+    np.testing.assert_allclose(adaptive.scaling.decay, 0.9, rtol=1e-9)
+    np.testing.assert_allclose(adaptive.scaling.epsilon, 1e-4, rtol=1e-9)
+    assert adaptive.initial == 0.5
+    for other in (optax.sgd(ETA, momentum=0.9), optax.adam(ETA), optax.rmsprop(ETA, 0.9)):
+        assert told(other) is None
