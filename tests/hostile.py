@@ -9,6 +9,7 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.flatten_util
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -72,6 +73,12 @@ def calls() -> dict[str, dict[str, Any]]:
     at = {"problem": one, "params": params}
     spectrum = {"operator": hessian, "key": KEY}
     kernel = tw.kernels.tangent_kernel(one, params, outputs="trace")
+    flat = jax.flatten_util.ravel_pytree(params)[0]
+    residual = tw.models.ResidualMLP([3, 3], "relu")
+    piece = {"model": residual, "params": residual.init(KEY, (3,), 2), "x": X[0]}
+    slopes = {"model": residual, "params": piece["params"]}
+    slopes["slopes"] = tw.models.activation_slopes(**piece)
+    featured = {"model": tw.models.mlp([3]), "x": X}
     return {
         "run": {
             "problem": one, "dynamics": tw.gradient_descent(0.1), "until": 0.2, "records": 2,
@@ -195,6 +202,62 @@ def calls() -> dict[str, dict[str, Any]]:
         "probes.Tracker": {
             "function": lambda p, b: jnp.sum(p * b), "probes": [tw.probes.loss()], "seed": 0,
         },
+        "problems.mnist5k_images": {
+            "samples": 5, "every": 2, "classes": None, "image": False, "split": "all",
+        },
+        "problems.digit_images": {
+            "samples": 5, "standardize": "global", "every": 2, "classes": None, "image": False,
+            "size": 8,
+        },
+        "problems.coordinate_plane": {"dimension": 3, "codimension": 1},
+        "problems.random_plane": {"dimension": 3, "codimension": 1, "seed": 0},
+        "problems.plane_of": {"points": X[:, :2] @ np.ones((2, 3)), "tolerance": 1e-8},
+        "problems.deep_linear_params": {"weights": [np.ones((2, 3)), np.ones((1, 2))]},
+        "problems.hierarchical_dataset": {"levels": 2},
+        "problems.last_layer_problem": {**at, "features": None},
+        "problems.loss_smoothness": {"loss": tw.problems.LOSSES["squared-error"]},
+        "problems.modes_of": {"matrix": X},
+        "problems.random_modes": {"key": KEY, "s": [2.0, 1.0], "outputs": 2, "inputs": 3},
+        "problems.scalar_chain": {"depth": 2, "s": 1.0, "u0": 0.1},
+        "problems.power_tail": {"power": 2.0},
+        "problems.stretched_exponential": {"exponent": 0.5},
+        "problems.whitened_modes": {"data": tw.problems.Data.of(X, Y), "tolerance": 1e-6},
+        "models.activation_slopes": piece,
+        "models.downstream_matrix": {**piece, "layer": 0},
+        "models.local_matrix": {**piece, "layer": 0},
+        "models.passage": piece,
+        "models.two_slopes": {"model": residual},
+        "models.downstream_of_slopes": {**slopes, "layer": 0},
+        "models.own_slopes": {**slopes, "layer": 0},
+        "models.affine_piece": {
+            "W": X[:3], "slopes": np.ones(3), "skip": 1.0, "branch": 1.0, "join": "add",
+        },
+        "models.constructed_witness": {
+            "model": tw.models.mlp([8], "softplus:100"), "x": X, "key": KEY, "outputs": 1,
+            "scale": None,
+        },
+        "models.expressivity": {**featured, "params": params, "ones": True},
+        "models.expressivity_search": {**featured, "key": KEY, "draws": 2, "bias_std": 1.0},
+        "models.feature_matrix": {**featured, "params": params, "ones": True},
+        "models.parameter_count": {"model": tw.models.mlp([3]), "inputs": 3, "outputs": 2},
+        "models.rank_of": {"A": X},
+        "dynamics.central_flow": {
+            "step_size": 0.1, "substeps": 4, "threshold": 1.95, "average": "none", "decay": 0.99,
+            "epsilon": 0.0, "initial": None, "vectors": 8, "most_gradients": 100,
+        },
+        "dynamics.modified_flow": {
+            "step_size": 0.1, "rtol": 1e-3, "solver": None, "most_gradients": 100,
+        },
+        "dynamics.diffusion": {"step_size": 0.1, "oracle": tw.oracles.isotropic(0.1), "dt": 0.1},
+        "dynamics.langevin_dynamics": {"temperature": 0.1, "dt": 0.1},
+        "curvature.gradient_domination": at,
+        "curvature.jacobian_rank": {"J": X},
+        "curvature.layer_hessian": {
+            "model": residual, "params": piece["params"], "x": X, "layer": 0, "part": "weight",
+            "reduction": "mean",
+        },
+        "curvature.pl_constant": {"gradient_norm": [1.0, 0.5], "loss": [1.0, 0.3], "least": 0.0},
+        "curvature.third_derivative": {**at, "u": flat, "v": flat},
         "curvature.hessian": {**at, "where": None},
         "curvature.gauss_newton": {**at, "where": None},
         "curvature.fisher": {**at, "where": None},
@@ -248,7 +311,7 @@ def calls() -> dict[str, dict[str, Any]]:
     }  # fmt: skip
 
 
-# Doors that other tests walk (the first five), or whose right calls take a long preparation.
+# Doors that other tests walk (the first five), or whose right calls take files or long preparation.
 UNLISTED = {
     "diagnose", "load", "study", "problem", "sweep", "problems.mnist5k",
     "problems.interaction_regulariser", "problems.is_same_class",
@@ -256,7 +319,7 @@ UNLISTED = {
     "problems.error_off_plane", "models.first_layer_gradient", "models.normal_derivatives",
     "kernels.expectations", "kernels.linearised_outputs", "kernels.linearised_parameters",
     "kernels.tangent_kernel_to_zarr", "models.from_flax", "models.from_haiku",
-    "models.from_keras", "models.from_torch",
+    "models.from_keras", "models.from_torch", "problems.cifar10_images", "problems.mnist_images",
 }  # fmt: skip
 
 

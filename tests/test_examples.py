@@ -12,6 +12,7 @@ import importlib.util
 import inspect
 import pkgutil
 import re
+import typing
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -101,7 +102,8 @@ def makers() -> dict[str, Callable[..., Any]]:
 
 
 def returned_by_functions() -> set[str]:
-    return {str(inspect.signature(make).return_annotation) for make in makers().values()}
+    made = [f for make in makers().values() for f in (make, *typing.get_overloads(make))]
+    return {str(inspect.signature(make).return_annotation) for make in made}
 
 
 def owing() -> Iterator[tuple[str, Any]]:

@@ -14,7 +14,12 @@ def public_names(text: str) -> list[str]:
     """Functions and classes that a module defines at its top, without those of its own use."""
     made = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
     nodes = (node for node in ast.parse(text).body if isinstance(node, made))
-    return [node.name for node in nodes if not node.name.startswith("_")]
+    return [
+        node.name
+        for node in nodes
+        if not node.name.startswith("_")
+        and "overload" not in map(ast.unparse, node.decorator_list)  # signatures of what follows
+    ]
 
 
 def test_the_reader_sees_functions_and_classes_at_the_top_alone():

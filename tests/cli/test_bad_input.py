@@ -96,7 +96,7 @@ DIAGNOSE = [
     ("good.npz --start nothing.zarr", "nothing.zarr"),
     ("good.npz --start nothing.npz", "there is no such file"),
     ("good.npz --start text.npz", "cannot be read as NumPy's format"),
-    ("good.npz --start table.csv", "give a run (.zarr) or flat parameters"),
+    ("good.npz --start table.csv", "give a run (.zarr, or its folder) or flat"),
     ("good.npz --start labels.npz", "holds 2 arrays (x, y)"),
     ("good.npz --start bare.npz", "the problem has"),
     ("good.npz --optimizer adamm --lr 1e-3", "'adam'"),

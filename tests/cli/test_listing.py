@@ -196,7 +196,7 @@ def test_everything_can_be_shown(
     [
         ("sharpness", "Largest Hessian eigenvalue, signed, of the full objective."),
         ("component-norms", "Norms of the components at a node, in decreasing order."),
-        ("singular-values", "Singular values of every layer."),  # the next says W, not layers
+        ("singular-values", "Singular values of every weight of two axes or more."),  # next: W
         ("mlp", "mlp:64-64 (hidden widths)"),
     ],
 )

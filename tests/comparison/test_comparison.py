@@ -189,7 +189,7 @@ def test_seeds_are_matched_by_name_and_not_by_place() -> None:
     flow = table((3, 1), {3: line(0.5), 1: line(0.51)}, TIMES, None)
     verdict = tw.compare(descent, flow)
     assert verdict.regimes == {1: "on the flow", 3: "divergent"}
-    assert "worst of 2 seeds (1 gradient flow, 1 divergent)" in verdict.sentence
+    assert "worst of 2 seeds (1 on gradient flow, 1 divergent)" in verdict.sentence
     gaps = tw.distance(descent, flow)
     assert gaps["seed"].values.tolist() == [1, 3]
     np.testing.assert_allclose(gaps["distance"].sel(seed=1), np.linspace(0, 0.01, 11), atol=1e-15)

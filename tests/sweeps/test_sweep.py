@@ -247,6 +247,7 @@ def test_seeds_of_a_network_that_brings_its_weights_are_refused() -> None:
     assert tw.sweep(problem, tw.gradient_descent, step_size=[0.1], **options).seeds == (0,)
 
 
+@pytest.mark.implicit  # the plain loop is Optax's own
 @pytest.mark.parametrize(("name", "exact"), [("adam", optax.adam), ("momentum", None)])
 def test_rates_of_one_optimiser_share_a_program(
     name: str, exact: Any, caplog: pytest.LogCaptureFixture

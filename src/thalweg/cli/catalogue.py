@@ -86,7 +86,7 @@ def _margin_losses() -> Iterator[Entry]:
     for name in constant(room, "__all__"):
         _, node = declaration(room, name)
         if isinstance(node, ast.FunctionDef) and ast.unparse(node.returns or node) == "MarginLoss":
-            use = (f"{room}.linear_classifier(X, {room}.{name}(2.0))",)
+            use = (f"linear_classifier(X, {room}.{name}(2.0))",)
             yield Entry(name, "margin-losses", partial(docs, room, name), use)
 
 

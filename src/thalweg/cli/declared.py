@@ -83,7 +83,11 @@ def _assigned(module: str, name: str) -> ast.expr:
 def declaration(module: str, name: str) -> tuple[str, ast.AST | None]:
     """The module that declares a function or a class, through imports, and its source."""
     for node in tree(module).body:
-        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == name:
+        if (
+            isinstance(node, ast.FunctionDef | ast.ClassDef)
+            and node.name == name
+            and "overload" not in map(ast.unparse, node.decorator_list)
+        ):
             return module, node
         if isinstance(node, ast.ImportFrom) and str(node.module).startswith("thalweg"):
             for alias in node.names:

@@ -123,7 +123,11 @@ def layer_hessian(
     """
     require(part in PARTS, unknown(part, PARTS, "part"))
     require(reduction in REDUCTIONS, unknown(reduction, REDUCTIONS, "reduction"))
-    require_layer(params, layer)
+    require_layer(model, params, layer)
+    require(
+        jnp.ndim(x) >= 2 and jnp.size(x) > 0,
+        f"x came with shape {jnp.shape(x)}; give a batch of inputs, (examples, features)",
+    )
 
     def one(example: Array) -> tuple[Array, Array]:
         z = passage(model, params, example).inputs[layer]

@@ -8,6 +8,8 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
+from thalweg.core.errors import require
+
 
 class JacobianRank(NamedTuple):
     """Rank of the Jacobian of a net's outputs in its parameters.
@@ -44,6 +46,10 @@ def jacobian_rank(J: ArrayLike) -> JacobianRank:
         1
     """
     J = np.asarray(J, float)
+    require(
+        J.ndim == 2 and J.size > 0 and bool(np.isfinite(J).all()),
+        f"a Jacobian of shape {J.shape} came; give a matrix (n k, d) of finite numbers",
+    )
     U, values, _ = np.linalg.svd(J, full_matrices=True)
     tolerance = float(np.finfo(float).eps * max(J.shape) * values[0])
     rank = int(np.sum(values > tolerance))

@@ -41,6 +41,11 @@ def pl_constant(gradient_norm: ArrayLike, loss: ArrayLike, least: float = 0.0) -
         2.0
     """
     slope, gap = np.asarray(gradient_norm, float), np.asarray(loss, float) - least
+    require(
+        slope.shape == gap.shape or not slope.ndim or not gap.ndim,
+        f"gradient_norm came with shape {slope.shape}, loss with {gap.shape}; give both at the "
+        "same points",
+    )
     above = gap > 0
     return np.where(above, slope**2 / (2 * np.where(above, gap, 1.0)), np.nan)
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int
 
+from thalweg.core import tree
 from thalweg.core.errors import choose, require
 from thalweg.core.hessian_product import third_product
 from thalweg.core.result import Reading, Result, exact, finite
@@ -161,7 +162,14 @@ def third_derivative(
         >>> tw.curvature.third_derivative(f, f.start, u, v).tolist()  # of u^T H v = 2 x_0
         [2.0, 0.0]
     """
-    return third_product(problem.objective, params)(u)(v)
+    size = tree.size(params)
+    for name, given in (("u", u), ("v", v)):
+        require(
+            jnp.shape(given) == (size,),
+            f"{name} came with shape {jnp.shape(given)}; give one number for each parameter, "
+            f"({size},)",
+        )
+    return third_product(problem.objective, params)(jnp.asarray(u))(jnp.asarray(v))
 
 
 def _quadratic_form(operator: Hessian, theta: Array, v: Float[Array, " q"]) -> Array:

@@ -17,7 +17,8 @@ import numpy as np
 from jaxtyping import Array, Float
 from numpy.typing import ArrayLike, NDArray
 
-from thalweg.core.errors import require
+from thalweg.core.arguments import told
+from thalweg.core.errors import InputError, reason, require
 from thalweg.core.tree import Params
 from thalweg.models.dense import MLP
 from thalweg.models.model import Model, activation
@@ -88,8 +89,25 @@ def feature_matrix(
         >>> tw.models.feature_matrix(net, params, jnp.array([[1.0, -1.0]])).tolist()
         [[1.0, 0.0, 1.0]]
     """
-    h = _features(model, params, jnp.asarray(x))
+    x = jnp.asarray(x)
+    _check_batch(x)
+    try:
+        h = _features(model, params, x)
+    except InputError:
+        raise
+    except Exception as error:  # of whatever in the model meets what does not fit
+        raise InputError(
+            f"params came as {told(params)}, x with shape {x.shape}: they do not fit this model "
+            f"({reason(error)}); give parameters as model.init draws them for such inputs"
+        ) from None
     return jnp.concatenate([h, jnp.ones((len(h), 1), h.dtype)], axis=1) if ones else h
+
+
+def _check_batch(x: Array) -> None:
+    require(
+        x.ndim >= 2 and x.size > 0,
+        f"x came with shape {x.shape}; give a batch of inputs, (examples, features) or more axes",
+    )
 
 
 @eqx.filter_jit
@@ -194,6 +212,8 @@ def expressivity_search(
         (True, 'initialiser')
     """
     x = jnp.asarray(x)
+    _check_batch(x)
+    require(draws >= 0, f"draws came as {draws}; give a whole number of at least 0")
     best: Search | None = None
     for draw in range(draws + 1):
         start, biases = jax.random.split(jax.random.fold_in(key, draw))
@@ -268,6 +288,7 @@ def constructed_witness(
         True
     """
     x = jnp.asarray(x)
+    _check_batch(x)
     n = len(x)
     require(
         _has_witness(model, n),

@@ -12,12 +12,13 @@ Source: Riedi, Balestriero and Baraniuk (2023), arXiv 2203.03099.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 from numpy.typing import ArrayLike
 
+from thalweg.core.arguments import told
 from thalweg.core.errors import require, unknown
 from thalweg.core.tree import Params
 from thalweg.models.model import activation
@@ -53,6 +54,12 @@ def passage(model: ResidualMLP, params: Params, x: Float[Array, "..."]) -> Passa
         ([2.0, -1.0], [1.0])
     """
     two_slopes(model)
+    _check_layers(model, params)
+    width, values = params[0]["weight"].shape[1], jnp.size(x)
+    require(
+        values == width,
+        f"x came with {values} numbers; this net takes {width}, one input at a time",
+    )
     act = activation(model.activation).function
     z, inputs, before = jnp.ravel(x), [], []
     for layer in params[: len(model.hidden)]:
@@ -149,6 +156,11 @@ def affine_piece(
     """
     require(join in JOINS, unknown(join, JOINS, "join"))
     W, slopes = jnp.asarray(W), jnp.asarray(slopes)
+    require(
+        W.ndim >= 2 and slopes.shape == W.shape[:-1],
+        f"weights of shape {W.shape} came with slopes of shape {slopes.shape}; give weights "
+        "(..., out, in) and slopes (..., out)",
+    )
     DW = branch * slopes[..., None] * W
     eye = jnp.eye(W.shape[-1], dtype=DW.dtype)
     if join == "concatenate":
@@ -174,7 +186,7 @@ def local_matrix(
         >>> local_matrix(net, params, jnp.array([1.0, -1.0]), 0).tolist()  # D W + I
         [[2.0, 0.0], [0.0, 1.0]]
     """
-    require_layer(params, layer)
+    require_layer(model, params, layer)
     if layer == len(model.hidden):
         return params[layer]["weight"]
     d = activation_slopes(model, params, x)[layer]
@@ -224,7 +236,8 @@ def downstream_of_slopes(
         >>> downstream_of_slopes(net, params, [jnp.array([0.0, 1.0])], 0).tolist()
         [[0.0, 5.0]]
     """
-    require_layer(params, layer)
+    require_layer(model, params, layer)
+    _check_layers(model, params, slopes)
     hidden = len(model.hidden)
     if layer == hidden:
         width = params[layer]["weight"].shape[0]
@@ -249,6 +262,8 @@ def own_slopes(
         >>> own_slopes(net, params, [jnp.array([1.0, 0.0])], 0).tolist()
         [[0.5, 0.0], [0.0, 0.0]]
     """
+    require_layer(model, params, layer)
+    _check_layers(model, params, slopes)
     out, into = params[layer]["weight"].shape
     D = model.branch * jnp.diag(slopes[layer])
     if model.join == "concatenate":
@@ -266,8 +281,29 @@ def _affine(layer: Params, z: Array) -> Array:
     return p + layer["bias"] if "bias" in layer else p
 
 
-def require_layer(params: Params, layer: int) -> None:
-    """Refuse a layer that is not there."""
+def _check_layers(model: ResidualMLP, params: Params, slopes: Any = None) -> None:
+    """Refuse parameters that are not the layers of a net, and slopes of other layers."""
+    count = len(model.hidden) + bool(model.readout)
+    fits = isinstance(params, list | tuple) and len(params) == count
+    require(
+        fits and all(isinstance(p, dict) and jnp.ndim(p.get("weight", 0)) == 2 for p in params),
+        f"params came as {told(params)}; give the {count} layers of this net, as model.init draws "
+        "them",
+    )
+    if slopes is None:
+        return
+    widths = [(p["weight"].shape[0],) for p in params[: len(model.hidden)]]
+    fits = isinstance(slopes, list | tuple) and len(slopes) == len(widths)
+    require(
+        fits and [getattr(d, "shape", None) for d in slopes] == widths,
+        f"slopes came as {told(slopes)}; give one array for each hidden layer, of the shapes "
+        f"{', '.join(map(str, widths))}",
+    )
+
+
+def require_layer(model: ResidualMLP, params: Params, layer: int) -> None:
+    """Refuse a layer that is not there, and parameters that are not the layers of the net."""
+    _check_layers(model, params)
     require(
         0 <= layer < len(params),
         f"layer came as {layer}; this net has the layers 0 to {len(params) - 1}",

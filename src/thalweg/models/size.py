@@ -6,8 +6,11 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from thalweg.core import tree
+from thalweg.core.arguments import told
+from thalweg.core.errors import require
 from thalweg.models.model import Model
 
 
@@ -25,6 +28,10 @@ def parameter_count(model: Model, inputs: int | Sequence[int], outputs: int) -> 
         26
     """
     shape = (inputs,) if isinstance(inputs, int) else tuple(inputs)
+    require(
+        all(isinstance(n, int | np.integer) and n >= 0 for n in shape),
+        f"inputs came as {told(inputs)}; give the number of features, or the shape of an example",
+    )
     like = jax.eval_shape(
         lambda key: model.init(key, shape, outputs, jnp.float64), jax.random.key(0)
     )

@@ -5,16 +5,16 @@ from thalweg.oracles.added import Isotropic, gaussian, isotropic, langevin, surr
 from thalweg.oracles.batches import MiniBatch, minibatch, single
 from thalweg.oracles.examples import ORACLES
 from thalweg.oracles.labels import LabelNoise, label_noise
-from thalweg.oracles.oracle import Counts, Covariance, Factor, Oracle, full
+from thalweg.oracles.oracle import Counts, Factor, NoiseCovariance, Oracle, full
 
 __all__ = [
     "ORACLES",
     "Counts",
-    "Covariance",
     "Factor",
     "Isotropic",
     "LabelNoise",
     "MiniBatch",
+    "NoiseCovariance",
     "Oracle",
     "full",
     "gaussian",

@@ -117,7 +117,7 @@ class Oracle(Checked):
         self.suit(problem)
         return Factor(self, problem, part_of(params, None))
 
-    def covariance(self, problem: Problem, params: Params) -> Covariance:
+    def covariance(self, problem: Problem, params: Params) -> NoiseCovariance:
         """Sigma, the covariance of the gradient that is shown, as an operator (p, p).
 
         Exact up to rounding and matrix-free: a product costs about two gradients; `trace()` is
@@ -126,7 +126,7 @@ class Oracle(Checked):
         Raises:
             InputError: If it is not known.
         """
-        return Covariance(self.factor(problem, params))
+        return NoiseCovariance(self.factor(problem, params))
 
     def describe(self) -> dict[str, Any]:
         """What the record of a run says of it: plain data."""
@@ -227,7 +227,13 @@ def full() -> Full:
 
 
 class Factor(Operator):
-    """F of an oracle at a point, Sigma = F F^T; see `Oracle.factor`."""
+    """F of an oracle at a point, Sigma = F F^T; see `Oracle.factor`.
+
+    Examples:
+        >>> bowl = tw.problems.Function(lambda x: 0.5 * jnp.sum(x**2), start=jnp.ones(2))
+        >>> tw.oracles.isotropic(0.5).factor(bowl, bowl.start).dense().tolist()
+        [[0.5, 0.0], [0.0, 0.5]]
+    """
 
     oracle: Oracle
     problem: Problem
@@ -269,8 +275,15 @@ class Factor(Operator):
         return flat if self.transposed else self.part.tree(flat)
 
 
-class Covariance(Operator):
-    """Sigma = F F^T of an oracle at a point; see `Oracle.covariance`."""
+class NoiseCovariance(Operator):
+    """Sigma = F F^T of an oracle at a point; see `Oracle.covariance`.
+
+    Examples:
+        >>> bowl = tw.problems.Function(lambda x: 0.5 * jnp.sum(x**2), start=jnp.ones(2))
+        >>> noise = tw.oracles.isotropic(0.5).covariance(bowl, bowl.start)
+        >>> (noise @ jnp.array([1.0, 2.0])).tolist(), float(noise.trace())
+        ([0.25, 0.5], 0.5)
+    """
 
     factor: Factor
     cost: ClassVar[float] = 2.0

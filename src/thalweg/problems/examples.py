@@ -19,8 +19,9 @@ from thalweg.models import (
 )
 from thalweg.problems.closed_form import Factorisation, Quadratic
 from thalweg.problems.frozen import trained_part
+from thalweg.problems.last_layer import last_layer_problem
 from thalweg.problems.linear_classification import linear_classifier
-from thalweg.problems.linear_targets import DeepLinear
+from thalweg.problems.linear_targets import DeepLinear, scalar_chain
 from thalweg.problems.locality import long_range
 from thalweg.problems.lp_norm import lp_regression
 from thalweg.problems.matrix_sensing import (
@@ -66,6 +67,8 @@ PROBLEMS: dict[str, Callable[[], Problem]] = {
         supervised(mlp([3]), (X, Y[:, :1])), [[[True, False, False], [False, True, True]]], 0.3
     ),
     "part": lambda: _part(_regression()),
+    "scalar-chain": lambda: scalar_chain(3, 2.0, 0.5),
+    "last-layer": lambda: last_layer_problem(_regression(), _regression().init(_key())),
     "part-of-a-function": lambda: _part(PROBLEMS["function"]()),
     "weight-decay": lambda: Decayed(_regression(), jnp.asarray(0.1)),
     "function": lambda: Function(_valley, {"x": jnp.asarray(-1.2), "y": jnp.asarray(1.0)}),

@@ -20,6 +20,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
+from thalweg.core.arguments import told
 from thalweg.core.errors import InputError, require
 from thalweg.core.tree import Params
 from thalweg.models import layer_weights
@@ -55,7 +56,12 @@ def modes_of(matrix: ArrayLike) -> Modes:
         >>> modes.s.round(6).tolist(), modes.matrix.round(6).tolist()
         ([3.0, 1.0], [[1.0, 0.0], [0.0, 3.0]])
     """
-    U, s, Vt = jnp.linalg.svd(jnp.asarray(matrix), full_matrices=False)
+    array = jnp.asarray(matrix)
+    require(
+        array.ndim == 2 and array.size > 0,
+        f"a matrix of shape {array.shape} came; give one of two axes, (out, in)",
+    )
+    U, s, Vt = jnp.linalg.svd(array, full_matrices=False)
     return Modes(U, s, Vt.T)
 
 
@@ -76,6 +82,10 @@ def random_modes(key: Array, s: Sequence[float], outputs: int, inputs: int) -> M
         >>> modes.matrix.shape, np.linalg.svd(modes.matrix, compute_uv=False).round(6).tolist()
         ((4, 3), [3.0, 1.0, 0.0])
     """
+    require(
+        isinstance(s, Sequence | np.ndarray | Array),
+        f"s came as {told(s)}; give a list of singular values",
+    )
     r = len(s)
     require(
         1 <= r <= min(outputs, inputs),
@@ -157,6 +167,10 @@ def deep_linear_params(weights: Sequence[ArrayLike]) -> Params:
         >>> tw.problems.deep_linear_params([np.eye(2)])[0]["weight"].tolist()
         [[1.0, 0.0], [0.0, 1.0]]
     """
+    require(
+        isinstance(weights, Sequence | np.ndarray | Array),
+        f"weights came as {told(weights)}; give a list of matrices",
+    )
     return [{"weight": jnp.asarray(W)} for W in weights]
 
 

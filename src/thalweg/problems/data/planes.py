@@ -87,6 +87,7 @@ def random_plane(dimension: int, codimension: int, seed: int = 0) -> Plane:
         ([[1.0, 2.0]], True)
     """
     _check_sizes(dimension, codimension)
+    require(seed >= 0, f"seed came as {seed}; give a whole number of at least 0")
     d = dimension + codimension
     Q, R = np.linalg.qr(np.random.default_rng(seed).standard_normal((d, d)))
     Q = Q * np.sign(np.diag(R))
