@@ -17,6 +17,14 @@ from thalweg.models.feature_rank import (
 from thalweg.models.frameworks import Network, from_flax, from_haiku, from_keras, from_torch
 from thalweg.models.initialisers import INITIALISERS
 from thalweg.models.input_derivatives import first_layer_gradient, normal_derivatives
+from thalweg.models.knots_on_the_line import (
+    Knots,
+    KnotsOfGaps,
+    function_knots,
+    knots_of_gaps,
+    net_knots,
+)
+from thalweg.models.mean_field import MeanFieldNet
 from thalweg.models.model import ACTIVATIONS, Activation, Applied, Model, activation, from_equinox
 from thalweg.models.overparametrisation import Overparametrised
 from thalweg.models.parse import parse_model
@@ -58,6 +66,9 @@ __all__ = [
     "Convolution",
     "Expressivity",
     "HierarchicalFactorisation",
+    "Knots",
+    "KnotsOfGaps",
+    "MeanFieldNet",
     "ModeTree",
     "Model",
     "Network",
@@ -85,14 +96,17 @@ __all__ = [
     "from_haiku",
     "from_keras",
     "from_torch",
+    "function_knots",
     "gaussian_start",
     "given_start",
     "hierarchical_rank",
+    "knots_of_gaps",
     "layer_weights",
     "linear",
     "local_matrix",
     "mlp",
     "mode_tree",
+    "net_knots",
     "normal_derivatives",
     "own_slopes",
     "parameter_count",

@@ -10,6 +10,7 @@ import numpy as np
 from thalweg.core.tensors import perfect_tree
 from thalweg.models.convolutional import ConvNet, Convolution
 from thalweg.models.dense import linear, mlp
+from thalweg.models.mean_field import MeanFieldNet
 from thalweg.models.model import Applied, Model
 from thalweg.models.overparametrisation import Overparametrised
 from thalweg.models.parse import SKIPS
@@ -44,6 +45,7 @@ MODELS: dict[str, Callable[[], Model]] = {
     "overparametrised": lambda: Overparametrised(mlp([3], bias=False), 3),
     "weight-normalised": lambda: weight_normalised(linear([3])),
     "two-layer": lambda: TwoLayerNet(6),
+    "mean-field": lambda: MeanFieldNet(6),
     "wide": lambda: WideNet("fully-connected", 6, 2),
     "wide-resnet": lambda: WideNet("resnet", 6, 2, "tanh"),
     "gaussian-start": lambda: gaussian_start(mlp([3], "sin"), 0.5),

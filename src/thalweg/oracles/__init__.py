@@ -1,7 +1,14 @@
 """What a step gets to see of a problem: all of it, a mini-batch, moved labels, added noise."""
 
 from thalweg.core.arguments import guard
-from thalweg.oracles.added import Isotropic, gaussian, isotropic, langevin, surrogate
+from thalweg.oracles.added import (
+    Isotropic,
+    gaussian,
+    isotropic,
+    langevin,
+    particle_noise,
+    surrogate,
+)
 from thalweg.oracles.batches import MiniBatch, minibatch, single
 from thalweg.oracles.examples import ORACLES
 from thalweg.oracles.labels import LabelNoise, label_noise
@@ -22,6 +29,7 @@ __all__ = [
     "label_noise",
     "langevin",
     "minibatch",
+    "particle_noise",
     "single",
     "surrogate",
 ]

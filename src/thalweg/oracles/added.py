@@ -14,11 +14,13 @@ from jaxtyping import Array, Float
 
 from thalweg.core import tree
 from thalweg.core.arguments import misfit, told
-from thalweg.core.errors import reason, require
+from thalweg.core.errors import reason, require, unknown
 from thalweg.core.tree import Params
 from thalweg.oracles.oracle import Counts, Normal, Oracle
 from thalweg.oracles.size import noise_size
 from thalweg.problems.problem import Problem
+
+CONVENTIONS = {"gibbs": 1.0, "paper": 0.5}  # of the temperature that a noise of neurons gives
 
 
 class Isotropic(Normal):
@@ -151,6 +153,48 @@ def langevin(temperature: float | Array, step_size: float | Array) -> Isotropic:
     """
     heat, size = noise_size(temperature, "temperature"), noise_size(step_size, "step_size")
     return Isotropic(jnp.sqrt(2 * heat / size))
+
+
+def particle_noise(
+    inverse_temperature: float | Array,
+    step_size: float | Array,
+    width: int,
+    convention: str = "gibbs",
+) -> Isotropic:
+    """The noise with which descent of a `MeanFieldNet` samples the Gibbs law of its neurons.
+
+    Each neuron takes theta_i <- theta_i - eta grad Psi(theta_i) + sqrt(2 eta/beta) xi_i, so that
+    the law of a neuron of a wide net goes to exp(-beta Psi)/Z. In the stored parameters
+    theta/sqrt(N) that is Langevin's noise at temperature 1/(beta N).
+
+    Args:
+        inverse_temperature: beta, above 0.
+        step_size: eta of the dynamics that takes it; 2 s in the paper's step s.
+        width: N, the number of neurons.
+        convention: "gibbs", or "paper" for the variance eta/beta that is printed there, half of it,
+            with which the law is exp(-2 beta Psi)/Z.
+
+    Raises:
+        InputError: If a number is out of range or the convention is unknown.
+
+    Source: Shevchenko, Kungurtsev and Mondelli (2022), JMLR 23(130), their (3.3) and Gibbs form.
+
+    Examples:
+        >>> noise = tw.oracles.particle_noise(20.0, step_size=0.01, width=100)
+        >>> round(float(0.01 * noise.sigma) * 10, 6)  # sqrt(2 * 0.01/20) of a neuron
+        0.031623
+    """
+    require(
+        not misfit(width, int) and width >= 1,
+        f"width came as {told(width)}; give a whole number from 1 on",
+    )
+    require(convention in CONVENTIONS, unknown(convention, CONVENTIONS, "convention"))
+    beta = noise_size(inverse_temperature, "inverse_temperature")
+    require(
+        not isinstance(inverse_temperature, int | float) or inverse_temperature > 0,
+        f"inverse_temperature came as {inverse_temperature}; give a number above 0",
+    )
+    return langevin(CONVENTIONS[convention] / (beta * width), step_size)
 
 
 def gaussian(sigma: Callable[..., Any], columns: int | None = None) -> Gaussian:

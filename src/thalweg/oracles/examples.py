@@ -9,7 +9,7 @@ from jaxtyping import Array
 
 from thalweg.core import tree
 from thalweg.core.tree import Params
-from thalweg.oracles.added import gaussian, isotropic, langevin, surrogate
+from thalweg.oracles.added import gaussian, isotropic, langevin, particle_noise, surrogate
 from thalweg.oracles.batches import minibatch, single
 from thalweg.oracles.labels import label_noise
 from thalweg.oracles.oracle import Oracle, full
@@ -30,6 +30,7 @@ ORACLES: dict[str, Callable[[], Oracle]] = {
     "label-noise-single": lambda: label_noise(0.5, single=True, law="sign"),
     "isotropic": lambda: isotropic(0.5),
     "langevin": lambda: langevin(0.1, 0.05),
+    "particle-noise": lambda: particle_noise(20.0, 0.05, 3),
     "gaussian": lambda: gaussian(two_columns),
     "surrogate": lambda: surrogate(minibatch(2), 0.5),
 }

@@ -22,16 +22,20 @@ from thalweg.theory.linear_nets import (
     singular_value_flow,
     weight_normalisation,
 )
+from thalweg.theory.mean_field import cluster_set, cold, gibbs
 from thalweg.theory.prediction import Prediction, make_prediction
 
 __all__ = [
     "PREDICTIONS",
     "Prediction",
     "adaptive_geometry",
+    "cluster_set",
+    "cold",
     "commuting_sensing",
     "end_to_end",
     "euler",
     "geometric_rate",
+    "gibbs",
     "homogeneous",
     "isometry",
     "last_layer",
