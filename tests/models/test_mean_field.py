@@ -138,7 +138,10 @@ def test_knots_of_gaps_by_hand():
         (lambda: tw.oracles.particle_noise(1.0, 0.1, 3, "printed"), "convention"),
         (lambda: tw.models.net_knots([{"weight": jnp.ones((2, 2))}]), "one hidden layer"),
         (lambda: tw.models.function_knots(lambda x: x, [0.0, 1.0]), "grid came as"),
-        (lambda: tw.models.function_knots(lambda x: x[1:], [0.0, 1.0, 2.0]), "the function came with"),
+        (
+            lambda: tw.models.function_knots(lambda x: x[1:], [0.0, 1.0, 2.0]),
+            "the function came with",
+        ),
         (lambda: tw.models.knots_of_gaps([0.0], [1.0, 0.0]), "x came as"),
     ],
 )
