@@ -44,8 +44,8 @@ def of_any_lane(given: Any) -> Any:
 def abreast(count: int) -> int:
     """How many of so many lanes are worked on at once: on a CPU what its cache holds.
 
-    Groups are equal where they can be, since a smaller last one is compiled by itself.
-    Random numbers of a lane take at most 16 KiB a block, so those of a group 4 MiB.
+    Groups are equal where they can be, since a smaller last one is compiled by itself. How much
+    memory that takes depends on the parameters; what does not fit is refused before a run.
     """
     if count <= MOST_ABREAST or jax.default_backend() != "cpu":
         return count

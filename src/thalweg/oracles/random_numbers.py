@@ -6,14 +6,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, UInt
 
 
 def normals(key: Array, shape: tuple[int, ...], dtype: Any) -> Float[Array, "..."]:
     """Standard normal numbers of 24 bits, two from every 64 random bits.
 
     `jax.random.normal` spends 64 bits on each number, and twice the time: on a CPU drawing is most
-    of the cost of a noisy step. Moments are right to 1e-7; no number lies beyond 5.5.
+    of the cost of a noisy step. Over all 2^24 values the mean is 0, the variance 1 within 2e-7, the
+    fourth moment 3 within 6e-6; the largest is 5.42.
 
     Args:
         key: A random key.
@@ -32,8 +33,13 @@ def normals(key: Array, shape: tuple[int, ...], dtype: Any) -> Float[Array, "...
     words = jax.lax.bitcast_convert_type(
         jax.random.bits(key, (-(-count // 2),), jnp.uint64), jnp.uint32
     )
-    # The middle of one of 2^24 cells of (-1, 1): never an end, so that no number is infinite.
-    cells = (words.reshape(-1)[:count] >> 8).astype(jnp.float32)
-    middle = cells * jnp.float32(2**-23) + jnp.float32(2**-24 - 1)
-    drawn = jnp.float32(2**0.5) * jax.lax.erf_inv(middle)
-    return drawn.reshape(shape).astype(dtype)
+    return of_cells(words.reshape(-1)[:count] >> 8).reshape(shape).astype(dtype)
+
+
+def of_cells(cells: UInt[Array, " n"]) -> Float[Array, " n"]:
+    """The normal number in the middle of each of 2^24 cells of equal probability.
+
+    Never at an end of the interval, so that no number is infinite.
+    """
+    middle = cells.astype(jnp.float32) * jnp.float32(2**-23) + jnp.float32(2**-24 - 1)
+    return jnp.float32(2**0.5) * jax.lax.erf_inv(middle)
