@@ -186,6 +186,8 @@ def _ended(known: np.ndarray, end: float) -> str:
 def nearer(table: xr.Dataset, flow: str) -> str:
     """What to add to a verdict: how much nearer the central flow is; nothing if it is not."""
     late = table.isel(time=_late(table))
+    if not late.sizes["time"]:
+        return ""
     gap, other = (float(late[n].mean()) for n in ("central_distance", "flow_smoothed_distance"))
     if not gap < other:
         return ""
