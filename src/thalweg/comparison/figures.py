@@ -101,9 +101,14 @@ class Drawing:
             "loss",
             "Both dynamics on one clock",
             f"{capital(self.name)} and {self.flow} from the same initial parameters; step k of "
-            f"{self.name} is drawn at training time {clock}.",
+            f"{self.name} is drawn at training time {clock}."
+            + self._central("the central flow, and the mean loss that it predicts of the steps"),
             tuple(panels),
         )
+
+    def _central(self, shown: str) -> str:
+        """What a caption adds where the central flow was followed."""
+        return f" At the edge of stability: {shown}." if "central_loss" in self.table else ""
 
     def _distances(self) -> Figure:
         gaps = [
@@ -134,7 +139,11 @@ class Drawing:
             "Left: distance between the parameters at equal training time, with the flow's own "
             "error, beside the distance that the flow has travelled from its start. "
             f"Right: the distance as a share of the whole way; below the line {self.name} counts "
-            "as following the flow.",
+            "as following the flow."
+            + self._central(
+                "on the left the distance of the steps, freed from their oscillation, from the "
+                "central flow and from the other"
+            ),
             (
                 Panel(tuple(gaps), "Distance", TIME, "parameter", y_log=True),
                 Panel(
