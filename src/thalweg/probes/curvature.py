@@ -108,7 +108,8 @@ def tracked(
     mu. Between rechecks it is taken that none is above the values read.
     """
     b, p = memory.shape
-    usable = (moment.record > 0) & jnp.all(jnp.isfinite(memory))
+    # A search that met numbers which are not finite leaves zeros.
+    usable = (moment.record > 0) & jnp.all(jnp.isfinite(memory)) & jnp.any(memory != 0)
     again = moment.record % recheck == 0
     # A recheck leaves half of the tolerance to what the complement may hide.
     half = jnp.asarray(jnp.where(again, tolerance / 2, tolerance), memory.dtype)
