@@ -27,7 +27,15 @@ UNTIL, MOST, STEPS = 0.2, 1000, 4
 # They ask for examples, look at the model itself, or count within: calls do not tell from outside.
 # So are several products with one Hessian.
 CENTRAL = {"central-flow", "central-flow-of-rmsprop"}
-UNCOUNTED = {"levenberg-marquardt", "adam-in-batches", "two-phase", "line-search", *CENTRAL}
+REDUCTION = "sharpness-reduction-flow"
+UNCOUNTED = {
+    "levenberg-marquardt",
+    REDUCTION,
+    "adam-in-batches",
+    "two-phase",
+    "line-search",
+    *CENTRAL,
+}
 # What Optax converts within a transformation of its own is not ours to forbid.
 OPTAX_CONVERTS = {"line-search", "adam-in-batches"}
 
@@ -58,7 +66,7 @@ def case(name: str) -> tuple[Dynamics, Problem]:
 
 
 # Each compiles whole solvers or line searches a test.
-DEAR = {"gradient-flow-of-an-error", "line-search", "two-phase", *CENTRAL}
+DEAR = {"gradient-flow-of-an-error", "line-search", "two-phase", REDUCTION, *CENTRAL}
 EACH = [pytest.param(n, marks=pytest.mark.thorough) if n in DEAR else n for n in DYNAMICS]
 
 TRACED: list[str] = []

@@ -23,7 +23,13 @@ from thalweg.probes.probe import Moment
 from thalweg.problems import PROBLEMS, Problem
 
 # Each compiles a search for eigenvalues a test; tests/probes holds them against the dense Hessian.
-DEAR = {"sharpness", "smallest-eigenvalue", "top-eigenvalues", "preconditioned-sharpness"}
+DEAR = {
+    "sharpness",
+    "spherical-sharpness",
+    "smallest-eigenvalue",
+    "top-eigenvalues",
+    "preconditioned-sharpness",
+}
 EVERY = PROBES | WITH_ARGUMENTS
 EVERY_PROBE = [pytest.param(n, marks=pytest.mark.thorough) if n in DEAR else n for n in EVERY]
 

@@ -5,6 +5,7 @@ from thalweg.curvature.density import Density, spectral_density
 from thalweg.curvature.diagonal_ratio import block_ratios, max_over_median
 from thalweg.curvature.eigenvalues import Eigenpairs, above, smallest, top_k
 from thalweg.curvature.layers import LayerHessian, layer_hessian
+from thalweg.curvature.minima import NormalSplit, normal_split
 from thalweg.curvature.numerical_rank import JacobianRank, jacobian_rank
 from thalweg.curvature.operator import Matrix, Operator, preconditioned
 from thalweg.curvature.operators import (
@@ -31,6 +32,7 @@ __all__ = [
     "JacobianRank",
     "LayerHessian",
     "Matrix",
+    "NormalSplit",
     "Operator",
     "SharpnessGradient",
     "above",
@@ -46,6 +48,7 @@ __all__ = [
     "jacobian_rank",
     "layer_hessian",
     "max_over_median",
+    "normal_split",
     "pl_constant",
     "preconditioned",
     "sharpness_gradient",

@@ -2,6 +2,7 @@
 
 from thalweg.core.arguments import guard
 from thalweg.dynamics.damped_gauss_newton import levenberg_marquardt
+from thalweg.dynamics.decayed import DecayedDescent, decayed_descent
 from thalweg.dynamics.descent import GradientDescent, gradient_descent
 from thalweg.dynamics.dynamics import Clock, Continuous, Discrete, Dynamics, Info, State, Statistic
 from thalweg.dynamics.end_to_end_rule import EndToEndDescent, end_to_end_descent
@@ -14,6 +15,10 @@ from thalweg.dynamics.flow.gradient_flow import GradientFlow, gradient_flow
 from thalweg.dynamics.flow.limit import Limit, flow_limit
 from thalweg.dynamics.flow.modified import ModifiedFlow, modified_flow
 from thalweg.dynamics.flow.preconditioned import PreconditionedFlow, preconditioned_flow
+from thalweg.dynamics.flow.sharpness_reduction import (
+    SharpnessReductionFlow,
+    sharpness_reduction_flow,
+)
 from thalweg.dynamics.flow.solvers import FLOW_SOLVERS, FlowSolver
 from thalweg.dynamics.flow.stabilised import RKC2, RKL2x
 from thalweg.dynamics.grouped_rmsprop import group_rmsprop
@@ -26,6 +31,7 @@ from thalweg.dynamics.reparametrised_projected import (
     two_phase_projected_descent,
     weight_normalised_descent,
 )
+from thalweg.dynamics.spherical import SphericalRMSProp, spherical_rmsprop
 from thalweg.dynamics.stability import StabilityRule
 from thalweg.dynamics.trainer import StabilisedDescent, stabilised_descent
 from thalweg.dynamics.two_phase_training import TwoPhase, two_phase
@@ -40,6 +46,7 @@ __all__ = [
     "CentralFlow",
     "Clock",
     "Continuous",
+    "DecayedDescent",
     "Discrete",
     "Dynamics",
     "EndToEndDescent",
@@ -56,6 +63,8 @@ __all__ = [
     "Optimiser",
     "PreconditionedFlow",
     "RKL2x",
+    "SharpnessReductionFlow",
+    "SphericalRMSProp",
     "StabilisedDescent",
     "StabilityRule",
     "State",
@@ -63,6 +72,7 @@ __all__ = [
     "TwoPhase",
     "adagrad_flow",
     "central_flow",
+    "decayed_descent",
     "diffusion",
     "end_to_end_descent",
     "flow_limit",
@@ -78,6 +88,8 @@ __all__ = [
     "optimiser",
     "preconditioned_flow",
     "projected_descent",
+    "sharpness_reduction_flow",
+    "spherical_rmsprop",
     "stabilised_descent",
     "two_phase",
     "two_phase_projected_descent",

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import optax
 
 from thalweg.dynamics.damped_gauss_newton import levenberg_marquardt
+from thalweg.dynamics.decayed import decayed_descent
 from thalweg.dynamics.descent import gradient_descent
 from thalweg.dynamics.dynamics import Dynamics
 from thalweg.dynamics.end_to_end_rule import end_to_end_descent
@@ -16,6 +17,7 @@ from thalweg.dynamics.flow.central import central_flow
 from thalweg.dynamics.flow.gradient_flow import gradient_flow
 from thalweg.dynamics.flow.modified import modified_flow
 from thalweg.dynamics.flow.preconditioned import preconditioned_flow
+from thalweg.dynamics.flow.sharpness_reduction import sharpness_reduction_flow
 from thalweg.dynamics.grouped_rmsprop import group_rmsprop
 from thalweg.dynamics.noisy_steps import noisy
 from thalweg.dynamics.normalised import normalised_descent
@@ -25,12 +27,15 @@ from thalweg.dynamics.reparametrised_projected import (
     two_phase_projected_descent,
     weight_normalised_descent,
 )
+from thalweg.dynamics.spherical import spherical_rmsprop
 from thalweg.dynamics.trainer import stabilised_descent
 from thalweg.dynamics.two_phase_training import two_phase
 from thalweg.oracles.added import isotropic
 
 DYNAMICS: dict[str, Callable[[], Dynamics]] = {
     "gradient-descent": lambda: gradient_descent(0.05),
+    "decayed-descent": lambda: decayed_descent(0.05, 0.1),
+    "spherical-rmsprop": lambda: spherical_rmsprop(0.05),
     "gradient-flow": lambda: gradient_flow(1e-5),
     "gradient-flow-of-an-error": lambda: gradient_flow(error=1e-3),
     "central-flow": lambda: central_flow(0.05),
@@ -41,6 +46,7 @@ DYNAMICS: dict[str, Callable[[], Dynamics]] = {
         0.05, 0.0, 0.9, epsilon=0.0, epsilon_root=1e-8, corrected=False, rtol=1e-5
     ),
     "adagrad-flow": lambda: adagrad_flow(0.05, rtol=1e-5),
+    "sharpness-reduction-flow": sharpness_reduction_flow,
     "stabilised-descent": stabilised_descent,
     "levenberg-marquardt": lambda: levenberg_marquardt(3),
     "momentum": lambda: optax_dynamics(optax.sgd(0.05, momentum=0.9), 0.05, "momentum"),

@@ -33,6 +33,11 @@ from thalweg.probes.rank import (
     reconstruction_error,
     stable_rank,
 )
+from thalweg.probes.scale_invariance import (
+    effective_learning_rate,
+    scale_invariance_defect,
+    spherical_sharpness,
+)
 from thalweg.probes.tensors import (
     component_norms,
     component_unbalancedness,
@@ -69,6 +74,9 @@ PROBES: dict[str, Callable[[], Probe]] = {
     "component-norms": component_norms,
     "component-unbalancedness": component_unbalancedness,
     "tensor-error": tensor_error,
+    "scale-invariance-defect": scale_invariance_defect,
+    "spherical-sharpness": spherical_sharpness,
+    "effective-learning-rate": effective_learning_rate,
 }
 
 __all__ = [
@@ -85,6 +93,7 @@ __all__ = [
     "diagonal_ratio",
     "direction_distance",
     "distance_from_start",
+    "effective_learning_rate",
     "effective_rank",
     "end_to_end_singular_values",
     "every",
@@ -106,10 +115,12 @@ __all__ = [
     "parameter_norm",
     "preconditioned_sharpness",
     "reconstruction_error",
+    "scale_invariance_defect",
     "second_moment",
     "sharpness",
     "singular_values",
     "smallest_eigenvalue",
+    "spherical_sharpness",
     "stable_rank",
     "tensor_error",
     "top_eigenvalues",

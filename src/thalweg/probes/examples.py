@@ -13,6 +13,7 @@ from thalweg.probes.modes import growing_strengths, mode_strengths
 from thalweg.probes.preconditioned import preconditioned_sharpness
 from thalweg.probes.probe import Probe
 from thalweg.probes.rank import reconstruction_error
+from thalweg.probes.scale_invariance import effective_learning_rate
 from thalweg.probes.tensors import hierarchical_effective_rank
 from thalweg.problems.examples import MATRIX, X
 from thalweg.problems.margin_losses import MARGIN_LOSSES
@@ -30,5 +31,6 @@ WITH_ARGUMENTS: dict[str, Callable[[], Probe]] = {
     "reconstruction-error": lambda: reconstruction_error(MATRIX),
     "mode-strengths": lambda: mode_strengths(_U, _V.T),
     "growing-strengths": lambda: growing_strengths(_U, _V.T),
+    "effective-learning-rate": lambda: effective_learning_rate(0.1, 0.2),
     "hierarchical-effective-rank": lambda: hierarchical_effective_rank(perfect_tree(4)),
 }

@@ -41,6 +41,11 @@ from thalweg.problems.matrix_sensing import (
 )
 from thalweg.problems.off_plane import column_change, error_off_plane
 from thalweg.problems.problem import Function, Problem, Supervised, supervised
+from thalweg.problems.scale_invariant import (
+    NormalisedCompletion,
+    NormalisedRegression,
+    circle_of_minima,
+)
 from thalweg.problems.tensor_entries import random_tensor, tensor_completion, tensor_sensing
 from thalweg.problems.weight_decay import Decayed
 
@@ -58,11 +63,14 @@ __all__ = [
     "MarginLoss",
     "MatrixFactorisation",
     "Modes",
+    "NormalisedCompletion",
+    "NormalisedRegression",
     "Plane",
     "Problem",
     "Quadratic",
     "Supervised",
     "cifar10_images",
+    "circle_of_minima",
     "column_change",
     "coordinate_plane",
     "deep_linear_params",

@@ -30,6 +30,11 @@ from thalweg.problems.matrix_sensing import (
     observed_entries,
 )
 from thalweg.problems.problem import Function, Problem, Supervised, supervised
+from thalweg.problems.scale_invariant import (
+    NormalisedCompletion,
+    NormalisedRegression,
+    circle_of_minima,
+)
 from thalweg.problems.tensor_entries import tensor_completion, tensor_sensing
 from thalweg.problems.weight_decay import Decayed
 
@@ -91,6 +96,11 @@ PROBLEMS: dict[str, Callable[[], Problem]] = {
         HierarchicalFactorisation((2, 2, 2, 2), perfect_tree(4), (2, 2)),
         jnp.asarray(TENSOR), 7, _key(), 0.5,
     ),
+    "normalised-regression": lambda: NormalisedRegression(
+        jnp.asarray(X.T), jnp.asarray(Y[:3, 0]), jnp.asarray(2.0)
+    ),
+    "normalised-completion": lambda: NormalisedCompletion(observed_entries(_key(), MATRIX, 4)),
+    "circle-of-minima": circle_of_minima,
 }  # fmt: skip
 
 

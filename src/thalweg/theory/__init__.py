@@ -9,7 +9,14 @@ from thalweg.theory.landscape import (
     regions,
     singular_values,
 )
-from thalweg.theory.limits import log_time_flow, max_margin, minimum_norm, nuclear_norm, separable
+from thalweg.theory.limits import (
+    log_time_flow,
+    max_margin,
+    minimum_norm,
+    nuclear_norm,
+    separable,
+    sharpness_reduction,
+)
 from thalweg.theory.linear_nets import (
     commuting_sensing,
     end_to_end,
@@ -52,6 +59,7 @@ __all__ = [
     "regions",
     "scalar_linear",
     "separable",
+    "sharpness_reduction",
     "singular_value_flow",
     "singular_values",
     "weight_normalisation",

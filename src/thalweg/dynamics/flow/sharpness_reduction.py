@@ -1,0 +1,380 @@
+"""The sharpness-reduction flow: how a direction moves along its minima at the edge of stability.
+
+For a scale-invariant objective, descent with weight decay on w moves theta = w/||w||. Once its
+effective learning rate has met 2 over the spherical sharpness lambda, theta oscillates across the
+manifold Gamma of its minima and drifts along it, on the clock tau = eta' lambda' k, by
+
+    d zeta/d tau = -C g/(2 C + ||g||^2),   g = grad_Gamma log lambda,
+
+with C = 2 for descent with weight decay, and C of the quasi-RMSProp scheduler on tau = eta^2 k/2.
+The mean square of the oscillation is C/(2 C + ||g||^2) in units of eta' lambda'.
+
+Source: Lyu, Li and Arora (2022), theorem on sharpness reduction; C other than 2 is derived.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float, Int
+
+from thalweg.core import tree
+from thalweg.core.behaviour import traced
+from thalweg.core.errors import InputError, require
+from thalweg.core.hessian_product import third_product
+from thalweg.core.memory import require_memory
+from thalweg.core.result import Result, finite
+from thalweg.core.tree import Params
+from thalweg.curvature.minima import NormalSplit, normal_split
+from thalweg.dynamics.dynamics import Continuous, State, Statistic, fresh
+from thalweg.problems.problem import Problem
+
+Vector = Float[Array, " p"]
+Scalar = Float[Array, ""]
+
+ORDER = 4  # of Runge and Kutta's method
+MOST_LANDING, MOST_RETRACTION = 400, 8
+SIMPLE = 1e-6  # least distance of the two largest eigenvalues, relative
+INVARIANT = 1e-6  # relative change of the objective with the scale: what an epsilon leaves
+
+
+class Seen(NamedTuple):
+    """What is known where the flow is; see `SharpnessReductionFlow.statistics`."""
+
+    largest: Scalar
+    slope: Scalar
+    eigenvalue_gap: Scalar
+    rank_gap: Scalar
+    off_minima: Scalar
+
+
+class Followed(NamedTuple):
+    """Both paths, the rank across the minima, and what was seen at the last step."""
+
+    path: Vector
+    companion: Vector
+    rank: Int[Array, ""]
+    seen: Seen
+
+
+class SharpnessReductionFlow(Continuous):
+    """d zeta/d tau = -C g/(2 C + ||g||^2), g = grad_Gamma log lambda_1, on the minima of a sphere.
+
+    Time is tau = (step size) (weight decay) (steps) of descent, its clock `decay_time`. It starts
+    at w/||w||, taken to Gamma by damped Newton steps: give a start near Gamma, or where gradient
+    flow ends (`tw.flow_limit`). Followed by the classical Runge-Kutta method; at every stage
+    Newton's steps lead back to Gamma. A companion takes every two steps as one: see `path_error`.
+
+    Only for scale-invariant objectives. Not defined where the largest eigenvalue is multiple.
+
+    Result: NOT_CONVERGED where Gamma was not reached, where the two largest eigenvalues coincide to
+    1e-6, or where the rank is no longer that of the start.
+
+    Cost: some 18 Hessians with their eigendecompositions a step of length `step`; 5 p^2 numbers.
+
+    Attributes:
+        step: Of tau.
+        averaging: C.
+        rank_tolerance: Eigenvalues above this share of the largest are across Gamma. The rank is
+            found at the start; `rank_gap` says how well it is defined.
+    """
+
+    step: Scalar = eqx.field(converter=lambda x: jnp.asarray(x, jnp.float64), default=0.05)
+    averaging: Scalar = eqx.field(converter=lambda x: jnp.asarray(x, jnp.float64), default=2.0)
+    rank_tolerance: Scalar = eqx.field(
+        converter=lambda x: jnp.asarray(x, jnp.float64), default=1e-6
+    )
+
+    @property
+    def name(self) -> str:
+        return "the sharpness-reduction flow"
+
+    def init(self, problem: Problem, params: Params) -> State:
+        require_scale_invariant(problem)
+        theta, unravel = ravel_pytree(params)
+        require_memory(
+            40.0 * theta.size**2,
+            f"the Hessian of {theta.size} parameters",
+            "give a problem of fewer parameters",
+        )
+        around = _Around(problem, unravel, theta.size)
+        theta, spent = around.landed(theta, self.rank_tolerance)
+        split = normal_split(around.hessian(theta), self.rank_tolerance)
+        _, at = self._speed(around, theta, split)
+        memory = Followed(theta, theta, split.rank, at)
+        cost = (spent + 1) * around.price + 5
+        state = fresh(unravel(theta), memory)
+        # What is wrong but finite at the start is told by the first step.
+        return state._replace(evaluations=cost, result=finite(theta, at.largest, at.slope))
+
+    def advance(
+        self, problem: Problem, state: State, until: Scalar, most_steps: Int[Array, ""]
+    ) -> State:
+        unravel = ravel_pytree(state.params)[1]
+        around = _Around(problem, unravel, state.memory.path.size)
+        begin = state.step
+
+        def going(state: State) -> Array:
+            free = state.step - begin < 2 * most_steps
+            return (state.time < until) & free & (state.result < Result.NONFINITE)
+
+        def stride(state: State) -> State:
+            """Two steps, and one of the companion."""
+            rest = jnp.asarray(until, jnp.float64) - state.time
+            strides = jnp.maximum(jnp.ceil(rest / (2 * self.step) - 1e-6), 1)
+            h = rest / strides / 2
+            memory: Followed = state.memory
+
+            def leg(memory: Followed, which: Array) -> tuple[Followed, Array]:
+                """The path twice, then its companion: one program for all three."""
+                own = which < 2
+                start = jnp.where(own, memory.path, memory.companion)
+                length = jnp.where(own, h, 2 * h)
+                end, seen, spent = self._stepped(around, start, memory.rank, length)
+                path = jnp.where(own, end, memory.path)
+                companion = jnp.where(own, memory.companion, end)
+                told = jax.tree.map(lambda new, old: jnp.where(own, new, old), seen, memory.seen)
+                return Followed(path, companion, memory.rank, told), spent
+
+            memory, spent = jax.lax.scan(leg, memory, jnp.arange(3))
+            return State(
+                params=memory.path,
+                time=jnp.where(strides > 1, state.time + rest / strides, until),
+                step=state.step + 2,
+                evaluations=state.evaluations + jnp.sum(spent),
+                result=jnp.maximum(state.result, self._code(memory, memory.path)),
+                memory=memory,
+            )
+
+        flat = state._replace(params=state.memory.path)
+        end = jax.lax.while_loop(going, stride, flat)
+        return end._replace(params=unravel(end.params))
+
+    def path_error(self, problem: Problem, state: State) -> Scalar:
+        """Estimated distance of the parameters from the exact path (unit: 1, of a unit vector).
+
+        The distance to the companion, whose steps are twice as long, over 2^4 - 1. It is of this
+        flow's path, and says nothing of how far descent is from it.
+        """
+        memory: Followed = state.memory
+        eps = float(jnp.finfo(memory.path.dtype).eps)
+        gap = tree.length(memory.path - memory.companion)
+        return gap / (2**ORDER - 1) + eps * jnp.sqrt(1 + state.step.astype(gap.dtype))
+
+    def recorded(self, problem: Problem) -> tuple[Statistic, ...]:
+        return (
+            Statistic("largest_eigenvalue", "loss", "spherical sharpness on the minima"),
+            Statistic("log_slope", "1", "||grad log(spherical sharpness)|| along the minima"),
+            Statistic("mean_square", "1", "mean squared oscillation over eta lambda"),
+            Statistic("eigenvalue_gap", "1", "relative distance of the two largest eigenvalues"),
+            Statistic("rank", "1", "eigenvalues across the minima"),
+            Statistic("rank_gap", "1", "largest eigenvalue along over smallest across the minima"),
+            Statistic("off_minima", "1", "last Newton step back to the minima"),
+        )
+
+    def statistics(self, problem: Problem, state: State) -> dict[str, Array]:
+        """What the flow predicts and came to know, at no cost.
+
+        Returns:
+            largest_eigenvalue: lambda_1, the spherical sharpness.
+            log_slope: ||g||.
+            mean_square: C/(2 C + ||g||^2), the predicted mean square of the oscillation of theta
+                along the top eigenvector, in units of eta' lambda' (eta^2/2).
+            eigenvalue_gap: (lambda_1 - lambda_2)/lambda_1; the flow is not defined at 0.
+            rank: How many eigenvalues are across Gamma.
+            rank_gap: The largest of the others over the smallest of these; far below 1 where the
+                rank is well defined.
+            off_minima: The length of the last Newton step to Gamma, whose square is left.
+        """
+        memory: Followed = state.memory
+        seen = memory.seen
+        C = self.averaging.astype(seen.slope.dtype)
+        return {
+            "largest_eigenvalue": seen.largest,
+            "log_slope": seen.slope,
+            "mean_square": C / (2 * C + seen.slope**2),
+            "eigenvalue_gap": seen.eigenvalue_gap,
+            "rank": memory.rank.astype(jnp.float64),
+            "rank_gap": seen.rank_gap,
+            "off_minima": seen.off_minima,
+        }
+
+    def doubts(self, problem: Problem) -> tuple[str, ...]:
+        require_scale_invariant(problem)
+        return ()
+
+    def _stepped(
+        self, around: _Around, theta: Vector, rank: Array, h: Scalar
+    ) -> tuple[Vector, Seen, Array]:
+        """A step of the classical Runge-Kutta method for d y/d tau = speed(retracted y)."""
+        h = h.astype(theta.dtype)
+
+        def stage(carry: tuple[Vector, Vector, Array], k: Array) -> tuple[tuple, Vector]:
+            last, total, spent = carry
+            reach = jnp.asarray([0.0, 0.5, 0.5, 1.0], theta.dtype)[k]
+            weight = jnp.asarray([1.0, 2.0, 2.0, 1.0], theta.dtype)[k] / 6
+            at, split, _, used = around.retracted(theta + reach * h * last, rank)
+            speed, _ = self._speed(around, at, split)
+            return (speed, total + weight * speed, spent + used * around.price + 4), speed
+
+        zero, none = jnp.zeros_like(theta), jnp.zeros((), jnp.int64)
+        (_, mean, spent), _ = jax.lax.scan(stage, (zero, zero, none), jnp.arange(ORDER))
+        end, split, off, used = around.retracted(theta + h * mean, rank)
+        _, seen = self._speed(around, end, split)
+        seen = seen._replace(off_minima=off)
+        return end, seen, spent + used * around.price + 4
+
+    def _speed(self, around: _Around, theta: Vector, split: NormalSplit) -> tuple[Vector, Seen]:
+        """D zeta/d tau, and what is seen on the way."""
+        largest, top = split.values[-1], split.vectors[:, -1]
+        second = split.values[-2]
+        q = around.third(theta, top)
+        g = split.tangent(q) / largest
+        g = g - theta * jnp.dot(theta, g)
+        slope = tree.length(g)
+        C = self.averaging.astype(theta.dtype)
+        speed = -C * g / (2 * C + slope**2)
+        gap = (largest - second) / jnp.abs(largest)
+        return speed, Seen(largest, slope, gap, split.gap, jnp.zeros_like(slope))
+
+    def _code(self, memory: Followed, theta: Vector) -> Int[Array, ""]:
+        seen = memory.seen
+        late = seen.off_minima > _close(theta)
+        crossed = seen.eigenvalue_gap <= SIMPLE
+        ranked = seen.rank_gap > jnp.sqrt(self.rank_tolerance).astype(theta.dtype)
+        bad = late | crossed | ranked
+        code = jnp.where(bad, int(Result.NOT_CONVERGED), int(Result.OK)).astype(jnp.int32)
+        return jnp.maximum(code, finite(theta, seen.largest, seen.slope))
+
+
+class _Around:
+    """The objective on flat parameters, and the way to its minima on the unit sphere."""
+
+    def __init__(self, problem: Problem, unravel: Callable[[Vector], Params], size: int) -> None:
+        self.problem, self.unravel = problem, unravel
+        self.price = 1 + 2 * size  # gradients of a Hessian with the gradient
+
+    def objective(self, theta: Vector) -> Scalar:
+        return self.problem.objective(self.unravel(theta))
+
+    def gradient(self, theta: Vector) -> Vector:
+        return jax.grad(self.objective)(theta)
+
+    def hessian(self, theta: Vector) -> Float[Array, "p p"]:
+        H = jax.hessian(self.objective)(theta)
+        return (H + H.T) / 2
+
+    def third(self, theta: Vector, v: Vector) -> Vector:
+        return third_product(self.objective, theta)(v)(v)
+
+    def landed(self, theta: Vector, tolerance: Array) -> tuple[Vector, Array]:
+        """From anywhere to a minimum near, by damped Newton steps downhill."""
+
+        def going(carry: tuple[Vector, Scalar, Array]) -> Array:
+            _, step, count = carry
+            return (step > _close(theta)) & (count < MOST_LANDING)
+
+        def body(carry: tuple[Vector, Scalar, Array]) -> tuple[Vector, Scalar, Array]:
+            at, _, count = carry
+            g = self.gradient(at)
+            split = normal_split(self.hessian(at), tolerance)
+            # The root lets what rounding leaves of g along the minima lead nowhere.
+            shift = jnp.sqrt(tree.length(g) * jnp.max(jnp.abs(split.values)))
+            step = split.damped(g, shift + jnp.finfo(theta.dtype).tiny)
+            return _unit(at - step), tree.length(step), count + 1
+
+        first = _unit(theta), jnp.full((), jnp.inf, theta.dtype), jnp.zeros((), jnp.int64)
+        end, _, count = jax.lax.while_loop(going, body, first)
+        return end, count
+
+    def retracted(self, theta: Vector, rank: Array) -> tuple[Vector, NormalSplit, Scalar, Array]:
+        """Newton's steps back to the minima, the last split and step, and how many there were."""
+
+        def step(at: Vector) -> tuple[Vector, NormalSplit, Scalar]:
+            split = normal_split(self.hessian(at), rank=rank)
+            newton = split.solved(self.gradient(at))
+            newton = newton - at * jnp.dot(at, newton)
+            return _unit(at - newton), split, tree.length(newton)
+
+        def going(carry: tuple[Vector, NormalSplit, Scalar, Array]) -> Array:
+            return (carry[2] > _close(theta)) & (carry[3] < MOST_RETRACTION)
+
+        def body(
+            carry: tuple[Vector, NormalSplit, Scalar, Array],
+        ) -> tuple[Vector, NormalSplit, Scalar, Array]:
+            return (*step(carry[0]), carry[3] + 1)
+
+        return jax.lax.while_loop(going, body, (*step(_unit(theta)), jnp.ones((), jnp.int64)))
+
+
+def _unit(theta: Vector) -> Vector:
+    return theta / tree.length(theta)
+
+
+def _close(theta: Vector) -> float:
+    """A Newton step of this length leaves its square, which is below rounding."""
+    return float(jnp.finfo(theta.dtype).eps) ** 0.55
+
+
+def require_scale_invariant(problem: Problem) -> None:
+    """Refuse an objective that changes with the scale of its parameters.
+
+    Nothing is asked where a JAX transformation is under way over the problem itself.
+
+    Raises:
+        InputError: If f(2 w) is not f(w) at a start of the problem, to 1e-6.
+    """
+    if traced(problem):
+        return
+    with jax.ensure_compile_time_eval():
+        params = problem.init(jax.random.key(0))
+        length = float(tree.norm(params))
+        once = float(problem.objective(params))
+        twice = float(problem.objective(jax.tree.map(lambda w: w + w, params)))
+    require(length != 0, "the start is zero, which has no direction; give another start")
+    if abs(twice - once) > INVARIANT * max(abs(once), abs(twice)):
+        raise InputError(
+            f"the objective is {once:.6g} at a start w and {twice:.6g} at 2 w; the "
+            "sharpness-reduction flow needs one that does not change with the scale of w"
+        )
+
+
+def sharpness_reduction_flow(
+    step: float = 0.05, averaging: float = 2.0, rank_tolerance: float = 1e-6
+) -> SharpnessReductionFlow:
+    """How w/||w|| moves along its minima at the edge of stability; see `SharpnessReductionFlow`.
+
+    Args:
+        step: Of the solver, in tau = (step size) (weight decay) (steps); errors fall as its fourth
+            power.
+        averaging: C of the quasi-RMSProp scheduler; 2 for descent with weight decay.
+        rank_tolerance: Eigenvalues above this share of the largest are across the minima.
+
+    Raises:
+        InputError: If a number is out of its range; in a run, if the objective is not
+            scale-invariant.
+
+    Examples:
+        >>> circle = tw.problems.circle_of_minima(3.0)  # sharpness 1 + 3 sin^2 of the angle
+        >>> path = tw.run(circle, tw.dynamics.sharpness_reduction_flow(), until=2.0, records=2)
+        >>> path.dataset["largest_eigenvalue"][0].round(2).values.tolist()
+        [3.75, 2.54, 1.21]
+    """
+    for what, value, usual in (("step", step, 0.05), ("averaging", averaging, 2.0)):
+        require(
+            0 < value < math.inf,
+            f"{what} came as {value}; give a positive, finite number, as {usual}",
+        )
+    require(
+        0 < rank_tolerance < 1,
+        f"rank_tolerance came as {rank_tolerance}; give a number in (0, 1), as 1e-6",
+    )
+    return SharpnessReductionFlow(
+        jnp.asarray(step, float), jnp.asarray(averaging, float), jnp.asarray(rank_tolerance, float)
+    )
