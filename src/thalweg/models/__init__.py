@@ -2,6 +2,7 @@
 
 from thalweg.core.arguments import guard
 from thalweg.core.tensors import ModeTree, hierarchical_rank, mode_tree, perfect_tree
+from thalweg.models.bias_starts import BIAS_LAWS, SpreadBiases, spread_biases
 from thalweg.models.convolutional import ConvNet, Convolution
 from thalweg.models.dense import MLP, layer_weights, linear, mlp
 from thalweg.models.examples import MODELS
@@ -54,6 +55,7 @@ from thalweg.models.wide import TwoLayerNet, WideNet
 
 __all__ = [
     "ACTIVATIONS",
+    "BIAS_LAWS",
     "INITIALISERS",
     "MLP",
     "MODELS",
@@ -77,6 +79,7 @@ __all__ = [
     "ResidualMLP",
     "Search",
     "SignalConvNet",
+    "SpreadBiases",
     "Stage",
     "TwoLayerNet",
     "WeightNormalised",
@@ -114,6 +117,7 @@ __all__ = [
     "passage",
     "perfect_tree",
     "rank_of",
+    "spread_biases",
     "two_slopes",
     "weight_normalised",
     "zero_last_start",

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from thalweg.core.tensors import perfect_tree
+from thalweg.models.bias_starts import spread_biases
 from thalweg.models.convolutional import ConvNet, Convolution
 from thalweg.models.dense import linear, mlp
 from thalweg.models.mean_field import MeanFieldNet
@@ -50,6 +51,7 @@ MODELS: dict[str, Callable[[], Model]] = {
     "wide-resnet": lambda: WideNet("resnet", 6, 2, "tanh"),
     "gaussian-start": lambda: gaussian_start(mlp([3], "sin"), 0.5),
     "zero-last-start": lambda: zero_last_start(mlp([3])),
+    "spread-biases": lambda: spread_biases(mlp([3], "relu"), "unif"),
     "given-start": lambda: given_start(linear([]), [{"weight": np.ones((1, 5))}]),
     "hand-written": _hand_written,
     "conv": lambda: ConvNet((Convolution(2, 3, padding=1, pool=2),), (3,), "tanh"),

@@ -13,6 +13,7 @@ from thalweg.probes.kernels import (
     kernel_effective_rank,
     kernel_smallest_eigenvalue,
 )
+from thalweg.probes.kinks import activation_changes, kink_positions, kink_reach
 from thalweg.probes.layers import balancedness, singular_values, weight_matrices
 from thalweg.probes.margins import (
     angle_gap,
@@ -77,6 +78,9 @@ PROBES: dict[str, Callable[[], Probe]] = {
     "scale-invariance-defect": scale_invariance_defect,
     "spherical-sharpness": spherical_sharpness,
     "effective-learning-rate": effective_learning_rate,
+    "kink-positions": kink_positions,
+    "kink-reach": kink_reach,
+    "activation-changes": activation_changes,
 }
 
 __all__ = [
@@ -86,6 +90,7 @@ __all__ = [
     "Probe",
     "Tracker",
     "accuracy",
+    "activation_changes",
     "angle_gap",
     "balancedness",
     "component_norms",
@@ -105,6 +110,8 @@ __all__ = [
     "kernel_drift",
     "kernel_effective_rank",
     "kernel_smallest_eigenvalue",
+    "kink_positions",
+    "kink_reach",
     "loss",
     "margin",
     "measure",

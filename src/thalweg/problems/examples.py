@@ -63,6 +63,7 @@ def _valley(params: dict[str, jax.Array]) -> jax.Array:
 PROBLEMS: dict[str, Callable[[], Problem]] = {
     "regression": _regression,
     "summed": lambda: _regression(mlp([3], "relu"), reduction="sum"),
+    "one-input": lambda: supervised(mlp([4], "relu"), (X[:, :1], Y[:, :1])),
     "microbatches": lambda: _regression(microbatch=4),
     "classification": lambda: supervised(mlp([4]), (X, LABELS)),
     "one-matrix": lambda: _regression(linear([])),

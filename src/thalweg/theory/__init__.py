@@ -31,11 +31,19 @@ from thalweg.theory.linear_nets import (
 )
 from thalweg.theory.mean_field import cluster_set, cold, gibbs
 from thalweg.theory.prediction import Prediction, make_prediction
+from thalweg.theory.relu_nets import (
+    affine_floors,
+    good_event,
+    kink_certificate,
+    kink_dynamics,
+    one_input,
+)
 
 __all__ = [
     "PREDICTIONS",
     "Prediction",
     "adaptive_geometry",
+    "affine_floors",
     "cluster_set",
     "cold",
     "commuting_sensing",
@@ -43,8 +51,11 @@ __all__ = [
     "euler",
     "geometric_rate",
     "gibbs",
+    "good_event",
     "homogeneous",
     "isometry",
+    "kink_certificate",
+    "kink_dynamics",
     "last_layer",
     "linear_modes",
     "local_components",
@@ -54,6 +65,7 @@ __all__ = [
     "max_margin",
     "minimum_norm",
     "nuclear_norm",
+    "one_input",
     "parameter_count",
     "polyak_lojasiewicz",
     "regions",

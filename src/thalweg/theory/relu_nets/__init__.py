@@ -1,0 +1,1 @@
+"""Two-layer nets of rectified units: kinks that move, and when they cannot."""
