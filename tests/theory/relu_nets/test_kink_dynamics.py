@@ -120,7 +120,7 @@ def test_the_reference_matrix_predicts_the_next_lines():
     net, data = drawn(6, 12, 1)
     for leak in (0.0, 0.4):
         sigma = one_input.second_moments(net)
-        v = one_input.lines(sigma, net.c, leak)
+        v = one_input.two_lines(sigma, net.c, leak)
         A, M = one_input.reference_matrix(sigma, leak), data.moments()
         rest = []
         for h in (1e-4, 1e-5):

@@ -20,10 +20,10 @@ from thalweg.theory.relu_nets.kink_dynamics import KinkDynamics, ReducedState
 from thalweg.theory.relu_nets.one_input import (
     OneInputData,
     OneInputNet,
-    lines,
     reference_matrix,
     second_moments,
     square_root,
+    two_lines,
 )
 
 UNDECIDED, CROSSED, CERTIFIED, DEGENERATE = range(4)
@@ -86,7 +86,7 @@ def never_crosses(net: OneInputNet, data: OneInputData, step_size: ArrayLike) ->
     rates, U = np.linalg.eigh(root @ reference_matrix(sigma) @ root)
     factors = h[..., None] * rates
     slowest = np.max(np.abs(1 - factors), axis=-1)
-    pull = data.targets() - np.einsum("...ij,...j->...i", M, lines(sigma, net.c))
+    pull = data.targets() - np.einsum("...ij,...j->...i", M, two_lines(sigma, net.c))
     psi = np.einsum("...ij,...j->...i", inverse, pull)
     parts = np.abs(np.einsum("...il,...i->...l", U, psi)) * np.max(np.abs(U), axis=-2)
     widest = np.max(np.sum(np.abs(root), axis=-1), axis=-1)

@@ -28,8 +28,8 @@ from thalweg.theory.relu_nets.one_input import (
     OneInputData,
     OneInputNet,
     largest_step_size,
-    lines,
     second_moments,
+    two_lines,
 )
 
 
@@ -96,7 +96,7 @@ class KinkDynamics(NamedTuple):
         """Slope and intercept of f on the right, then on the left."""
         start = second_moments(self.net)[..., [0, 2], :][..., [0, 2]]
         T = state.maps
-        return lines(T @ start @ np.swapaxes(T, -1, -2), state.c, self.leak)
+        return two_lines(T @ start @ np.swapaxes(T, -1, -2), state.c, self.leak)
 
     def excess_loss(self, state: ReducedState) -> Float[np.ndarray, "..."]:
         """The loss less its floor, 1/2 (v - v_opt)^T M (v - v_opt), without cancellation."""

@@ -211,7 +211,7 @@ def second_moments(net: OneInputNet) -> Float[np.ndarray, "... 2 3 3"]:
     return np.stack([np.einsum("...ia,...ib->...ab", t, t) for t in kept], axis=-3)
 
 
-def lines(sigma: ArrayLike, c: ArrayLike, leak: float = 0.0) -> Float[np.ndarray, "... 4"]:
+def two_lines(sigma: ArrayLike, c: ArrayLike, leak: float = 0.0) -> Float[np.ndarray, "... 4"]:
     """Slope and intercept of f on the right, then on the left (E1), while no kink has crossed.
 
     Args:
@@ -220,9 +220,9 @@ def lines(sigma: ArrayLike, c: ArrayLike, leak: float = 0.0) -> Float[np.ndarray
         leak: alpha of the activation.
 
     Examples:
-        >>> from thalweg.theory.relu_nets.one_input import he_net, lines, second_moments
+        >>> from thalweg.theory.relu_nets.one_input import he_net, second_moments, two_lines
         >>> net = he_net(np.random.default_rng(0), 8)
-        >>> slope = lines(second_moments(net), net.c)[0]
+        >>> slope = two_lines(second_moments(net), net.c)[0]
         >>> bool(np.isclose(slope, net.outputs([2.0])[0] - net.outputs([1.0])[0]))
         True
     """
