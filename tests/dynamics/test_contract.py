@@ -28,6 +28,7 @@ UNTIL, MOST, STEPS = 0.2, 1000, 4
 # So are several products with one Hessian.
 CENTRAL = {"central-flow", "central-flow-of-rmsprop"}
 REDUCTION = "sharpness-reduction-flow"
+LIMITING = {"limiting-flow", "limiting-diffusion"}
 UNCOUNTED = {
     "levenberg-marquardt",
     REDUCTION,
@@ -35,6 +36,7 @@ UNCOUNTED = {
     "two-phase",
     "line-search",
     *CENTRAL,
+    *LIMITING,
 }
 # What Optax converts within a transformation of its own is not ours to forbid.
 OPTAX_CONVERTS = {"line-search", "adam-in-batches"}
@@ -66,7 +68,7 @@ def case(name: str) -> tuple[Dynamics, Problem]:
 
 
 # Each compiles whole solvers or line searches a test.
-DEAR = {"gradient-flow-of-an-error", "line-search", "two-phase", REDUCTION, *CENTRAL}
+DEAR = {"gradient-flow-of-an-error", "line-search", "two-phase", REDUCTION, *CENTRAL, *LIMITING}
 EACH = [pytest.param(n, marks=pytest.mark.thorough) if n in DEAR else n for n in DYNAMICS]
 
 TRACED: list[str] = []

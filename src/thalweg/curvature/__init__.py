@@ -5,6 +5,13 @@ from thalweg.curvature.density import Density, spectral_density
 from thalweg.curvature.diagonal_ratio import block_ratios, max_over_median
 from thalweg.curvature.eigenvalues import Eigenpairs, above, smallest, top_k
 from thalweg.curvature.layers import LayerHessian, layer_hessian
+from thalweg.curvature.manifolds import (
+    NormalSpace,
+    lyapunov_solve,
+    normal_space,
+    retracted,
+    third_contracted,
+)
 from thalweg.curvature.minima import NormalSplit, normal_split
 from thalweg.curvature.numerical_rank import JacobianRank, jacobian_rank
 from thalweg.curvature.operator import Matrix, Operator, preconditioned
@@ -32,6 +39,7 @@ __all__ = [
     "JacobianRank",
     "LayerHessian",
     "Matrix",
+    "NormalSpace",
     "NormalSplit",
     "Operator",
     "SharpnessGradient",
@@ -47,13 +55,17 @@ __all__ = [
     "jacobian",
     "jacobian_rank",
     "layer_hessian",
+    "lyapunov_solve",
     "max_over_median",
+    "normal_space",
     "normal_split",
     "pl_constant",
     "preconditioned",
+    "retracted",
     "sharpness_gradient",
     "smallest",
     "spectral_density",
+    "third_contracted",
     "third_derivative",
     "top_k",
     "trace",

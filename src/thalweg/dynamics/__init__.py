@@ -9,7 +9,14 @@ from thalweg.dynamics.end_to_end_rule import EndToEndDescent, end_to_end_descent
 from thalweg.dynamics.euler_maruyama import diffusion, langevin_dynamics
 from thalweg.dynamics.examples import DYNAMICS
 from thalweg.dynamics.flow.accumulated import AdaGradFlow, adagrad_flow
+from thalweg.dynamics.flow.along_minima import (
+    LimitingDiffusion,
+    LimitingFlow,
+    limiting_diffusion,
+    limiting_flow,
+)
 from thalweg.dynamics.flow.central import CentralFlow, central_flow
+from thalweg.dynamics.flow.drift import Drift, limiting_drift
 from thalweg.dynamics.flow.followed import KINKED_ERROR, Flow
 from thalweg.dynamics.flow.gradient_flow import GradientFlow, gradient_flow
 from thalweg.dynamics.flow.limit import Limit, flow_limit
@@ -21,6 +28,7 @@ from thalweg.dynamics.flow.sharpness_reduction import (
 )
 from thalweg.dynamics.flow.solvers import FLOW_SOLVERS, FlowSolver
 from thalweg.dynamics.flow.stabilised import RKC2, RKL2x
+from thalweg.dynamics.flow.variational import LimitMap, limit_map
 from thalweg.dynamics.grouped_rmsprop import group_rmsprop
 from thalweg.dynamics.noisy_steps import Noisy, noisy
 from thalweg.dynamics.normalised import NormalisedDescent, normalised_descent
@@ -48,6 +56,7 @@ __all__ = [
     "Continuous",
     "DecayedDescent",
     "Discrete",
+    "Drift",
     "Dynamics",
     "EndToEndDescent",
     "Flow",
@@ -56,6 +65,9 @@ __all__ = [
     "GradientFlow",
     "Info",
     "Limit",
+    "LimitMap",
+    "LimitingDiffusion",
+    "LimitingFlow",
     "ModifiedFlow",
     "Noisy",
     "NormalisedDescent",
@@ -81,6 +93,10 @@ __all__ = [
     "group_rmsprop",
     "langevin_dynamics",
     "levenberg_marquardt",
+    "limit_map",
+    "limiting_diffusion",
+    "limiting_drift",
+    "limiting_flow",
     "modified_flow",
     "noisy",
     "normalised_descent",

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import jax.numpy as jnp
 import optax
 
+from thalweg.core.tree import Params
 from thalweg.dynamics.damped_gauss_newton import levenberg_marquardt
 from thalweg.dynamics.decayed import decayed_descent
 from thalweg.dynamics.descent import gradient_descent
@@ -13,6 +15,7 @@ from thalweg.dynamics.dynamics import Dynamics
 from thalweg.dynamics.end_to_end_rule import end_to_end_descent
 from thalweg.dynamics.euler_maruyama import diffusion, langevin_dynamics
 from thalweg.dynamics.flow.accumulated import adagrad_flow
+from thalweg.dynamics.flow.along_minima import limiting_diffusion, limiting_flow
 from thalweg.dynamics.flow.central import central_flow
 from thalweg.dynamics.flow.gradient_flow import gradient_flow
 from thalweg.dynamics.flow.modified import modified_flow
@@ -30,7 +33,13 @@ from thalweg.dynamics.reparametrised_projected import (
 from thalweg.dynamics.spherical import spherical_rmsprop
 from thalweg.dynamics.trainer import stabilised_descent
 from thalweg.dynamics.two_phase_training import two_phase
-from thalweg.oracles.added import isotropic
+from thalweg.oracles.added import gaussian, isotropic
+
+
+def _push(params: Params) -> jnp.ndarray:
+    """Noise for the over-parametrised linear model, across its manifold of minima and along."""
+    return jnp.stack([jnp.r_[params["u"], -params["v"]], jnp.r_[params["v"], params["v"]]], axis=1)
+
 
 DYNAMICS: dict[str, Callable[[], Dynamics]] = {
     "gradient-descent": lambda: gradient_descent(0.05),
@@ -50,6 +59,8 @@ DYNAMICS: dict[str, Callable[[], Dynamics]] = {
     "stabilised-descent": stabilised_descent,
     "levenberg-marquardt": lambda: levenberg_marquardt(3),
     "momentum": lambda: optax_dynamics(optax.sgd(0.05, momentum=0.9), 0.05, "momentum"),
+    "limiting-flow": lambda: limiting_flow(gaussian(_push), rtol=1e-5),
+    "limiting-diffusion": lambda: limiting_diffusion(gaussian(_push), 0.05),
     "noisy": lambda: noisy(gradient_descent(0.05), isotropic(0.1)),
     "diffusion": lambda: diffusion(0.1, isotropic(0.1), 0.05),
     "langevin": lambda: langevin_dynamics(0.1, 0.05),

@@ -11,6 +11,12 @@ from thalweg.problems.data.images import digit_images, mnist5k_images, mnist_ima
 from thalweg.problems.data.long_range import is_same_class, noisy_prototypes
 from thalweg.problems.data.planes import Plane, coordinate_plane, near_plane, plane_of, random_plane
 from thalweg.problems.data.random_labels import random_data
+from thalweg.problems.difference_of_squares import (
+    SquaresModel,
+    fitted_trace,
+    linear_weights,
+    over_parametrised_linear,
+)
 from thalweg.problems.examples import PROBLEMS
 from thalweg.problems.frozen import trained_part
 from thalweg.problems.last_layer import last_layer_problem, loss_smoothness
@@ -68,6 +74,7 @@ __all__ = [
     "Plane",
     "Problem",
     "Quadratic",
+    "SquaresModel",
     "Supervised",
     "cifar10_images",
     "circle_of_minima",
@@ -77,12 +84,14 @@ __all__ = [
     "digit_images",
     "digits",
     "error_off_plane",
+    "fitted_trace",
     "gaussian_measurements",
     "hierarchical_dataset",
     "interaction_regulariser",
     "is_same_class",
     "last_layer_problem",
     "linear_classifier",
+    "linear_weights",
     "long_range",
     "loss_smoothness",
     "low_rank_matrix",
@@ -95,6 +104,7 @@ __all__ = [
     "near_plane",
     "noisy_prototypes",
     "observed_entries",
+    "over_parametrised_linear",
     "plane_of",
     "power_tail",
     "random_data",

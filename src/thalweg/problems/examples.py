@@ -18,6 +18,7 @@ from thalweg.models import (
     weight_normalised,
 )
 from thalweg.problems.closed_form import Factorisation, Quadratic
+from thalweg.problems.difference_of_squares import over_parametrised_linear
 from thalweg.problems.frozen import trained_part
 from thalweg.problems.last_layer import last_layer_problem
 from thalweg.problems.linear_classification import linear_classifier
@@ -93,6 +94,7 @@ PROBLEMS: dict[str, Callable[[], Problem]] = {
     "tensor-completion": lambda: tensor_completion(
         CPFactorisation((2, 2, 2, 2), 3), jnp.asarray(TENSOR), 9, _key(), 0.5
     ),
+    "over-parametrised-linear": lambda: over_parametrised_linear(X[:2], Y[:2, 0], 0.9),
     "tensor-sensing": lambda: tensor_sensing(
         HierarchicalFactorisation((2, 2, 2, 2), perfect_tree(4), (2, 2)),
         jnp.asarray(TENSOR), 7, _key(), 0.5,

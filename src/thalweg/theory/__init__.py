@@ -16,6 +16,8 @@ from thalweg.theory.limits import (
     nuclear_norm,
     separable,
     sharpness_reduction,
+    valleys,
+    weighted_l1,
 )
 from thalweg.theory.linear_nets import (
     commuting_sensing,
@@ -74,5 +76,7 @@ __all__ = [
     "sharpness_reduction",
     "singular_value_flow",
     "singular_values",
+    "valleys",
     "weight_normalisation",
+    "weighted_l1",
 ]
