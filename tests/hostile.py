@@ -248,6 +248,15 @@ def calls() -> dict[str, dict[str, Any]]:
         "dynamics.modified_flow": {
             "step_size": 0.1, "rtol": 1e-3, "solver": None, "most_gradients": 100,
         },
+        "problems.circle_of_minima": {"slope": 3.0},
+        "probes.spherical_sharpness": {"tolerance": 0.01, "recheck": 5, "most_products": 50},
+        "probes.effective_learning_rate": {"step_size": 0.1, "weight_decay": 0.1},
+        "dynamics.decayed_descent": {"step_size": 0.1, "weight_decay": 0.1},
+        "dynamics.spherical_rmsprop": {"step_size": 0.1, "averaging": 2.0, "initial": 1.0},
+        "dynamics.sharpness_reduction_flow": {
+            "step": 0.1, "averaging": 2.0, "rank_tolerance": 1e-6,
+        },
+        "curvature.normal_split": {"hessian": np.eye(3), "tolerance": 1e-6, "rank": None},
         "dynamics.diffusion": {"step_size": 0.1, "oracle": tw.oracles.isotropic(0.1), "dt": 0.1},
         "dynamics.langevin_dynamics": {"temperature": 0.1, "dt": 0.1},
         "curvature.gradient_domination": at,

@@ -7,6 +7,8 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from thalweg.core.errors import require
+
 Vector = Float[Array, " p"]
 
 
@@ -61,6 +63,9 @@ def normal_split(
         rank: How many are across, the largest in size, in the place of the tolerance: on the way
             back to a manifold of known dimension.
 
+    Raises:
+        InputError: If the Hessian is not a square matrix, or a number not one.
+
     Cost: an eigendecomposition, and p^2 numbers. Pure: `jit` and `vmap` it.
 
     Examples:
@@ -68,6 +73,14 @@ def normal_split(
         >>> int(split.rank), split.tangent(jnp.ones(3)).tolist()
         (1, [1.0, 0.0, 1.0])
     """
+    hessian = jnp.asarray(hessian)
+    require(
+        hessian.ndim == 2 and hessian.shape[0] == hessian.shape[1] > 0,
+        f"the Hessian came with shape {hessian.shape}; give a square matrix",
+    )
+    for what, value in (("tolerance", tolerance), ("rank", rank)):
+        shape = () if value is None else jnp.shape(value)
+        require(shape == (), f"{what} came with shape {shape}; give one number")
     values, vectors = jnp.linalg.eigh(hessian)
     sizes = jnp.abs(values)
     if rank is None:

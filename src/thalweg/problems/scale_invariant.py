@@ -10,6 +10,7 @@ Source: Lyu, Li and Arora (2022, arXiv 2206.07085); constants derived for these 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -205,5 +206,5 @@ def circle_of_minima(slope: float = 3.0) -> Function:
         >>> round(float(top.value), 6)  # 1 + b
         4.0
     """
-    require(slope >= 0, f"slope came as {slope}; give at least 0")
+    require(0 <= slope < math.inf, f"slope came as {slope}; give a finite number of at least 0")
     return Function(_Circle(float(slope)), start=jnp.array([0.3, 1.0, 0.01]))

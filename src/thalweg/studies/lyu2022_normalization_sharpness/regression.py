@@ -91,7 +91,8 @@ def regression(lab: Lab, size: Regression) -> xr.Dataset:
 
 def lane(at: Draw, w: np.ndarray, steps: np.ndarray, decay: float) -> xr.Dataset:
     """One run at its pairs of records; what alternates is kept for both of a pair."""
-    target, shrunk = at.target, (1 - decay) ** steps
+    # The number 1 - decay is rounded, which its power would tell.
+    target, shrunk = at.target, np.exp(steps * np.log1p(-decay))
     null = target.flattest.split(w).null / shrunk[:, None]
     row = np.sum(target.flattest.split(w).row ** 2, axis=1)
     regressor = np.array(jax.vmap(at.problem.regressor)(jnp.asarray(w)))
@@ -125,7 +126,8 @@ def lane(at: Draw, w: np.ndarray, steps: np.ndarray, decay: float) -> xr.Dataset
     }
     both = {"edge": (pairs(edge), "1", "rate times spherical sharpness")}
     groups = {"tau": along, "": ends, "tau parity": both}
-    return table(groups, tau=(tau, "1", "tau"), parity=["odd", "even"])
+    nominal = END * np.arange(1, len(tau) + 1) / len(tau)  # of the second of each pair
+    return table(groups, tau=(nominal, "1", "tau"), parity=["odd", "even"])
 
 
 @dataclass(frozen=True)
