@@ -364,7 +364,7 @@ def sharpness_reduction_flow(
         >>> circle = tw.problems.circle_of_minima(3.0)  # sharpness 1 + 3 sin^2 of the angle
         >>> path = tw.run(circle, tw.dynamics.sharpness_reduction_flow(), until=2.0, records=2)
         >>> path.dataset["largest_eigenvalue"][0].round(2).values.tolist()
-        [3.75, 2.54, 1.21]
+        [3.75, 3.1, 1.84]
     """
     for what, value, usual in (("step", step, 0.05), ("averaging", averaging, 2.0)):
         require(
