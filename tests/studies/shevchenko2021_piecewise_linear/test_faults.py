@@ -21,10 +21,6 @@ def targets_negated(right, arcs, y, *a):
     return right(arcs, -y, *a)
 
 
-def decay_doubled(right, arcs, y, lam, *a):
-    return right(arcs, y, 2 * lam, *a)
-
-
 def not_squared(right, h):
     return 1 - np.abs(h)
 
@@ -39,10 +35,6 @@ def one_side_only(right, self, at):
 
 def half_the_bound(right, features, y, lam):
     return right(features, y, lam / 2)
-
-
-def looser_bound(right, features, y, lam):
-    return right(features, y, 1.001 * lam)
 
 
 def sum_for_mean(right, features, y, lam):
@@ -103,14 +95,12 @@ def half_the_noise(right, beta, *a):
 @fault_table(
     Fault("C1", GibbsNet, "predictor", halved, "factor 2 in E10"),
     Fault("C1", gibbs, "_dual", targets_negated, "sign of y in the dual"),
-    Fault("C1", gibbs, "_dual", decay_doubled, "2 lambda in the dual"),
     Fault("C2", gibbs, "_gap", not_squared, "h for its square"),
     Fault("C2", GibbsNet, "curvature", factor_left_out, "(1 + x^2)^(-3/2) left out"),
     Fault("C2", GibbsNet, "curvature", one_side_only, "some inputs left out of h"),
     Fault("C3", cold, "_projected", half_the_bound, "lambda/2"),
     Fault("C3", wide, "cluster_polynomials", decay_left_out, "lambda left out of f"),
     Fault("C4", wide, "cluster_polynomials", mirrored, "R in reversed order"),
-    Fault("C4", cold, "_projected", looser_bound, "a bound that is 1.001 lambda"),
     Fault("C4", wide, "cluster_polynomials", sides_exchanged, "gaps numbered from the right"),
     Fault("C5", wide, "knots_of_gaps", at_inputs_only, "knots at inputs only"),
     Fault("C5", wide, "knots_of_gaps", ends_count_inside, "knots at ends count inside"),
