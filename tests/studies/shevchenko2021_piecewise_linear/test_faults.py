@@ -21,8 +21,8 @@ def targets_negated(right, arcs, y, *a):
     return right(arcs, -y, *a)
 
 
-def not_squared(right, h):
-    return 1 - np.abs(h)
+def half_of_beta(right, x, y, decay, beta):
+    return right(x, y, decay, beta / 2)
 
 
 def factor_left_out(right, self, at):
@@ -95,7 +95,7 @@ def half_the_noise(right, beta, *a):
 @fault_table(
     Fault("C1", GibbsNet, "predictor", halved, "factor 2 in E10"),
     Fault("C1", gibbs, "_dual", targets_negated, "sign of y in the dual"),
-    Fault("C2", gibbs, "_gap", not_squared, "h for its square"),
+    Fault("C2", wide, "gibbs_net", half_of_beta, "beta/2", reruns=("X1-brute",)),
     Fault("C2", GibbsNet, "curvature", factor_left_out, "(1 + x^2)^(-3/2) left out"),
     Fault("C2", GibbsNet, "curvature", one_side_only, "some inputs left out of h"),
     Fault("C3", cold, "_projected", half_the_bound, "lambda/2"),

@@ -20,7 +20,7 @@ def test_polynomials_at_knots_and_between():
     """Two points: f_1 = (10 x + 1)^2/101 on the only gap, its mirror image the other."""
     net = cold_net(*wide.TWO_POINTS, 1.0)
     least, zero = wide.polynomials_at(net.arcs.x, net.R, 1.0, net.knots)
-    assert 0 <= least < 1e-3  # between the points of a grid
+    assert -1e-12 < least < 3e-3  # between the points of a grid
     assert zero < 1e-12
     _, off = wide.polynomials_at(net.arcs.x, net.R, 1.0, np.array([0.0]))
     np.testing.assert_allclose(off, 1 / 101)
