@@ -33,8 +33,8 @@ def one_side_only(right, self, at):
     return right(self._replace(R=np.where(self.arcs.x > 2, self.R, 0.0)), at)
 
 
-def half_the_bound(right, features, y, lam):
-    return right(features, y, lam / 2)
+def half_the_decay(right, x, y, decay):
+    return right(x, y, decay / 2)
 
 
 def sum_for_mean(right, features, y, lam):
@@ -98,7 +98,7 @@ def half_the_noise(right, beta, *a):
     Fault("C2", wide, "gibbs_net", half_of_beta, "beta/2", reruns=("X1-brute",)),
     Fault("C2", GibbsNet, "curvature", factor_left_out, "(1 + x^2)^(-3/2) left out"),
     Fault("C2", GibbsNet, "curvature", one_side_only, "some inputs left out of h"),
-    Fault("C3", cold, "_projected", half_the_bound, "lambda/2"),
+    Fault("C3", wide, "cold_net", half_the_decay, "lambda/2"),
     Fault("C3", wide, "cluster_polynomials", decay_left_out, "lambda left out of f"),
     Fault("C4", wide, "cluster_polynomials", mirrored, "R in reversed order"),
     Fault("C4", wide, "cluster_polynomials", sides_exchanged, "gaps numbered from the right"),
