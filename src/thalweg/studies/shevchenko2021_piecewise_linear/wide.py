@@ -231,8 +231,8 @@ def random_data(lab: Lab, size: Draws) -> xr.Dataset:
             "gap": (gap, "loss", "primal less dual"),
             "violation": (violation, "1", "max |h| - 1"),
         },
-        "pattern": {"count": ([seen[p] for p in PATTERNS], "1", "gaps")},
-        "": {"others": (others, "1", "gaps with other counts of knots")},
+        "pattern": {"count": ([float(seen[p]) for p in PATTERNS], "1", "gaps")},
+        "": {"others": (float(others), "1", "gaps with other counts of knots")},
     }
     words = [f"{total} knots, {inside} inside" for total, inside in PATTERNS]
     return table(groups, draw=range(size.draws), pattern=words)
