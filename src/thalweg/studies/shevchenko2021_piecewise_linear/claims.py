@@ -179,7 +179,7 @@ def curvature_vanishes(X1: xr.Dataset) -> Check:
 )
 def descent_finds_the_limit(X2: xr.Dataset) -> Check:
     excess = X2["excess"].isel(time=-1)
-    gap = np.abs(X2["outputs"] - X2["cold"]).max("x")
+    gap = abs(X2["outputs"] - X2["cold"]).max("x")
     knots = X2["knots"].values.ravel()
     knots = knots[np.isfinite(knots)]
     line = knots < 0
@@ -225,7 +225,7 @@ def noise_convention(X3_noise: xr.Dataset) -> Check:
     too_small=SMALL,
 )
 def noisy_particles(X3: xr.Dataset) -> Check:
-    gap = np.abs(X3["outputs"] - X3["gibbs"]).max("x")
+    gap = abs(X3["outputs"] - X3["gibbs"]).max("x")
     return all_of(
         below(gap, 0.05, what="distance of the mean to the Gibbs law (width, seed)"),
         within(X3["square"], 17, 20, what="E |theta|^2 (width, seed)"),

@@ -69,7 +69,8 @@ def followed(
 ) -> Followed:
     """Full-batch descent of all seeds, with the noise of a convention if beta is finite."""
     net = MeanFieldNet(width)
-    problem = Decayed(supervised(net, (points.x[:, None], points.y[:, None])), size.weight_decay)
+    data = (points.x[:, None], points.y[:, None])
+    problem = Decayed(supervised(net, data), jnp.asarray(size.weight_decay))
     eta = 2 * size.s
     noise = None
     if np.isfinite(size.beta):
@@ -117,7 +118,7 @@ def without_noise(lab: Lab, size: Particles) -> xr.Dataset:
         found = net_knots(params, -5.0, 8.0, HEAVY, together=1e-3)
         for kept, row in zip((knots, change, spread), found, strict=True):
             kept[seed, : len(row)] = row[:40]
-    groups = {
+    groups: dict[str, Any] = {
         "seed time": {"excess": (run.loss / cold.objective - 1, "1", "F over its infimum, less 1")},
         "seed x": {"outputs": (run.outputs[:, -1], "output", "net of particles")},
         "seed knot": {
@@ -144,13 +145,13 @@ def with_noise(lab: Lab, size: Particles) -> xr.Dataset:
 
     def one(width: int) -> xr.Dataset:
         run = followed(PLATEAUS, width, size, SHOWN)
-        groups = {
+        groups: dict[str, Any] = {
             "seed x": {"outputs": (late(run.outputs), "output", "net of particles, mean")},
             "seed": {"square": (late(run.square), "parameter^2", "E |theta|^2, mean")},
         }
         return table(groups, seed=range(size.seeds), x=(SHOWN, "input", "x"))
 
-    exact = {
+    exact: dict[str, Any] = {
         "x": {
             "gibbs": (wide.predictor(SHOWN), "output", "Gibbs law"),
             "gibbs_colder": (colder.predictor(SHOWN), "output", "Gibbs law at 2 beta"),
@@ -177,7 +178,7 @@ def two_conventions(lab: Lab, size: Particles) -> xr.Dataset:
     def one(convention: str) -> xr.Dataset:
         run = followed(TWO_POINTS, size.widths[0], size, at, convention)
         wide = gibbs_net(*TWO_POINTS, size.weight_decay, times[convention] * size.beta)
-        groups = {
+        groups: dict[str, Any] = {
             "seed": {
                 "square": (late(run.square), "parameter^2", "E |theta|^2, mean"),
                 "output": (late(run.outputs)[:, 0], "output", "prediction at 10, mean"),

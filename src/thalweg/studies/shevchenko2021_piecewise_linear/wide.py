@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -124,7 +124,7 @@ def brute_force(lab: Lab, size: Quadrature) -> xr.Dataset:
     summed = [total * (grid[1] - grid[0]) ** 3, (neurons[1] * rho).sum() / total]
     summed.append((square * rho).sum() / total)
     exact = [np.exp(net.log_partition), net.predictor(10.0)[0], sum(net.second_moments)]
-    groups = {
+    groups: dict[str, Any] = {
         "quantity": {
             "exact": (exact, "varied", "closed form"),
             "summed": (summed, "varied", "sum over the grid"),
@@ -149,7 +149,7 @@ def two_points(lab: Lab, size: Decays) -> xr.Dataset:
     def one(decay: float) -> xr.Dataset:
         net = cold_net(*TWO_POINTS, decay)
         right = cluster_polynomials(net.arcs.x, net.R, decay).at(at)[0]
-        groups = {
+        groups: dict[str, Any] = {
             "": {"minimum": (net.objective, "loss", "minimum, the value of the dual")},
             "side": {
                 "knots": (net.knots, "input", "knots"),
@@ -161,7 +161,7 @@ def two_points(lab: Lab, size: Decays) -> xr.Dataset:
         return table(groups, side=["left", "right"], x=(at, "input", "x"))
 
     chilled = gibbs_net(*TWO_POINTS, 1.0, 1e5)
-    cool = {
+    cool: dict[str, Any] = {
         "": {"chilled": (chilled.free_energy, "loss", "free energy at beta = 1e5")},
         "side": {"chilled_R": (chilled.R, "output", "R at beta = 1e5")},
     }
@@ -189,7 +189,7 @@ def papers_data(lab: Lab) -> xr.Dataset:
         x = np.linspace(low, high, 401)
         inputs, targets = np.full((2, 12), np.nan)
         inputs[: len(points.x)], targets[: len(points.x)] = points
-        groups = {
+        groups: dict[str, Any] = {
             "knot": {"knots": (knots, "input", "knots")},
             "example": {
                 "inputs": (inputs, "input", "inputs"),
@@ -224,7 +224,7 @@ def random_data(lab: Lab, size: Draws) -> xr.Dataset:
         rows.append([*polynomials_at(x, net.R, decay, net.touching_knots), net.gap, net.violation])
     least, zero, gap, violation = np.array(rows).T
     others = sum(seen.values()) - sum(seen[pattern] for pattern in PATTERNS)
-    groups = {
+    groups: dict[str, Any] = {
         "draw": {
             "least": (least, "1", "smallest f/(1 + x^2) on its gap"),
             "zero": (zero, "1", "largest f/(1 + x^2) of a knot"),
