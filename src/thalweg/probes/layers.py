@@ -50,7 +50,7 @@ def weight_matrices(params: Params, outputs: str = "by-name") -> dict[str, Array
             kernel or w, else the first.
 
     Returns:
-        Matrices by their places in the tree, as "[0]['weight']", in the order of
+        Matrices by their places in the tree, as `[0]['weight']`, in the order of
         `jax.tree.leaves`.
 
     Raises:
