@@ -166,7 +166,7 @@ def show(options: dict[str, Any], found: Any, data: str, page: Path) -> None:
     console, table = screen(), Table(box=None, pad_edge=False)
     told, members = found.table, found.sweep.members
     console.print(f"{escape(data)}: {escape(str(found.sweep).splitlines()[0])}")
-    headings = (found.quantity, "regime (seeds)", "loss at end", "/threshold", "distance")
+    headings = (found.quantity, "regime (seeds)", "loss at end", "curvature/threshold", "distance")
     for heading in headings:
         side: Any = "left" if heading == headings[1] else "right"
         table.add_column(heading, overflow="fold", justify=side)
