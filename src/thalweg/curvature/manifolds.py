@@ -18,6 +18,7 @@ from jax.flatten_util import ravel_pytree
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int
 
+from thalweg.core import tree
 from thalweg.core.errors import choose, require
 from thalweg.core.hessian_product import dense_hessian, third_product
 from thalweg.core.result import Result, finite
@@ -299,7 +300,14 @@ def third_contracted(
         >>> tw.curvature.third_contracted(f, f.start, jnp.eye(2), jnp.eye(2)).tolist()  # 2 x_1
         [0.0, 2.0]
     """
+    size = tree.size(params)
+    shapes = jnp.shape(left), jnp.shape(right)
+    require(
+        shapes[0] == shapes[1] and len(shapes[0]) == 2 and shapes[0][0] == size,
+        f"left and right came with the shapes {shapes[0]} and {shapes[1]}; give columns "
+        f"({size}, q) of one shape",
+    )
     along = third_product(problem.objective, params)
-    columns = (left.T, right.T)
+    columns = (jnp.asarray(left).T, jnp.asarray(right).T)
     every = jax.lax.map(lambda ab: along(ab[0])(ab[1]), columns, batch_size=ABREAST)
     return jnp.sum(every, axis=0)

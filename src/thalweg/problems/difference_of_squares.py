@@ -11,6 +11,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
+from thalweg.core.arguments import told
 from thalweg.core.errors import require
 from thalweg.core.tree import Params
 from thalweg.models.model import Model, Shape
@@ -18,7 +19,14 @@ from thalweg.problems.problem import Supervised, supervised
 
 
 class SquaresModel(Model):
-    """f(z) = z . (u^2 - v^2), of parameters {"u": (d,), "v": (d,)}, that start at one number."""
+    """f(z) = z . (u^2 - v^2), of parameters {"u": (d,), "v": (d,)}, that start at one number.
+
+    Examples:
+        >>> net = tw.problems.SquaresModel(2.0)
+        >>> params = net.init(jax.random.key(0), (3,), 1)
+        >>> params["u"].tolist(), net.apply(params, jnp.ones((1, 3))).tolist()
+        ([2.0, 2.0, 2.0], [[0.0]])
+    """
 
     scale: float = eqx.field(static=True, default=1.0)
 
@@ -37,6 +45,10 @@ def linear_weights(params: Params) -> Float[Array, " d"]:
         >>> tw.problems.linear_weights(params).tolist()
         [3.0]
     """
+    require(
+        isinstance(params, dict) and {"u", "v"} <= set(params),
+        f"params came as {told(params)}; give those of the model, as problem.init draws them",
+    )
     return params["u"] ** 2 - params["v"] ** 2
 
 

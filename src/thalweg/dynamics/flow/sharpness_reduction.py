@@ -54,7 +54,7 @@ class Seen(NamedTuple):
     off_minima: Scalar
 
 
-class Followed(NamedTuple):
+class Twofold(NamedTuple):
     """Both paths, the rank across the minima, and what was seen at the last step."""
 
     path: Vector
@@ -107,7 +107,7 @@ class SharpnessReductionFlow(Continuous):
         theta, spent = around.landed(theta, self.rank_tolerance)
         split = normal_split(around.hessian(theta), self.rank_tolerance)
         _, at = self._speed(around, theta, split)
-        memory = Followed(theta, theta, split.rank, at)
+        memory = Twofold(theta, theta, split.rank, at)
         cost = (spent + 1) * around.price + 5
         state = fresh(unravel(theta), memory)
         # What is wrong but finite at the start is told by the first step.
@@ -129,9 +129,9 @@ class SharpnessReductionFlow(Continuous):
             rest = jnp.asarray(until, jnp.float64) - state.time
             strides = jnp.maximum(jnp.ceil(rest / (2 * self.step) - 1e-6), 1)
             h = rest / strides / 2
-            memory: Followed = state.memory
+            memory: Twofold = state.memory
 
-            def leg(memory: Followed, which: Array) -> tuple[Followed, Array]:
+            def leg(memory: Twofold, which: Array) -> tuple[Twofold, Array]:
                 """The path twice, then its companion: one program for all three."""
                 own = which < 2
                 start = jnp.where(own, memory.path, memory.companion)
@@ -140,7 +140,7 @@ class SharpnessReductionFlow(Continuous):
                 path = jnp.where(own, end, memory.path)
                 companion = jnp.where(own, memory.companion, end)
                 told = jax.tree.map(lambda new, old: jnp.where(own, new, old), seen, memory.seen)
-                return Followed(path, companion, memory.rank, told), spent
+                return Twofold(path, companion, memory.rank, told), spent
 
             memory, spent = jax.lax.scan(leg, memory, jnp.arange(3))
             return State(
@@ -162,7 +162,7 @@ class SharpnessReductionFlow(Continuous):
         The distance to the companion, whose steps are twice as long, over 2^4 - 1. It is of this
         flow's path, and says nothing of how far descent is from it.
         """
-        memory: Followed = state.memory
+        memory: Twofold = state.memory
         eps = float(jnp.finfo(memory.path.dtype).eps)
         gap = tree.length(memory.path - memory.companion)
         return gap / (2**ORDER - 1) + eps * jnp.sqrt(1 + state.step.astype(gap.dtype))
@@ -192,7 +192,7 @@ class SharpnessReductionFlow(Continuous):
                 rank is well defined.
             off_minima: The length of the last Newton step to Gamma, whose square is left.
         """
-        memory: Followed = state.memory
+        memory: Twofold = state.memory
         seen = memory.seen
         C = self.averaging.astype(seen.slope.dtype)
         return {
@@ -243,7 +243,7 @@ class SharpnessReductionFlow(Continuous):
         gap = (largest - second) / jnp.abs(largest)
         return speed, Seen(largest, slope, gap, split.gap, jnp.zeros_like(slope))
 
-    def _code(self, memory: Followed, theta: Vector) -> Int[Array, ""]:
+    def _code(self, memory: Twofold, theta: Vector) -> Int[Array, ""]:
         seen = memory.seen
         late = seen.off_minima > _close(theta)
         crossed = seen.eigenvalue_gap <= SIMPLE

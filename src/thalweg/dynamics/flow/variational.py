@@ -18,6 +18,7 @@ import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int
 
@@ -103,11 +104,11 @@ def limit_map(
     require(most_steps >= 1, f"most_steps came as {most_steps}; give at least 1")
     for name, columns in (("along", along), ("beside", beside)):
         require(
-            columns is None or (columns.ndim == 2 and columns.shape[0] == p),
-            f"{name} came with shape {getattr(columns, 'shape', None)}; give columns ({p}, r)",
+            columns is None or (np.ndim(columns) == 2 and np.shape(columns)[0] == p),
+            f"{name} came with shape {np.shape(columns)}; give columns ({p}, r)",
         )
     require(
-        beside is None or (along is not None and beside.shape == along.shape),
+        beside is None or (along is not None and np.shape(beside) == np.shape(along)),
         "beside came without as many columns in along; give both, of one shape",
     )
     return _limit_map(problem, params, along, beside, jnp.asarray(rtol), most_steps)

@@ -70,12 +70,12 @@ def edge_time(decay: float, step_size: float, squared_norm: float, sharpness: fl
     return math.log(ratio) / (-2 * math.log1p(-decay))
 
 
-def drift(slope: ArrayLike, averaging: float = 2.0) -> Values:
+def reduction_speed(slope: ArrayLike, averaging: float = 2.0) -> Values:
     """-C g/(2 C + g^2): speed along one direction of log-slope g, in tau (E5, E6; asymptotic).
 
     Examples:
-        >>> from thalweg.theory.limits.sharpness_reduction import drift
-        >>> float(drift(2.0))  # 2 * 2/(4 + 4)
+        >>> from thalweg.theory.limits.sharpness_reduction import reduction_speed
+        >>> float(reduction_speed(2.0))  # 2 * 2/(4 + 4)
         -0.5
     """
     g = np.asarray(slope, float)
@@ -124,7 +124,7 @@ class Circle(NamedTuple):
 
         def speed(_: float, angle: Values) -> Values:
             g = self.slope(angle)
-            return drift(g, averaging) if squared else -g / 2
+            return reduction_speed(g, averaging) if squared else -g / 2
 
         t = np.asarray(times, float)
         found = solve_ivp(speed, (0.0, float(t[-1])), [start], "DOP853", t, rtol=1e-11, atol=1e-13)

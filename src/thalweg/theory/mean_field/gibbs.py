@@ -271,14 +271,27 @@ def _both(rule: Rule) -> np.ndarray:
 
 
 def positive(value: float, name: str) -> float:
-    """A finite number above zero, or a refusal by its name."""
+    """A finite number above zero, or a refusal by its name.
+
+    Examples:
+        >>> from thalweg.theory.mean_field.gibbs import positive
+        >>> positive(2, "temperature")
+        2.0
+    """
     good = np.ndim(value) == 0 and math.isfinite(value) and value > 0
     require(good, f"{name} came as {value}; give a finite number above 0")
     return float(value)
 
 
 def regression_targets(arcs: Arcs, y: ArrayLike) -> Float[np.ndarray, " M"]:
-    """Finite targets, one an input, or a refusal."""
+    """Finite targets, one an input, or a refusal.
+
+    Examples:
+        >>> from thalweg.theory.mean_field.gibbs import regression_targets
+        >>> from thalweg.theory.mean_field.neuron_circle import neuron_arcs
+        >>> regression_targets(neuron_arcs([0.0, 1.0]), [2, 3]).tolist()
+        [2.0, 3.0]
+    """
     y = np.asarray(y, float)
     require(
         y.shape == arcs.x.shape and bool(np.all(np.isfinite(y))),

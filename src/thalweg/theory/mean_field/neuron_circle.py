@@ -156,7 +156,14 @@ def circle_rule(arcs: Arcs, R: ArrayLike, weight_decay: float) -> Rule:
 
 
 def panel_nodes(low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes and weights of Gauss and Legendre on intervals, shape (intervals, nodes)."""
+    """Nodes and weights of Gauss and Legendre on intervals, shape (intervals, nodes).
+
+    Examples:
+        >>> from thalweg.theory.mean_field.neuron_circle import panel_nodes
+        >>> x, w = panel_nodes(np.array([0.0]), np.array([2.0]))
+        >>> round(float((w * x**3).sum()), 12)  # 2^4 / 4
+        4.0
+    """
     nodes, weights = np.polynomial.legendre.leggauss(NODES)
     half = (high - low)[:, None] / 2
     return (low + high)[:, None] / 2 + half * nodes, half * weights
