@@ -270,7 +270,6 @@ def calls() -> dict[str, dict[str, Any]]:
         },
         "curvature.pl_constant": {"gradient_norm": [1.0, 0.5], "loss": [1.0, 0.3], "least": 0.0},
         "curvature.third_derivative": {**at, "u": flat, "v": flat},
-        "problems.circle_of_minima": {"slope": 3.0},
         "problems.fitted_trace": squares_at,
         "problems.linear_weights": {"params": squares_at["params"]},
         "problems.over_parametrised_linear": {"Z": X[:2], "y": [1.0, 0.0], "scale": 1.0},
@@ -283,11 +282,6 @@ def calls() -> dict[str, dict[str, Any]]:
         "models.spread_biases": {
             "model": tw.models.mlp([3], "relu"), "law": "pytorch", "examples": None,
         },
-        "dynamics.decayed_descent": {"step_size": 0.1, "weight_decay": 0.1},
-        "dynamics.spherical_rmsprop": {"step_size": 0.1, "averaging": 2.0, "initial": 1.0},
-        "dynamics.sharpness_reduction_flow": {
-            "step": 0.05, "averaging": 2.0, "rank_tolerance": 1e-6,
-        },
         "dynamics.limiting_flow": {
             "oracle": noise, "step_size": 1.0, "rtol": 1e-3, "solver": None, "method": "auto",
             "rank": None, "most_gradients": 100,
@@ -299,13 +293,10 @@ def calls() -> dict[str, dict[str, Any]]:
         "dynamics.limit_map": {
             **squares_at, "along": None, "beside": None, "rtol": 1e-6, "most_steps": 100,
         },
-        "probes.effective_learning_rate": {"step_size": 0.1, "weight_decay": 0.1},
-        "probes.spherical_sharpness": {"tolerance": 0.01, "recheck": 5, "most_products": 50},
         "curvature.lyapunov_solve": {"H": np.eye(2), "S": np.eye(2), "tolerance": None},
         "curvature.normal_space": {
             **squares_at, "method": "auto", "rank": None, "tolerance": None,
         },
-        "curvature.normal_split": {"hessian": np.eye(2), "tolerance": 1e-6, "rank": None},
         "curvature.retracted": {**squares_at, "method": "auto", "rank": None},
         "curvature.third_contracted": {**at, "left": flat[:, None], "right": flat[:, None]},
         "curvature.hessian": {**at, "where": None},
