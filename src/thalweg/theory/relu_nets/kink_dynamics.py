@@ -41,7 +41,8 @@ class ReducedState(NamedTuple):
             would act on b(0) = 0.
         c: Output bias, (...).
         steps: Steps taken, (...); a run stops with the step by which a kink crosses.
-        crossed: Whether max_i |b_i/a_i| has come to min_j |x_j|, (...).
+        crossed: Whether max_i |b_i/a_i| has come to min_j |x_j|, or an a_i has changed its sign,
+            its kink gone through infinity, (...).
     """
 
     maps: Float[np.ndarray, "... 2 3 2"]
