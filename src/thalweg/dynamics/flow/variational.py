@@ -102,13 +102,17 @@ def limit_map(
     p = size(params)
     require(0 < rtol <= 0.1, f"rtol came as {rtol}; give a number in (0, 0.1], as 1e-12")
     require(most_steps >= 1, f"most_steps came as {most_steps}; give at least 1")
-    for name, columns in (("along", along), ("beside", beside)):
+    shapes = {
+        name: None if columns is None else np.shape(columns)
+        for name, columns in (("along", along), ("beside", beside))
+    }
+    for name, shape in shapes.items():
         require(
-            columns is None or (np.ndim(columns) == 2 and np.shape(columns)[0] == p),
-            f"{name} came with shape {np.shape(columns)}; give columns ({p}, r)",
+            shape is None or (len(shape) == 2 and shape[0] == p),
+            f"{name} came with shape {shape}; give columns ({p}, r)",
         )
     require(
-        beside is None or (along is not None and np.shape(beside) == np.shape(along)),
+        shapes["beside"] in (None, shapes["along"]),
         "beside came without as many columns in along; give both, of one shape",
     )
     return _limit_map(problem, params, along, beside, jnp.asarray(rtol), most_steps)
