@@ -1,0 +1,200 @@
+"""What the three paths on digits show: distances, losses, gradients, variance, curvature."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+from jaxtyping import Array
+
+from thalweg.core.hessian_product import hessian_product, third_product
+from thalweg.core.tree import flatten
+from thalweg.dynamics.flow.edge import Scaling, edge
+from thalweg.lab.experiment import Lab, experiment
+from thalweg.lab.table import over, table
+from thalweg.problems import Problem
+from thalweg.problems.problem import unraveller
+from thalweg.studies.cohen2025_central_flows.digits import (
+    Beside,
+    Net,
+    Run,
+    beside,
+    leading,
+    midpoints,
+    seen,
+)
+
+SMALL = Net(images=30, pooled=True, hidden=(8, 8, 8), gain=1.0)
+WATCHED = 4  # leading eigenvectors of the central flow on whose span the variance is measured
+CANDIDATE = 1.95  # eta times an eigenvalue from which on it counts as at the edge
+
+
+def row_norms(rows: np.ndarray) -> np.ndarray:
+    """The norm of each row."""
+    return np.linalg.norm(rows, axis=1)
+
+
+def along_steps(at: Beside) -> dict[str, tuple[Any, str, str]]:
+    """Variables with an entry for each step."""
+    told, s = at.told, at.told.statistics
+    central_loss, _ = seen(at.problem, jnp.asarray(told.theta))
+    plain_loss, _ = seen(at.problem, jnp.asarray(at.plain))
+    smooth_loss, _ = seen(at.problem, jnp.asarray(at.middle))
+    found = {
+        "distance_central": (
+            row_norms(at.middle - told.theta), "parameter", "midpoints to the central flow"
+        ),
+        "distance_plain": (
+            row_norms(at.middle - at.plain), "parameter", "midpoints to gradient flow"
+        ),
+        "distance_error": (told.error, "parameter", "error of the central flow's integration"),
+        "moved": (row_norms(at.middle - told.theta[0]), "parameter", "midpoints from the start"),
+        "loss": (at.losses, "loss", "loss of the steps"),
+        "smooth_loss": (smooth_loss, "loss", "loss of midpoints"),
+        "plain_loss": (plain_loss, "loss", "loss along gradient flow"),
+        "central_loss": (central_loss, "loss", "loss along the central flow"),
+        "predicted_loss": (s["predicted_loss"], "loss", "mean loss of the steps, predicted"),
+        "square": (np.sum(at.gradients**2, axis=1), "loss^2/parameter^2", "||grad f||^2, steps"),
+        "predicted_square": (
+            s["predicted_squared_gradient"], "loss^2/parameter^2", "||grad f||^2, predicted"
+        ),
+        "energy": (
+            row_norms(at.steps - at.middle) ** 2, "parameter^2", "||step - midpoint||^2, measured"
+        ),
+        "oscillation": (s["oscillation"], "parameter^2", "tr Sigma, predicted"),
+        "critical": (s["critical"], "1", "eigenvalues at the edge"),
+        "effective_sharpness": (
+            s["effective_sharpness"], "1", "eta times the sharpness, central flow"
+        ),
+    }  # fmt: skip
+    return found
+
+
+def curvature(at: Beside, every: int) -> tuple[np.ndarray, dict[str, Any], np.ndarray]:
+    """Sharpness of midpoints and of gradient flow every so many steps, and the variance at each.
+
+    Returns:
+        The steps of the looks, the variables there, and for each step ||U^T (w_k - w(t))||^2, U
+        the eigenvectors at the edge at the last look.
+    """
+    count, eta, starts = len(at.steps), float(at.flow.step_size), [None] * 3
+    looks = np.arange(0, count, every)
+    middle, plain = np.full(len(looks), np.nan), np.full(len(looks), np.nan)
+    variance, gaps = np.zeros(count), at.steps - at.told.theta
+
+    def found(which: int, flat: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        pairs = leading(at.problem, flat, k, starts[which])
+        starts[which] = pairs.vectors
+        return eta * np.asarray(pairs.values), np.asarray(pairs.vectors)
+
+    for i, k in enumerate(looks):
+        middle[i] = found(0, at.middle[k], 1)[0][0]
+        if i % 8 == 0 or i == len(looks) - 1:
+            plain[i] = found(1, at.plain[k], 1)[0][0]
+        values, U = found(2, at.told.theta[k], WATCHED)
+        block = slice(k, min(k + every, count))
+        variance[block] = np.sum((gaps[block] @ U[:, values > CANDIDATE]) ** 2, axis=1)
+    variables = {
+        "middle_sharpness": (middle, "1", "eta times the sharpness, midpoints"),
+        "plain_sharpness": (plain, "1", "eta times the sharpness, gradient flow"),
+    }
+    return looks, variables, variance
+
+
+@eqx.filter_jit
+def laws(problem: Problem, scaling: Scaling, flat: Array, rows: Array) -> Array:
+    """What the equation promises at a point, measured by differences of Hessian products.
+
+    Args:
+        problem: What is descended.
+        scaling: Of gradient descent.
+        flat: The point.
+        rows: Orthonormal.
+
+    Returns:
+        The largest eigenvalue of U^T H' U, <X, U^T H' U>, how far -grad f^T w' is from
+        ||w'||^2/eta, relative, and tr X; the time is in steps.
+    """
+    unravel, eta = unraveller(problem), scaling.step_size
+    third = third_product(problem.objective, unravel(flat))
+    gradient = flatten(jax.grad(problem.objective)(unravel(flat)))
+    U = rows * jnp.sqrt(eta)
+    k = len(rows)
+    found = edge(
+        scaling, third, gradient, gradient[:0], U, jnp.full(k, 2.0), jnp.asarray(k), jnp.ones(())
+    )
+    X = found.solved().X
+    way = -eta * found.force(gradient, X)
+
+    def form(sign: float) -> Array:
+        product = hessian_product(problem.objective, unravel(flat + sign * 1e-4 * way))
+        return U @ jax.vmap(product)(U).T
+
+    change = (form(1.0) - form(-1.0)) / 2e-4
+    change = (change + change.T) / 2
+    speed = way @ way / eta
+    return jnp.stack(
+        [
+            jnp.linalg.eigvalsh(change)[-1] / eta,
+            jnp.abs(jnp.sum(X * change)),
+            jnp.abs(gradient @ way + speed) / speed,
+            jnp.trace(X),
+        ]
+    )
+
+
+def equations(at: Beside, points: int) -> np.ndarray:
+    """`laws` at points of the second half of the central flow, (points, 4)."""
+    rows = []
+    for k in np.linspace(len(at.steps) // 2, len(at.steps) - 1, points).astype(int):
+        flat = at.told.theta[k]
+        vectors = leading(at.problem, flat, 3).vectors
+        rows.append(laws(at.problem, at.flow.scaling, jnp.asarray(flat), vectors.T))
+    return np.array(rows)
+
+
+def midpoint_off() -> float:
+    """What the midpoint leaves of (-1)^k a + b + c k beside b + c k."""
+    a, b, c = np.random.default_rng(0).standard_normal((3, 5))
+    k = np.arange(6)[:, None]
+    smooth = b + c * k
+    return float(np.abs((midpoints((-1.0) ** k * a + smooth) - smooth)[1:-1]).max())
+
+
+def of_seed(size: Run, seed: int) -> xr.Dataset:
+    """The table of one seed."""
+    at = beside(size, seed)
+    looks, sharpness, variance = curvature(at, size.every)
+    along = {"variance": (variance, "parameter^2", "variance on the eigenvectors at the edge")}
+    rise, product, balance, amount = equations(at, size.points).T
+    return table(
+        {
+            "step": along_steps(at) | along,
+            "look": sharpness,
+            "point": {
+                "rise": (rise, "1", "largest eigenvalue of U^T H' U"),
+                "complementarity": (product, "loss", "<X, U^T H' U>"),
+                "energy_balance": (balance, "1", "-grad f^T w' against ||w'||^2/eta, relative"),
+                "amount": (amount, "loss", "tr X"),
+            },
+            "": {"midpoint_off": (midpoint_off(), "1", "what midpoints leave of an oscillation")},
+        },
+        {"parameters": at.steps.shape[1]},
+        step=np.arange(size.steps + 1),
+        look=(looks, "1", "steps taken"),
+    )
+
+
+@experiment(
+    "X2b",
+    Run(),
+    smoke={"net": SMALL, "seeds": (0,), "starts": (100,), "steps": 100, "points": 3},
+    full={"seeds": (0, 1, 2, 3, 4), "starts": (120, 130, 150, 80, 160)},
+)
+def from_the_midpoint(lab: Lab, size: Run) -> xr.Dataset:
+    """Gradient descent and both flows from its midpoint, once the oscillation exists."""
+    return over(lambda seed: of_seed(size, seed), seed=list(size.seeds))
