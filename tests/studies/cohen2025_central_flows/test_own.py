@@ -11,7 +11,7 @@ def test_the_net_and_its_data_are_those_of_the_specification():
     assert sum(w.size for layer in weights for w in layer.values()) == 2350
     first = 0.577 * np.random.default_rng(0).standard_normal((64, 20)) / 8
     np.testing.assert_allclose(weights[0]["weight"].T, first, rtol=1e-14)
-    images = np.asarray(net.problem.data.inputs)
+    images = np.asarray(net.problem.inputs)
     assert images.shape == (100, 64)
     np.testing.assert_allclose(images.mean(axis=0), 0, atol=1e-13)
     np.testing.assert_allclose(images.std(), 1, rtol=1e-13)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -106,7 +106,7 @@ def midpoints(steps: np.ndarray) -> np.ndarray:
     return found
 
 
-def leading(problem: Problem, flat: Array, k: int, start: Array | None = None) -> Eigenpairs:
+def leading(problem: Problem, flat: Any, k: int, start: Array | None = None) -> Eigenpairs:
     """The k largest eigenpairs of the Hessian."""
     operator = hessian(problem, unraveller(problem)(jnp.asarray(flat)))
     key = jax.random.key(0)

@@ -21,6 +21,7 @@ from thalweg.lab.experiment import Draws, Lab, experiment
 from thalweg.lab.table import table
 from thalweg.problems import Function
 
+Scalar = Array | float
 ETA = 0.1
 solved = eqx.filter_jit(sdcp)  # compiled once for every number of vectors
 MATRICES = {
@@ -73,13 +74,13 @@ def instances(lab: Lab, size: Draws) -> xr.Dataset:
     )
 
 
-def matrix_valley(C: np.ndarray) -> Function:
+def matrix_valley(C: np.ndarray | Array) -> Function:
     """x^T Y x/2 - <C, Y>, from x = 0 and Y = 2/eta."""
-    C, k = jnp.asarray(C), len(C)
+    push, k = jnp.asarray(C), len(C)
 
     def objective(flat: Array) -> Array:
         x, Y = flat[:k], smat(flat[k:])
-        return x @ Y @ x / 2 - jnp.sum(C * Y)
+        return x @ Y @ x / 2 - jnp.sum(push * Y)
 
     return Function(objective, start=jnp.concatenate([jnp.zeros(k), svec(2 / ETA * jnp.eye(k))]))
 
@@ -101,8 +102,8 @@ def covariance(C: np.ndarray) -> np.ndarray:
 def matrices(lab: Lab) -> xr.Dataset:
     """Sigma of valleys whose sides are a matrix, by the equations and in closed form."""
     off, theirs = [], []
-    for C in MATRICES.values():
-        C = 1e-3 * np.array(C)
+    for entries in MATRICES.values():
+        C = 1e-3 * np.array(entries)
         found, closed = covariance(C), 2 * positive_part(C)
         off.append(np.linalg.norm(found - closed) / np.linalg.norm(closed))
         theirs.append(np.linalg.norm(closed))
@@ -193,7 +194,7 @@ def both(average: str, g: Array, H: Array, T: Array, decay: Array) -> tuple[Arra
     return jax.vmap(one)(g, H, T, decay)
 
 
-def closed_square(alpha: Array, beta: Array, S: Array, square: Array, b: Array) -> Array:
+def closed_square(alpha: Scalar, beta: Scalar, S: Scalar, square: Scalar, b: Scalar) -> Array:
     """The variance that keeps eta S/sqrt(nu) = 2 of scalar RMSProp.
 
     Args:
@@ -214,8 +215,9 @@ def scalar_rmsprop(lab: Lab, size: Draws) -> xr.Dataset:
     for name, average, n in (("scalar", "shared", 5), ("one", "each", 1)):
         rng, draws = np.random.default_rng(n), []
         for i in range(size.draws):
-            factor, T = rng.standard_normal((n, n)), rng.standard_normal((n,) * 3)
-            T = sum(np.transpose(T, p) for p in itertools.permutations(range(3))) / 6
+            factor, drawn = rng.standard_normal((n, n)), rng.standard_normal((n,) * 3)
+            turned = [np.transpose(drawn, p) for p in itertools.permutations(range(3))]
+            T = np.mean(turned, axis=0)
             g = 0.02 * rng.standard_normal(n)
             draws.append((g, factor @ factor.T + np.eye(n), T, DECAYS[i % len(DECAYS)]))
         found[name] = both(average, *(jnp.asarray(np.stack(a)) for a in zip(*draws, strict=True)))
@@ -234,13 +236,13 @@ def scalar_rmsprop(lab: Lab, size: Draws) -> xr.Dataset:
         problem = replace(valley(c), start=start)
         z = np.asarray(paths(how, problem, start, 1, 200, over=()).seen)
         g = np.stack([z[:, 0] * z[:, 1], z[:, 0] ** 2 / 2 - c], axis=1)
-        average, averages = nu, []
+        mean, means = nu, []
         for new in np.sum(g**2, axis=1):
-            average = b * average + (1 - b) * new
-            averages.append(average)
+            mean = b * mean + (1 - b) * new
+            means.append(mean)
         squares.append(np.mean(z[:, 0] ** 2))
         closed.append(square)
-        sides.append(np.abs(ETA * z[:, 1] / np.sqrt(averages) - 2))
+        sides.append(np.abs(ETA * z[:, 1] / np.sqrt(means) - 2))
     toy = {
         "square": (squares, "parameter^2", "mean x^2 over 200 steps"),
         "square_theory": (closed, "parameter^2", "mean x^2, closed form"),

@@ -81,12 +81,13 @@ def curvature(at: Beside, every: int) -> tuple[np.ndarray, dict[str, Any], np.nd
         The steps of the looks, the variables there, and for each step ||U^T (w_k - w(t))||^2, U
         the eigenvectors at the edge at the last look.
     """
-    count, eta, starts = len(at.steps), float(at.flow.step_size), [None] * 3
+    count, eta = len(at.steps), float(at.flow.step_size)
+    starts: list[Array | None] = [None] * 3
     looks = np.arange(0, count, every)
     middle, plain = np.full(len(looks), np.nan), np.full(len(looks), np.nan)
     variance, gaps = np.zeros(count), at.steps - at.told.theta
 
-    def found(which: int, flat: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    def found(which: int, flat: Any, k: int) -> tuple[np.ndarray, np.ndarray]:
         pairs = leading(at.problem, flat, k, starts[which])
         starts[which] = pairs.vectors
         return eta * np.asarray(pairs.values), np.asarray(pairs.vectors)
