@@ -13,14 +13,14 @@ import numpy as np
 from jaxtyping import Array
 from sklearn.datasets import load_digits
 
-import thalweg as tw
 from thalweg.core.tree import Params, flatten
 from thalweg.curvature.eigenvalues import Eigenpairs, top_k
 from thalweg.curvature.operators import hessian
 from thalweg.driver.path import paths
-from thalweg.dynamics import central_flow, gradient_flow
+from thalweg.dynamics import central_flow, gradient_descent, gradient_flow
 from thalweg.dynamics.dynamics import State
 from thalweg.dynamics.flow.central import CentralFlow
+from thalweg.models import mlp
 from thalweg.problems import Problem, supervised
 from thalweg.problems.problem import unraveller
 
@@ -49,7 +49,7 @@ class Net:
         if self.pooled:
             x = x.reshape(-1, 4, 2, 4, 2).mean(axis=(2, 4)).reshape(len(x), -1)
         x = x - x.mean(axis=0)
-        return supervised(tw.models.mlp(self.hidden, "tanh"), (x / x.std(), np.eye(10)[labels]))
+        return supervised(mlp(self.hidden, "tanh"), (x / x.std(), np.eye(10)[labels]))
 
     def drawn(self, seed: int) -> Params:
         """The weights that NumPy draws of a seed, layer by layer; biases are zero."""
@@ -153,7 +153,7 @@ def beside(size: Run, seed: int) -> Beside:
     """Follow descent, and from a midpoint of it both flows."""
     problem, begin = size.net.problem, size.starts[size.seeds.index(seed)]
     start, eta, steps = size.net.drawn(seed), size.step_size, size.steps
-    found = paths(tw.gradient_descent(eta), problem, start, 1, begin + steps + 1, over=())
+    found = paths(gradient_descent(eta), problem, start, 1, begin + steps + 1, over=())
     W = np.asarray(flat_of(found.seen))
     losses, gradients = map(np.asarray, seen(problem, jnp.asarray(W)))
     middle = midpoints(W)

@@ -12,10 +12,10 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Array
 
-import thalweg as tw
 from thalweg.core.hessian_product import third_product
 from thalweg.core.sdcp import sdcp, smat, svec
 from thalweg.driver.path import paths
+from thalweg.dynamics import gradient_descent, group_rmsprop, optax_dynamics
 from thalweg.dynamics.flow.edge import Scaling, edge
 from thalweg.lab.experiment import Draws, Lab, experiment
 from thalweg.lab.table import table
@@ -137,7 +137,7 @@ class Steps:
 def valleys(lab: Lab, size: Steps) -> xr.Dataset:
     """Gradient descent in valleys, averaged over thousands of steps."""
     cs = (1e-2, 1e-3, 1e-4)
-    how, ratios, sides, ranges = tw.gradient_descent(ETA), [], [], []
+    how, ratios, sides, ranges = gradient_descent(ETA), [], [], []
     for c in cs:
         start = jnp.asarray([np.sqrt(2 * c) / 2, 2 / ETA])
         z = np.asarray(paths(how, valley(c), start, 1, size.valley, over=()).seen)
@@ -232,7 +232,7 @@ def scalar_rmsprop(lab: Lab, size: Draws) -> xr.Dataset:
         y = 2 * np.sqrt(nu) / ETA
         square = float(closed_square(c, 1.0, y, c**2, b))
         start = jnp.asarray([np.sqrt(square), y])
-        how = tw.optax_dynamics(tw.dynamics.group_rmsprop(ETA, b, 0.0, initial=nu), ETA)
+        how = optax_dynamics(group_rmsprop(ETA, b, 0.0, initial=nu), ETA)
         problem = replace(valley(c), start=start)
         z = np.asarray(paths(how, problem, start, 1, 200, over=()).seen)
         g = np.stack([z[:, 0] * z[:, 1], z[:, 0] ** 2 / 2 - c], axis=1)
