@@ -14,7 +14,7 @@ CARD = Card(
         "Gradient descent on nets oscillates once the sharpness reaches 2/eta, and leaves gradient "
         "flow. Is there a differential equation for its path without the oscillation?"
     ),
-    minutes={"quick": 3.0, "full": 8.0},
+    minutes={"quick": 1.2, "full": 2.5},
     paper_size="none",
     full=(
         "Five seeds in place of two; the paper's nets on a thousand images of CIFAR-10 are not run."

@@ -40,7 +40,9 @@ def row_norms(rows: np.ndarray) -> np.ndarray:
 
 def along_steps(at: Beside) -> dict[str, tuple[Any, str, str]]:
     """Variables with an entry for each step."""
-    told, s = at.told, at.told.statistics
+    told, s = at.told, dict(at.told.statistics)
+    for name in ("oscillation", "critical", "effective_sharpness"):
+        s[name] = np.r_[np.nan, s[name][1:]]  # of the substeps before a record: none at the start
     central_loss, _ = seen(at.problem, jnp.asarray(told.theta))
     plain_loss, _ = seen(at.problem, jnp.asarray(at.plain))
     smooth_loss, _ = seen(at.problem, jnp.asarray(at.middle))
