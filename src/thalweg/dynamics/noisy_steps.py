@@ -167,7 +167,7 @@ def noisy(dynamics: Discrete, oracle: Oracle) -> Noisy:
         >>> bowl = tw.problems.Function(lambda x: 0.5 * jnp.sum(x**2), start=jnp.ones(2))
         >>> descent = tw.dynamics.noisy(tw.gradient_descent(0.1), tw.oracles.isotropic(0.5))
         >>> path = tw.run(bowl, descent, until=1.0, records=2, seeds=3)
-        >>> path.dataset["slow_time"].values.tolist()  # eta^2 k
+        >>> path.dataset["slow_time"].values.round(12).tolist()  # eta^2 k
         [0.0, 0.05, 0.1]
     """
     return Noisy(dynamics, oracle)

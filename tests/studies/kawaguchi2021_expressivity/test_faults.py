@@ -29,17 +29,18 @@ def planted(claim, place, name, wrong, about, sizes=None, reruns=None, parts=())
     return Fault(claim, place, name, wrong, about, sizes or {}, reruns=reruns, parts=parts)
 
 
-def all_layers(right, self, problem, state, key):
-    return self._all_layers(problem, state, key)
+def all_layers(right, self, problem, state, draw):
+    return self._all_layers(problem, state, draw, jax.random.key(0))
 
 
-def stuck(right, self, problem, state, key):
-    after, info = right(self, problem, state, key)
+def stuck(right, self, problem, state, draw):
+    after, info = right(self, problem, state, draw)
     return after._replace(params=state.params), info
 
 
-def gradient_masked_only(right, self, problem, state, key):
-    objective, base = self.base.objective(problem, key), state.memory.base
+def gradient_masked_only(right, self, problem, state, draw):
+    objective = self.oracle.see(problem, state.params, draw).objective
+    base = state.memory.base
 
     def masked(params):
         return objective([*jax.lax.stop_gradient(params[:-1]), params[-1]])
