@@ -109,7 +109,6 @@ def half_the_noise(right, beta, *a):
     Fault("C7", GibbsNet, "curvature", factor_left_out, "(1 + x^2)^(-3/2) left out"),
     Fault("C7", wide, "gibbs_net", never_cold, "beta at most 1e4"),
     Fault("C8", particles, "Decayed", twice_the_decay, "2 lambda", DESCENT),
-    Fault("C8", particles, "supervised", summed, "sum for mean", {**DESCENT, "s": 0.004}),
     Fault("C9", particles, "particle_noise", step_for_twice_the_step, "s for 2 s", SAMPLED),
     Fault("C9", added.CONVENTIONS, "paper", 1.0, "both conventions alike", SAMPLED, value=True),
     Fault("C9", particles, "Decayed", no_decay, "no decay", SAMPLED),
