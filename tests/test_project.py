@@ -125,3 +125,12 @@ def test_citation_names_this_version():
 
 def test_the_changelog_has_a_place_for_what_comes_next():
     assert "## [Unreleased]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_files_of_tests_share_no_name_unless_their_folders_are_packages():
+    """Else pytest takes the second for the first, and runs neither."""
+    seen = {}
+    for path in sorted((ROOT / "tests").rglob("test_*.py")):
+        if not (path.parent / "__init__.py").exists():
+            assert path.name not in seen, f"{path} and {seen[path.name]}"
+            seen[path.name] = path

@@ -238,7 +238,8 @@ def test_a_word_in_several_lists_says_so(thalweg_says: Says) -> None:
 @pytest.mark.parametrize(
     ("word", "shown"),
     [("swish", "silu, an activation"), ("mse", "squared-error, a loss"), ("CE", "cross-entropy"),
-     ("bce", "cross-entropy"), ("sharp", "sharpness, a probe"), ("kaiming_normal", "he-normal"),
+     ("bce", "cross-entropy"), ("smallest-e", "smallest-eigenvalue, a probe"),
+     ("kaiming_normal", "he-normal"),
      ("lambda_max", "sharpness"), ("elkabetz", "elkabetz2021-continuous-discrete, a study"),
      ("gradient-descent", "gradient_descent, a dynamics")],
 )  # fmt: skip
@@ -314,7 +315,7 @@ def completed(line: str, shell: str = "bash") -> list[str]:
     [
         ("thalweg sho", ["show"]),
         ("thalweg list p", ["probes", "problems"]),
-        ("thalweg show shar", ["sharpness"]),
+        ("thalweg show shar", ["sharpness", "sharpness_reduction_flow"]),
         ("thalweg study elk", ["elkabetz2021-continuous-discrete"]),
         ("thalweg verify wu2020-weight-normalization ri", ["riedi2022-singular-values"]),
         ("thalweg show linear --of act", ["activations"]),

@@ -11,30 +11,35 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Array, Float
 
+from thalweg.core.tree import Params
 from thalweg.curvature import hessian, normal_space
 from thalweg.dynamics import limit_map, limiting_drift
 from thalweg.lab.experiment import Draws, Lab, experiment
 from thalweg.lab.table import over, table
-from thalweg.problems import Function, fitted_trace, linear_weights, over_parametrised_linear
+from thalweg.problems import Problem, fitted_trace, linear_weights, over_parametrised_linear
 from thalweg.theory.limits.minimum_norm import minimum_norm
 
 PARTS = ("whole", "along", "across")
 EXAMPLES, UNKNOWNS, SPARSE = 30, 60, np.r_[1.0, -1.0, 1.0, np.zeros(57)]
 
 
-class Curved:
-    """(1/2) h(x)^T B(x) h(x): h from R^4 to R^2 linear and quadratic, B affine."""
+class Curved(Problem):
+    """(1/2) h(x)^T B(x) h(x): h from R^4 to R^2 linear and quadratic, B affine.
 
-    def __init__(self, draw: int) -> None:
-        rng = np.random.default_rng(draw)
-        self.linear, self.bent = rng.normal(size=(2, 4)), 0.3 * rng.normal(size=(2, 4, 4))
-        self.slopes = 0.1 * rng.normal(size=(4, 2, 2))
-        self.start = 0.2 * rng.normal(size=4)
-        self.factor = rng.normal(size=(4, 4))
+    A module of arrays, so that what is compiled for one draw serves them all.
+    """
 
-    def __call__(self, x: Float[Array, " 4"]) -> Float[Array, ""]:
-        h = self.linear @ x + jnp.einsum("ijk,j,k->i", self.bent, x, x)
-        change = jnp.einsum("kij,k->ij", self.slopes, x)
+    linear: Float[Array, "2 4"]
+    bent: Float[Array, "2 4 4"]
+    slopes: Float[Array, "4 2 2"]
+    start: Float[Array, " 4"]
+
+    def init(self, key: Array) -> Params:
+        return self.start
+
+    def objective(self, params: Params) -> Float[Array, ""]:
+        h = self.linear @ params + jnp.einsum("ijk,j,k->i", self.bent, params, params)
+        change = jnp.einsum("kij,k->ij", self.slopes, params)
         B = jnp.array([[2.0, 0.3], [0.3, 1.5]]) + change + change.T
         return 0.5 * jnp.dot(h, B @ h)
 
@@ -46,30 +51,32 @@ def identities(lab: Lab, size: Draws) -> xr.Dataset:
 
 
 def _identities(draw: int) -> xr.Dataset:
-    curved = Curved(draw)
-    problem = Function(curved, start=jnp.asarray(curved.start))
+    rng = np.random.default_rng(draw)
+    linear, bent = rng.normal(size=(2, 4)), 0.3 * rng.normal(size=(2, 4, 4))
+    slopes, start = 0.1 * rng.normal(size=(4, 2, 2)), 0.2 * rng.normal(size=4)
+    problem = Curved(*map(jnp.asarray, (linear, bent, slopes, start)))
     whole = jnp.eye(4)
     off = limit_map(problem, problem.start, whole, whole)
     on = limit_map(problem, off.params, whole, whole)
     space = normal_space(problem, off.params)
-    F = jnp.asarray(curved.factor)
+    F = jnp.asarray(rng.normal(size=(4, 4)))
     gaps, slips = [], []
     for factor in (F, space.to_tangent(F), space.to_normal(F)):
         drift = limiting_drift(problem, off.params, factor)
         truth = limit_map(problem, off.params, factor, factor).second / 2
         gaps.append(_most(drift.total - truth))
         slips.append((_most(drift.mixed / 2), _most(drift.normal)))
-    slopes = {
-        "label": _slope(curved, off.params, jnp.trace),
-        "isotropic": _slope(curved, off.params, _log_determinant),
+    trend = {
+        "label": _slope(problem, off.params, jnp.trace),
+        "isotropic": _slope(problem, off.params, _log_determinant),
     }
-    H = jax.hessian(curved)(off.params)
+    H = jax.hessian(problem.objective)(off.params)
     values, V = jnp.linalg.eigh(H)
     root = V * jnp.sqrt(jnp.where(values > space.tolerance, values, 0))[None]
     drifts = {"label": limit_map(problem, off.params, root, root).second / 2}
     drifts["isotropic"] = on.second / 2
     found = {
-        name: _most(space.to_tangent(drifts[name] + slopes[name] / 4))
+        name: _most(space.to_tangent(drifts[name] + trend[name] / 4))
         for name in ("label", "isotropic")
     }
     size = "largest |entry| of"
@@ -78,7 +85,7 @@ def _identities(draw: int) -> xr.Dataset:
             "": {
                 "jacobian": (_most(on.first - space.to_tangent(whole)), "1", f"{size} dPhi - P_t"),
                 "gradient": (
-                    _most(off.first @ jax.grad(curved)(problem.start)),
+                    _most(off.first @ jax.grad(problem.objective)(problem.start)),
                     "1",
                     f"{size} dPhi grad f off the manifold",
                 ),
@@ -86,7 +93,7 @@ def _identities(draw: int) -> xr.Dataset:
                 "normal_slip": (slips[2][1], "1", "change if H^+ stands for the Lyapunov inverse"),
                 "label": (found["label"], "1", f"{size} the drift of noise H, less the trace's"),
                 "isotropic": (found["isotropic"], "1", f"{size} that of noise I, less ln det's"),
-                "isotropic_slope": (_most(slopes["isotropic"]), "1", f"{size} grad ln det"),
+                "isotropic_slope": (_most(trend["isotropic"]), "1", f"{size} grad ln det"),
                 "trace": (_trace_gap(draw), "1", "trace formula less the Hessian's trace"),
             },
             "part": {
@@ -101,8 +108,8 @@ def _most(v: Array) -> float:
     return float(jnp.max(jnp.abs(v)))
 
 
-def _slope(curved: Curved, x: Array, of: Callable[[Array], Array]) -> Array:
-    return jax.grad(lambda y: of(jax.hessian(curved)(y)))(x)
+def _slope(problem: Curved, x: Array, of: Callable[[Array], Array]) -> Array:
+    return jax.grad(lambda y: of(jax.hessian(problem.objective)(y)))(x)
 
 
 def _log_determinant(H: Array) -> Array:
