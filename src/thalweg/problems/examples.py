@@ -94,7 +94,6 @@ PROBLEMS: dict[str, Callable[[], Problem]] = {
     "tensor-completion": lambda: tensor_completion(
         CPFactorisation((2, 2, 2, 2), 3), jnp.asarray(TENSOR), 9, _key(), 0.5
     ),
-    "over-parametrised-linear": lambda: over_parametrised_linear(X[:2], Y[:2, 0], 0.9),
     "tensor-sensing": lambda: tensor_sensing(
         HierarchicalFactorisation((2, 2, 2, 2), perfect_tree(4), (2, 2)),
         jnp.asarray(TENSOR), 7, _key(), 0.5,
@@ -104,6 +103,7 @@ PROBLEMS: dict[str, Callable[[], Problem]] = {
     ),
     "normalised-completion": lambda: NormalisedCompletion(observed_entries(_key(), MATRIX, 4)),
     "circle-of-minima": circle_of_minima,
+    "over-parametrised-linear": lambda: over_parametrised_linear(X[:2], Y[:2, 0], 0.9),
 }  # fmt: skip
 
 

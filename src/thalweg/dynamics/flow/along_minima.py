@@ -161,8 +161,8 @@ def limiting_flow(
         >>> model = tw.problems.over_parametrised_linear([[1.0, 2.0]], [3.0])
         >>> flow = tw.dynamics.limiting_flow(tw.oracles.label_noise(1.0), error=1e-6)
         >>> path = tw.run(model, flow, until=20.0, records=1)
-        >>> path.parameters[0, -1, 1:3].values.round(3).tolist()  # all of w in its second entry
-        [1.225, 0.0]
+        >>> path.parameters[0, -1, :2].values.round(3).tolist()  # w = (3, 0), not (0, 1.5)
+        [1.732, 0.0]
     """
     how = how_asked(rtol, error, most_gradients)
     return LimitingFlow(

@@ -96,8 +96,10 @@ def limit_map(
         >>> ring = tw.problems.Function(lambda z: (z @ z - 1) ** 2 / 8, start=jnp.array([0.6, 0.8]))
         >>> I = jnp.eye(2)
         >>> found = tw.dynamics.limit_map(ring, ring.start / 2, I, I)  # Phi(z) = z/||z||
-        >>> found.params.round(6).tolist(), found.second.round(6).tolist()  # its Laplacian
-        ([0.6, 0.8], [-2.4, -3.2])
+        >>> bool(jnp.allclose(found.params, jnp.array([0.6, 0.8])))
+        True
+        >>> bool(jnp.allclose(found.second, jnp.array([-2.4, -3.2])))  # its Laplacian
+        True
     """
     p = size(params)
     require(0 < rtol <= 0.1, f"rtol came as {rtol}; give a number in (0, 0.1], as 1e-12")
