@@ -21,6 +21,8 @@ here.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -33,7 +35,6 @@ from thalweg.dynamics.dynamics import step_size_array
 from thalweg.dynamics.flow.followed import MOST_GRADIENTS, Flow, System, how_asked
 from thalweg.dynamics.flow.methods import vector_norm
 from thalweg.dynamics.flow.path import Integration, Measure
-from thalweg.dynamics.flow.solvers import FLOW_SOLVERS
 from thalweg.problems.problem import Problem
 
 
@@ -63,27 +64,17 @@ class AdaGradFlow(Flow):
         epsilon_root: Added within it.
     """
 
+    symmetric: ClassVar[bool] = False
+
     rate: Float[Array, ""] = eqx.field(converter=_number, default=1.0)
     intake: Float[Array, ""] = eqx.field(converter=_number, default=1.0)
     initial: Float[Array, ""] = eqx.field(converter=_number, default=0.1)
     epsilon: Float[Array, ""] = eqx.field(converter=_number, default=0.0)
     epsilon_root: Float[Array, ""] = eqx.field(converter=_number, default=0.0)
 
-    def __check_init__(self) -> None:
-        explicit = [n for n, s in FLOW_SOLVERS.items() if not any(m.bounded for m in s.methods)]
-        require(
-            self.solver in (*explicit, "auto"),
-            f"the flow solver {self.solver} is for symmetric curvature, which the AdaGrad flow has "
-            f"not; give {', '.join(explicit)}",
-        )
-
     @property
     def name(self) -> str:
         return "the AdaGrad flow"
-
-    def chosen(self, problem: Problem) -> str:
-        taken = super().chosen(problem)
-        return "tsit5" if taken == "auto" else taken
 
     def system(self, problem: Problem, params: Params) -> System:
         """Parameters and the sum of squared gradients, (2 p,)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 from collections.abc import Callable
-from typing import NamedTuple, Self
+from typing import ClassVar, NamedTuple, Self
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -33,6 +33,7 @@ from thalweg.problems.problem import Problem
 KINKED_ERROR = 1e-2  # of a path over kinks; nothing smaller is promised
 FLOW_ERROR = {True: 1e-4, False: 1e-3}  # asked of a path by default, by whether it is smooth
 KINKED_SOLVER = "bosh3"  # many short steps: methods that lengthen steps lose their way over kinks
+EXPLICIT_SOLVER = "tsit5"  # where the force has no symmetric Jacobian
 MOST_GRADIENTS = 10_000_000  # of a flow, unless another bound is given
 SMALLEST = 1e-6  # of the largest norm so far: parameters below are followed no more closely
 KINKED_SHARE = 0.01  # of the wanted error that a step over kinks may err: such errors add up
@@ -80,6 +81,9 @@ class Flow(Continuous):
         most_gradients: Gradients after which the flow ends with the code STEP_LIMIT.
     """
 
+    symmetric: ClassVar[bool] = True
+    """Whether the force has a symmetric Jacobian, as the methods with bounded stages need."""
+
     rtol: Float[Array, ""] | None = eqx.field(converter=_optional, default=None)
     solver: str = eqx.field(static=True, default="auto")
     atol: Float[Array, ""] = eqx.field(
@@ -92,6 +96,12 @@ class Flow(Continuous):
 
     def __check_init__(self) -> None:
         choose(self.solver, FLOW_SOLVERS, "flow solver")
+        explicit = [n for n, s in FLOW_SOLVERS.items() if not any(m.bounded for m in s.methods)]
+        require(
+            self.symmetric or self.solver in (*explicit, "auto"),
+            f"the flow solver {self.solver} is for symmetric curvature, which {self.name} has not; "
+            f"give {', '.join(explicit)}",
+        )
         require((self.rtol is None) != (self.error is None), "give either rtol or error, not both")
 
     @abc.abstractmethod
@@ -236,7 +246,11 @@ class Flow(Continuous):
 
     def chosen(self, problem: Problem) -> str:
         """The solver that is taken for a problem."""
-        return KINKED_SOLVER if self.solver == "auto" and not problem.smooth else self.solver
+        if self.solver != "auto":
+            return self.solver
+        if not problem.smooth:
+            return KINKED_SOLVER
+        return "auto" if self.symmetric else EXPLICIT_SOLVER
 
     def relative(self, problem: Problem, theta: Array) -> Float[Array, " m"]:
         """What a step by each method may err, relative to the norm of the parameters."""

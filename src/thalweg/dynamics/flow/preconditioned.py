@@ -30,7 +30,7 @@ corrections; da Silva and Gazeau (2020), JMLR 21 (129); the clock and the diviso
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
@@ -44,7 +44,6 @@ from thalweg.dynamics.dynamics import step_size_array
 from thalweg.dynamics.flow.followed import MOST_GRADIENTS, Flow, System, how_asked
 from thalweg.dynamics.flow.methods import vector_norm
 from thalweg.dynamics.flow.path import Integration, Measure
-from thalweg.dynamics.flow.solvers import FLOW_SOLVERS
 from thalweg.problems.problem import Problem
 
 START = 0.1  # of what a step may err: how far the first one leads, where averages are not smooth
@@ -114,6 +113,8 @@ class PreconditionedFlow(Flow):
     Cost: as an explicit flow; the averages bound a step to about 3/alpha.
     """
 
+    symmetric: ClassVar[bool] = False
+
     second: Float[Array, ""] = eqx.field(converter=_rate, default=1.0)
     first: Float[Array, ""] | None = eqx.field(
         converter=lambda a: None if a is None else _rate(a), default=None
@@ -125,21 +126,9 @@ class PreconditionedFlow(Flow):
     corrected: bool = eqx.field(static=True, default=True)
     largest: bool = eqx.field(static=True, default=False)
 
-    def __check_init__(self) -> None:
-        explicit = [n for n, s in FLOW_SOLVERS.items() if not any(m.bounded for m in s.methods)]
-        require(
-            self.solver in (*explicit, "auto"),
-            f"the flow solver {self.solver} is for symmetric curvature, which the preconditioned "
-            f"flow has not; give {', '.join(explicit)}",
-        )
-
     @property
     def name(self) -> str:
         return "the preconditioned flow"
-
-    def chosen(self, problem: Problem) -> str:
-        taken = super().chosen(problem)
-        return "tsit5" if taken == "auto" else taken
 
     def system(self, problem: Problem, params: Params) -> System:
         """Parameters, both averages and what divides them; see `Averages`."""
