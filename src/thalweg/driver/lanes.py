@@ -33,8 +33,6 @@ class Each(eqx.Module):
 
 MOST_ABREAST = 256  # lanes; 4,000 runs in two dimensions take half the time of all at once
 
-Shared = Dynamics | Probe | Each
-
 
 def of_any_lane(given: Any) -> Any:
     """The module itself: what is not an array in it holds for every lane."""
