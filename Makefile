@@ -28,7 +28,7 @@ setup: $(VENV)/.installed-test ## install into .venv, with what tests and lint n
 demo: $(VENV)/.installed ## gradient descent against gradient flow on real digits, with a report (a minute)
 	$(BIN)/thalweg diagnose digits --model mlp:64-64 --activation tanh --loss cross-entropy --step-size 0.1 --out runs/demo
 
-test: setup ## the fast tests: every part's core (under ten minutes on two cores, set-up included)
+test: setup ## the fast tests: every part's core (about twelve minutes on two cores, half of that the next time)
 	$(PYTEST) -m "not slow and not thorough"
 
 check: setup ## the thorough tests: planted faults, hostile input, campaigns (about half an hour)
