@@ -33,6 +33,7 @@ def part(matrix, sign):
 solve = jax.jit(sdcp)
 
 
+@pytest.mark.thorough(after=3)
 @pytest.mark.parametrize("k", [1, 2, 3, 4, 5, 6])
 def test_random_instances_meet_the_conditions(k):
     for _ in range(20):

@@ -54,8 +54,8 @@ ALIASES: dict[str, dict[str, tuple[str, ...]]] = {
         "softmax": ("cross-entropy",),
         "nll": ("cross-entropy",),
         "log-loss": ("cross-entropy",),
-        "bce": ("cross-entropy",),
-        "binary-cross-entropy": ("cross-entropy",),
+        "bce": ("binary-cross-entropy",),
+        "sigmoid-cross-entropy": ("binary-cross-entropy",),
     },
     "model": {
         "dense": ("mlp",),
@@ -66,6 +66,8 @@ ALIASES: dict[str, dict[str, tuple[str, ...]]] = {
         "dln": ("linear",),
         "deep-linear": ("linear",),
         "densenet": ("dense-skip",),
+        "snn": ("spiking",),
+        "lif": ("spiking",),
     },
     "probe": {
         "lambda-max": ("sharpness",),

@@ -1,20 +1,13 @@
-"""Arguments of public functions: what came, in words, and whether it is of the kind asked for.
-
-What a function takes is read off its annotations, once for all of the library: `guard` puts the
-check at the doors of a package, and `Checked` at the making of a module.
-"""
+"""Arguments of public functions: what came, in words, and whether it is of the kind asked for."""
 
 from __future__ import annotations
 
 import collections.abc
-import functools
 import inspect
 import types
 import typing
-from collections.abc import Callable, Iterable
 from typing import Any
 
-import equinox as eqx
 import jax
 import jaxtyping
 import numpy as np
@@ -94,73 +87,29 @@ def told(value: Any) -> str:
     return f"{'an' if name[0] in 'AEIOUaeiou' else 'a'} {name}"
 
 
-def guard(room: dict[str, Any], names: Iterable[str]) -> None:
-    """Have the functions of a package check the kinds of their arguments; see `checked`.
+def check(name: str, value: Any, hint: Any, stacked: bool = False) -> None:
+    """Refuse a value that is not of the kind that an annotation asks for.
 
     Args:
-        room: The package's `globals()`.
-        names: Its public names; classes, which check themselves, and values stay.
-    """
-    for name in names:
-        if callable(room[name]) and not isinstance(room[name], type):
-            room[name] = checked(room[name])
-
-
-def checked(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function, with arguments of a wrong kind refused in one sentence.
-
-    Arguments that Python itself refuses (missing, unknown) stay a `TypeError`, as everywhere.
-    """
-    if hasattr(function, "__checked__"):
-        return function
-
-    @functools.wraps(function)
-    def door(*args: Any, **kwargs: Any) -> Any:
-        try:
-            given = _signature(function).bind(*args, **kwargs).arguments
-        except TypeError:
-            return function(*args, **kwargs)
-        for name, value in given.items():
-            check(name, value, _hints(function).get(name, Any))
-        if "problem" in given and "params" in given:
-            check_params(given["problem"], given["params"])
-        return function(*args, **kwargs)
-
-    door.__checked__ = True  # type: ignore[attr-defined]
-    return door
-
-
-class Checked(eqx.Module):
-    """A module whose fields are of the kinds that its annotations ask for.
-
-    Raises:
-        InputError: If one is not, before the class looks at its fields itself.
-    """
-
-    def __init_subclass__(cls, **options: Any) -> None:
-        super().__init_subclass__(**options)
-        own = cls.__dict__.get("__check_init__")
-
-        def check_init(self: Any) -> None:
-            if type(self) is cls or own is not None:
-                hints = _hints(type(self))  # type: ignore[arg-type]
-                for field in self.__dataclass_fields__:
-                    check(field, getattr(self, field), hints.get(field, Any))
-            if own is not None:
-                own(self)
-
-        cls.__check_init__ = check_init  # type: ignore[attr-defined]
-
-
-def check(name: str, value: Any, hint: Any) -> None:
-    """Refuse a value that is not of the kind that an annotation asks for.
+        name: Of the argument, for the sentence.
+        value: What came.
+        hint: The annotation.
+        stacked: Whether an array may have more axes than the annotation names, as what `vmap` is
+            to take apart has.
 
     Raises:
         InputError: What came, what is allowed.
     """
     allowed = misfit(value, hint)
-    if name == "key" and hint is jax.Array and not _is_key(value):
-        allowed = "a random key, as jax.random.key(0)"
+    if stacked and allowed and is_array(value):
+        kept = [part for part in (hint, *typing.get_args(hint)) if is_jaxtyped(part)]
+        allowed = "" if any(np.ndim(value) >= axis_count(part) for part in kept) else allowed
+    kinds = typing.get_args(hint) or (hint,)
+    spared = (int in kinds and _is_whole(value)) or (type(None) in kinds and value is None)
+    if name == "key" and jax.Array in kinds and not spared and not _is_key(value):
+        allowed = "a random key, as jax.random.key(0)" + (", or a whole number" * (int in kinds))
+    if name == "seed" and hint is int and not allowed and value < 0:
+        allowed = "a whole number from 0 on"
     if allowed:
         raise InputError(f"{name} came as {told(value)}; give {allowed}")
 
@@ -183,40 +132,6 @@ def listed(value: Any) -> tuple[Any, ...]:
     return tuple(int(item) if isinstance(item, np.integer) else item for item in value)
 
 
-def check_params(problem: Any, params: Any) -> None:
-    """Refuse parameters that are not shaped as a problem draws them.
-
-    Raises:
-        InputError: What came, and how one comes by parameters.
-    """
-    leaves = jax.tree.leaves(params)
-    fits = bool(leaves) and all(map(_is_array, leaves))
-    if fits and hasattr(problem, "model"):
-        drawn = jax.eval_shape(problem.init, jax.random.key(0))
-        same: Any = jax.tree.structure(drawn)
-        fits = same == jax.tree.structure(params) and all(
-            np.shape(a) == b.shape for a, b in zip(leaves, jax.tree.leaves(drawn), strict=True)
-        )
-    if not fits:
-        raise InputError(
-            f"params came as {told(params)}; give parameters of the problem, as "
-            "problem.init(jax.random.key(0))"
-        )
-
-
-@functools.cache
-def _signature(function: Callable[..., Any]) -> inspect.Signature:
-    return inspect.signature(function)
-
-
-@functools.cache
-def _hints(thing: Any) -> dict[str, Any]:
-    try:
-        return typing.get_type_hints(thing)
-    except NameError:  # names that only type checkers import
-        return {}
-
-
 def misfit(value: Any, hint: Any) -> str:
     """What an annotation allows, in words, if the value is something else; else ""."""
     if hint is Any:
@@ -231,15 +146,18 @@ def misfit(value: Any, hint: Any) -> str:
         return "" if isinstance(value, str) else "text"
     if hint is None or hint is type(None):
         return "" if value is None else "None"
-    if _asks_array(hint):
+    if is_jaxtyped(hint):
+        return _misfit_axes(value, hint)
+    if _asks_array(hint) and not any(map(is_jaxtyped, typing.get_args(hint))):
         optional = type(None) in typing.get_args(hint) and value is None
-        return "" if optional or _is_array(value) else "an array of real numbers"
+        return "" if optional or is_array(value) else "an array of real numbers"
     origin, inside = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         words = [misfit(value, part) for part in inside]
         return ", or ".join(dict.fromkeys(words)) if all(words) else ""
     if origin is typing.Literal:
-        return "" if value in inside else " or ".join(map(repr, inside))
+        named = isinstance(value, str | int) and value in inside
+        return "" if named else " or ".join(map(repr, inside))
     if origin is collections.abc.Callable:
         return "" if callable(value) and not isinstance(value, type) else "a function"
     if origin in (collections.abc.Sequence, collections.abc.Iterable, list, tuple):
@@ -252,10 +170,31 @@ def misfit(value: Any, hint: Any) -> str:
     return ""
 
 
+def _misfit_axes(value: Any, hint: Any) -> str:
+    if not is_array(value):
+        return "an array of real numbers"
+    rank, least = np.ndim(value), axis_count(hint)
+    fits = rank >= least if hint.index_variadic is not None else rank == least
+    return "" if fits else of_axes(hint)
+
+
+def axis_count(hint: Any) -> int:
+    """How many axes an annotation of jaxtyping names, at least."""
+    return len(hint.dim_str.split()) - (hint.index_variadic is not None)
+
+
+def of_axes(hint: Any) -> str:
+    """What an annotation of jaxtyping asks for: "an array of shape (n, d)"."""
+    return f"an array of shape ({', '.join(hint.dim_str.split())})" if hint.dim_str else "a number"
+
+
 def _misfit_list(value: Any, origin: Any, inside: tuple[Any, ...]) -> str:
     if isinstance(value, str | bytes) or not isinstance(value, collections.abc.Iterable):
         shaped = getattr(value, "ndim", 0)
         return "" if shaped else "a list" + (f" of {_plural(inside[0])}" if inside else "")
+    scalars = bool(inside) and inside[0] in (float, int, bool)
+    if scalars and (isinstance(value, collections.abc.Mapping) or getattr(value, "ndim", 1) != 1):
+        return f"a list of {_plural(inside[0])}"
     if inside and isinstance(value, list | tuple):
         fixed = origin is tuple and Ellipsis not in inside
         if fixed and len(value) != len(inside):
@@ -309,7 +248,8 @@ def _is_truth(value: Any) -> bool:
     return isinstance(value, bool) or _is_scalar(value, "b")
 
 
-def _is_array(value: Any) -> bool:
+def is_array(value: Any) -> bool:
+    """Whether a value is, or can be read as, an array of real numbers."""
     if isinstance(value, jax.Array):  # keys as well
         return not jax.numpy.iscomplexobj(value)
     if value is None or isinstance(value, str | bytes) or callable(value):
@@ -320,9 +260,14 @@ def _is_array(value: Any) -> bool:
         return False
 
 
+def is_jaxtyped(hint: Any) -> bool:
+    """Whether an annotation names an array's axes."""
+    return isinstance(hint, type) and issubclass(hint, jaxtyping.AbstractArray)
+
+
 def _asks_array(hint: Any) -> bool:
     """Whether an annotation asks for an array, however it says so, or None in its place."""
-    if isinstance(hint, type) and issubclass(hint, jaxtyping.AbstractArray | jax.Array):
+    if is_jaxtyped(hint) or hint is jax.Array:
         return True
     if typing.get_origin(hint) is np.ndarray:
         return True

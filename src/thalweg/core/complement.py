@@ -50,6 +50,7 @@ class _State(NamedTuple):
     """The recurrence; rows of `basis` beyond its room are followed but not kept."""
 
     step: Array
+    draw: Array  # whether the next row is drawn, and not left by a product
     row: Array
     last: Array
     link: Array  # beta between them
@@ -94,56 +95,56 @@ def missed(
     enough = jnp.log(math.sqrt(2 * (p - k) / math.pi) / failure)
     draw, refill = jax.random.split(key)
 
-    def outside(row: Array, basis: Array) -> Array:
-        for _ in range(2):  # twice is enough (Kahan, Parlett)
-            row = row - found.T @ (found @ row)
-            row = row - basis.T @ (basis @ row)
-        return row
-
-    def unit(row: Array) -> Array:
-        size = length(row)
-        return row / jnp.where(size > 0, size, jnp.ones_like(size))
-
-    def fresh(step: Array, basis: Array) -> Array:
-        return unit(
-            outside(jax.random.normal(jax.random.fold_in(refill, step), (p,), dtype), basis)
-        )
-
+    # A row is drawn in the loop as well, so that all that makes it orthogonal is compiled once.
     def body(s: _State) -> _State:
-        keep = s.step < room
         at = jnp.minimum(s.step, room - 1)
-        basis = jnp.where(keep, s.basis.at[at].set(s.row), s.basis)
-        image = product(s.row)
-        height = s.row @ image
-        scale = jnp.maximum(s.scale, length(image))
-        rest = outside(image - height * s.row - s.link * s.last, basis)
+        keep = ~s.draw & (s.step < room)
+        basis = s.basis.at[at].set(jnp.where(keep, s.row, s.basis[at]))
+
+        def multiplied() -> tuple[Array, Array, Array]:
+            image = product(s.row)
+            height = s.row @ image
+            return image - height * s.row - s.link * s.last, height, length(image)
+
+        def drawn() -> tuple[Array, Array, Array]:
+            drawing = jnp.where(s.step > 0, jax.random.fold_in(refill, s.step - 1), draw)
+            return jax.random.normal(drawing, (p,), dtype), s.link, s.scale
+
+        def outside(_: Array, row: Array) -> Array:
+            row = row - found.T @ (found @ row)
+            return row - basis.T @ (basis @ row)
+
+        raw, height, size = jax.lax.cond(s.draw, drawn, multiplied)
+        scale = jnp.maximum(s.scale, size)
+        rest = jax.lax.fori_loop(0, 2, outside, raw)  # twice is enough (Kahan, Parlett)
         link = length(rest)
+        row = rest / jnp.where(link > 0, link, 1.0)
         # A residual at rounding level ends a Krylov space: the next starts at random.
-        ended = link <= 100 * eps * scale
+        ended = ~s.draw & (link <= 100 * eps * scale)
+        apart = s.draw | ended
         floor = jnp.maximum(link, 10 * eps * scale)
         growth = (targets - height) - s.link / s.ratios
         # Nothing but zeros so far: any target above them is safe.
-        sure = jnp.where(growth > 0, jnp.inf, jnp.zeros_like(growth))
-        ratios = jnp.where(floor > 0, growth / floor, sure)
+        sure = jnp.where(growth > 0, jnp.inf, 0.0)
+        ratios = jnp.where(s.draw, s.ratios, jnp.where(floor > 0, growth / floor, sure))
         below = s.below | (ratios <= 0)
-        logs = s.logs + jnp.log(jnp.where(below, 1, ratios))
-        projected = jnp.where(keep, s.projected.at[at, at].set(height), s.projected)
-        joined = keep & (s.step + 1 < room)
+        gained = jnp.where(s.draw, 0.0, jnp.log(jnp.where(below, 1.0, ratios)))
+        logs = s.logs + gained
         beside = jnp.minimum(at + 1, room - 1)
-        pair = jnp.where(ended, 0, link)
-        projected = jnp.where(
-            joined, projected.at[at, beside].set(pair).at[beside, at].set(pair), projected
-        )
-        row = jax.lax.cond(ended, lambda: fresh(s.step, basis), lambda: unit(rest))
+        pair = jnp.where(apart, 0.0, link)
+        projected = s.projected.at[at, at].set(jnp.where(keep, height, s.projected[at, at]))
+        across = jnp.where(keep & (s.step + 1 < room), pair, projected[at, beside])
+        projected = projected.at[at, beside].set(across).at[beside, at].set(across)
         return _State(
-            s.step + 1,
+            s.step + (~s.draw).astype(s.step.dtype),
+            ended,
             row,
             s.row,
             pair,
             basis,
             projected,
-            jnp.where(ended | below, jnp.ones_like(ratios), ratios),
-            jnp.where(ended, jnp.zeros_like(logs), logs),
+            jnp.where(apart | below, 1.0, ratios),
+            jnp.where(ended, 0.0, logs),
             below,
             s.safe | (logs >= enough),
             scale,
@@ -159,7 +160,8 @@ def missed(
     no = jnp.zeros(len(STEPS), bool)
     start = _State(
         jnp.zeros((), jnp.int32),
-        unit(outside(jax.random.normal(draw, (p,), dtype), basis)),
+        jnp.ones((), bool),
+        jnp.zeros(p, dtype),
         jnp.zeros(p, dtype),
         nothing,
         basis,
@@ -179,5 +181,5 @@ def missed(
     empty_rows = jnp.arange(room, dtype=s.step.dtype) >= s.step
     floor = -jnp.where(s.scale > 0, 4 * s.scale, jnp.ones_like(s.scale))
     sunk = jnp.diag(jnp.where(empty_rows, floor, jnp.zeros_like(floor)))
-    rotation = jnp.linalg.eigh(s.projected + sunk)[1][:, -1]
+    rotation = jnp.linalg.eigh(s.projected + sunk, symmetrize_input=False)[1][:, -1]
     return Missed(beyond, s.below[ALLOWED], rotation @ s.basis, s.scale, s.step)

@@ -303,8 +303,12 @@ def track_largest(
     pairs, products = jax.lax.cond(
         enough, lambda space, pairs: (pairs, space.filled), searched, space, pairs
     )
-    there = jnp.any(pairs.vectors != 0, axis=1)
-    values, lengths = (jnp.where(there, v, jnp.nan) for v in (pairs.values, pairs.lengths))
+    sizes = jnp.sum(pairs.vectors**2, axis=1)
+    there = sizes > 0
+    # Rounding of the restarts leaves vectors of almost unit length; their quotients know better.
+    along = jnp.sum(pairs.vectors * pairs.residuals, axis=1) / jnp.where(there, sizes, 1)
+    values = jnp.where(there, pairs.values + along, jnp.nan)
+    lengths = jnp.where(there, pairs.lengths, jnp.nan)
     scale = jnp.max(jnp.abs(pairs.values))
     ahead = pairs.vectors + pairs.residuals / jnp.where(scale > 0, scale, 1.0)
     return Tracked(values, lengths, pairs.vectors, ahead, products)
@@ -313,10 +317,14 @@ def track_largest(
 def _spanned(product: Product, block: Float[Array, "b p"]) -> _Space:
     """The span of a block; dependent rows are left out."""
     b = len(block)
-    basis, filled = jnp.zeros_like(block), jnp.zeros((), jnp.int32)
-    for row in block:
-        row, alive = _new_part(row, basis)
-        basis, filled = basis.at[filled].set(row), filled + alive.astype(filled.dtype)
+
+    def add(i: Array, held: tuple[Array, Array]) -> tuple[Array, Array]:
+        basis, filled = held
+        row, alive = _new_part(block[i], basis)
+        return basis.at[filled].set(row), filled + alive.astype(filled.dtype)
+
+    none = jnp.zeros_like(block), jnp.zeros((), jnp.int32)
+    basis, filled = jax.lax.fori_loop(0, b, add, none)
     images = product(basis[0])[None] if b == 1 else _images(product, basis, filled)
     projected = basis @ images.T
     return _Space(basis, images, (projected + projected.T) / 2, filled)
@@ -351,10 +359,9 @@ def _ritz(space: _Space) -> tuple[Float[Array, " n"], Float[Array, "n n"]]:
     n = len(space.basis)
     # Empty slots sink below the spectrum (Gershgorin), out of the way.
     floor = -_beyond(jnp.sum(jnp.abs(space.projected), axis=1))
-    slots = jnp.where(
-        jnp.arange(n, dtype=space.filled.dtype) < space.filled, jnp.diag(space.projected), floor
-    )
-    values, rotations = jnp.linalg.eigh(space.projected.at[jnp.diag_indices(n)].set(slots))
+    empty = jnp.arange(n, dtype=space.filled.dtype) >= space.filled
+    sunk = jnp.where(jnp.eye(n, dtype=bool) & empty[None], floor, space.projected)
+    values, rotations = jnp.linalg.eigh(sunk, symmetrize_input=False)
     return values[::-1], rotations[:, ::-1].T
 
 

@@ -28,3 +28,15 @@ def stable_rank_from(s: Float[Array, "... r"]) -> Float[Array, "..."]:
     Exact up to rounding. Dimensionless. Source: Rudelson and Vershynin (2007).
     """
     return jnp.sum((s / jnp.max(s, axis=-1, keepdims=True)) ** 2, axis=-1)
+
+
+def schatten_norm(A: Float[Array, "out in"], p: float) -> Float[Array, ""]:
+    """(sum sigma^p)^(1/p): p = 1 is the nuclear norm; for p < 1 no norm but a quasi-norm.
+
+    Args:
+        A: A matrix.
+        p: Above 0.
+
+    Exact up to rounding (for p < 1 rounding of a vanishing sigma counts as its p-th power).
+    """
+    return jnp.sum(jnp.linalg.svd(A, compute_uv=False) ** p) ** (1 / p)

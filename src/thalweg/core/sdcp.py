@@ -92,7 +92,8 @@ def sdcp(
         most_iterations: Projections after which it gives up.
 
     Returns:
-        A `Complementary`. Unique where B is definite. Works under `jit` and `vmap`. Cost: one
+        A `Complementary`. Unique where B is definite. Works under `jit` and `vmap`; compiled once
+        for every k elsewhere. Cost: one
         eigendecomposition of k x k an iteration, 30 to 50 of them for well-conditioned B of k <= 6.
 
     Raises:
@@ -110,10 +111,21 @@ def sdcp(
         f"A came of shape {A.shape} and B of shape {B.shape}; give A (k, k) symmetric and B in the "
         "coordinates of svec, (k (k + 1)/2, k (k + 1)/2)",
     )
+    return _solved(A, B, start, jnp.asarray(tolerance), jnp.asarray(most_iterations))
+
+
+@jax.jit
+def _solved(
+    A: Float[Array, "k k"],
+    B: Float[Array, "m m"],
+    start: Float[Array, "k k"] | None,
+    tolerance: Float[Array, ""],
+    most_iterations: Int[Array, ""],
+) -> Complementary:
     a = svec(A)
     largest = jnp.linalg.eigvalsh(B)[-1]
     size = jnp.where(largest > 0, largest, jnp.ones_like(largest))
-    allowed = jnp.asarray(max(tolerance, 50 * float(jnp.finfo(a.dtype).eps)), a.dtype)
+    allowed = jnp.maximum(tolerance.astype(a.dtype), 50 * jnp.finfo(a.dtype).eps)
     allowed = allowed * jnp.linalg.norm(a)
 
     def projected(x: Array) -> Array:

@@ -55,12 +55,33 @@ def binade(array: Array) -> Float[Array, ""]:
     return jnp.where((size > 0) & jnp.isfinite(size), power, jnp.ones_like(size))
 
 
+@jax.custom_jvp
 def length(array: Array) -> Float[Array, ""]:
     """Euclidean norm of all entries of an array, also where their squares leave the format."""
     if not jnp.issubdtype(array.dtype, jnp.inexact):
         array = array.astype(float)
-    scale = binade(array)
-    return scale * jnp.sqrt(jnp.sum((jnp.abs(array) / scale) ** 2))
+    size = jnp.abs(array.reshape(-1))
+    if size.size == 1:  # XLA would square the factors below by themselves
+        return size[0]
+    # Squares as they are, of what is tiny made large, and the other way round, summed together: to
+    # look for the largest entry first would take more passes, and three times the kernels.
+    work = size.astype(size.dtype if size.dtype.itemsize >= 4 else jnp.float32)
+    limits = jnp.finfo(work.dtype)
+    far = 2.0 ** (5 * limits.maxexp // 8)
+    sums = jnp.sum((jnp.asarray([[1.0], [far], [1 / far]], work.dtype) * work[None]) ** 2, axis=1)
+    plain, tiny, huge = jnp.sqrt(sums)
+    small, large = 2.0 ** -(limits.maxexp // 2), 2.0 ** (7 * limits.maxexp // 8)
+    found = jnp.where(sums[0] < small, tiny / far, jnp.where(sums[0] < large, plain, huge * far))
+    return found.astype(size.dtype)
+
+
+@length.defjvp
+def _length_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    (array,), (tangent,) = primals, tangents
+    size, scale = length(array), binade(array)  # by which even squares of the length are numbers
+    kind = array.dtype
+    unit = (array / scale.astype(kind)) / (size / scale).astype(kind)
+    return size, jnp.sum(jnp.real(jnp.conj(unit) * tangent))
 
 
 def norm(tree: Params) -> Float[Array, ""]:
