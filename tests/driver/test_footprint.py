@@ -11,7 +11,9 @@ import pytest
 
 import thalweg as tw
 from thalweg.core import memory
-from thalweg.core.memory import require_memory, short_of_memory, working_memory
+from thalweg.core.memory import bytes_of, require_memory, short_of_memory, working_memory
+from thalweg.driver.footprint import require_room
+from thalweg.driver.lanes import start_states, take_steps
 
 SIZE = 1000
 
@@ -49,6 +51,52 @@ def test_seeds_multiply(monkeypatch: pytest.MonkeyPatch) -> None:
     one, _ = asked(monkeypatch)
     three, _ = asked(monkeypatch, seeds=3)
     assert three == pytest.approx(3 * one, rel=0.01)
+
+
+def test_seeds_beyond_a_group_share_its_working_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thousands of seeds are worked on in groups: a probe's basis is held for one group."""
+    found: list[float] = []
+    monkeypatch.setattr("thalweg.driver.footprint.available_memory", lambda: 0)
+    monkeypatch.setattr(
+        "thalweg.driver.footprint.require_memory", lambda needed, *_: found.append(needed)
+    )
+    schedule = [tw.probes.Every(tw.probes.smallest_eigenvalue(30), 1)]
+    for seeds in (256, 4096):
+        require_room(
+            problem(), tw.gradient_descent(0.1), schedule, seeds, 2,
+            lanes="vmap", kept=0, parameters=False,
+        )  # fmt: skip
+    state = 8 * SIZE * (2 + 1) + 100  # before and after a step, and what the probe carries
+    assert found[1] - found[0] < 1.1 * (4096 - 256) * state
+    assert found[0] > 256 * 30 * 8 * SIZE
+
+
+def test_thousands_of_noisy_runs_take_the_memory_that_is_stated(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two states for each run; what is drawn and worked on ahead, for one group of 256 alone."""
+    valley = tw.problems.Function(lambda p: 0.5 * (1 + p[0] ** 2) * p[1] ** 2, start=jnp.ones(2))
+    noisy = tw.gradient_descent(0.05, oracle=tw.oracles.isotropic(1.0))
+    stated: list[float] = []
+    monkeypatch.setattr("thalweg.driver.footprint.available_memory", lambda: 0)
+    monkeypatch.setattr(
+        "thalweg.driver.footprint.require_memory", lambda needed, *_: stated.append(needed)
+    )
+    taken = []
+    for seeds in (256, 4096):
+        require_room(valley, noisy, [], seeds, 2, lanes="vmap", kept=0, parameters=False)
+        keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(0), i))(jnp.arange(seeds))
+        states = start_states(valley, noisy, keys, "vmap", None)
+        program = take_steps.lower(valley, noisy, states, keys, np.asarray(100), "vmap").compile()
+        found = program.compiled.memory_analysis()
+        taken.append(found.temp_size_in_bytes + found.output_size_in_bytes + bytes_of(states))
+    block = 256 * 8 * 2 * 256  # of 256 steps, two numbers, 256 runs
+    state = bytes_of(states) / 4096
+    assert stated[0] > block + 2 * 256 * state
+    assert stated[1] - stated[0] == pytest.approx(2 * (4096 - 256) * state, rel=0.01)
+    for told, measured in zip(stated, taken, strict=True):
+        assert told <= measured <= 2 * told  # a lower bound that is near
+    assert taken[1] < 2 * block + 4 * 4096 * state  # not the sixteen blocks of all at once
 
 
 def test_the_basis_of_a_probe_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:

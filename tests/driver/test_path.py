@@ -8,7 +8,7 @@ import pytest
 
 import thalweg as tw
 from thalweg.core.result import Result
-from thalweg.driver.path import path, path_until, paths
+from thalweg.driver.path import flat_parameters, iterates, path, path_until, paths
 from thalweg.problems import Function
 
 CURVATURES = jnp.asarray([1.0, 0.25])
@@ -37,6 +37,21 @@ def test_uneven_records_and_going_on():
     uneven = path(dynamics, problem, start, jnp.asarray([1, 4, 2]), observe=loss)
     even = path(dynamics, problem, start, 1, 7, observe=loss)
     np.testing.assert_allclose(uneven.seen, even.seen[jnp.asarray([0, 1, 5, 7])])
+
+
+def test_iterates_are_a_path_of_every_step():
+    problem = tw.problems.Factorisation(jnp.ones((2, 3)), [jnp.ones((1, 3)), jnp.ones((2, 1))])
+    start = [2 * w for w in problem.start]
+    found = iterates(tw.gradient_descent(0.1), problem, 3, start, flat_parameters)
+    first, second = (np.asarray(w) for w in start)
+    for row in found:
+        np.testing.assert_allclose(row, [*first.ravel(), *second.ravel()], rtol=1e-14)
+        off = second @ first - 1
+        first, second = first - 0.1 * second.T @ off, second - 0.1 * off @ first.T
+    assert found.shape == (4, 5)
+    own = iterates(tw.gradient_descent(0.1), problem, 1)  # from the problem's own start
+    assert all(isinstance(w, np.ndarray) for w in own)
+    np.testing.assert_array_equal(own[0][0], problem.start[0])
 
 
 def test_a_path_is_the_run():

@@ -35,6 +35,7 @@ def valley(params: Any) -> Any:
     return 0.5 * x**2 + 0.25 * (y - x**2) ** 2 + jnp.cosh(0.3 * z) + 0.1 * x * z
 
 
+PROBES = [tw.probes.sharpness(recheck=2), tw.every(2, tw.probes.smallest_eigenvalue(2))]
 PROBLEM = tw.problems.Function(valley, draw=lambda key: 1.0 + 0.5 * tw_normal(key))
 
 
@@ -49,7 +50,7 @@ def go(name: str, out: Path | None, **changes: Any) -> tw.Trajectory:
         "until": 2.0,
         "records": 5,
         "seeds": 2,
-        "probes": [tw.probes.sharpness(recheck=2), tw.every(2, tw.probes.smallest_eigenvalue(2))],
+        "probes": PROBES,
         "progress": False,
     } | changes
     return tw.run(PROBLEM, DYNAMICS[name], out=out, **options)
@@ -183,12 +184,16 @@ def test_ctrl_c_keeps_what_was_not_committed_yet(
 
 
 @pytest.mark.usefixtures("eager")
+@pytest.mark.parametrize(
+    "probes", [["loss"], pytest.param(PROBES, marks=pytest.mark.thorough)], ids=["loss", "all"]
+)
 def test_a_finished_run_is_read_back_without_a_step(
-    tmp_path: Path, references: dict[str, xr.Dataset], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, probes: list[Any]
 ) -> None:
-    go("descent", tmp_path / "a.zarr")
+    reference = go("descent", None, probes=probes).dataset  # never stored
+    go("descent", tmp_path / "a.zarr", probes=probes)
     monkeypatch.setattr(driver.Loop, "advance", lambda *_: pytest.fail("a step was taken"))
-    same(go("descent", tmp_path / "a.zarr").dataset, references["descent"])
+    same(go("descent", tmp_path / "a.zarr", probes=probes).dataset, reference)
 
 
 def test_a_run_where_every_seed_diverged_is_over(
@@ -232,18 +237,17 @@ def test_another_run_is_refused_by_what_differs(
 
 
 def test_another_step_size_is_named(tmp_path: Path) -> None:
-    go("descent", tmp_path / "a.zarr")
+    go("descent", tmp_path / "a.zarr", probes=["loss"])
     with pytest.raises(OtherRunError, match=r"step_size 0\.1, now 0\.2"):
         tw.run(PROBLEM, tw.gradient_descent(0.2), 2.0, out=tmp_path / "a.zarr", progress=False)
 
 
 @pytest.mark.thorough(after=1)
 @pytest.mark.parametrize("harm", ["mark", "checkpoint", "chunk", "variable", "metadata"])
-def test_damage_is_told_and_a_fresh_run_mends_it(
-    tmp_path: Path, references: dict[str, xr.Dataset], harm: str
-) -> None:
-    out = tmp_path / "a.zarr"
-    go("descent", out)
+def test_damage_is_told_and_a_fresh_run_mends_it(tmp_path: Path, harm: str) -> None:
+    out, probes = tmp_path / "a.zarr", PROBES if harm == "variable" else ["loss"]
+    reference = go("descent", None, probes=probes).dataset
+    go("descent", out, probes=probes)
     store = ZarrStore(out)
     if harm == "mark":
         store.mark.write_text('{"records": ')
@@ -256,10 +260,10 @@ def test_damage_is_told_and_a_fresh_run_mends_it(
     else:
         (out / "zarr.json").write_text("{}")
     with pytest.raises(StoreError) as caught:
-        go("descent", out)
+        go("descent", out, probes=probes)
     assert "\n" not in str(caught.value)
     assert "fresh run" in str(caught.value)
-    same(go("descent", out, fresh=True).dataset, references["descent"])
+    same(go("descent", out, probes=probes, fresh=True).dataset, reference)
 
 
 @pytest.mark.parametrize("fresh", [False, True])
@@ -302,27 +306,26 @@ def test_what_is_removed_while_it_runs_is_told(
 
     monkeypatch.setattr(driver.Loop, "record", watched)
     with pytest.raises(StoreError) as caught:
-        go("descent", tmp_path / "a.zarr")
+        go("descent", tmp_path / "a.zarr", probes=["loss"])
     assert "a.zarr" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_a_store_in_use_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, references: dict[str, xr.Dataset]
-) -> None:
+def test_a_store_in_use_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reference = go("descent", None, probes=["loss"]).dataset
     record, refusals = driver.Loop.record, []
 
     def watched(self: driver.Loop, states: Any) -> None:
         if not refusals:
             for fresh in (False, True):
                 with pytest.raises(StoreError, match=r"a\.zarr is in use by process"):
-                    go("descent", tmp_path / "a.zarr", fresh=fresh)
+                    go("descent", tmp_path / "a.zarr", fresh=fresh, probes=["loss"])
                 refusals.append(fresh)
             tw.load(tmp_path / "a.zarr")  # to read needs no lock
         record(self, states)
 
     monkeypatch.setattr(driver.Loop, "record", watched)
-    same(go("descent", tmp_path / "a.zarr").dataset, references["descent"])
+    same(go("descent", tmp_path / "a.zarr", probes=["loss"]).dataset, reference)
     assert refusals == [False, True]
     assert not (tmp_path / "a.resume" / "lock").exists()
 

@@ -37,6 +37,7 @@ from thalweg.driver.layout import (
 from thalweg.driver.progress import Meter
 from thalweg.driver.recorded import opened_store, store_at
 from thalweg.dynamics.dynamics import Discrete, Dynamics
+from thalweg.dynamics.stability import stated_rule
 from thalweg.probes.probe import Every
 from thalweg.problems.problem import Problem
 from thalweg.trajectory.provenance import digest, provenance
@@ -218,7 +219,7 @@ def _labels(
         key: {
             "describe": member.describe(),
             "doubts": list(member.doubts(problem)),
-            "stability": member.stability(problem, drawn).plain()
+            "stability": stated_rule(member, problem, drawn).plain()
             if isinstance(member, Discrete)
             else None,
             "limit": member.told_limit(problem, drawn) if isinstance(member, Discrete) else None,

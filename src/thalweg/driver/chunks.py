@@ -21,7 +21,7 @@ from thalweg.core.result import Result
 from thalweg.driver.lanes import (
     Each,
     advance_to,
-    flat_parameters,
+    flat_of_lanes,
     of_any_lane,
     readings_at,
     take_steps,
@@ -250,7 +250,7 @@ class Loop:
         }
         row |= told_by(self.problem, self.dynamics, states, self.lanes)
         if "parameters" in self.blank:
-            row["parameters"] = flat_parameters(states.params)
+            row["parameters"] = flat_of_lanes(states.params)
         for i, reading in zip(due, readings, strict=True):
             row |= dict(zip(variable_names(self.schedule[i].probe), reading, strict=True))
         memories = list(at.memories)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from thalweg.core import tree
 from thalweg.core.memory import available_memory, bytes_of, require_memory, working_memory
+from thalweg.driver.lanes import abreast
 from thalweg.dynamics.dynamics import Discrete, Dynamics, State
 from thalweg.probes.probe import Every, Moment
 from thalweg.problems.problem import Problem
@@ -35,8 +36,9 @@ def require_room(
     """Refuse a run that cannot fit.
 
     Counted are the states of all seeds before and after a step, what probes carry along, the
-    largest set of vectors that a measurement or a step works on, and records that stay in memory:
-    a lower bound, since compiled code needs room of its own.
+    largest set of vectors that a measurement or a step works on, random numbers drawn ahead
+    included, and records that stay in memory: a lower bound, since compiled code needs room of its
+    own.
 
     Args:
         problem: What is trained.
@@ -44,7 +46,7 @@ def require_room(
         schedule: What is measured.
         seeds: How many.
         records: How many.
-        lanes: "vmap" if all seeds are worked on at once.
+        lanes: "vmap" if seeds are worked on side by side, as many at once as `abreast` says.
         kept: Of how many seeds the records stay in memory.
         parameters: Whether they hold the parameters.
 
@@ -58,7 +60,7 @@ def require_room(
     needed += kept * records * row
     if 1000 * needed > available_memory():  # else tracing would take longer than it is worth
         most = max(_work(problem, dynamics, schedule, state, memories))
-        needed += most * (seeds if lanes == "vmap" else 1)
+        needed += most * (abreast(seeds) if lanes == "vmap" else 1)
     size = tree.size(state.params)
     counts = f"{_many(seeds, 'seed')} and {_many(records, 'record')}"
     what = f"a run of {_many(size, 'parameter')}, {counts}"
@@ -106,7 +108,18 @@ def _work(
 
         found.append(working_memory(measure, state.params, memory, state))
     if isinstance(dynamics, Discrete):
-        found.append(
-            working_memory(lambda s: dynamics.step(problem, s, jax.random.key(0))[0], state)
-        )
+        step = working_memory(lambda s: dynamics.step(problem, s, jax.random.key(0))[0], state)
+        found.append(step + bytes_of(_drawn(problem, dynamics, state)))
     return found
+
+
+def _drawn(problem: Problem, dynamics: Discrete, state: State) -> Any:
+    """The random numbers of a block of steps, which a lane holds while it takes them."""
+    block = dynamics.block(problem, state.params)
+    if block == 0:
+        return ()
+    return eqx.filter_eval_shape(
+        lambda params, key: dynamics.draws(problem, params, key, block),
+        state.params,
+        jax.random.key(0),
+    )

@@ -206,7 +206,7 @@ def told_by(
 
 
 @jax.jit
-def flat_parameters(params: Any) -> Array:
+def flat_of_lanes(params: Any) -> Array:
     """The parameters of every lane as a vector."""
     return jax.vmap(tree.flatten)(params)
 

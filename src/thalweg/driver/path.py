@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from thalweg.core.errors import require, unknown
 from thalweg.core.result import Result
-from thalweg.core.tree import Params
+from thalweg.core.tree import Params, flatten
 from thalweg.driver.steps import steps_on
 from thalweg.dynamics.dynamics import Continuous, Discrete, Dynamics, State
 from thalweg.problems.problem import Problem
@@ -48,6 +49,11 @@ class Path(NamedTuple):
 def parameters(problem: Problem, state: State) -> Params:
     """What is observed where nothing else is asked for."""
     return state.params
+
+
+def flat_parameters(problem: Problem, state: State) -> Float[Array, " p"]:
+    """The parameters as one vector, for `observe=`."""
+    return flatten(state.params)
 
 
 def path(
@@ -163,6 +169,40 @@ def paths(
     numbers = jax.tree.map(jnp.asarray, every)
     return _paths(
         dynamics, problem, params, numbers, key, records, observe, tuple(n in over for n in LANES)
+    )
+
+
+def iterates(
+    dynamics: Dynamics,
+    problem: Problem,
+    steps: int,
+    start: Params | None = None,
+    observe: Observer = parameters,
+) -> Any:
+    """What is seen of one run at its start and after every step, as arrays of NumPy.
+
+    Args:
+        dynamics: As for `path`; of a continuous one a step is a unit of training time.
+        problem: As for `path`.
+        steps: How many.
+        start: The problem's own start by default, as of a seed of 0.
+        observe: As for `path`; the parameters by default.
+
+    Returns:
+        A tree like what is observed, its leaves (steps + 1, ...).
+
+    Cost: one step's gradients a step.
+
+    Examples:
+        >>> import thalweg as tw
+        >>> from thalweg.driver.path import iterates
+        >>> bowl = tw.problems.Quadratic([1.0], slope=[0.0], start=[1.0])
+        >>> iterates(tw.gradient_descent(0.5), bowl, 3)[:, 0].tolist()
+        [1.0, 0.5, 0.25, 0.125]
+    """
+    begin = problem.init(jax.random.key(0)) if start is None else start
+    return jax.tree.map(
+        np.asarray, paths(dynamics, problem, begin, 1, steps, observe, over=()).seen
     )
 
 

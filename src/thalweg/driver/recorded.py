@@ -35,6 +35,7 @@ from thalweg.driver.layout import (
 from thalweg.driver.progress import watched
 from thalweg.dynamics import optax_dynamics
 from thalweg.dynamics.dynamics import Discrete, Dynamics
+from thalweg.dynamics.stability import stated_rule
 from thalweg.probes.probe import Every, ProbeLike
 from thalweg.problems.problem import Problem
 from thalweg.storage.files import StoreError, writing
@@ -155,7 +156,7 @@ def run(
         }
         if isinstance(dynamics, Discrete) and parameters:  # what a comparison will judge by
             drawn = tree.lane(states.params, 0)
-            attrs["stability"] = json.dumps(dynamics.stability(problem, drawn).plain())
+            attrs["stability"] = json.dumps(stated_rule(dynamics, problem, drawn).plain())
             attrs["limit"] = json.dumps(dynamics.told_limit(problem, drawn))
         at = Progress(states, memories, 0, ())
         blank = blank_record(variables, len(labels))

@@ -40,27 +40,30 @@ def steps_on(
     def own(state: State) -> Array:
         return jax.random.fold_in(key, state.step)
 
+    begun = dynamics.carried(state)
     if size == 0:
 
         def plain(_: Array, state: State) -> State:
-            return dynamics.step(problem, state, own(state))[0]
+            return dynamics.carried_step(problem, state, own(state))[0]
 
-        return jax.lax.fori_loop(0, count, plain, state)
+        return dynamics.released(jax.lax.fori_loop(0, count, plain, begun))
 
     first = jnp.asarray(first)
     last = first + count
     blocks = jax.random.fold_in(key, BLOCKS)
 
+    params = state.params  # of which the structure counts
+
     def block(at: tuple[Array, State]) -> tuple[Array, State]:
         now, state = at
         number = now // size
         begin, end = now - number * size, jnp.minimum(size, last - number * size)
-        draws = dynamics.draws(problem, state.params, jax.random.fold_in(blocks, number), size)
+        draws = dynamics.draws(problem, params, jax.random.fold_in(blocks, number), size)
 
         def drawn(k: Array, state: State) -> State:
             draw = jax.tree.map(lambda leaf: leaf[k], draws)
-            return dynamics.drawn_step(problem, state, draw, own(state))[0]
+            return dynamics.carried_step(problem, state, own(state), draw)[0]
 
         return number * size + end, jax.lax.fori_loop(begin, end, drawn, state)
 
-    return jax.lax.while_loop(lambda at: at[0] < last, block, (first, state))[1]
+    return dynamics.released(jax.lax.while_loop(lambda at: at[0] < last, block, (first, begun))[1])

@@ -7,16 +7,42 @@ import errno
 import json
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from thalweg.core.errors import require
 from thalweg.storage.files import StoreError, writing
+
+LOCK = ".lock"  # the file of a run folder that tells who is at work in it
 
 # Where nobody can create a file nobody can write, and some network disks have no locks to give.
 _NO_LOCKS = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
+
+
+def is_lock(file: Path) -> bool:
+    """Whether a file of a folder is its lock, which anybody may have left."""
+    return file.name == LOCK
+
+
+def require_own(folder: Path, mark: str, begun: Callable[[Path], bool] = is_lock) -> None:
+    """Refuse a folder that holds other things than runs of one kind; a new one passes.
+
+    Args:
+        folder: It need not be there.
+        mark: What every folder of that kind holds, a name or a pattern of names.
+        begun: Which files may be left where such a run was only begun.
+
+    Raises:
+        InputError: If it holds anything else and no mark.
+        StoreError: If it cannot be looked into.
+    """
+    with writing(folder):
+        others = folder.is_dir() and not all(map(begun, folder.iterdir()))
+        own = not others or any(folder.glob(mark))
+    require(own, f"{folder} is in use for other things; give a new folder, or an empty one")
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from thalweg.storage.files import StoreError
 from thalweg.trajectory.ensemble import over_seeds
 from thalweg.trajectory.store import MemoryStore, Store, Variable, ZarrStore
+from thalweg.trajectory.survival import staying_share
 from thalweg.trajectory.trajectory import Trajectory, load
 
 __all__ = [
@@ -14,4 +15,5 @@ __all__ = [
     "ZarrStore",
     "load",
     "over_seeds",
+    "staying_share",
 ]

@@ -29,6 +29,7 @@ def picture(
     seeds: str,
     log: bool | None,
     label: str,
+    clock: str,
     select: dict[str, Any],
 ) -> tuple[Figure, xr.Dataset]:
     """A variable of a trajectory over time, and the dataset that the figure draws from.
@@ -41,6 +42,7 @@ def picture(
         seeds: How they are drawn.
         log: Whether the vertical axis is logarithmic.
         label: Of the legend.
+        clock: The horizontal axis.
         select: Values of dimensions.
 
     Raises:
@@ -50,6 +52,7 @@ def picture(
     plain = [v for v in drawable if not v.endswith(("_result", "_error")) and v not in PROCESS]
     require(what in drawable, unknown(what, plain, "variable of this run"))
     require(seeds in SEEDS, unknown(seeds, SEEDS, "way to draw seeds"))
+    require_clock(data, clock, ("time",), "run")
     variable = data[what]
     over = [str(dim) for dim in variable.dims if dim != "time"]
     for dim in select:
@@ -71,17 +74,40 @@ def picture(
     middle = each == "seed" and seeds == "median"
     drawn = data
     if middle:
-        drawn, series = _median(data, what, chosen, name)
+        drawn, series = _median(data, what, chosen, name, clock)
     else:
         error = f"{what}_error" if f"{what}_error" in data else ""
         named = name if each in ("", "seed") else label
-        series = (Series(RUN, what, label=named, select=chosen, each=each, error=error),)
+        line = Series(RUN, what, clock, label=named, select=chosen, each=each, error=error)
+        series = (line,)
     values = variable.values[np.isfinite(variable.values)]
     if log is None:
         log = bool(values.size and values.min() > 0 and values.max() > SPREAD * values.min())
-    levels = (*_threshold(data[what], rule), *_ends(data, chosen.get("seed")))
-    panel = Panel(series, x_label=TIME, y_label=axis_label(variable), y_log=log, levels=levels)
+    levels = (*_threshold(data[what], rule), *_ends(data, chosen.get("seed"), clock))
+    panel = Panel(
+        series, x_label=clock_label(data[clock]), y_label=axis_label(variable), y_log=log,
+        levels=levels,
+    )  # fmt: skip
     return Figure("picture", f"{_words(what)} of {run}", "", (panel,)), drawn
+
+
+def require_clock(data: xr.Dataset, clock: str, dims: tuple[str, ...], of: str) -> None:
+    """Refuse a horizontal axis that is no clock of the records.
+
+    Raises:
+        InputError: If there is no coordinate of that name along these dimensions.
+    """
+    known = [str(c) for c in data.coords if data[c].dims == dims and data[c].attrs.get("units")]
+    known = ["time", *(c for c in known if c != "time")]
+    require(clock in known, unknown(clock, known, f"clock of this {of}"))
+
+
+def clock_label(clock: xr.DataArray) -> str:
+    """A clock and its unit, as the horizontal axis says them."""
+    if clock.name == "time":
+        return TIME
+    unit = unit_of(clock)
+    return f"{clock.attrs['long_name']}{f' ({unit})' if unit else ''}"
 
 
 def run_tiles(data: xr.Dataset) -> list[Number]:
@@ -122,14 +148,14 @@ def _first(data: xr.Dataset, dim: str) -> Any:
 
 
 def _median(
-    data: xr.Dataset, what: str, chosen: dict[str, Any], name: str
+    data: xr.Dataset, what: str, chosen: dict[str, Any], name: str, clock: str
 ) -> tuple[xr.Dataset, tuple[Series, ...]]:
     """The median over seeds, between the lowest and the highest of each time."""
     values = data[what]
     count = data.sizes["seed"]
     ends = {"median": values.median("seed"), "low": values.min("seed"), "high": values.max("seed")}
     table = xr.Dataset({f"{what}_{end}": it for end, it in ends.items()})
-    here: dict[str, Any] = {"select": chosen, "group": name}
+    here: dict[str, Any] = {"x": clock, "select": chosen, "group": name}
     middle = Series(RUN, f"{what}_median", label=f"{name}, median of {count} seeds", **here)
     edges = [
         Series(RUN, f"{what}_{end}", label=f"{name}, lowest and highest", style="dash", **here)
@@ -151,7 +177,7 @@ def _threshold(variable: xr.DataArray, rule: StabilityRule | None) -> tuple[Leve
     return (Level(float(rule.threshold), formula if short else "threshold"),)
 
 
-def _ends(data: xr.Dataset, seed: Any) -> tuple[Level, ...]:
+def _ends(data: xr.Dataset, seed: Any, clock: str) -> tuple[Level, ...]:
     """Where the run, or the first of its seeds, left the finite numbers."""
     codes = [data[v] for v in ("result", "loss_result") if v in data]
     lost = np.logical_or.reduce([(code == int(Result.NONFINITE)).values for code in codes])
@@ -161,7 +187,7 @@ def _ends(data: xr.Dataset, seed: Any) -> tuple[Level, ...]:
         return ()
     count, first = int(lost.any(axis=1).sum()), int(np.argmax(lost.any(axis=0)))
     told = "diverged" if len(lost) == 1 else f"{count} of {len(lost)} seeds diverged, from here on"
-    return (Level(float(data["time"].values[first]), told, axis="x"),)
+    return (Level(float(data[clock].values[first]), told, axis="x"),)
 
 
 def _at_the_end(data: xr.Dataset, name: str) -> Number | None:

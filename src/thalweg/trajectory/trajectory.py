@@ -136,6 +136,7 @@ class Trajectory:
         seeds: str = "lines",
         log: bool | None = None,
         label: str = "",
+        clock: str = "time",
         **select: Any,
     ) -> Any:
         """Draw a variable along training time with matplotlib.
@@ -150,6 +151,8 @@ class Trajectory:
             log: Whether the vertical axis is logarithmic; by default where values are positive and
                 spread over a factor of 30.
             label: What the legend says; by default the name of the dynamics.
+            clock: The horizontal axis: "time", or another clock that the run recorded, as
+                "slow_time" of noise, "decay_time" of weight decay, "passes" of mini-batches.
             select: Values of further dimensions, as `seed=0` or `layer=1`; of one that is left each
                 value is a line.
 
@@ -157,7 +160,7 @@ class Trajectory:
             The axes.
 
         Raises:
-            InputError: If there is no such variable, more than one dimension is left, or
+            InputError: If there is no such variable or clock, more than one dimension is left, or
                 matplotlib is not installed.
 
         Examples:
@@ -170,7 +173,7 @@ class Trajectory:
         from thalweg.trajectory.pictures import RUN, picture
 
         figure, data = picture(
-            self.dataset, self.name, self.stability, what, seeds, log, label, select
+            self.dataset, self.name, self.stability, what, seeds, log, label, clock, select
         )
         return plot_figure([figure], {RUN: data}, figure.name, ax)
 
@@ -205,7 +208,7 @@ class Trajectory:
         figure, data = None, self.dataset
         if "loss" in data:
             given = (self.dataset, self.name, self.stability)
-            figure, data = picture(*given, "loss", "lines", None, "", {})
+            figure, data = picture(*given, "loss", "lines", None, "", "time", {})
         doubts = [f"{doubt.rstrip('.')}." for doubt in self.doubts]
         tone = "bad" if self.diverged.any() else "warn" if doubts else "neutral"
         return card(
