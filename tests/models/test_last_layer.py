@@ -8,7 +8,7 @@ from scipy import stats
 
 from thalweg.core.errors import InputError
 from thalweg.models import WideNet, linear, mlp
-from thalweg.models.last_layer import last_layer_inputs
+from thalweg.models.last_layer import affine_layer, affine_matrix, last_layer_inputs
 from thalweg.models.starts import given_start, zero_last_start
 
 X = jax.random.normal(jax.random.key(3), (6, 5))
@@ -21,10 +21,12 @@ def test_outputs_are_a_times_v(bias):
     last = params[-1] | ({"bias": jnp.asarray([1.0, -2.0, 3.0])} if bias else {})
     params = [*params[:-1], last]
     A = last_layer_inputs(net, params, X)
-    V = last["weight"].T
-    if bias:
-        V = jnp.concatenate([V, last["bias"][None]])
+    V = affine_matrix(last)
     assert A.shape == (6, 4 + bias)
+    assert V.shape == (4 + bias, 3)
+    if bias:
+        np.testing.assert_array_equal(affine_layer(V)["bias"], last["bias"])
+        np.testing.assert_array_equal(affine_layer(np.asarray(V))["weight"], last["weight"])
     np.testing.assert_allclose(A @ V, net.apply(params, X), atol=1e-14)
 
 

@@ -33,5 +33,6 @@ def test_the_difference_of_layers_decays_at_twice_the_rate():
 
 
 def test_bad_input_is_told():
-    with pytest.raises(tw.InputError, match="at least 0"):
-        Decayed(DeepLinear(jnp.eye(2)), -1.0)
+    for bad in (-1.0, jnp.asarray(-1), np.nan, np.inf):
+        with pytest.raises(tw.InputError, match="from 0 on"):
+            Decayed(DeepLinear(jnp.eye(2)), bad)

@@ -1,6 +1,6 @@
 """Networks as pairs of pure functions, with their papers' scalings."""
 
-from thalweg.core.arguments import guard
+from thalweg.core.doors import guard
 from thalweg.core.tensors import ModeTree, hierarchical_rank, mode_tree, perfect_tree
 from thalweg.models.bias_starts import BIAS_LAWS, SpreadBiases, spread_biases
 from thalweg.models.convolutional import ConvNet, Convolution
@@ -27,6 +27,7 @@ from thalweg.models.knots_on_the_line import (
 )
 from thalweg.models.mean_field import MeanFieldNet
 from thalweg.models.model import ACTIVATIONS, Activation, Applied, Model, activation, from_equinox
+from thalweg.models.operator_recurrent import OperatorRecurrent
 from thalweg.models.overparametrisation import Overparametrised
 from thalweg.models.parse import parse_model
 from thalweg.models.piecewise_affine import (
@@ -40,11 +41,28 @@ from thalweg.models.piecewise_affine import (
     passage,
     two_slopes,
 )
+from thalweg.models.rank_one_factors import (
+    FactorPair,
+    balanced_pair,
+    factor_norms,
+    factor_pairs,
+    factor_regulariser,
+)
 from thalweg.models.residual import ResidualMLP
 from thalweg.models.residual_convolutional import ConvResNet, Stage
 from thalweg.models.scale_and_direction import WeightNormalised, weight_normalised
 from thalweg.models.signal_convolutional import SignalConvNet
 from thalweg.models.size import parameter_count
+from thalweg.models.spiking.coding import rate_coded
+from thalweg.models.spiking.convolutional import SpikingConvNet, spiking_convolutional
+from thalweg.models.spiking.dense import SpikingMLP, SpikingModel, spiking_mlp
+from thalweg.models.spiking.neuron import LIF, LayerRun, lif_rollout
+from thalweg.models.spiking.surrogates import (
+    SURROGATES,
+    SurrogateDerivative,
+    spikes_of,
+    surrogate_derivative,
+)
 from thalweg.models.starts import gaussian_start, given_start, zero_last_start
 from thalweg.models.tensor_factorisation import (
     ArithmeticCircuit,
@@ -57,8 +75,10 @@ __all__ = [
     "ACTIVATIONS",
     "BIAS_LAWS",
     "INITIALISERS",
+    "LIF",
     "MLP",
     "MODELS",
+    "SURROGATES",
     "Activation",
     "Applied",
     "ArithmeticCircuit",
@@ -67,31 +87,42 @@ __all__ = [
     "ConvResNet",
     "Convolution",
     "Expressivity",
+    "FactorPair",
     "HierarchicalFactorisation",
     "Knots",
     "KnotsOfGaps",
+    "LayerRun",
     "MeanFieldNet",
     "ModeTree",
     "Model",
     "Network",
+    "OperatorRecurrent",
     "Overparametrised",
     "Passage",
     "ResidualMLP",
     "Search",
     "SignalConvNet",
+    "SpikingConvNet",
+    "SpikingMLP",
+    "SpikingModel",
     "SpreadBiases",
     "Stage",
+    "SurrogateDerivative",
     "TwoLayerNet",
     "WeightNormalised",
     "WideNet",
     "activation",
     "activation_slopes",
     "affine_piece",
+    "balanced_pair",
     "constructed_witness",
     "downstream_matrix",
     "downstream_of_slopes",
     "expressivity",
     "expressivity_search",
+    "factor_norms",
+    "factor_pairs",
+    "factor_regulariser",
     "feature_matrix",
     "first_layer_gradient",
     "from_equinox",
@@ -105,6 +136,7 @@ __all__ = [
     "hierarchical_rank",
     "knots_of_gaps",
     "layer_weights",
+    "lif_rollout",
     "linear",
     "local_matrix",
     "mlp",
@@ -117,7 +149,12 @@ __all__ = [
     "passage",
     "perfect_tree",
     "rank_of",
+    "rate_coded",
+    "spikes_of",
+    "spiking_convolutional",
+    "spiking_mlp",
     "spread_biases",
+    "surrogate_derivative",
     "two_slopes",
     "weight_normalised",
     "zero_last_start",

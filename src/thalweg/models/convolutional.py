@@ -67,7 +67,7 @@ class ConvNet(Model):
         kernels = []
         for c in self.convolutions:
             kernels.append((c.filters, channels, c.kernel, c.kernel))
-            height, width = (_after(side, c) for side in (height, width))
+            height, width = (side_after(side, c) for side in (height, width))
             require(
                 min(height, width) > 0,
                 f"images of shape {inputs} are too small for the convolutions {self.convolutions}",
@@ -106,7 +106,7 @@ class ConvNet(Model):
                 h = h + layer["bias"][None, :, None, None]
             h = act(h)
             if c.pool > 1:
-                h = _max_pool(h, c.pool)
+                h = max_pooled(h, c.pool)
         h = h.reshape(h.shape[0], -1)
         for layer in params[depth:-1]:
             h = act(affine(layer, h))
@@ -118,11 +118,12 @@ class ConvNet(Model):
         return activation(self.activation).smooth and not pooled
 
 
-def _after(side: int, c: Convolution) -> int:
+def side_after(side: int, c: Convolution) -> int:
+    """The side of what a layer makes of an image of a side."""
     return ((side + 2 * c.padding - c.kernel) // c.stride + 1) // c.pool
 
 
-def _max_pool(h: Array, side: int) -> Array:
+def max_pooled(h: Array, side: int) -> Array:
     """Non-overlapping windows by reshaping, which differentiates to every order and mode."""
     n, channels, height, width = h.shape
     h = h[:, :, : height // side * side, : width // side * side]

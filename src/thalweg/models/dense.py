@@ -45,16 +45,8 @@ class MLP(Model):
         )
 
     def init(self, key: Array, inputs: Shape, outputs: int, dtype: Any = jnp.float64) -> Params:
-        draw = INITIALISERS[self.initialiser]
         widths = (flat_size(inputs), *self.hidden, outputs)
-        layers = []
-        for j, (wide, out) in enumerate(pairwise(widths)):
-            weight = self.gain * draw(jax.random.fold_in(key, j), (out, wide), dtype)
-            layer = {"weight": weight.astype(dtype)}
-            if self.bias:
-                layer["bias"] = jnp.zeros(out, dtype)
-            layers.append(layer)
-        return layers
+        return dense_layers(key, widths, self.initialiser, self.gain, self.bias, dtype)
 
     def apply(self, params: Params, x: Float[Array, "n ..."]) -> Float[Array, "n k"]:
         return affine(params[-1], self.features(params, x))
@@ -105,6 +97,20 @@ def linear(hidden: Sequence[int], *, initialiser: str = "xavier-uniform", gain: 
         [[30.0]]
     """
     return MLP(tuple(hidden), "linear", False, initialiser, gain)
+
+
+def dense_layers(
+    key: Array, widths: Sequence[int], initialiser: str, gain: float, bias: bool, dtype: Any
+) -> list[dict[str, Array]]:
+    """Drawn weights of layers from each width to the next, and biases of zero if there are any."""
+    draw, layers = INITIALISERS[initialiser], []
+    for j, (wide, out) in enumerate(pairwise(widths)):
+        weight = gain * draw(jax.random.fold_in(key, j), (out, wide), dtype)
+        layer = {"weight": weight.astype(dtype)}
+        if bias:
+            layer["bias"] = jnp.zeros(out, dtype)
+        layers.append(layer)
+    return layers
 
 
 def layer_weights(params: Params) -> list[Float[Array, "... out in"]]:

@@ -14,8 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from thalweg.core.arguments import Checked, told
+from thalweg.core.arguments import told
 from thalweg.core.digest import identity
+from thalweg.core.doors import Checked
 from thalweg.core.errors import InputError, choose, key_of, reason, require
 from thalweg.core.trained import divide, held_names, is_real, join
 from thalweg.core.tree import Params

@@ -12,6 +12,8 @@ from thalweg.models.model import Model
 from thalweg.models.model import activation as named
 from thalweg.models.residual import ResidualMLP
 from thalweg.models.residual_convolutional import ConvResNet, Stage
+from thalweg.models.spiking.convolutional import spiking_convolutional
+from thalweg.models.spiking.dense import spiking_mlp
 
 _LAYER = re.compile(r"(\d{1,6})k(\d{1,6})(?:s(\d{1,6}))?(?:p(\d{1,6}))?(?:m(\d{1,6}))?", re.ASCII)
 FORMS = {
@@ -22,6 +24,9 @@ FORMS = {
     "residual": "residual:64-64-64 (hidden widths, a skip wherever the width stays)",
     "residual-bn": "residual-bn:64-64-64 (the same, batch-normalised)",
     "dense-skip": "dense-skip:32-32-32 (hidden widths, every layer sees all earlier ones)",
+    "spiking": "spiking:200-100/8 (hidden widths of LIF neurons, no biases; steps, 8 if left out)",
+    "spiking-conv": "spiking-conv:16k3p1-32k3p1m2/120/8 (as conv, of LIF neurons, "
+    "batch-normalised, no biases; steps)",
     "resnet": "resnet:16x2-32x2/64 (filters x residual blocks, batch-normalised; dense widths)",
 }
 
@@ -58,6 +63,16 @@ def parse_model(
             stages, _, dense = layers.partition("/")
             sizes = tuple(_stage(part) for part in stages.split("-"))
             return ConvResNet(sizes, _widths(dense), activation, initialiser=initialiser)
+        if kind == "spiking":
+            dense, slash, steps = layers.partition("/")
+            run = _size(steps) if slash else 8
+            return spiking_mlp(_widths(dense), run, initialiser=initialiser)
+        if kind == "spiking-conv":
+            kernels, _, rest = layers.partition("/")
+            dense, slash, steps = rest.partition("/")
+            run = _size(steps) if slash else 8
+            convolved = [_convolution(part) for part in kernels.split("-")]
+            return spiking_convolutional(convolved, _widths(dense), run, initialiser=initialiser)
         if kind in SKIPS:
             return ResidualMLP(
                 _some(_widths(layers)),

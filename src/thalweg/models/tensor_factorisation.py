@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from thalweg.core.arguments import Checked, listed
+from thalweg.core.arguments import listed
+from thalweg.core.doors import Checked
 from thalweg.core.errors import InputError, require
 from thalweg.core.tensors import ModeTree
 from thalweg.core.tree import Params

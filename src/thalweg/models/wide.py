@@ -16,6 +16,7 @@ from jaxtyping import Array, Float
 
 from thalweg.core.errors import require, unknown
 from thalweg.core.gaussian import normal_rule
+from thalweg.core.ranges import require_positive
 from thalweg.core.tree import Params
 from thalweg.models.dense import affine, flat_size
 from thalweg.models.model import Activation, Model, Shape, activation, activation_given
@@ -74,10 +75,7 @@ class WideNet(Model):
             self.depth >= least,
             f"depth came as {self.depth}; {self.architecture} takes at least {least}",
         )
-        require(
-            math.isfinite(self.c_res) and self.c_res > 0,
-            f"c_res came as {self.c_res}; give a number above 0",
-        )
+        require_positive(c_res=self.c_res)
         require(
             self.window >= 1 and self.window % 2 == 1,
             f"window came as {self.window}; give an odd number of pixels",

@@ -13,13 +13,17 @@ from thalweg.models import (
     CPFactorisation,
     HierarchicalFactorisation,
     Model,
+    OperatorRecurrent,
+    factor_regulariser,
     linear,
     mlp,
     weight_normalised,
 )
+from thalweg.models.spiking.dense import spiking_mlp
 from thalweg.problems.closed_form import Factorisation, Quadratic
 from thalweg.problems.difference_of_squares import over_parametrised_linear
 from thalweg.problems.frozen import trained_part
+from thalweg.problems.hard_for_first_order import hard_chain, heavy_ball_trap
 from thalweg.problems.last_layer import last_layer_problem
 from thalweg.problems.linear_classification import linear_classifier
 from thalweg.problems.linear_targets import DeepLinear, scalar_chain
@@ -30,12 +34,15 @@ from thalweg.problems.matrix_sensing import (
     gaussian_measurements,
     observed_entries,
 )
+from thalweg.problems.penalties import penalised
 from thalweg.problems.problem import Function, Problem, Supervised, supervised
+from thalweg.problems.robust import robust_regression
 from thalweg.problems.scale_invariant import (
     NormalisedCompletion,
     NormalisedRegression,
     circle_of_minima,
 )
+from thalweg.problems.streams import geoff_stream, shifted_labels_stream, stream
 from thalweg.problems.tensor_entries import tensor_completion, tensor_sensing
 from thalweg.problems.weight_decay import Decayed
 
@@ -103,8 +110,27 @@ PROBLEMS: dict[str, Callable[[], Problem]] = {
     ),
     "normalised-completion": lambda: NormalisedCompletion(observed_entries(_key(), MATRIX, 4)),
     "circle-of-minima": circle_of_minima,
+    "stream": lambda: stream(mlp([3]), (X, Y), lengths=(4, 2), stages=["A", "B"]),
+    "geoff-stream": lambda: geoff_stream(
+        mlp([3]), length=4, inputs=5, features=3, precision="float64"
+    ),
+    "shifted-labels-stream": lambda: shifted_labels_stream(
+        mlp([3]), (X, LABELS), (0, 1), precision="float64"
+    ),
     "over-parametrised-linear": lambda: over_parametrised_linear(X[:2], Y[:2, 0], 0.9),
+    "hard-chain": lambda: hard_chain(5, 2.0, 0.1),
+    "heavy-ball-trap": heavy_ball_trap,
+    "robust-regression": lambda: robust_regression(6, 3),
+    "spiking": lambda: _regression(spiking_mlp([6, 4], steps=4, gain=8.0)),
+    "penalised": lambda: _factored(),
 }  # fmt: skip
+
+
+def _factored() -> Problem:
+    """Operators that a net with rank-one factors applies, with a penalty on their number."""
+    net = OperatorRecurrent(2, rank=2, activation="tanh")
+    plain = supervised(net, (np.stack([X[:3], X[3:]]), Y[:2]))
+    return penalised(plain, factor_regulariser, 0.1, is_smooth=False)
 
 
 def _part(problem: Problem) -> Problem:

@@ -15,14 +15,15 @@ from thalweg.problems.losses import Loss
 from thalweg.problems.problem import Supervised
 
 # sup ||Hessian of q -> loss(q, y)||, unit loss/output^2
-SMOOTHNESS = {"squared-error": 1.0, "cross-entropy": 0.5}
+SMOOTHNESS = {"squared-error": 1.0, "cross-entropy": 0.5, "binary-cross-entropy": 0.25}
 
 
 def loss_smoothness(loss: Loss) -> float:
     """L_l, the smallest Lipschitz constant of q -> grad_q loss(q, y).
 
     1 for 1/2 ||q - y||^2; 1/2 for the softmax cross-entropy, whose Hessian diag(p) - p p^T has
-    the eigenvalue 1/2 where two classes share all probability and nowhere a larger one.
+    the eigenvalue 1/2 where two classes share all probability and nowhere a larger one; 1/4 for a
+    binary cross-entropy of every output, whose Hessian is diag(p (1 - p)).
 
     Args:
         loss: One of `LOSSES`.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -11,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from thalweg.core.errors import require
+from thalweg.core.ranges import from_zero
 from thalweg.core.tree import Params
 from thalweg.problems.problem import Supervised
 
@@ -64,12 +66,6 @@ def interaction_regulariser(
     return jnp.mean(jnp.abs(jnp.sum(a * b, 1)) / jnp.sqrt(sizes))
 
 
-def _checked(value: float | Array) -> Float[Array, ""]:
-    if isinstance(value, int | float):
-        require(value >= 0, f"strength came as {value}; give a number of at least 0")
-    return jnp.asarray(value)
-
-
 class LongRange(Supervised):
     """A supervised problem plus lambda times `interaction_regulariser`, on any model.
 
@@ -83,7 +79,7 @@ class LongRange(Supervised):
     """
 
     pairs: Bool[Array, "k 2 ..."] = eqx.field(default_factory=lambda: jnp.zeros((0, 2), bool))
-    strength: Float[Array, ""] = eqx.field(converter=_checked, default=1.0)
+    strength: Float[Array, ""] = eqx.field(converter=partial(from_zero, "strength"), default=1.0)
 
     def objective(self, params: Params) -> Float[Array, ""]:
         kind = self.inputs.dtype
@@ -137,4 +133,4 @@ def long_range(problem: Supervised, pairs: Any, strength: float | Array) -> Long
     require(bool(jnp.all(filled)), "a patch without entries came; every patch needs at least one")
     require(not bool(jnp.any(masks[:, 0] & masks[:, 1])), "patches overlap; p and q are disjoint")
     given = {name: getattr(problem, name) for name in problem.__dataclass_fields__}
-    return LongRange(**given, pairs=masks, strength=_checked(strength))
+    return LongRange(**given, pairs=masks, strength=from_zero("strength", strength))

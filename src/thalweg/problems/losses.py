@@ -28,6 +28,18 @@ class Loss(eqx.Module):
     task: str = eqx.field(static=True)
 
 
+class ScaledLoss(Loss):
+    """A loss times a number: what a batch shows of an objective that sums over all examples.
+
+    Attributes:
+        base: The loss itself.
+        factor: What `one` is times as much of.
+    """
+
+    base: Loss
+    factor: float = eqx.field(static=True)
+
+
 def squared_error(outputs: Float[Array, " k"], target: Float[Array, " k"]) -> Float[Array, ""]:
     """1/2 ||outputs - target||^2."""
     return 0.5 * jnp.sum((outputs - target) ** 2)
@@ -38,9 +50,17 @@ def cross_entropy(outputs: Float[Array, " k"], target: Float[Array, " k"]) -> Fl
     return -jnp.sum(target * jax.nn.log_softmax(outputs))
 
 
+def binary_cross_entropy(
+    outputs: Float[Array, " k"], target: Float[Array, " k"]
+) -> Float[Array, ""]:
+    """sum_c log(1 + exp(outputs_c)) - target_c outputs_c: every output its own logit."""
+    return jnp.sum(jax.nn.softplus(outputs) - target * outputs)
+
+
 LOSSES: dict[str, Loss] = {
     "squared-error": Loss("squared-error", squared_error, "either"),
     "cross-entropy": Loss("cross-entropy", cross_entropy, "classification"),
+    "binary-cross-entropy": Loss("binary-cross-entropy", binary_cross_entropy, "either"),
 }
 
 

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from thalweg.core.errors import require
+from thalweg.core.ranges import require_positive
 
 
 class ExponentialTail(NamedTuple):
@@ -84,7 +84,7 @@ def power_tail(power: float) -> MarginLoss:
         >>> loss.value(jnp.array([0.0, 1.0, 2.0])).tolist()  # 1 + 2, 1, 1/4
         [3.0, 1.0, 0.25]
     """
-    require(power > 0, f"the power of the tail came as {power}; give a positive number, as 2")
+    require_positive(power=power)
 
     def value(u: Array) -> Array:
         tail, below = _split(u, 1.0)
@@ -111,7 +111,7 @@ def stretched_exponential(exponent: float) -> MarginLoss:
         >>> round(float(loss.log(jnp.array(9.0))), 6)  # -sqrt(9)
         -3.0
     """
-    require(exponent > 0, f"the exponent came as {exponent}; give a positive number, as 0.5")
+    require_positive(exponent=exponent)
 
     def value(u: Array) -> Array:
         tail, below = _split(u, 1.0)

@@ -270,6 +270,7 @@ def gaussian_measurements(key: Array, truth: ArrayLike, count: int) -> Measureme
         True
     """
     W = jnp.asarray(truth)
+    require(W.ndim == 2, f"truth came of shape {W.shape}; give a matrix (out, in)")
     require(count >= 1, f"{count} measurements came; give at least 1")
     A = jax.random.normal(key, (count, *W.shape)) / np.sqrt(W.size)
     return Measurements(A, jnp.einsum("mij,ij->m", A, W))

@@ -20,8 +20,8 @@ from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int
 
-from thalweg.core.arguments import Checked
 from thalweg.core.digest import identity
+from thalweg.core.doors import Checked
 from thalweg.core.errors import InputError, choose, reason, require, unknown
 from thalweg.core.tree import Params
 from thalweg.models import Model

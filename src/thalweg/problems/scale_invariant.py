@@ -10,7 +10,6 @@ Source: Lyu, Li and Arora (2022, arXiv 2206.07085); constants derived for these 
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +20,7 @@ from jaxtyping import Array, Float
 
 from thalweg.core import tree
 from thalweg.core.errors import require
+from thalweg.core.ranges import require_from_zero
 from thalweg.core.spectra import layer_product
 from thalweg.core.tree import Params
 from thalweg.models import layer_weights
@@ -206,5 +206,5 @@ def circle_of_minima(slope: float = 3.0) -> Function:
         >>> round(float(top.value), 6)  # 1 + b
         4.0
     """
-    require(0 <= slope < math.inf, f"slope came as {slope}; give a finite number of at least 0")
+    require_from_zero(slope=slope)
     return Function(_Circle(float(slope)), start=jnp.array([0.3, 1.0, 0.01]))

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import equinox as eqx
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from thalweg.core import tree
-from thalweg.core.errors import require
+from thalweg.core.ranges import from_zero
 from thalweg.core.tree import Params
-from thalweg.problems.problem import Problem
+from thalweg.problems.penalties import Regularised
 
 
-def _checked(value: float | Array) -> Float[Array, ""]:
-    if isinstance(value, int | float):
-        require(value >= 0, f"weight decay came as {value}; give a number of at least 0")
-    return jnp.asarray(value, jnp.float64)
-
-
-class Decayed(Problem):
+class Decayed(Regularised):
     """f(theta) + (lambda/2) ||theta||^2, all parameters alike (biases too).
 
     Attributes:
@@ -33,14 +27,10 @@ class Decayed(Problem):
         6.5
     """
 
-    problem: Problem
-    weight_decay: Float[Array, ""] = eqx.field(converter=_checked)
+    weight_decay: Float[Array, ""] = eqx.field(converter=partial(from_zero, "weight decay"))
 
-    def init(self, key: Array) -> Params:
-        return self.problem.init(key)
-
-    def objective(self, params: Params) -> Float[Array, ""]:
-        return self.problem.objective(params) + self.weight_decay / 2 * tree.dot(params, params)
+    def term(self, params: Params) -> Float[Array, ""]:
+        return self.weight_decay / 2 * tree.dot(params, params)
 
     @property
     def smooth(self) -> bool:

@@ -150,7 +150,7 @@ def test_derivatives_are_those_of_double_backward(name):
     assert model.agreement.exact
     assert model.agreement.worst < EXACT
     params = model.init(KEY, inputs.shape[1:], 3, jnp.float64)
-    double = torch_modules.double_copy(net, "net")
+    double = torch_modules.copied(net, "net")
     for count in (len(inputs), 1):
         with torch.no_grad():
             truth = double(torch.as_tensor(inputs[:count])).numpy()
@@ -204,7 +204,7 @@ def test_a_module_in_one_line_and_back():
     after = problem.model.to_framework(run.parameters.values[0, -1])
     assert after[0].weight.dtype == torch.float32
     # Ten steps of PyTorch's own descent lead to the same weights.
-    twin = torch_modules.double_copy(net, "net")
+    twin = torch_modules.copied(net, "net")
     sgd = torch.optim.SGD(twin.parameters(), 0.1)
     for _ in range(10):
         sgd.zero_grad()

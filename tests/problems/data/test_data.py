@@ -555,4 +555,5 @@ def test_damaged_idx_never_breaks_out(tmp_path_factory, noise, cut, zipped):
             assert read_idx(path, 3).shape == PIXELS.shape
         except InputError:
             continue
-        assert content == raw or not content
+        # Without a checksum other pixels of the right number are a file like any other.
+        assert content == raw or (not zipped and len(content) == len(raw))

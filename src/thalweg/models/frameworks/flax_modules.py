@@ -97,7 +97,8 @@ def _of_nnx(net: Any, example: Any, smooth: bool | None, options: dict[str, Any]
     from flax import nnx
 
     title = f"the Flax module {type(net).__name__}"
-    graph, weights, beside = nnx.split(net, nnx.Param, ...)
+    parts: Any = nnx.split(net, nnx.Param, ...)
+    graph, weights, beside = parts
     params = nnx.to_pure_dict(weights)
     whole = False
     if example is not None:
@@ -106,7 +107,8 @@ def _of_nnx(net: Any, example: Any, smooth: bool | None, options: dict[str, Any]
         def call(x: np.ndarray) -> Any:
             copy = nnx.merge(graph, double(weights), double(beside))
             copy(jnp.asarray(x), **options)
-            _refuse_changes(net, beside, nnx.split(copy, nnx.Param, ...)[2], title)
+            after: Any = nnx.split(copy, nnx.Param, ...)
+            _refuse_changes(net, beside, after[2], title)
 
         rows = taken(call, rows, title)
         whole = rows.dtype.kind in "iu"

@@ -203,6 +203,13 @@ def from_arrays(
     return Data(name, _frozen(x), _frozen(y), chosen_task, names, told)
 
 
+def _rectangular(values: ArrayLike, what: str) -> NDArray[Any]:
+    try:
+        return np.asarray(values)
+    except ValueError:
+        raise InputError(f"{what} are lists of different lengths; give an array") from None
+
+
 def _pair(
     inputs: ArrayLike,
     targets: ArrayLike,
@@ -211,10 +218,10 @@ def _pair(
     target_columns: Sequence[str] | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[Any]]:
     """Inputs (n, ...) as float64 and targets (n,) or (n, k) as they come: n > 0, all finite."""
-    x = _real(np.asarray(inputs), f"{name}: the inputs")
+    x = _real(_rectangular(inputs, f"{name}: the inputs"), f"{name}: the inputs")
     require(x.ndim > 0, f"{name}: the inputs are a single number; give an array (examples, ...).")
     x = x[:, None] if x.ndim == 1 else x
-    y = np.asarray(targets)
+    y = _rectangular(targets, f"{name}: the targets")
     require(
         y.dtype.kind in "biufUS",
         f"{name}: the targets have type {y.dtype}; give real numbers, true/false or text.",

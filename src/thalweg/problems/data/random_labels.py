@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from thalweg.core.errors import require, unknown
+from thalweg.core.ranges import require_positive
 from thalweg.problems.data.data import Data
 
 LABELS = ("signs", "gaussian")
@@ -51,7 +52,7 @@ def random_data(
         examples >= 1 and min(shape, default=0) >= 1,
         f"sizes {examples} and {shape}; give at least 1 each",
     )
-    require(norm is None or norm > 0, f"norm came as {norm}; give a number above 0, or None")
+    require_positive(norm=norm)
     for_inputs, for_labels = (
         np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(2)
     )

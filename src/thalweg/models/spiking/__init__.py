@@ -1,0 +1,1 @@
+"""Spiking networks: a neuron with a threshold, its surrogate derivative, nets run over steps."""
