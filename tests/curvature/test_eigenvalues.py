@@ -56,7 +56,7 @@ def consistent(found, truth, eps=None):
     assert np.all(near <= residuals + rounding)
     assert np.all(truth[:k] <= values + np.asarray(found.missed) + rounding)
     if k < len(truth):
-        assert truth[k] <= found.beyond + rounding
+        assert truth[k] <= float(found.beyond) + rounding
 
 
 def turned(found):

@@ -7,7 +7,7 @@ import pytest
 
 import thalweg as tw
 from thalweg.curvature import lyapunov_solve, normal_space, retracted, third_contracted
-from thalweg.curvature.manifolds import NormalSpace
+from thalweg.curvature.manifolds import NormalSpace, third_across
 
 Z = np.random.default_rng(1).normal(size=(3, 5))
 FITTED = tw.problems.over_parametrised_linear(Z, Z @ np.array([1.0, -1.0, 0, 0, 0.5]))
@@ -140,3 +140,18 @@ def test_newton_across_converges_quadratically():
 def test_what_does_not_fit_is_said(problem, options, said):
     with pytest.raises(tw.InputError, match=said):
         normal_space(problem, problem.init(jax.random.key(0)), **options)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_at_an_exact_fit_third_derivatives_across_are_products_of_examples(reduction):
+    """Their part along the minima, two outputs, against the sum over columns."""
+    model, rng = tw.models.mlp([4], "tanh"), np.random.default_rng(0)
+    x = rng.normal(size=(3, 2))
+    params = model.init(jax.random.key(1), (2,), 2)
+    fitted = tw.problems.supervised(model, (x, model.apply(params, x)), reduction=reduction)
+    space = normal_space(fitted, params)
+    B = space.across @ jnp.asarray(rng.normal(size=(space.across.shape[1], 5)))
+    expected = space.to_tangent(third_contracted(fitted, params, B, B))
+    found = space.to_tangent(third_across(fitted, params, B))
+    assert np.linalg.norm(expected) > 0.1
+    np.testing.assert_allclose(found, expected, atol=1e-10)

@@ -72,5 +72,5 @@ def test_pattern_changes_are_counted():
 def test_several_outputs_are_refused():
     net = WideNet("fully-connected", 8, 2)
     params = net.init(jax.random.key(0), (5,), 2)
-    with pytest.raises(InputError, match="2 outputs"):
+    with pytest.raises(InputError, match="of the net with one output"):
         last_layer_gram(net, params, jnp.ones((3, 5)))

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int
 
 from thalweg.core.errors import require
 from thalweg.core.lanczos import tridiagonalise
+from thalweg.core.ranges import require_positive
 from thalweg.core.result import finite
 from thalweg.core.sampling import form_mean
 from thalweg.curvature.operator import Operator
@@ -85,7 +86,8 @@ def spectral_density(
     require(operator.symmetric, "a map that is not symmetric came; give a Hessian or its like")
     require(probes >= 2, f"probes came as {probes}; give at least 2, for a standard error")
     require(depth >= 1, f"depth came as {depth}; give at least 1")
-    require(width is None or width > 0, f"width came as {width}; give a positive number")
+    require(not isinstance(grid, int) or grid >= 1, f"grid came as {grid}; give at least 1 point")
+    require_positive(width=width)
     nodes, weights = _quadratures(operator, jax.random.split(key, probes), min(depth, p))
     low, high = jnp.min(nodes), jnp.max(nodes)
     # Equal eigenvalues differ by rounding alone, which is no width.

@@ -49,6 +49,7 @@ def max_over_median(values: Float[Array, "... n"]) -> Float[Array, "..."]:
         3.0
     """
     size = jnp.abs(values)
+    require(size.shape[-1] >= 1, f"values came of shape {size.shape}; give at least one number")
     median = jnp.median(size, axis=-1)
     some = median > 0
     ratio = jnp.max(size, axis=-1) / jnp.where(some, median, 1)

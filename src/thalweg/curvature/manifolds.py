@@ -31,6 +31,7 @@ from thalweg.problems.problem import Problem, Supervised
 DENSE = 300  # parameters up to which all eigenvalues are found, though few may be asked
 APART = 10.0  # the smallest eigenvalue kept by the largest left, at least, to tell them apart
 SQUARED = "squared-error"
+METHODS = ("auto", "dense", "jacobian", "lanczos")
 
 Vector = Float[Array, " p"]
 Scalar = Float[Array, ""]
@@ -142,16 +143,11 @@ def normal_space(
         >>> int(space.rank), space.to_tangent(jnp.array([3.0, 4.0])).round(6).tolist()
         (1, [3.0, 0.0])
     """
-    names = ("auto", "dense", "jacobian", "lanczos")
-    choose(method, {name: name for name in names}, "method")
-    p = ravel_pytree(params)[0].size
-    fitted = isinstance(problem, Supervised) and problem.loss.name == SQUARED
-    if method == "auto":
-        short = isinstance(problem, Supervised) and problem.targets.size < p
-        large = rank is not None and p > DENSE
-        method = "jacobian" if fitted and short else "lanczos" if large else "dense"
+    choose(method, {name: name for name in METHODS}, "method")
+    p = tree.size(params)
+    method = method_for(problem, p, method, rank)
     require(
-        method != "jacobian" or fitted,
+        method != "jacobian" or squares(problem),
         "method='jacobian' is for a squared error; take 'dense', or 'lanczos' with a rank",
     )
     require(
@@ -164,6 +160,22 @@ def normal_space(
         f"tolerance came as {tolerance}; give a number in (0, 1), or leave it out",
     )
     return _space(problem, params, method, rank, tolerance)
+
+
+def squares(problem: Problem) -> bool:
+    """Whether it is a squared error, of which H = J^T J (over n for means) at an exact fit."""
+    return isinstance(problem, Supervised) and problem.loss.name == SQUARED
+
+
+def method_for(problem: Problem, p: int, method: str, rank: int | None) -> str:
+    """The method of `normal_space` that is taken where "auto" is asked, of p parameters."""
+    if method != "auto":
+        return method
+    if squares(problem):
+        assert isinstance(problem, Supervised)
+        if problem.targets.size < p:
+            return "jacobian"
+    return "lanczos" if rank is not None and p > DENSE else "dense"
 
 
 @eqx.filter_jit
@@ -186,21 +198,47 @@ def _space(
         found = top_k(hessian(problem, params), rank + 1, jax.random.key(0), tolerance=1e-9)
         values, vectors = found.values, found.vectors
         code = jnp.maximum(code, jnp.max(found.results))
-    eps = float(jnp.finfo(theta.dtype).eps)
+    return space_of(values, vectors, gradient, relative, rank, code)
+
+
+def space_of(
+    values: Float[Array, " m"],
+    vectors: Float[Array, "p m"],
+    gradient: Vector,
+    relative: float | Scalar | None = None,
+    rank: int | Int[Array, ""] | None = None,
+    code: Int[Array, ""] | None = None,
+) -> NormalSpace:
+    """The normal space from eigenpairs of the Hessian; see `normal_space`.
+
+    Args:
+        values: Eigenvalues.
+        vectors: Their unit eigenvectors, columns.
+        gradient: Of the objective there, flat.
+        relative: The tolerance; by default `no_curvature` of the gradient's type.
+        rank: How many are normal, if that is known.
+        code: What became of the eigenvalues.
+    """
     largest = jnp.max(jnp.abs(values))
-    tolerance = (relative or eps**0.5) * largest
+    share = no_curvature(gradient) if relative is None else jnp.asarray(relative, values.dtype)
+    tolerance = share * largest
     normal = values > tolerance
     if rank is not None:
-        normal = (values >= jnp.sort(values)[-min(rank, values.size)]) & (values > 0)
+        normal = (jnp.argsort(jnp.argsort(-values)) < rank) & (values > 0)
     least = jnp.min(jnp.where(normal, values, jnp.inf))
     left = jnp.max(jnp.where(normal, 0, jnp.abs(values)))
     apart = least > APART * left
     told = jnp.where(apart, int(Result.OK), int(Result.NOT_CONVERGED)).astype(jnp.int32)
-    code = jnp.maximum(jnp.maximum(code, told), finite(values))
+    code = jnp.maximum(told if code is None else jnp.maximum(code, told), finite(values))
     space = NormalSpace(
         values, vectors, normal, tolerance, least, left, jnp.zeros_like(least), gradient, code
     )
     return space._replace(distance=jnp.linalg.norm(space.pinv(gradient)))
+
+
+def no_curvature(like: Array) -> float:
+    """The share of the largest eigenvalue below which one counts as zero: see the module."""
+    return float(jnp.finfo(like.dtype).eps) ** 0.5
 
 
 def _jacobian(problem: Supervised, params: Params) -> Float[Array, "nk p"]:
@@ -273,10 +311,44 @@ def lyapunov_solve(
         f"H came with shape {H.shape} and S with {S.shape}; give two square ones of one size",
     )
     values, V = jnp.linalg.eigh(H)
-    normal = values > (tolerance or float(jnp.finfo(H.dtype).eps) ** 0.5) * jnp.max(jnp.abs(values))
+    normal = values > (tolerance or no_curvature(H)) * jnp.max(jnp.abs(values))
     both = normal[:, None] & normal[None]
     sums = jnp.where(both, values[:, None] + values[None], 1)
     return V @ jnp.where(both, (V.T @ S @ V) / sums, 0) @ V.T
+
+
+def third_across(problem: Supervised, params: Params, factor: Float[Array, "p q"]) -> Vector:
+    """The part along the minima of d(Q), Q = B B^T, at an exact fit of a squared error.
+
+    There T[b, b] = sum_a 2 (J_a b) (d^2 h_a) b + J_a (b^T (d^2 h_a) b) over outputs h_a (over n for
+    means), and the second is normal: so sum_a 2 (d^2 h_a) Q J_a is the rest, a product of each
+    example for itself whatever the number of columns.
+
+    Args:
+        problem: A squared error whose model needs no other examples.
+        params: A point on the minima.
+        factor: B, (p, q).
+
+    Returns:
+        (p,), and something normal. Cost: about 3 gradients for each output of an example.
+    """
+    theta, unravel = ravel_pytree(params)
+
+    def one(x: Array) -> Vector:
+        def outputs(t: Array) -> Array:
+            return problem.outputs(unravel(t), x[None])[0]
+
+        way = (jax.jacrev(outputs)(theta) @ factor) @ factor.T
+
+        def turns(t: Array) -> Scalar:
+            """The sum over outputs of the slope of each in its own direction."""
+            return jnp.trace(jax.vmap(lambda v: jax.jvp(outputs, (t,), (v,))[1])(way))
+
+        return jax.grad(turns)(theta)
+
+    each = jax.lax.map(one, problem.inputs, batch_size=min(64, len(problem.inputs)))
+    scale = len(problem.inputs) if problem.reduction == "mean" else 1
+    return 2 / scale * jnp.sum(each, axis=0)
 
 
 @eqx.filter_jit

@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from thalweg.problems.losses import Loss, cross_entropy, squared_error
+from thalweg.problems.likelihoods import LIKELIHOODS, likelihood
+from thalweg.problems.losses import Loss, cross_entropy
 
 OutputProduct = Callable[[Float[Array, "n k"]], Float[Array, "n k"]]
 
@@ -33,11 +34,11 @@ class LossHessian(Metric):
     """The Hessian of the loss in the outputs; O(k) for an example."""
 
     def __call__(self, loss: Loss, outputs: Array, targets: Array, index: Array) -> OutputProduct:
-        if loss.one is squared_error:
-            return lambda u: u
-        if loss.one is cross_entropy:
-            p, weight = jax.nn.softmax(outputs), jnp.sum(targets, axis=1, keepdims=True)
-            return lambda u: weight * p * (u - jnp.sum(p * u, axis=1, keepdims=True))
+        if loss.one is cross_entropy:  # its targets may be shares that do not add up to 1
+            weight = jnp.sum(targets, axis=1, keepdims=True)
+            return lambda u: weight * likelihood(loss).product(outputs, u)
+        if loss.one in LIKELIHOODS:
+            return lambda u: likelihood(loss).product(outputs, u)
         return jax.linearize(lambda out: _gradients(loss, out, targets), outputs)[1]
 
 
@@ -61,13 +62,11 @@ class SampledGradients(Metric):
 
     def __call__(self, loss: Loss, outputs: Array, targets: Array, index: Array) -> OutputProduct:
         keys = jax.vmap(lambda i: jax.random.fold_in(self.key, i))(index)
-        k, kind = outputs.shape[1], outputs.dtype
+        model = likelihood(loss)
 
         def residuals(key: Array, out: Array) -> Float[Array, "s k"]:
-            if loss.one is cross_entropy:
-                drawn = jax.random.categorical(key, out, shape=(self.samples,))
-                return jax.nn.softmax(out)[None] - jax.nn.one_hot(drawn, k, dtype=kind)
-            return jax.random.normal(key, (self.samples, k), kind)
+            alike = jnp.broadcast_to(out, (self.samples, len(out)))
+            return model.mean(alike) - model.sample(key, alike)
 
         r = jax.vmap(residuals)(keys, outputs)
 

@@ -22,7 +22,7 @@ from thalweg.core.selection import Part, Where, part_of
 from thalweg.core.tree import Params
 from thalweg.curvature.metrics import LossHessian, Metric, OwnGradient, SampledGradients
 from thalweg.curvature.operator import ABREAST, Operator
-from thalweg.problems.losses import cross_entropy, squared_error
+from thalweg.problems.likelihoods import LIKELIHOODS
 from thalweg.problems.problem import Problem, Supervised
 
 
@@ -217,11 +217,12 @@ def fisher(problem: Problem, params: Params, where: Where = None) -> Pullback:
     """The Fisher information matrix F = 1/n sum_i E_y[g_i(y) g_i(y)^T], y drawn from the model.
 
     g_i(y) is the gradient of -log p(y | x_i): softmax probabilities for cross-entropy, a Gaussian
-    of unit variance about the outputs for squared error. For both, F is the Gauss-Newton matrix
-    (Martens 2020), and the expectation is exact. Cost of a product: 4/3 gradients.
+    of unit variance about the outputs for squared error, coins for binary cross-entropy. For all
+    three F is the Gauss-Newton matrix (Martens 2020), and the expectation is exact. Cost of a
+    product: 4/3 gradients.
 
     Raises:
-        InputError: If the loss is neither, or the problem has no model and data.
+        InputError: If the loss is none of them, or the problem has no model and data.
 
     Examples:
         >>> data = (np.eye(2), np.array([[1.0], [2.0]]))
@@ -312,8 +313,8 @@ def _supervised(problem: Problem, what: str) -> Supervised:
 def _likelihood(problem: Problem, what: str) -> Supervised:
     problem = _supervised(problem, what)
     require(
-        problem.loss.one in (squared_error, cross_entropy),
+        problem.loss.one in LIKELIHOODS,
         f"{what} needs a loss that is a likelihood, and it came as {problem.loss.name!r}; use "
-        "squared-error or cross-entropy, or gauss_newton",
+        "squared-error, cross-entropy or binary-cross-entropy, or gauss_newton",
     )
     return problem

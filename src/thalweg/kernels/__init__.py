@@ -1,6 +1,6 @@
 """Tangent kernels of nets, at finite and at infinite width, and training as they predict it."""
 
-from thalweg.core.arguments import guard
+from thalweg.core.doors import guard
 from thalweg.kernels.cost import KernelCost, kernel_cost
 from thalweg.kernels.gaussian import Covariance, Expected, expectations, gaussian_mean
 from thalweg.kernels.gram_matrices import (

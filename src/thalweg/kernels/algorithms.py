@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from thalweg.core.trace import shape_of
 from thalweg.core.tree import Params
-from thalweg.kernels.structure import evaluate_structure, find_structure, shape_of
+from thalweg.kernels.structure import evaluate_structure, find_structure
 from thalweg.models import Model
 
 # From factors A (i, a, p) and B (j, b, p) to the kernel, for every choice of outputs.

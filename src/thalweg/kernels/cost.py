@@ -8,9 +8,10 @@ from typing import NamedTuple
 import jax
 
 from thalweg.core.errors import InputError, choose, require
+from thalweg.core.trace import shape_of
 from thalweg.core.tree import Params, size
 from thalweg.kernels.algorithms import CONTRACTIONS, outputs_of
-from thalweg.kernels.structure import find_structure, shape_of
+from thalweg.kernels.structure import find_structure
 from thalweg.problems.problem import Supervised
 
 MEMORY = 2**30  # bytes
@@ -95,6 +96,7 @@ def kernel_cost(
     """
     choose(outputs, CONTRACTIONS, "choice of outputs")
     require(block is None or block >= 1, f"block came as {block}; give at least 1 example")
+    require(memory > 0, f"memory came as {memory}; give a positive number of bytes")
     n1 = len(problem.inputs) if n1 is None else n1
     sizes = _sizes(problem, params, n1, n1 if n2 is None else n2)
     bytes_each = problem.inputs.dtype.itemsize

@@ -10,8 +10,11 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
+from thalweg.core.arguments import told
+from thalweg.core.doors import is_drawn
 from thalweg.core.errors import require
 from thalweg.core.tree import Params
 from thalweg.kernels.tangent import tangent_kernel
@@ -95,8 +98,12 @@ def last_layer_gram(
         >>> bool(jnp.allclose(gram, jnp.eye(2) * jnp.mean(params[-1]["weight"] ** 2)))
         True
     """
+    require(
+        is_drawn(params, lambda key: model.init(key, np.shape(x)[1:], 1, x.dtype)),
+        f"params came as {told(params)}; give parameters of the net with one output for inputs of "
+        f"shape {np.shape(x)[1:]}, as model.init(jax.random.key(0), {np.shape(x)[1:]}, 1)",
+    )
     readout = params[-1]["weight"]
-    require(len(readout) == 1, f"the net has {len(readout)} outputs; give one with one output")
     seen = model.seen(model.levels(params, x)[-2])
     n, pixels, _ = seen.shape
     z = seen @ params[-2]["weight"].T

@@ -103,7 +103,10 @@ def target_alignment(kernel: ArrayLike, targets: ArrayLike, centred: bool = Fals
     Y = Y[:, None] if Y.ndim == 1 else Y
     full = K.ndim == 4
     require(
-        K.shape[0] == Y.shape[0] and (not full or K.shape[2] == Y.shape[1]),
+        K.ndim in (2, 4)
+        and Y.ndim == 2
+        and K.shape[0] == Y.shape[0]
+        and (not full or K.shape[2] == Y.shape[1]),
         f"a kernel of shape {K.shape} and targets of shape {Y.shape} do not belong together",
     )
     wanted = jnp.einsum("ia,jb->ijab", Y, Y) if full else Y @ Y.T

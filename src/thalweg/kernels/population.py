@@ -14,7 +14,6 @@ normal, there are no biases, and the scalings are in the forward maps:
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -23,6 +22,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from thalweg.core.errors import choose, require
+from thalweg.core.ranges import require_positive
 from thalweg.core.result import Reading
 from thalweg.kernels.gaussian import (
     NODES,
@@ -215,7 +215,7 @@ def _check(architecture: str, x: Array, depth: int, c_res: float, window: int) -
     )
     least = 1 if architecture == "fully-connected" else 2
     require(depth >= least, f"depth came as {depth}; {architecture} takes at least {least}")
-    require(math.isfinite(c_res) and c_res > 0, f"c_res came as {c_res}; give a number above 0")
+    require_positive(c_res=c_res)
     require(
         window >= 1 and window % 2 == 1, f"window came as {window}; give an odd number of pixels"
     )

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import jax
-from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, Var
+from jax.extend.core import ClosedJaxpr, Jaxpr, Var
 from jaxtyping import Array, Float
+
+from thalweg.core.trace import evaluated, shape_of
 
 ADDED = ("add", "add_any")
 RESHAPED = ("transpose", "reshape", "broadcast_in_dim", "squeeze", "expand_dims")
@@ -85,26 +87,10 @@ def evaluate_structure(
     structure: Structure, leaves: list[Array], x: Array, added: list[Float[Array, " d_out"]]
 ) -> tuple[Float[Array, " k"], dict[int, Float[Array, " d_in"]]]:
     """The outputs with something added at every tap, and the vectors that the matrices meet."""
-    jaxpr, extra = structure.trace.jaxpr, dict(zip(structure.taps, added, strict=True))
-    values = dict(zip(jaxpr.constvars, structure.trace.consts, strict=True))
-    values |= dict(zip(jaxpr.invars, [*leaves, x], strict=True))
-    for equation in jaxpr.eqns:
-        inputs = list(dict.fromkeys(v for v in equation.invars if isinstance(v, Var)))
-        alone = jaxpr.replace(
-            constvars=[], invars=inputs, outvars=equation.outvars, eqns=[equation]
-        )
-        made = jax.core.eval_jaxpr(alone, [], *(values[v] for v in inputs))
-        for var, value in zip(equation.outvars, made, strict=True):
-            values[var] = value + extra[var].reshape(value.shape) if var in extra else value
     vectors = {i: met.vector for i, met in structure.met.items() if met.vector is not None}
-    (last,) = jaxpr.outvars
-    outputs = last.val if isinstance(last, Literal) else values[last]
-    return outputs, {i: values[v].ravel() for i, v in vectors.items()}
-
-
-def shape_of(var: Var) -> jax.core.ShapedArray:
-    """Shape, size and type of a value of a trace."""
-    return cast(jax.core.ShapedArray, var.aval)
+    extra = dict(zip(structure.taps, added, strict=True))
+    outputs, values = evaluated(structure.trace, [*leaves, x], extra, list(vectors.values()))
+    return outputs, {i: v.ravel() for i, v in zip(vectors, values, strict=True)}
 
 
 def _only_users(jaxpr: Jaxpr) -> dict[Var, Any]:

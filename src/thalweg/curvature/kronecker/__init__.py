@@ -1,0 +1,1 @@
+"""Kronecker factors of the Fisher matrix: layers, statistics, and operators with inverses."""
