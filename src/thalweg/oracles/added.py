@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -15,9 +16,9 @@ from jaxtyping import Array, Float
 from thalweg.core import tree
 from thalweg.core.arguments import misfit, told
 from thalweg.core.errors import reason, require, unknown
+from thalweg.core.ranges import from_zero, positive
 from thalweg.core.tree import Params
 from thalweg.oracles.oracle import Counts, Normal, Oracle
-from thalweg.oracles.size import noise_size
 from thalweg.problems.problem import Problem
 
 CONVENTIONS = {"gibbs": 1.0, "paper": 0.5}  # of the temperature that a noise of neurons gives
@@ -26,7 +27,7 @@ CONVENTIONS = {"gibbs": 1.0, "paper": 0.5}  # of the temperature that a noise of
 class Isotropic(Normal):
     """Sigma = sigma^2 I; see `isotropic`."""
 
-    sigma: Float[Array, ""] = eqx.field(converter=noise_size)
+    sigma: Float[Array, ""] = eqx.field(converter=partial(from_zero, "sigma"))
 
     @property
     def name(self) -> str:
@@ -38,6 +39,10 @@ class Isotropic(Normal):
 
     def size(self, problem: Problem, params: Params) -> int:
         return tree.size(params)
+
+    @property
+    def column(self) -> int:
+        return 0
 
     def noise(self, problem: Problem, params: Params, xi: Float[Array, " m"]) -> Params:
         return ravel_pytree(params)[1](self.sigma.astype(xi.dtype) * xi)
@@ -83,6 +88,10 @@ class Gaussian(Normal):
             return self.columns
         return jax.eval_shape(self.sigma, params).shape[1]
 
+    @property
+    def column(self) -> int:
+        return 0
+
     def noise(self, problem: Problem, params: Params, xi: Float[Array, " m"]) -> Params:
         if self.columns is not None:
             return self.sigma(params, xi)
@@ -93,7 +102,7 @@ class Surrogate(Normal):
     """Normal noise with the covariance of another oracle, scaled; see `surrogate`."""
 
     oracle: Oracle
-    scale: Float[Array, ""] = eqx.field(converter=lambda value: noise_size(value, "scale"))
+    scale: Float[Array, ""] = eqx.field(converter=partial(from_zero, "scale"))
 
     @property
     def name(self) -> str:
@@ -111,6 +120,10 @@ class Surrogate(Normal):
 
     def size(self, problem: Problem, params: Params) -> int:
         return self.oracle.size(problem, params)
+
+    @property
+    def column(self) -> int:
+        return self.oracle.column
 
     def noise(self, problem: Problem, params: Params, xi: Float[Array, " m"]) -> Params:
         return self.oracle.noise(problem, params, self.scale.astype(xi.dtype) * xi)
@@ -130,7 +143,7 @@ def isotropic(sigma: float | Array) -> Isotropic:
         >>> tw.oracles.isotropic(0.5).covariance(bowl, bowl.start).dense().tolist()
         [[0.25, 0.0], [0.0, 0.25]]
     """
-    return Isotropic(noise_size(sigma))
+    return Isotropic(from_zero("sigma", sigma))
 
 
 def langevin(temperature: float | Array, step_size: float | Array) -> Isotropic:
@@ -151,7 +164,7 @@ def langevin(temperature: float | Array, step_size: float | Array) -> Isotropic:
         >>> round(float(hot.sigma), 6)
         10.0
     """
-    heat, size = noise_size(temperature, "temperature"), noise_size(step_size, "step_size")
+    heat, size = from_zero("temperature", temperature), positive("step_size", step_size)
     return Isotropic(jnp.sqrt(2 * heat / size))
 
 
@@ -189,11 +202,7 @@ def particle_noise(
         f"width came as {told(width)}; give a whole number from 1 on",
     )
     require(convention in CONVENTIONS, unknown(convention, CONVENTIONS, "convention"))
-    beta = noise_size(inverse_temperature, "inverse_temperature")
-    require(
-        not isinstance(inverse_temperature, int | float) or inverse_temperature > 0,
-        f"inverse_temperature came as {inverse_temperature}; give a number above 0",
-    )
+    beta = positive("inverse_temperature", inverse_temperature)
     return langevin(CONVENTIONS[convention] / (beta * width), step_size)
 
 
@@ -248,4 +257,4 @@ def surrogate(oracle: Oracle, scale: float | Array = 1.0) -> Surrogate:
         >>> round(float(sigma.trace()), 6)
         1.0
     """
-    return Surrogate(oracle, noise_size(scale, "scale"))
+    return Surrogate(oracle, from_zero("scale", scale))

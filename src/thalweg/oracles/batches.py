@@ -15,7 +15,7 @@ from thalweg.core.errors import require
 from thalweg.core.tree import Params
 from thalweg.oracles.examples_shown import supervised_in, with_supervised
 from thalweg.oracles.oracle import MOST_STEPS, Counts, Oracle
-from thalweg.problems.losses import Loss
+from thalweg.problems.losses import Loss, ScaledLoss
 from thalweg.problems.problem import Problem, Supervised
 
 FOR = ("to draw batches from", "leave batch out, or give a supervised problem")
@@ -102,7 +102,10 @@ def losses(problem: Supervised, params: Params) -> Float[Array, " n"]:
 
 
 def _times(loss: Loss, factor: float) -> Loss:
-    return Loss(loss.name, lambda outputs, target: factor * loss.one(outputs, target), loss.task)
+    def one(outputs: Array, target: Array) -> Array:
+        return factor * loss.one(outputs, target)
+
+    return ScaledLoss(loss.name, one, loss.task, loss, factor)
 
 
 def minibatch(batch: int, replace: bool = False) -> MiniBatch:

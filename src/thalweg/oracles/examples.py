@@ -11,8 +11,11 @@ from thalweg.core import tree
 from thalweg.core.tree import Params
 from thalweg.oracles.added import gaussian, isotropic, langevin, particle_noise, surrogate
 from thalweg.oracles.batches import minibatch, single
+from thalweg.oracles.directions import coordinate, two_point
 from thalweg.oracles.labels import label_noise
 from thalweg.oracles.oracle import Oracle, full
+from thalweg.oracles.random_refresh import page
+from thalweg.oracles.variance_reduced import saga, sarah, spider, svrg
 
 
 def two_columns(params: Params) -> Array:
@@ -33,4 +36,14 @@ ORACLES: dict[str, Callable[[], Oracle]] = {
     "particle-noise": lambda: particle_noise(20.0, 0.05, 3),
     "gaussian": lambda: gaussian(two_columns),
     "surrogate": lambda: surrogate(minibatch(2), 0.5),
+    "svrg": lambda: svrg(2, period=3),
+    "sarah": lambda: sarah(2, period=3),
+    "spider": lambda: spider(2, 3, 4),
+    "page": lambda: page(2, 0.3),
+    "saga": saga,
+    "saga-in-batches": lambda: saga(3),
+    "two-point": lambda: two_point(1e-4),
+    "two-point-on-a-sphere": lambda: two_point(directions=2, law="sphere"),
+    "coordinate": coordinate,
+    "coordinates": lambda: coordinate(3),
 }

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 
 from thalweg.core.errors import InputError
+from thalweg.problems.penalties import Regularised
 from thalweg.problems.problem import Problem, Supervised
-from thalweg.problems.weight_decay import Decayed
 
 
 def supervised_in(problem: Problem, what: str, instead: str) -> Supervised:
-    """The problem with examples, be it inside of one with weight decay.
+    """The problem with examples, be it inside of one with weight decay or a penalty.
 
     Args:
         problem: What is trained.
@@ -22,13 +22,13 @@ def supervised_in(problem: Problem, what: str, instead: str) -> Supervised:
     """
     if isinstance(problem, Supervised):
         return problem
-    if isinstance(problem, Decayed):
+    if isinstance(problem, Regularised):
         return supervised_in(problem.problem, what, instead)
     raise InputError(f"a {type(problem).__name__} has no examples {what}; {instead}")
 
 
 def with_supervised(problem: Problem, part: Supervised) -> Problem:
-    """The problem with another one in place of its examples; weight decay stays about it."""
-    if isinstance(problem, Decayed):
+    """The problem with another one in place of its examples; penalties stay about it."""
+    if isinstance(problem, Regularised):
         return dataclasses.replace(problem, problem=with_supervised(problem.problem, part))
     return part

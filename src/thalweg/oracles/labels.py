@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -11,11 +12,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from thalweg.core.errors import require, unknown
+from thalweg.core.ranges import from_zero
 from thalweg.core.tree import Params
 from thalweg.oracles.examples_shown import supervised_in, with_supervised
 from thalweg.oracles.oracle import Oracle
 from thalweg.oracles.random_numbers import normals
-from thalweg.oracles.size import noise_size
 from thalweg.problems.losses import Loss
 from thalweg.problems.problem import Problem, Supervised
 
@@ -32,7 +33,7 @@ class LabelNoise(Oracle):
         law: "normal", or "sign" for +-sigma.
     """
 
-    sigma: Float[Array, ""] = eqx.field(converter=noise_size)
+    sigma: Float[Array, ""] = eqx.field(converter=partial(from_zero, "sigma"))
     single: bool = eqx.field(static=True, default=False)
     law: str = eqx.field(static=True, default="normal")
 
@@ -69,13 +70,20 @@ class LabelNoise(Oracle):
         if self.single:
             # One label moved n times as far in the full objective gives the noise of one example.
             place, xi = draw
-            moved = whole.targets.at[place].add(sigma * len(whole.targets) * xi)
+            # Not by a scatter, which costs half a small step.
+            here = jnp.arange(len(whole.targets), dtype=place.dtype) == place
+            moved = whole.targets + jnp.where(here[:, None], sigma * len(whole.targets) * xi, 0)
         else:
             moved = whole.targets + sigma * draw
         return with_supervised(problem, dataclasses.replace(whole, targets=moved))
 
     def size(self, problem: Problem, params: Params) -> int:
         return supervised_in(problem, *FOR).targets.size
+
+    def share_of_hessian(self, problem: Problem) -> Array:
+        whole = supervised_in(problem, *FOR)
+        n = len(whole.targets)
+        return self.sigma**2 * (n if self.single else 1) / (n if whole.reduction == "mean" else 1)
 
     def noise(self, problem: Problem, params: Params, xi: Float[Array, " m"]) -> Params:
         whole = supervised_in(problem, *FOR)
@@ -125,7 +133,7 @@ def label_noise(sigma: float | Array, single: bool = False, law: str = "normal")
         [[0.0625, 0.0], [0.0, 0.25]]
     """
     require(law in LAWS, unknown(law, LAWS, "law of the noise"))
-    return LabelNoise(noise_size(sigma), bool(single), law)
+    return LabelNoise(from_zero("sigma", sigma), bool(single), law)
 
 
 def _affine(loss: Loss, problem: Supervised) -> bool:

@@ -7,7 +7,7 @@ none of them knows of noise.
 from __future__ import annotations
 
 import abc
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 import equinox as eqx
 import jax
@@ -16,8 +16,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from thalweg.core import tree
-from thalweg.core.arguments import Checked
 from thalweg.core.digest import identity
+from thalweg.core.doors import Checked
 from thalweg.core.hessian_product import Product
 from thalweg.core.memory import bytes_of
 from thalweg.core.selection import Part, part_of
@@ -30,7 +30,7 @@ BLOCK_BYTES, MOST_STEPS = 2**14, 256  # of random numbers that are drawn at once
 
 
 class Counts(NamedTuple):
-    """What one look at the gradient costs.
+    """What one look at the gradient costs; on average, where not every look costs the same.
 
     Attributes:
         values: Evaluations of the objective without its gradient.
@@ -39,10 +39,10 @@ class Counts(NamedTuple):
         hessian_products: Hessian products.
     """
 
-    values: int = 0
-    gradients: int = 1
-    component_gradients: int = 0
-    hessian_products: int = 0
+    values: float = 0
+    gradients: float = 1
+    component_gradients: float = 0
+    hessian_products: float = 0
 
 
 class Oracle(Checked):
@@ -96,9 +96,36 @@ class Oracle(Checked):
         one = jax.eval_shape(lambda key: self.draws(problem, params, key, 1), jax.random.key(0))
         return int(np.clip(BLOCK_BYTES // max(bytes_of(one), 1), 1, MOST_STEPS))
 
+    @property
+    def unbiased(self) -> bool:
+        """Whether the gradient shown is that of the problem on average, whatever came before."""
+        return True
+
+    @property
+    def remembers(self) -> bool:
+        """Whether what it shows depends on earlier looks; see `Remembering`."""
+        return False
+
+    def begin(self, problem: Problem, params: Params) -> Self:
+        """The oracle with the memory of one that has looked at these parameters alone."""
+        self.suit(problem)
+        return self
+
+    def look(self, problem: Problem, params: Params, draw: Any) -> tuple[Problem, Self]:
+        """What `see` shows, and the oracle after this look: itself, where it has no memory."""
+        return self.see(problem, params, draw), self
+
+    def draw_alone(self, problem: Problem, params: Params, key: Array, step: Array) -> Any:
+        """The random numbers of one step by itself, from its key and number."""
+        return tree.lane(self.draws(problem, params, key, 1), 0)
+
     def counts(self, problem: Problem) -> Counts:
         """What one look at the gradient costs."""
         return Counts()
+
+    def spent(self, problem: Problem, steps: np.ndarray) -> np.ndarray:
+        """Gradients of single examples that so many looks took."""
+        return np.asarray(steps) * self.counts(problem).component_gradients
 
     @abc.abstractmethod
     def size(self, problem: Problem, params: Params) -> int:
@@ -111,6 +138,15 @@ class Oracle(Checked):
         Raises:
             InputError: If the covariance is not known.
         """
+
+    @property
+    def column(self) -> int:
+        """Gradients that a product with F takes."""
+        return 2
+
+    def share_of_hessian(self, problem: Problem) -> Float[Array, ""] | None:
+        """C where Sigma = c H at every exact fit of a squared error; None where it is not known."""
+        return None
 
     def factor(self, problem: Problem, params: Params) -> Factor:
         """F at the parameters, Sigma = F F^T: an operator (p, m), and its transpose as `.T`."""
@@ -210,6 +246,10 @@ class Full(Oracle):
 
     def size(self, problem: Problem, params: Params) -> int:
         return 1
+
+    @property
+    def column(self) -> int:
+        return 0
 
     def noise(self, problem: Problem, params: Params, xi: Float[Array, " m"]) -> Params:
         return jax.tree.map(lambda a: jnp.zeros_like(a) * xi[0].astype(a.dtype), params)
