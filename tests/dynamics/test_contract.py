@@ -28,13 +28,33 @@ UNTIL, MOST, STEPS = 0.2, 1000, 4
 # So are several products with one Hessian.
 CENTRAL = {"central-flow", "central-flow-of-rmsprop"}
 REDUCTION = "sharpness-reduction-flow"
+SECOND_ORDER = {"cubic-newton", "trust-region-in-krylov-space"}
+SEARCHING = {"agmsdr", "bfgs"}
+WHOLE_STEPS = (
+    SECOND_ORDER
+    | SEARCHING
+    | {
+        "entropy-sgd",
+        "k-fac",
+        "levenberg-marquardt",
+        "line-search",
+    }
+)
 LIMITING = {"limiting-flow", "limiting-diffusion"}
 UNCOUNTED = {
+    "k-fac",
     "levenberg-marquardt",
+    "natural-gradient",
+    "natural-gradient-flow",
     REDUCTION,
     "adam-in-batches",
+    "variance-reduced",
+    "crossprop",
+    "exact-crossprop",
+    "online",
     "two-phase",
     "line-search",
+    *SECOND_ORDER,
     *CENTRAL,
     *LIMITING,
 }
@@ -69,6 +89,10 @@ def case(name: str) -> tuple[Dynamics, Problem]:
 
 # Each compiles whole solvers or line searches a test.
 DEAR = {"gradient-flow-of-an-error", "line-search", "two-phase", REDUCTION, *CENTRAL, *LIMITING}
+DEAR |= SECOND_ORDER | SEARCHING | {"variance-reduced", "monitored", "k-fac"}
+DEAR |= {"natural-gradient", "natural-gradient-flow"}
+DEAR |= {"adagrad-flow", "preconditioned-flow-of-rmsprop"}  # as the preconditioned flow
+DEAR |= {"grad-r", "deep-r", "soft-deep-r", "magnitude-pruning"}  # as any Optax transformation
 EACH = [pytest.param(n, marks=pytest.mark.thorough) if n in DEAR else n for n in DYNAMICS]
 
 TRACED: list[str] = []
@@ -256,7 +280,7 @@ class TestDynamics:
         self, name: str, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         dynamics, problem = case(name)
-        until = 6.0 if name == "levenberg-marquardt" or name == "line-search" else 0.3
+        until = 6.0 if name in WHOLE_STEPS else 0.3
         options: dict[str, Any] = {"until": until, "records": 3, "seeds": 2, "progress": False}
         whole = tw.run(problem, dynamics, **options)
         record, taken = chunks.Loop.record, []
@@ -294,8 +318,13 @@ def test_every_dynamics_is_in_the_table() -> None:
 def test_every_maker_is_in_the_table() -> None:
     """The room's functions that make a dynamics, or a transformation for one.
 
-    `optimiser` makes those of a table of its own, which tests/dynamics/test_optimisers.py walks.
+    `optimiser` and `method` make those of tables of their own, which test_optimisers.py and
+    test_methods.py walk; `optax_kfac` is one of a problem, which test_kfac.py walks.
     """
     makers = makers_in(room, Dynamics | optax.GradientTransformation)
     assert len(makers) > 8
-    assert {name for name in makers if not hasattr(examples, name)} == {"optimiser"}
+    assert {name for name in makers if not hasattr(examples, name)} == {
+        "method",
+        "optax_kfac",
+        "optimiser",
+    }

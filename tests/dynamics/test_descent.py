@@ -195,3 +195,13 @@ def test_times_that_cannot_be_reached_are_refused():
     schedule = optax.polynomial_schedule(0.1, 0.0, 1, 10)
     with pytest.raises(tw.InputError, match="out of reach"):
         tw.optax_dynamics(optax.sgd(schedule), schedule).steps_until(5.0)
+
+
+@pytest.mark.parametrize("make", [tw.kfac, tw.dynamics.levenberg_marquardt])
+def test_steps_without_a_size_are_counted_as_far_as_numbers_go(make):
+    steps = make()
+    assert steps.steps_until(6.4) == 6
+    assert steps.clock(np.arange(3)).tolist() == [0.0, 1.0, 2.0]
+    for time in (1e17, 1e301, float("inf")):
+        with pytest.raises(tw.InputError, match="ask for a shorter time"):
+            steps.steps_until(time)

@@ -106,7 +106,7 @@ def test_through_the_front_door():
 def test_bad_input_is_told():
     with pytest.raises(tw.InputError, match="at least 1"):
         end_to_end_descent(0.1, 0)
-    with pytest.raises(tw.InputError, match="0 or more"):
+    with pytest.raises(tw.InputError, match="from 0 on"):
         end_to_end_descent(0.1, 2, -1.0)
     dynamics = end_to_end_descent(0.1, 2)
     with pytest.raises(tw.InputError, match="one matrix"):

@@ -9,7 +9,7 @@ import optax
 import pytest
 
 import thalweg as tw
-from thalweg.dynamics import AdaGradFlow, PreconditionedFlow, optax_limit
+from thalweg.dynamics import AdaGradFlow, Discrete, PreconditionedFlow, optax_limit
 from thalweg.problems import Function
 
 ETA = 2e-3
@@ -53,6 +53,15 @@ PRECONDITIONED = {
         optax.rmsprop(ETA, 0.99, bias_correction=True, eps_in_sqrt=False),
         {"b1": 0.0, "b2": 0.99},
     ),
+    "centred RMSProp": (
+        optax.rmsprop(ETA, 0.97, centered=True),
+        {"b1": 0.97, "b2": 0.97, "eps": 0.0, "eps_root": 1e-8},
+    ),
+    "centred RMSProp from 1, momentum behind it": (
+        optax.rmsprop(ETA / 10, 0.97, centered=True, initial_scale=1.0, momentum=0.9,
+                      eps_in_sqrt=False),
+        {"b1": 0.97, "b2": 0.97, "initial_scale": 1.0},
+    ),
     "NAdam": (optax.nadam(ETA), {}),
     "AMSGrad": (optax.amsgrad(ETA, b2=0.97, eps_root=1e-6), {"b2": 0.97, "eps_root": 1e-6}),
     "momentum behind the preconditioner": (
@@ -75,7 +84,9 @@ def test_adams_family_has_a_preconditioned_flow_of_its_own_numbers(name):
     assert isinstance(flow, PreconditionedFlow)
     assert numbers(flow) == pytest.approx(ADAM | {"initial_scale": 0.0} | changed, rel=1e-10)
     uncorrected = ("RMSProp", "RMSProp from 1", "momentum behind the preconditioner")
-    assert flow.corrected == (name not in uncorrected)
+    centred = name.startswith("centred")
+    assert flow.corrected == (name not in uncorrected and not centred)
+    assert flow.centred == centred
     assert flow.largest == (name == "AMSGrad")
     assert of(transform).without_limit(PROBLEM, START) == ""
 
@@ -114,12 +125,26 @@ def test_linear_methods_follow_gradient_flow_on_their_clock(name):
 WITHOUT = {
     "another clock": (optax.sgd(ETA, momentum=0.9), ETA, "moves it 10 times as far as its clock"),
     "Adam on another clock": (optax.adam(ETA), 2 * ETA, "give step_size=0.002"),
-    "Adam with a schedule": (optax.adam(FALLING), FALLING, "follow a schedule"),
+    "Adam with a schedule on another clock": (
+        optax.adam(FALLING), lambda k: 2 * FALLING(k), "0.5 times what its clock counts",
+    ),
+    "Adam with a schedule on a constant clock": (optax.adam(FALLING), ETA, "whose flow is known"),
+    "a momentum that keeps steps of other sizes": (
+        optax.rmsprop(FALLING, momentum=0.9, initial_scale=1.0),
+        lambda k: 10 * FALLING(k),
+        "none of",
+    ),
+    "a schedule that is over at once": (
+        optax.adam(optax.linear_schedule(0.1, 0.0, 5)), optax.linear_schedule(0.1, 0.0, 5),
+        "ends within",
+    ),
     "a schedule on a constant clock": (optax.sgd(FALLING), ETA, "whose flow is known"),
     "momentum behind it on another clock": (
         optax.rmsprop(ETA, momentum=0.9), ETA, "moves it by 0.02 times itself; give step_size=0.02",
     ),
-    "centred RMSProp": (optax.rmsprop(ETA, centered=True), ETA, "none of those"),
+    "centred RMSProp, corrected": (
+        optax.rmsprop(ETA, centered=True, bias_correction=True), ETA, "none of those",
+    ),
     "AMSGrad, uncorrected": (
         optax.chain(
             optax.scale_by_amsgrad(bias_correction_mu=False, bias_correction_nu=False),
@@ -161,6 +186,51 @@ def test_where_none_is_known_the_reason_is_said(name):
     assert because in dynamics.without_limit(PROBLEM, START)
 
 
+WARMING = optax.warmup_cosine_decay_schedule(0.0, ETA, 20, 900)
+SCHEDULED = {
+    "Adam": lambda eta: optax.adam(eta, 0.8, 0.97, eps=1e-3, eps_root=1e-6),
+    "AdamW": lambda eta: optax.adamw(eta, weight_decay=0.3),
+    "AMSGrad": lambda eta: optax.amsgrad(eta, b2=0.97),
+    "NAdam": optax.nadam,
+    "RMSProp from 1": lambda eta: optax.rmsprop(eta, initial_scale=1.0),
+    "Adam, injected": lambda eta: optax.inject_hyperparams(optax.adam)(eta),
+}
+
+
+@pytest.mark.thorough(after=1)
+@pytest.mark.parametrize("name", SCHEDULED)
+def test_with_a_schedule_the_averages_forget_by_the_step(name):
+    """A warm-up from 0 and an end at 0: the numbers are found where it goes on."""
+    scheduled, alike = of(SCHEDULED[name](WARMING), WARMING), of(SCHEDULED[name](ETA))
+    flow, plain = (dynamics.limit(PROBLEM, START) for dynamics in (scheduled, alike))
+    assert isinstance(flow, PreconditionedFlow)
+    assert flow.pace is not None
+    for rate in ("first", "second"):
+        told, by_time = getattr(flow, rate), getattr(plain, rate)
+        assert (told is None) == (by_time is None)
+        assert told is None or float(told) == pytest.approx(ETA * float(by_time), rel=1e-9)
+    told = {k: v for k, v in numbers(flow).items() if k.startswith(("eps", "weight"))}
+    assert told == pytest.approx(
+        {k: v for k, v in numbers(plain).items() if k in told}, rel=1e-5, abs=1e-15
+    )
+    rule, other = (dynamics.stability(PROBLEM, START) for dynamics in (scheduled, alike))
+    if name == "AdamW":  # in a step a schedule takes another share of the weights each time
+        assert not rule.known
+        return
+    assert rule.threshold == pytest.approx(ETA * other.threshold, rel=1e-6)
+    assert rule.formula.endswith("eta(k) counted in the eigenvalue")
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("power", [1, 2])
+def test_adagrad_with_a_schedule_counts_its_rate_or_the_square(power):
+    flow = of(optax.adagrad(WARMING, 0.3), lambda k: WARMING(k) ** power).limit(PROBLEM, START)
+    assert isinstance(flow, AdaGradFlow)
+    assert float(flow.power) == 1 / power
+    assert float(flow.intake) == 1.0
+    assert float(flow.rate) == pytest.approx(1.0, rel=1e-6)
+
+
 @pytest.mark.thorough
 def test_batches_leave_gradient_flow_and_no_preconditioned_one():
     problem = tw.problems.digits(tw.models.mlp([4], "tanh"), samples=20)
@@ -180,7 +250,8 @@ def test_one_parameter_tells_adam_from_gradient_descent():
 def test_what_states_no_limit_has_none():
     dynamics = tw.dynamics.levenberg_marquardt(3)
     assert dynamics.limit(PROBLEM, START) is None
-    assert dynamics.without_limit(PROBLEM, START) == "it states none"
+    assert "none of its steps goes to 0" in dynamics.without_limit(PROBLEM, START)
+    assert Discrete.without_limit(dynamics, PROBLEM, START) == "it states none"
 
 
 @pytest.mark.thorough
@@ -189,15 +260,15 @@ def test_numbers_that_do_not_give_its_updates_are_not_believed(monkeypatch):
     good = optax_limit._identified
     seen = []
 
-    def forged(update, begin, p, decay, momentum):
-        found = good(update, begin, p, decay, momentum)
+    def forged(update, begin, p, decay, momentum, counts):
+        found = good(update, begin, p, decay, momentum, counts)
         for wrong in (
             {"epsilon": 1.001e-8},
             {"b1": 0.9 + 1e-8},
             {"corrected": False},
             {"ahead": True},
         ):
-            seen.append(optax_limit._verified(update, begin, p, found._replace(**wrong)))
+            seen.append(optax_limit._verified(update, begin, p, found._replace(**wrong), counts))
         return found
 
     monkeypatch.setattr(optax_limit, "_identified", forged)

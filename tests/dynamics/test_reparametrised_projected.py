@@ -180,8 +180,8 @@ def test_float32_stays_and_divergence_is_data():
     ("call", "says"),
     [
         (lambda: weight_normalised_descent(0.0), "step size"),
-        (lambda: weight_normalised_descent(0.1, -1.0), "at least 0"),
-        (lambda: projected_descent(0.1, np.nan), "at least 0"),
+        (lambda: weight_normalised_descent(0.1, -1.0), "from 0 on"),
+        (lambda: projected_descent(0.1, np.nan), "from 0 on"),
         (lambda: two_phase_projected_descent(0.1, -1, 0.1, 0.1), "whole number"),
         (lambda: two_phase_projected_descent(0.1, 2.5, 0.1, 0.1), "whole number"),
         (

@@ -115,6 +115,7 @@ def test_the_scheduler_on_the_sphere_keeps_its_equations():
     assert dynamics.clocks(problem)["slow_time"].of(np.array([4])) == pytest.approx(4 * eta**2)
 
 
+@pytest.mark.thorough(after=1)
 @pytest.mark.parametrize("averaging", [2.0, 1.0])
 def test_on_the_circle_the_flow_is_that_of_one_angle(averaging):
     """Against SciPy's integrator of the angle, with the error that it states, and order four."""

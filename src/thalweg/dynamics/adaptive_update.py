@@ -41,6 +41,7 @@ class Averaged(NamedTuple):
         ahead: Whether the gradient is taken ahead, in NAdam or by the momentum.
         largest: Whether the largest second moment so far divides.
         momentum: Share of the last update that is kept, behind the preconditioner.
+        centred: Whether the variance divides the gradient itself; b1 is b2.
     """
 
     rate: float
@@ -54,6 +55,7 @@ class Averaged(NamedTuple):
     ahead: bool = False
     largest: bool = False
     momentum: float = 0.0
+    centred: bool = False
 
     @property
     def reach(self) -> float:
@@ -79,6 +81,8 @@ class Averaged(NamedTuple):
             first = self.b1 * ahead + (1 - self.b1) * g / share(self.b1, count + 1)
         highest = np.maximum(memory.highest, second)
         divided = highest if self.largest else second
+        if self.centred:
+            first, divided = g, divided - m**2
         divisor = np.sqrt(divided + self.epsilon_root) + self.epsilon
         moved = -self.rate * first / divisor
         kept = moved + self.momentum * memory.kept
@@ -89,7 +93,7 @@ class Averaged(NamedTuple):
         """What it follows as its steps go to 0."""
         return preconditioned_flow(
             step_size,
-            self.b1,
+            0.0 if self.centred else self.b1,
             self.b2,
             epsilon=self.epsilon,
             epsilon_root=self.epsilon_root,
@@ -97,6 +101,7 @@ class Averaged(NamedTuple):
             initial=self.initial,
             corrected=self.corrected,
             largest=self.largest,
+            centred=self.centred,
             error=error,
         )
 

@@ -13,14 +13,14 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int
 
 from thalweg.core.errors import require
 from thalweg.core.result import finite
 from thalweg.core.tree import Params
-from thalweg.dynamics.dynamics import Discrete, Info, State, Statistic, fresh
+from thalweg.dynamics.descent import CountedSteps
+from thalweg.dynamics.dynamics import VALUES, VALUES_TAKEN, Info, State, Statistic, fresh
 from thalweg.dynamics.stability import StabilityRule, no_rule
 from thalweg.problems.problem import Problem, Supervised
 
@@ -148,11 +148,24 @@ def least_squares(
     return Fit(last.theta, last.square / count, taken)
 
 
-class LevenbergMarquardt(Discrete):
+class LevenbergMarquardtMemory(NamedTuple):
+    """What Levenberg-Marquardt carries.
+
+    Attributes:
+        damping: lambda of the next step.
+        values: Passes over the examples without a derivative, so far.
+    """
+
+    damping: Float[Array, ""]
+    values: Int[Array, ""]
+
+
+class LevenbergMarquardt(CountedSteps):
     """Levenberg-Marquardt on a squared error: each step is `damped_step`, of training time 1.
 
     A step that lowers the objective at none of its dampings leaves the parameters where they are.
-    Deterministic. Cost: k gradients a step, for k outputs, and a factorisation of size n k.
+    Deterministic. Cost: k gradients a step, for k outputs, a factorisation of size n k, and a value
+    for the residuals, the loss and each damping tried.
 
     Attributes:
         tries: How many dampings a step tries.
@@ -168,17 +181,21 @@ class LevenbergMarquardt(Discrete):
         return "Levenberg-Marquardt"
 
     def recorded(self, problem: Problem) -> tuple[Statistic, ...]:
-        return (Statistic("damping", "output^2/parameter^2", "damping lambda"),)
+        return (Statistic("damping", "output^2/parameter^2", "damping lambda"), VALUES_TAKEN)
 
     def statistics(self, problem: Problem, state: State) -> dict[str, Array]:
-        return {"damping": state.memory}
+        memory: LevenbergMarquardtMemory = state.memory
+        return {"damping": memory.damping, VALUES: memory.values}
 
     def init(self, problem: Problem, params: Params) -> State:
         kind = ravel_pytree(params)[0].dtype
-        return fresh(params, jnp.asarray(DAMPING, kind))
+        return fresh(
+            params, LevenbergMarquardtMemory(jnp.asarray(DAMPING, kind), jnp.zeros((), jnp.int64))
+        )
 
     def step(self, problem: Problem, state: State, key: Array) -> tuple[State, Info]:
         data = _fitted(problem)
+        memory: LevenbergMarquardtMemory = state.memory
         theta, unravel = ravel_pytree(state.params)
 
         def one(theta: Array, example: tuple[Array, Array]) -> Array:
@@ -186,7 +203,7 @@ class LevenbergMarquardt(Discrete):
             return data.model.apply(unravel(theta), x[None])[0] - y
 
         examples = (data.inputs, data.targets)
-        went = damped_step(one, examples, theta, state.memory, self.tries)
+        went = damped_step(one, examples, theta, memory.damping, self.tries)
         loss = problem.objective(state.params)
         after = state._replace(
             params=unravel(went.theta),
@@ -194,18 +211,15 @@ class LevenbergMarquardt(Discrete):
             step=state.step + 1,
             evaluations=state.evaluations + data.targets.shape[1],
             result=jnp.maximum(state.result, finite(loss)),
-            memory=went.damping,
+            memory=LevenbergMarquardtMemory(went.damping, memory.values + went.tries + 2),
         )
         return after, Info(loss)
 
-    def clock(self, steps: Int[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-        return np.asarray(steps, float)
-
-    def steps_until(self, time: float) -> int:
-        return round(time)
-
     def stability(self, problem: Problem, params: Params) -> StabilityRule:
         return no_rule("each step lowers the loss or stays, at any curvature")
+
+    def without_limit(self, problem: Problem, params: Params) -> str:
+        return "its damping follows its success, so that none of its steps goes to 0"
 
 
 def levenberg_marquardt(tries: int = 8) -> LevenbergMarquardt:

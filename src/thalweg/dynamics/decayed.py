@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import math
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from thalweg.core.arguments import told
+from thalweg.core.behaviour import traced
 from thalweg.core.errors import require
+from thalweg.core.ranges import from_zero
 from thalweg.core.tree import Params
 from thalweg.dynamics.descent import GradientDescent
 from thalweg.dynamics.dynamics import Clock, Continuous, Info, State, step_size_array
@@ -89,15 +90,10 @@ def decayed_descent(step_size: float | Array, weight_decay: float | Array) -> De
         [0.0, 0.5, 1.0]
     """
     eta = step_size_array(step_size)
-    if isinstance(weight_decay, int | float):
-        require(
-            0 <= weight_decay < math.inf,
-            f"weight_decay came as {weight_decay}; give a number of at least 0, as 0.01",
-        )
-        if isinstance(step_size, int | float):
-            require(
-                step_size * weight_decay < 1,
-                f"step size {step_size} times weight_decay {weight_decay} is not below 1: a step "
-                "would turn the weights round; give less of one",
-            )
-    return DecayedDescent(eta, jnp.asarray(weight_decay, jnp.float64))
+    decay = from_zero("weight_decay", weight_decay)
+    require(
+        traced(eta, decay) or bool(np.all(np.asarray(eta * decay) < 1)),
+        f"step size {told(step_size)} times weight_decay {told(weight_decay)} is not below 1: a "
+        "step would turn the weights round; give less of one",
+    )
+    return DecayedDescent(eta, decay)

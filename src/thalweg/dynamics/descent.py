@@ -21,6 +21,8 @@ from thalweg.dynamics.dynamics import (
     State,
     fresh,
     step_size_array,
+    timed,
+    untimed,
 )
 from thalweg.dynamics.flow.central import central_flow
 from thalweg.dynamics.flow.followed import FLOW_ERROR
@@ -62,6 +64,16 @@ class GradientDescent(Discrete):
         )
         return after, Info(loss)
 
+    def carried(self, state: State) -> State:
+        return untimed(state)
+
+    def released(self, state: State) -> State:
+        return timed(state, self.step_size)
+
+    @property
+    def additive(self) -> bool:
+        return True
+
     def clock(self, steps: Int[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
         return np.asarray(steps) * float(self.step_size)
 
@@ -89,6 +101,16 @@ def nearest_count(time: float, step_size: float) -> int:
             "ask for a shorter time or a larger step"
         )
     return round(time / step_size)
+
+
+class CountedSteps(Discrete):
+    """A process whose steps have no size of their own: training time counts them, one each."""
+
+    def clock(self, steps: Int[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+        return np.asarray(steps, float)
+
+    def steps_until(self, time: float) -> int:
+        return nearest_count(time, 1.0)
 
 
 @overload

@@ -17,9 +17,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from thalweg.core.arguments import Checked, misfit, told
 from thalweg.core.digest import identity
+from thalweg.core.doors import Checked
 from thalweg.core.errors import InputError
+from thalweg.core.ranges import positive
 from thalweg.core.result import Result
 from thalweg.core.tree import Params
 from thalweg.dynamics.stability import StabilityRule, no_rule
@@ -64,6 +65,16 @@ def fresh(params: Params, memory: Any) -> State:
     )
 
 
+def untimed(state: State) -> State:
+    """A state without its time, of steps of one size: to carry it costs more than to count."""
+    return state._replace(time=None)  # type: ignore[arg-type]
+
+
+def timed(state: State, step_size: Float[Array, ""]) -> State:
+    """The state with the time of its step."""
+    return state._replace(time=state.step.astype(jnp.float64) * step_size)
+
+
 class Clock(NamedTuple):
     """A further time of a dynamics, beside training time.
 
@@ -94,6 +105,12 @@ class Statistic(NamedTuple):
     about: str
     dim: str = ""
     labels: tuple[str, ...] = ()
+
+
+# What a process takes of the objective beside its gradients, as line searches do: it records the
+# values so far under this name, and their price counts.
+VALUES = "value_evaluations"
+VALUES_TAKEN = Statistic(VALUES, "1", "evaluations of the objective without gradient")
 
 
 class Dynamics(Checked):
@@ -128,9 +145,35 @@ class Dynamics(Checked):
 class Discrete(Dynamics):
     """A process in steps."""
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        # What is said of a step does not hold for that of a subclass.
+        if {"step", "drawn_step"} & vars(cls).keys():
+            for name in {"carried", "released", "carried_step", "additive"} - vars(cls).keys():
+                setattr(cls, name, getattr(Discrete, name))
+
     @abc.abstractmethod
     def step(self, problem: Problem, state: State, key: Array) -> tuple[State, Info]:
         """One step; the key is for this step alone."""
+
+    def carried(self, state: State) -> State:
+        """The state as a row of steps carries it, where that is faster: laid out or with less."""
+        return state
+
+    def released(self, state: State) -> State:
+        """The state that is carried so, at the end of a row."""
+        return state
+
+    def carried_step(
+        self, problem: Problem, state: State, key: Array, draw: Any = None
+    ) -> tuple[State, Info]:
+        """`step`, or `drawn_step` if its random numbers come, from a carried state to the next."""
+        whole = self.released(state)
+        if draw is None:
+            after, info = self.step(problem, whole, key)
+        else:
+            after, info = self.drawn_step(problem, whole, draw, key)
+        return self.carried(after), info
 
     @abc.abstractmethod
     def clock(self, steps: Int[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
@@ -167,6 +210,11 @@ class Discrete(Dynamics):
     @property
     def random(self) -> bool:
         """Whether its steps draw random numbers, so that one start leads along many paths."""
+        return False
+
+    @property
+    def additive(self) -> bool:
+        """Whether steps add to the parameters, so that what is not finite never is again."""
         return False
 
     def stability(self, problem: Problem, params: Params) -> StabilityRule:
@@ -236,12 +284,7 @@ def step_size_array(value: float | Array) -> Float[Array, "*lanes"]:
 
     Or one for each lane, of dynamics that are then mapped over.
     """
-    plain = isinstance(value, int | float | np.number)
-    if misfit(value, float | Array) or (plain and not 0 < value < np.inf):
-        raise InputError(
-            f"step size came as {told(value)}; give a positive, finite number, as in 0.1"
-        )
-    return jnp.asarray(value, jnp.float64)
+    return positive("step size", value)
 
 
 def _plain(module: eqx.Module) -> dict[str, Any]:

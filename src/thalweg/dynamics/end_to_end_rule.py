@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -9,18 +11,13 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from thalweg.core.errors import require
+from thalweg.core.ranges import from_zero
 from thalweg.core.result import finite
 from thalweg.core.tree import Params
 from thalweg.dynamics.descent import nearest_count
 from thalweg.dynamics.dynamics import Discrete, Info, State, fresh, step_size_array
 from thalweg.dynamics.stability import StabilityRule, descent_rule, no_rule
 from thalweg.problems.problem import Problem
-
-
-def _decay(value: float | Array) -> Float[Array, "*lanes"]:
-    if isinstance(value, int | float):
-        require(value >= 0, f"weight decay came as {value}; give 0 or more")
-    return jnp.asarray(value, jnp.float64)
 
 
 class EndToEndDescent(Discrete):
@@ -41,7 +38,9 @@ class EndToEndDescent(Discrete):
 
     step_size: Float[Array, ""] = eqx.field(converter=step_size_array)
     depth: int = eqx.field(static=True)
-    weight_decay: Float[Array, ""] = eqx.field(converter=_decay, default=0.0)
+    weight_decay: Float[Array, ""] = eqx.field(
+        converter=partial(from_zero, "weight decay"), default=0.0
+    )
 
     def __check_init__(self) -> None:
         require(
@@ -131,4 +130,6 @@ def end_to_end_descent(
         >>> path.dataset["parameters"].values.ravel().round(6).tolist()
         [1.0, 1.4]
     """
-    return EndToEndDescent(step_size_array(step_size), depth, _decay(weight_decay))
+    return EndToEndDescent(
+        step_size_array(step_size), depth, from_zero("weight decay", weight_decay)
+    )

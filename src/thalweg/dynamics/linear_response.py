@@ -27,15 +27,16 @@ from thalweg.core.errors import InputError
 from thalweg.core.tree import Params
 from thalweg.dynamics.optax_update import optax_converts
 from thalweg.dynamics.stability import StabilityRule, no_rule
+from thalweg.dynamics.threshold_formulas import ROUNDING, by_step, formula_of
 
 TERMS = 12  # of the impulse response
 NEIGHBOURS = 4  # neighbouring steps at which it is asked, early and late
 LATE = 10_000  # steps after which corrections for the start have died out
-ROUNDING = 1e-9
 VARIES = (
     "it answers gradients in a way that differs between parameters, or from step to step, by more "
     "than a preconditioner"
 )
+SEARCHES = "cannot be examined alone: it asks for values of the objective, as a line search does"
 FORGETS_NOT = "its memory of past gradients follows no short linear recursion"
 SOURCE = "linear stability of the update; Cohen et al. (2022), section 3, for adaptive methods"
 
@@ -63,7 +64,10 @@ class Response(NamedTuple):
 
 
 def transformation_rule(
-    transform: optax.GradientTransformation, params: Params, step_size: float | None
+    transform: optax.GradientTransformation,
+    params: Params,
+    step_size: float | None,
+    late: int = LATE,
 ) -> StabilityRule:
     """The stability rule of a transformation on parameters of this structure.
 
@@ -74,8 +78,9 @@ def transformation_rule(
         transform: The transformation.
         params: Parameters; only structure, shapes and types count.
         step_size: Training time per step, or None if that follows a schedule.
+        late: As of `response`.
     """
-    found = response(transform, params)
+    found = response(transform, params, late)
     if isinstance(found, str):
         return no_rule(found)
     recursion = short_recursion(found.shape)
@@ -91,10 +96,11 @@ def transformation_rule(
     if not alike and found.penalty:
         return no_rule("weight decay passes through its preconditioner")
     if not alike:
+        formula = formula_of(found.shape, None, 1 / total, found.decay)
         rule = StabilityRule(
             "preconditioned_sharpness",
             limit * total / eta,
-            _formula(found.shape, None, 1 / total, found.decay),
+            by_step(formula) if step_size is None else formula,
             "frozen",
             "its preconditioner is taken as it stands at each record",
             source=SOURCE,
@@ -103,7 +109,7 @@ def transformation_rule(
         rule = StabilityRule(
             "sharpness",
             limit / first - found.penalty,
-            _formula(found.shape, first / eta, 1 / total, found.decay + found.penalty),
+            formula_of(found.shape, first / eta, 1 / total, found.decay + found.penalty),
             "exact",
             reach=first * total / eta,
             source=SOURCE,
@@ -125,6 +131,7 @@ def step_gains(
     gradient: Params,
     step_size: float | Array | None,
     known: optax.GradientTransformation | None = None,
+    late: int = LATE,
 ) -> Params:
     """1/D of the next step: what a lasting gradient is multiplied by, per unit of training time.
 
@@ -140,6 +147,7 @@ def step_gains(
         step_size: Training time per step, or None if that follows a schedule.
         known: The same of another learning rate, whose answers are examined instead: their shape
             in time does not hang on it.
+        late: As of `response`.
 
     Returns:
         A tree like the parameters (unit: parameter^2/loss).
@@ -147,7 +155,7 @@ def step_gains(
     Raises:
         InputError: If the transformation has no linear response of this kind.
     """
-    found = response(transform if known is None else known, params)
+    found = response(transform if known is None else known, params, late)
     recursion = None if isinstance(found, str) else short_recursion(found.shape)
     if isinstance(found, str) or recursion is None:
         reason = found if isinstance(found, str) else FORGETS_NOT
@@ -176,27 +184,40 @@ def step_gains(
     return jax.tree.map(gain, moved, gradient, limit)
 
 
-def response(transform: optax.GradientTransformation, params: Params) -> Response | str:
-    """How a transformation answers small gradients, or why it has no response of this kind."""
+def response(
+    transform: optax.GradientTransformation, params: Params, late: int = LATE
+) -> Response | str:
+    """How a transformation answers small gradients, or why it has no response of this kind.
+
+    Args:
+        transform: The transformation.
+        params: Parameters; only structure and shapes count.
+        late: Steps after which corrections for the start have died out, and a schedule still goes.
+    """
     leaves, structure = jax.tree.flatten(params)
     shapes = tuple(tuple(min(n, 2) for n in np.shape(leaf)) for leaf in leaves)
-    return _response(transform, structure, shapes)
+    return _response(transform, structure, shapes, late)
 
 
 @functools.lru_cache(maxsize=64)
 def _response(
-    transform: optax.GradientTransformation, structure: Any, shapes: tuple[tuple[int, ...], ...]
+    transform: optax.GradientTransformation,
+    structure: Any,
+    shapes: tuple[tuple[int, ...], ...],
+    late: int,
 ) -> Response | str:
     params = jax.tree.unflatten(structure, [np.ones(shape) for shape in shapes])
     try:
         with jax.ensure_compile_time_eval():
-            return _examined(transform, params)
+            return _examined(transform, params, late)
     except Exception as error:  # a stranger's code may raise anything
+        if isinstance(error, TypeError) and "keyword-only" in str(error) and "value" in str(error):
+            return f"its update {SEARCHES}"
         reason = " ".join(str(error).split())[:120]
         return f"its update cannot be examined alone ({type(error).__name__}: {reason})"
 
 
-def _examined(transform: optax.GradientTransformation, params: Params) -> Response | str:
+def _examined(transform: optax.GradientTransformation, params: Params, late: int) -> Response | str:
     """Impulse responses to gradients and to weights at several states, read and checked."""
     flat, unravel = ravel_pytree(params)
     p = flat.size
@@ -240,7 +261,7 @@ def _examined(transform: optax.GradientTransformation, params: Params) -> Respon
 
     # Neighbouring counts, as some methods move at every so-manyth step only.
     early = [past(2 + k) for k in range(NEIGHBOURS)]
-    states = [*early, *(at_late(past(2 + k), LATE + k) for k in range(NEIGHBOURS))]
+    states = [*early, *(at_late(past(2 + k), late + k) for k in range(NEIGHBOURS))]
     impulses = np.stack([first, second, zero]), np.stack([zero, zero, first])
     answers = []
     for base in states:
@@ -360,31 +381,3 @@ def _limit(above: np.ndarray, below: np.ndarray, decay: float) -> float | None:
         middle = (low + high) / 2
         low, high = (low, middle) if growth(middle) > 1 else (middle, high)
     return float(low)
-
-
-def _formula(shape: np.ndarray, gain: float | None, rest: float, decay: float) -> str:
-    """The threshold in the field's letters, where it is one of the known ones.
-
-    Args:
-        shape: h_k/h_0.
-        gain: h_0/eta, or None if the eigenvalue is that of the preconditioned Hessian.
-        rest: h_0 over the sum of all h_k.
-        decay: What decays of the weights in a step; such thresholds have no short name.
-    """
-    beta = shape[2] / shape[1] if abs(shape[1]) > ROUNDING else 0.0
-    geometric = abs(shape[1] - beta) < 1e-6
-    nesterov = abs(shape[1] - beta**2 / (1 + beta)) < 1e-6
-    told = f", beta = {beta:.3g}"
-    if decay:
-        return "from the linear recursion of its update, weight decay included"
-    if beta == 0.0 and (gain is None or abs(gain - 1) < 1e-6):
-        return "2/eta"
-    if geometric and (gain is None or abs(gain - rest) < 1e-6):
-        return "(2/eta) (1 + beta)/(1 - beta)" + told
-    if geometric and gain is not None and abs(gain - 1) < 1e-6:
-        return "2 (1 + beta)/eta" + told
-    if nesterov and gain is not None and abs(gain - 1 - beta) < 1e-6:
-        return "2 (1 + beta)/((1 + 2 beta) eta)" + told
-    if nesterov and gain is None:
-        return "2 (1 + beta)/((1 + 2 beta) (1 - beta) eta)" + told
-    return "from the linear recursion of its update"

@@ -2,42 +2,51 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Int
 
-from thalweg.core import tree
 from thalweg.core.result import tree_finite
 from thalweg.core.tree import Params
-from thalweg.dynamics.dynamics import Clock, Continuous, Discrete, Info, State, Statistic
+from thalweg.dynamics.around import Around
+from thalweg.dynamics.dynamics import Clock, Continuous, Discrete, Info, State
 from thalweg.dynamics.flow.gradient_flow import GradientFlow
 from thalweg.dynamics.stability import StabilityRule
 from thalweg.oracles.oracle import Oracle
+from thalweg.oracles.remembering import Remembering
 from thalweg.problems.problem import Problem
 
 
-class Noisy(Discrete):
+class Remembered(NamedTuple):
+    """What a noisy dynamics carries where its oracle has a memory: that of both."""
+
+    base: Any
+    oracle: Any
+
+
+class Noisy(Around):
     """Any dynamics in steps, of which each takes the problem that an oracle draws for the whole.
 
     The random numbers of a block of steps are drawn at once, from a key that is a function of the
-    seed and the block. The clock, the memory and what is told are those of `base`. The loss that a
-    step shows is that of what it saw; what a run records is measured on the whole problem.
+    seed and the block. The clock, the memory and what is told are those of `base`; the memory of an
+    oracle that has one (as `svrg`) is carried beside. The loss that a step shows is that of what it
+    saw; what a run records is measured on the whole problem.
 
     Attributes:
         base: The dynamics; it knows of no noise.
         oracle: What its steps see.
         label: A name for tables and legends; by default those of both.
 
-    `evaluations` counts as `base` does, a gradient of what is seen as one. NONFINITE once the
+    `evaluations` counts as `base` does, a gradient of what is seen as one, whatever it took to show
+    it: gradients of examples are told by the clock `passes`, values by `values`. NONFINITE once the
     parameters are not finite: a batch's loss alone does not tell of divergence, as wrappers may
     leave out such a step.
     """
 
-    base: Discrete
     oracle: Oracle
     label: str = eqx.field(static=True, default="")
 
@@ -49,9 +58,29 @@ class Noisy(Discrete):
     def random(self) -> bool:
         return self.oracle.random or self.base.random
 
+    @property
+    def additive(self) -> bool:
+        return self.base.additive
+
     def init(self, problem: Problem, params: Params) -> State:
-        self.oracle.suit(problem)
-        return self.base.init(problem, params)
+        begun = self.oracle.begin(problem, params)
+        return self.joined(self.base.init(problem, params), begun)
+
+    def joined(self, state: State, oracle: Oracle) -> State:
+        """A state of `base` as one of this, with what the oracle remembers."""
+        if not isinstance(oracle, Remembering):
+            return state
+        return state._replace(memory=Remembered(state.memory, oracle.memory))
+
+    def apart(self, state: State) -> tuple[State, Oracle]:
+        """The state of `base`, and the oracle with its memory."""
+        if not isinstance(self.oracle, Remembering):
+            return state, self.oracle
+        base, memory = state.memory
+        return state._replace(memory=base), self.oracle.holding(memory)
+
+    def inner(self, state: State) -> State:
+        return self.apart(state)[0]
 
     def block(self, problem: Problem, params: Params) -> int:
         return self.oracle.block(problem, params) if self.oracle.random else 0
@@ -65,18 +94,45 @@ class Noisy(Discrete):
     def draw(self, problem: Problem, state: State, key: Array) -> Any:
         """The random numbers of a step by itself, from its key."""
         own = jax.random.fold_in(key, 3)  # 4 is for what `base` draws
-        return tree.lane(self.draws(problem, state.params, own, 1), 0)
+        return self.oracle.draw_alone(problem, state.params, own, state.step)
 
     def drawn_step(
         self, problem: Problem, state: State, draw: Any, key: Array
     ) -> tuple[State, Info]:
-        seen = self.oracle.see(problem, state.params, draw)
-        after, info = self.base.step(seen, state, jax.random.fold_in(key, 4))
-        return after._replace(result=self.result(state, after)), info
+        after, info = self.carried_step(problem, self.carried(state), key, draw)
+        return self.released(after), info
+
+    def carried(self, state: State) -> State:
+        inner, oracle = self.apart(state)
+        return self.joined(self.base.carried(inner), oracle)
+
+    def released(self, state: State) -> State:
+        inner, oracle = self.apart(state)
+        after = self.base.released(inner)
+        return self.joined(after._replace(result=self.result(state, after)), oracle)
+
+    def carried_step(
+        self, problem: Problem, state: State, key: Array, draw: Any = None
+    ) -> tuple[State, Info]:
+        inner, oracle = self.apart(state)
+        params = self.base.released(inner).params
+        if draw is None:
+            draw = self.draw(problem, state._replace(params=params), key)
+        seen, oracle = oracle.look(problem, params, draw)
+        after, info = self.base.carried_step(seen, inner, jax.random.fold_in(key, 4))
+        # Of steps that add, the parameters are looked at where a row of them ends.
+        result = state.result if self.ends_late else self.result(state, after)
+        return self.joined(after._replace(result=result), oracle), info
 
     def seen(self, problem: Problem, state: State, key: Array) -> Problem:
         """What the step with this key sees."""
-        return self.oracle.see(problem, state.params, self.draw(problem, state, key))
+        oracle = self.apart(state)[1]
+        return oracle.see(problem, state.params, self.draw(problem, state, key))
+
+    @property
+    def ends_late(self) -> bool:
+        """Whether the end of a row of steps tells as much of divergence as each of them."""
+        return self.oracle.random and self.base.additive
 
     def result(self, before: State, after: State) -> Int[Array, ""]:
         """The code after a step: a loss that was seen in part tells nothing of divergence."""
@@ -84,26 +140,11 @@ class Noisy(Discrete):
             return after.result
         return jnp.maximum(before.result, tree_finite(after.params))
 
-    def recorded(self, problem: Problem) -> tuple[Statistic, ...]:
-        return self.base.recorded(problem)
-
-    def statistics(self, problem: Problem, state: State) -> dict[str, Array]:
-        return self.base.statistics(problem, state)
-
-    def doubts(self, problem: Problem) -> tuple[str, ...]:
-        return self.base.doubts(problem)
-
-    def clock(self, steps: Int[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-        return self.base.clock(steps)
-
-    def steps_until(self, time: float) -> int:
-        return self.base.steps_until(time)
-
     def clocks(self, problem: Problem) -> dict[str, Clock]:
-        return self.base.clocks(problem) | noise_clocks(self.base, self.oracle, problem)
+        return super().clocks(problem) | noise_clocks(self.base, self.oracle, problem)
 
     def stability(self, problem: Problem, params: Params) -> StabilityRule:
-        rule = self.base.stability(problem, params)
+        rule = super().stability(problem, params)
         if not rule.known or not self.oracle.random:
             return rule
         because = f"{self.oracle.source}: the rule holds without; noise keeps the curvature below"
@@ -122,7 +163,8 @@ class Noisy(Discrete):
         return f"its second moments hold the noise of {self.oracle.source}, which a flow has not"
 
     def step_gains(self, problem: Problem, params: Params, memory: Any) -> Params:
-        return self.base.step_gains(problem, params, memory)
+        inner = memory.base if isinstance(memory, Remembered) else memory
+        return self.base.step_gains(problem, params, inner)
 
     def describe(self) -> dict[str, Any]:
         told = self.oracle.describe()
@@ -146,12 +188,16 @@ def noise_clocks(base: Discrete, oracle: Oracle, problem: Problem) -> dict[str, 
         return total[steps]
 
     clocks = {"slow_time": Clock(slow, "step size^2", "sum of squared step sizes")}
-    components = oracle.counts(problem).component_gradients
+    cost = oracle.counts(problem)
     examples = getattr(problem, "inputs", None)
-    if components and examples is not None:
+    if cost.component_gradients and examples is not None:
         n = len(examples)
         clocks["passes"] = Clock(
-            lambda steps: np.asarray(steps) * (components / n), "1", "passes over the examples"
+            lambda steps: oracle.spent(problem, steps) / n, "1", "passes over the examples"
+        )
+    if cost.values:
+        clocks["values"] = Clock(
+            lambda steps: np.asarray(steps) * cost.values, "1", "values of the objective"
         )
     return clocks
 

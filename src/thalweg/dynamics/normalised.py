@@ -13,6 +13,7 @@ from jaxtyping import Array
 
 from thalweg.core import tree
 from thalweg.core.errors import require, unknown
+from thalweg.core.ranges import require_positive
 from thalweg.core.tree import Params
 from thalweg.dynamics.dynamics import Info, State, step_size_array
 from thalweg.dynamics.optax_descent import OptaxDescent
@@ -88,7 +89,7 @@ def inverse_root_steps(first: float) -> Callable[[Any], Any]:
 
     Source: Soudry et al. (2018), the remark on normalised gradient descent.
     """
-    require(first > 0, f"the first step came as {first}; give a positive number, as 0.3")
+    require_positive(first=first)
     return lambda k: first / jnp.sqrt(jnp.asarray(k, float) + 1.0)
 
 

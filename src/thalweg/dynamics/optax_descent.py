@@ -17,8 +17,11 @@ from thalweg.core.arguments import told
 from thalweg.core.errors import InputError, require
 from thalweg.core.result import finite, tree_finite
 from thalweg.core.tree import Params
+from thalweg.dynamics.by_schedule import late_of
 from thalweg.dynamics.descent import nearest_count
 from thalweg.dynamics.dynamics import (
+    VALUES,
+    VALUES_TAKEN,
     Continuous,
     Discrete,
     Info,
@@ -26,6 +29,8 @@ from thalweg.dynamics.dynamics import (
     Statistic,
     fresh,
     step_size_array,
+    timed,
+    untimed,
 )
 from thalweg.dynamics.flow.followed import FLOW_ERROR, Flow
 from thalweg.dynamics.linear_response import step_gains, transformation_rule
@@ -37,6 +42,7 @@ from thalweg.dynamics.optax_update import (
     Objective,
     held_by,
     is_key,
+    learning_rate_of,
     made,
     manner_of,
     optax_converts,
@@ -44,6 +50,7 @@ from thalweg.dynamics.optax_update import (
     typed_as,
     update,
 )
+from thalweg.dynamics.schedules import in_counts
 from thalweg.dynamics.stability import StabilityRule
 from thalweg.oracles.batches import minibatch
 from thalweg.oracles.oracle import Oracle
@@ -94,7 +101,7 @@ class OptaxDescent(Discrete):
         reseed: Whether the random keys in the transformation's state, as those of
             `optax.noisy_sgd`, are mixed with the seed of the run. If not every seed begins with
             the same key, as a plain Optax loop does, and the doubts of the trajectory say so.
-        settings: The numbers that the transformation was made from, which cannot be read off it:
+        settings: What the transformation was made from, which cannot be read off it:
             told in the record of a run.
         family: Transformations of any learning rate, of which this is one: members of a sweep that
             differ in it alone then share a program.
@@ -107,7 +114,7 @@ class OptaxDescent(Discrete):
     step_size: Float[Array, ""] | Callable[[Any], Any] = eqx.field(static=False)
     label: str = eqx.field(static=True, default="optax")
     reseed: bool = eqx.field(static=True, default=False)
-    settings: tuple[tuple[str, float], ...] = eqx.field(static=True, default=())
+    settings: tuple[tuple[str, float | str], ...] = eqx.field(static=True, default=())
     family: Family | None = eqx.field(static=True, default=None)
     learning_rate: Float[Array, ""] | None = None
 
@@ -205,9 +212,7 @@ class OptaxDescent(Discrete):
         told = []
         manner = manner_of(self.alike, _shapes(problem))
         if manner.sight and manner.sight.values:
-            told.append(
-                Statistic("value_evaluations", "1", "evaluations of the objective without gradient")
-            )
+            told.append(VALUES_TAKEN)
         if manner.slow or manner.free:
             about = "objective at the parameters that are meant for evaluation"
             told.append(Statistic("evaluation_loss", "loss", about))
@@ -215,7 +220,7 @@ class OptaxDescent(Discrete):
 
     def statistics(self, problem: Problem, state: State) -> dict[str, Array]:
         memory: OptaxMemory = state.memory
-        told = {} if memory.values is None else {"value_evaluations": memory.values}
+        told = {} if memory.values is None else {VALUES: memory.values}
         if memory.slow is not None:
             told["evaluation_loss"] = problem.objective(memory.slow)
         elif free := parts_of(memory.state, optax.contrib.ScheduleFreeState):
@@ -237,6 +242,16 @@ class OptaxDescent(Discrete):
                 "draws them anew for each seed."
             )
         return tuple(told)
+
+    def carried(self, state: State) -> State:
+        return state if callable(self.step_size) else untimed(state)
+
+    def released(self, state: State) -> State:
+        return state if callable(self.step_size) else timed(state, self.step_size)
+
+    @property
+    def additive(self) -> bool:
+        return True  # `optax.apply_updates` adds
 
     def clock(self, steps: Int[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
         steps = np.asarray(steps)
@@ -261,7 +276,7 @@ class OptaxDescent(Discrete):
 
     def stability(self, problem: Problem, params: Params) -> StabilityRule:
         size = None if callable(self.step_size) else float(self.step_size)
-        return transformation_rule(self.examined, params, size)
+        return transformation_rule(self.examined, params, size, late_of(self.step_size))
 
     def limit(self, problem: Problem, params: Params) -> Flow | None:
         found = self._limit(problem, params)
@@ -282,15 +297,17 @@ class OptaxDescent(Discrete):
         return optax_central(float(self.step_size), rule, flow)
 
     def _limit(self, problem: Problem, params: Params) -> Flow | str:
-        size = self.step_size if callable(self.step_size) else float(self.step_size)
-        error = FLOW_ERROR[problem.smooth]
-        return optax_limit(self.examined, params, size, error)
+        size = in_counts(self.step_size) if callable(self.step_size) else float(self.step_size)
+        return optax_limit(self.examined, params, size, FLOW_ERROR[problem.smooth])
 
     def step_gains(self, problem: Problem, params: Params, memory: OptaxMemory) -> Params:
         size = None if callable(self.step_size) else self.step_size
         gradient = jax.grad(problem.objective)(params)
         transform = self.applied(params)
-        return step_gains(transform, params, memory.state, gradient, size, self.alike)
+        known = self.alike
+        return step_gains(
+            transform, params, memory.state, gradient, size, known, late_of(self.step_size)
+        )
 
     def _sizes(self, count: int) -> np.ndarray:
         assert callable(self.step_size)
@@ -375,7 +392,7 @@ def optax_dynamics(
     if not isinstance(transform, optax.GradientTransformation):
         transform = optax.GradientTransformationExtraArgs(transform.init, transform.update)
     if step_size is None:
-        step_size = _learning_rate(transform)
+        step_size = learning_rate_of(transform)
     size = step_size if callable(step_size) else step_size_array(step_size)
     descent = OptaxDescent(optax.with_extra_args_support(transform), size, name, reseed)
     require(
@@ -385,23 +402,3 @@ def optax_dynamics(
     if batch is not None:
         return Noisy(descent, minibatch(batch), name)
     return descent if oracle is None else Noisy(descent, oracle)
-
-
-def _learning_rate(transform: optax.GradientTransformation) -> float:
-    """The constant learning rate that `optax.inject_hyperparams` keeps in the state."""
-    try:
-        injected = parts_of(transform.init(jnp.zeros(1)), optax.InjectStatefulHyperparamsState)
-    except Exception:  # not made for one vector of parameters
-        injected = []
-    rates = [
-        part.hyperparams["learning_rate"]
-        for part in injected
-        if "learning_rate" in part.hyperparams and "learning_rate" not in part.hyperparams_states
-    ]
-    if len(rates) != 1:
-        raise InputError(
-            "the training time of a step cannot be read from an Optax transformation; give it as "
-            "step_size, usually the learning rate: optax_dynamics(optax.adam(1e-3), 1e-3), or a "
-            "schedule"
-        )
-    return float(rates[0])

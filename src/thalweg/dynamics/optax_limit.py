@@ -6,15 +6,19 @@ preconditions is held against the updates of `thalweg.dynamics.adaptive_update`,
 
     x <- x - eta m^/(sqrt(v^ + epsilon_root) + epsilon) - eta omega x,
 
-those of NAdam, AMSGrad, RMSProp with momentum behind it, and AdaGrad. Its averages are the leaves
-of its state that fade by a constant factor where there is no gradient, and take in g or g^2, a sum
-one that does not fade; learning rate and epsilons follow from answers to huge and tiny gradients.
-What was found is believed only if the update with these numbers is the transformation's own, to
-rounding, over gradients of many sizes, early and late. Nothing is read off names.
+those of NAdam, AMSGrad, RMSProp with momentum behind it, or centred, and AdaGrad. Its averages are
+the leaves of its state that fade by a constant factor where there is no gradient, and take in g or
+g^2, a sum one that does not fade; learning rate and epsilons follow from answers to huge and tiny
+gradients. What was found is believed only if the update with these numbers is the transformation's
+own, to rounding, over gradients of many sizes, early and late. Nothing is read off names.
+
+Where the training time of steps follows a schedule, updates are held against it over what it says
+of their step: what is left is a transformation of learning rate 1, or has no limit.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from collections.abc import Callable
@@ -28,31 +32,32 @@ from jax.flatten_util import ravel_pytree
 
 from thalweg.core.tree import Params
 from thalweg.dynamics.adaptive_update import Accumulated, Averaged, Numbers
+from thalweg.dynamics.by_schedule import ALL, CHECKED, StepCounts, by_schedule, counts_of
+from thalweg.dynamics.flow.accumulated import AdaGradFlow
 from thalweg.dynamics.flow.central import CentralFlow, central_flow
 from thalweg.dynamics.flow.followed import Flow
 from thalweg.dynamics.flow.gradient_flow import GradientFlow, gradient_flow
+from thalweg.dynamics.flow.pace import Pace
 from thalweg.dynamics.flow.preconditioned import PreconditionedFlow
 from thalweg.dynamics.linear_response import (
-    LATE,
-    NEIGHBOURS,
     Response,
     at_late,
     response,
     short_recursion,
 )
-from thalweg.dynamics.optax_update import optax_converts
+from thalweg.dynamics.optax_update import manner_of, optax_converts, parts_of
+from thalweg.dynamics.rewiring.hidden_strengths import RewiringState
+from thalweg.dynamics.rewiring.magnitude import MagnitudeState
 from thalweg.dynamics.stability import StabilityRule
 
-ROUNDING = 1e-9  # relative to an update
 CLOCK = 1e-6  # relative to the learning rate
 HUGE, TINY = 1e100, 1e-150  # gradients beside which epsilon is nothing, and which are nothing to it
-CHECKED = 12  # steps from the start; three more late
 
 Update = Callable[[np.ndarray, Any, np.ndarray], tuple[np.ndarray, Any]]
 
 
 def optax_limit(
-    transform: optax.GradientTransformation,
+    transform: optax.GradientTransformationExtraArgs,
     params: Params,
     step_size: float | Callable[[Any], Any],
     error: float,
@@ -65,7 +70,36 @@ def optax_limit(
         step_size: Training time of a step, or a schedule of it.
         error: Wanted error of the path of the flow.
     """
-    found = response(transform, params)
+    if parts_of(manner_of(transform, params).state, RewiringState | MagnitudeState):
+        return "it sets weights to 0 and holds them there, which no flow of the loss does"
+    if not callable(step_size):
+        return _found(transform, params, step_size, error, ALL)
+    counts = counts_of(step_size)
+    if counts is None:
+        return f"its schedule begins later than a run, or ends within {2 * CHECKED} steps"
+    flow = _found(by_schedule(transform, step_size), params, None, error, counts)
+    if isinstance(flow, PreconditionedFlow):
+        return dataclasses.replace(flow, pace=Pace(step_size))
+    if isinstance(flow, GradientFlow):
+        return flow
+    # The clock of AdaGrad counts the square of its learning rate, or that itself.
+    for power in (1.0, 0.5):
+        summed = _found(by_schedule(transform, step_size, power), params, None, error, counts)
+        if isinstance(summed, AdaGradFlow):
+            return dataclasses.replace(summed, pace=Pace(step_size), power=jnp.asarray(power))
+    return flow
+
+
+def _found(
+    transform: optax.GradientTransformationExtraArgs,
+    params: Params,
+    step_size: float | None,
+    error: float,
+    counts: StepCounts,
+) -> Flow | str:
+    """The flow of steps that are alike; None for those over their schedule."""
+    scheduled, step_size = step_size is None, step_size or 1.0
+    found = response(transform, params, counts.late)
     if isinstance(found, str):
         return found
     if not found.quiet:
@@ -75,11 +109,9 @@ def optax_limit(
         return "the decay of its weights is no part of the objective that a flow descends"
     if alike:
         return because or gradient_flow(error=error)
-    if callable(step_size):
-        return "its step sizes follow a schedule"
     leaves, structure = jax.tree.flatten(params)
     shapes = tuple(tuple(min(n, 2) for n in np.shape(leaf)) for leaf in leaves)
-    numbers = _numbers(transform, structure, shapes, found.decay, _kept(found))
+    numbers = _numbers(transform, structure, shapes, found.decay, _kept(found), counts)
     if isinstance(numbers, str):
         return numbers
     if isinstance(numbers, Accumulated):
@@ -91,6 +123,8 @@ def optax_limit(
         by = f"its learning rate is {reach:.4g}"
         if numbers.momentum:
             by = f"a lasting update moves it by {reach:.4g} times itself"
+        if scheduled:
+            return f"its learning rate is {reach:.4g} times what its clock counts at each step"
         return f"its clock counts {step_size:.4g} a step, {by}; give step_size={reach:.4g}"
     return numbers.flow(step_size, error)
 
@@ -120,17 +154,13 @@ def optax_central(step_size: float, rule: StabilityRule, flow: Flow | None) -> C
     )
 
 
-def _on_the_clock(found: Response, step_size: float | Callable[[Any], Any]) -> tuple[bool, str]:
+def _on_the_clock(found: Response, step_size: float) -> tuple[bool, str]:
     """Whether all coordinates are answered alike, but for the clock; why it is no gradient flow."""
     recursion = short_recursion(found.shape)
     if recursion is None:
         return False, ""
-    # The counts of steps taken at the states that were asked.
-    counts = [*(2 + k for k in range(NEIGHBOURS)), *(LATE + k for k in range(NEIGHBOURS))]
-    clock = np.array([float(step_size(k)) if callable(step_size) else step_size for k in counts])
-    if not np.all(clock > 0):
-        return False, ""
-    reach = found.gain / clock[:, None] * float(np.sum(recursion[0]) / np.sum(recursion[1]))
+    going = found.gain[found.gain.any(axis=1)]  # a schedule may have ended
+    reach = going / step_size * float(np.sum(recursion[0]) / np.sum(recursion[1]))
     if np.ptp(reach) > CLOCK * reach.max():
         return False, ""
     if not found.linear:
@@ -150,11 +180,13 @@ def _numbers(
     shapes: tuple[tuple[int, ...], ...],
     decay: float,
     momentum: float,
+    counts: StepCounts,
 ) -> Numbers | str:
     flat, unravel = ravel_pytree(jax.tree.unflatten(structure, [np.ones(s) for s in shapes]))
     try:
         with jax.ensure_compile_time_eval(), optax_converts():
             begin = transform.init(unravel(flat))
+            begin = at_late(begin, counts.first) if counts.first else begin
 
             @jax.jit
             def move(g: Any, state: Any, x: Any) -> Any:
@@ -165,12 +197,14 @@ def _numbers(
                 moved, after = move(g, state, x)
                 return np.asarray(moved), after
 
-            return _identified(update, begin, flat.size, decay, momentum)
+            return _identified(update, begin, flat.size, decay, momentum, counts)
     except Exception as error:  # a stranger's code may raise anything
         return f"its update cannot be examined alone ({type(error).__name__})"
 
 
-def _identified(update: Update, begin: Any, p: int, decay: float, momentum: float) -> Numbers | str:
+def _identified(
+    update: Update, begin: Any, p: int, decay: float, momentum: float, counts: StepCounts
+) -> Numbers | str:
     """The numbers of an adaptive update that a transformation takes, or that it is none.
 
     Of all kinds that its first answers allow, the one whose updates are its own.
@@ -180,27 +214,33 @@ def _identified(update: Update, begin: Any, p: int, decay: float, momentum: floa
     seen = [float(np.abs(u).max()) for u in (moved[0], update(HUGE * ones, moved[1], none)[0])]
     total = _total(update, begin, ones)
     if total is not None:
-        return _believed(update, begin, p, _accumulated(update, begin, p, seen[0], total, decay))
+        summed = _accumulated(update, begin, p, seen[0], total, decay)
+        return summed if _verified(update, begin, p, summed, counts) else _OTHER
     averages = _averages(update, begin, ones)
     if isinstance(averages, str):
         return averages
     b1, b2, initial, second = averages
     kept = 0.0 if b1 else momentum
+    centred = [
+        Averaged(1.0, b1, b2, 0.0, 0.0, decay, initial, False, ahead, False, momentum, True)
+        for ahead in ((False, True) if momentum else (False,))
+    ]
     kinds = [
         Averaged(1.0, b1, b2, 0.0, 0.0, decay, initial, corrected, ahead, largest, kept)
         for corrected in (True, False)
         for largest in ((False, True) if corrected else (False,))
         for ahead in ((False, True) if b1 or kept else (False,))
     ]
-    for kind in kinds:
+    for kind in [*kinds, *(centred if b1 == b2 else [])]:
         blank = kind.begin(p)._replace(second=none)
-        first, memory = kind.update(ones, blank, 0)
-        then, _ = kind.update(ones, memory, 1)
+        first, memory = kind.update(ones, blank, counts.first)
+        then, _ = kind.update(ones, memory, counts.first + 1)
         unit = float(np.abs(first[0]))
         rate = _short(seen[0] / unit)
-        if abs(seen[1] - rate * float(np.abs(then[0]))) > ROUNDING * seen[0]:
+        if abs(seen[1] - rate * float(np.abs(then[0]))) > counts.rounding * seen[0]:
             continue
-        share = 1.0 if kind.corrected else 1 - b2
+        share = (1 - b2) * (b2 if kind.centred else 1.0)
+        share /= 1 - b2 ** (counts.first + 1) if kind.corrected else 1.0
         numerator = rate * unit * np.sqrt(share)
 
         def divisor(g: float, numerator: float = numerator) -> float:
@@ -212,7 +252,7 @@ def _identified(update: Update, begin: Any, p: int, decay: float, momentum: floa
         if least > np.sqrt(TINY):
             epsilon, root = _parted(least, divisor(least / np.sqrt(share)) - least, least)
         numbers = kind._replace(rate=rate, epsilon=epsilon, epsilon_root=root)
-        if _verified(update, begin, p, numbers):
+        if _verified(update, begin, p, numbers, counts):
             return numbers
     return _OTHER
 
@@ -222,10 +262,6 @@ def _parted(least: float, rise: float, added: float) -> tuple[float, float]:
     root = max((added**2 - rise**2) / (2 * rise), 0.0) if rise > 0 else 0.0
     root, rest = (x if x > 1e-7 * least else 0.0 for x in (root, least - root))
     return _short(rest), _short(root**2)
-
-
-def _believed(update: Update, begin: Any, p: int, numbers: Numbers) -> Numbers | str:
-    return numbers if _verified(update, begin, p, numbers) else _OTHER
 
 
 def _total(update: Update, begin: Any, ones: np.ndarray) -> float | None:
@@ -321,13 +357,13 @@ def _constant(after: np.ndarray, before: np.ndarray) -> float | None:
     return float(factors.flat[0]) if np.ptp(factors) <= 1e-14 else None
 
 
-def _verified(update: Update, begin: Any, p: int, numbers: Numbers) -> bool:
+def _verified(update: Update, begin: Any, p: int, numbers: Numbers, counts: StepCounts) -> bool:
     """Whether the formula gives the transformation's own updates, to rounding."""
     rng = np.random.default_rng(0)
     scale = max(numbers.epsilon, np.sqrt(numbers.epsilon_root), 1e-12)
     state, memory = begin, numbers.begin(p)
     for k in range(CHECKED + 3):
-        count = k if k < CHECKED else LATE + k
+        count = k + (counts.first if k < CHECKED else counts.late)
         if k == CHECKED:
             state = at_late(state, count)
         sizes = scale * 10.0 ** rng.uniform(-1, 8, p) if k % 2 else 10.0 ** rng.uniform(-2, 1, p)
@@ -336,7 +372,7 @@ def _verified(update: Update, begin: Any, p: int, numbers: Numbers) -> bool:
         told, memory = numbers.update(g, memory, count)
         told = told - numbers.decay * x
         if not np.all(
-            np.abs(moved - told) <= ROUNDING * (np.abs(told) + numbers.decay * np.abs(x))
+            np.abs(moved - told) <= counts.rounding * (np.abs(told) + numbers.decay * np.abs(x))
         ):
             return False
     return True

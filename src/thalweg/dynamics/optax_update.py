@@ -229,8 +229,8 @@ def held_by(params: Params, slow: Params | None) -> Params:
     return params if slow is None else optax.LookaheadParams(fast=params, slow=slow)
 
 
-def parts_of(state: Any, kind: type) -> list[Any]:
-    """The parts of a state that are of a kind."""
+def parts_of(state: Any, kind: Any) -> list[Any]:
+    """The parts of a state that are of a kind, or of one of several."""
     found = jax.tree.leaves(state, is_leaf=lambda part: isinstance(part, kind))
     return [part for part in found if isinstance(part, kind)]
 
@@ -262,3 +262,23 @@ def typed_as(leaf: Any, like: Any) -> Array:
     """A leaf in the type of another."""
     leaf = jnp.asarray(leaf)
     return leaf if leaf.dtype == like.dtype else leaf.astype(like.dtype)
+
+
+def learning_rate_of(transform: optax.GradientTransformation) -> float:
+    """The constant learning rate that `optax.inject_hyperparams` keeps in the state."""
+    try:
+        injected = parts_of(transform.init(jnp.zeros(1)), optax.InjectStatefulHyperparamsState)
+    except Exception:  # not made for one vector of parameters
+        injected = []
+    rates = [
+        part.hyperparams["learning_rate"]
+        for part in injected
+        if "learning_rate" in part.hyperparams and "learning_rate" not in part.hyperparams_states
+    ]
+    if len(rates) != 1:
+        raise InputError(
+            "the training time of a step cannot be read from an Optax transformation; give it as "
+            "step_size, usually the learning rate: optax_dynamics(optax.adam(1e-3), 1e-3), or a "
+            "schedule"
+        )
+    return float(rates[0])

@@ -11,76 +11,51 @@ its learning rate, on which clock its flow does not know the learning rate.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import Any
 
 import optax
 from optax import contrib
 
-from thalweg.core.arguments import misfit, told
+from thalweg.core.arguments import misfit
 from thalweg.core.errors import InputError, require, unknown
+from thalweg.core.ranges import require_positive
 from thalweg.dynamics.descent import gradient_descent
 from thalweg.dynamics.dynamics import Discrete, step_size_array
+from thalweg.dynamics.entropy_descent import entropy_sgd
+from thalweg.dynamics.methods.by_name import BY_NAME
+from thalweg.dynamics.natural_gradient.entry import kfac
 from thalweg.dynamics.noisy_steps import Noisy
 from thalweg.dynamics.optax_descent import OptaxDescent, optax_dynamics
 from thalweg.dynamics.optax_update import Family
+from thalweg.dynamics.optimiser_entry import Optimiser
+from thalweg.dynamics.optimiser_parameters import (
+    PARAMETER_ALIASES,
+    require_within,
+)
+from thalweg.dynamics.optimisers_in_words import named_in
+from thalweg.dynamics.replicated import replicated_sgd
+from thalweg.dynamics.rewiring.by_name import REWIRING
+from thalweg.dynamics.schedules import Following, Paced, Schedule, as_schedule
+from thalweg.dynamics.scoping import Scoped
 from thalweg.oracles.batches import minibatch
+from thalweg.oracles.in_words import as_oracle
 from thalweg.oracles.oracle import Oracle
 
-# What a parameter means, for every optimiser that has it.
-PARAMETERS = {
-    "momentum": "Share of the last step that the next one keeps, from 0 to below 1.",
-    "b1": "Decay of the average of gradients, from 0 to below 1.",
-    "b2": "Decay of the average of squared gradients, from 0 to below 1.",
-    "decay": "Decay of the average of squared gradients, from 0 to below 1.",
-    "rho": "Decay of the averages of squared gradients and squared steps, from 0 to below 1.",
-    "epsilon": "Added to the root of the second moment, so that small gradients are not blown up.",
-    "weight_decay": "Decoupled decay of the weights, per step and unit of the learning rate.",
-    "initial": "What the sum of squared gradients begins with.",
-    "memory": "How many past steps the curvature is estimated from.",
-    "newton_schulz": "Newton-Schulz iterations that make a matrix of momentum orthogonal.",
-    "warmup": "Steps over which the learning rate rises from 0.",
-}
 # What people type, and what it is called here.
 ALIASES = {
     "gd": "sgd", "gradient-descent": "sgd", "descent": "sgd", "sgd+momentum": "momentum",
     "sgdm": "momentum", "heavy-ball": "momentum", "polyak": "momentum", "nag": "nesterov",
     "sgd+nesterov": "nesterov", "adam-w": "adamw", "rms-prop": "rmsprop", "ada-grad": "adagrad",
     "ada-delta": "adadelta", "signsgd": "sign", "sign-sgd": "sign", "l-bfgs": "lbfgs",
-    "bfgs": "lbfgs", "schedule-free-sgd": "schedule-free",
+    "k-fac": "kfac", "kronecker": "kfac",
+    "tuned-descent": "sgd", "cg": "conjugate-gradients", "cubic": "cubic-newton",
+    "lm": "levenberg-marquardt", "schedule-free-sgd": "schedule-free", "sharpness-aware": "sam",
+    "entropysgd": "entropy-sgd", "esgd": "entropy-sgd", "replicatedsgd": "replicated-sgd",
+    "rsgd": "replicated-sgd", "gradr": "grad-r", "gradient-rewiring": "grad-r",
+    "deep-rewiring": "deep-r", "deepr": "deep-r", "soft-deep-rewiring": "soft-deep-r",
+    "pruning": "magnitude-pruning", "magnitude": "magnitude-pruning",
 }  # fmt: skip
-PARAMETER_ALIASES = {
-    "beta": "momentum", "beta1": "b1", "beta2": "b2", "eps": "epsilon", "wd": "weight_decay",
-    "alpha": "decay", "ns_steps": "newton_schulz", "memory_size": "memory",
-    "warmup_steps": "warmup", "initial_accumulator_value": "initial",
-}  # fmt: skip
-SHARES = ("momentum", "b1", "b2", "decay", "rho")  # from 0 to below 1
-COUNTS = ("memory", "newton_schulz", "warmup")
-
-
-@dataclass(frozen=True)
-class Optimiser:
-    """An optimiser that a name stands for.
-
-    Attributes:
-        about: What it does, in a line.
-        make: From the learning rate and the parameters to the Optax transformation.
-        parameters: Its parameters with their defaults; `PARAMETERS` says what they mean.
-        label: Its name in sentences and legends.
-        clock: Training time of a step, from the learning rate and the parameters; None for the
-            learning rate.
-        rate: The learning rate where none is given; None if one must be.
-        alone: Whether what is made hangs on the learning rate in more than a number.
-    """
-
-    about: str
-    make: Callable[..., Any]
-    parameters: Mapping[str, float | int | None] = field(default_factory=dict)
-    label: str = ""
-    clock: Callable[..., float] | None = None
-    rate: float | None = None
-    alone: bool = False
 
 
 def _heavy_ball(rate: float, momentum: float, **_: Any) -> float:
@@ -141,15 +116,15 @@ OPTIMISERS: dict[str, Optimiser] = {
     ),
     "rmsprop": Optimiser(
         "gradient over the root of its averaged square; heavy-ball momentum if asked for",
-        lambda rate, decay, epsilon, momentum: optax.rmsprop(
-            rate, decay, epsilon, eps_in_sqrt=False, momentum=momentum or None
+        lambda rate, decay, epsilon, momentum, initial: optax.rmsprop(
+            rate, decay, epsilon, initial, eps_in_sqrt=False, momentum=momentum or None
         ),
-        {"decay": 0.99, "epsilon": 1e-8, "momentum": 0.0},
+        {"decay": 0.99, "epsilon": 1e-8, "momentum": 0.0, "initial": 0.0},
         "RMSProp",
         _heavy_ball,
     ),
     "adagrad": Optimiser(
-        "gradient over the root of the sum of its squares",
+        "gradient over the root of the sum of its squares and epsilon",
         lambda rate, initial, epsilon: optax.adagrad(rate, initial, epsilon),
         {"initial": 0.1, "epsilon": 1e-7},
         "AdaGrad",
@@ -174,7 +149,7 @@ OPTIMISERS: dict[str, Optimiser] = {
         label="sign descent",
     ),
     "muon": Optimiser(
-        "momentum of each matrix made orthogonal; Adam for all that is no matrix",
+        "momentum of each matrix made orthogonal; NAdam for all that is no matrix",
         lambda rate, momentum, newton_schulz, b1, b2, epsilon, weight_decay: contrib.muon(
             rate, ns_steps=newton_schulz, beta=momentum, eps=epsilon, weight_decay=weight_decay,
             adam_b1=b1, adam_b2=b2,
@@ -197,6 +172,46 @@ OPTIMISERS: dict[str, Optimiser] = {
         "schedule-free descent",
         alone=True,
     ),
+    "kfac": Optimiser(
+        "natural gradient with Kronecker factors; finds its own damping, step and momentum",
+        lambda rate, damping, momentum: kfac(damping, learning_rate=rate, momentum=momentum),
+        {"damping": None, "momentum": None},
+        "K-FAC",
+        whole=True,
+        finds=True,
+    ),
+    "sam": Optimiser(
+        "momentum with the gradient taken where a step of ascent leads: two gradients a step",
+        lambda rate, radius, momentum: contrib.sam(
+            optax.sgd(rate, momentum=momentum),
+            optax.chain(contrib.normalize(), optax.sgd(radius)),
+            opaque_mode=True,
+        ),
+        {"radius": 0.05, "momentum": 0.0},
+        "SAM",
+        _heavy_ball,
+    ),
+    "entropy-sgd": Optimiser(
+        "descent towards the mean of an inner loop held near: on the local entropy",
+        entropy_sgd,
+        {
+            "inner_steps": 5, "inner_rate": 0.1, "averaging": 0.75, "noise": 1e-4,
+            "momentum": 0.9, "coupling": None, "coupling_steps": 1000,
+        },
+        "Entropy-SGD",
+        rate=0.15,
+        whole=True,
+    ),
+    "replicated-sgd": Optimiser(
+        "copies drawn to each other ever more; their mean is told",
+        replicated_sgd,
+        {"replicas": 3, "momentum": 0.9, "coupling": None, "coupling_steps": 1000},
+        "Replicated-SGD",
+        rate=0.1,
+        whole=True,
+    ),
+    **BY_NAME,
+    **REWIRING,
 }  # fmt: skip
 
 
@@ -204,19 +219,33 @@ def optimiser(
     name: str,
     learning_rate: float | None = None,
     *,
+    schedule: Callable[[Any], Any] | str | None = None,
     batch: int | None = None,
-    oracle: Oracle | None = None,
+    oracle: Oracle | str | None = None,
     **parameters: Any,
 ) -> Discrete:
     """An optimiser by name, as a dynamics whose clock is comparable with gradient flow.
 
     Args:
         name: A key of `OPTIMISERS` (sgd, momentum, nesterov, adam, adamw, nadam, amsgrad, rmsprop,
-            adagrad, adadelta, lion, sign, muon, lbfgs, schedule-free), or what people type for it.
-        learning_rate: As Optax takes it. `lbfgs` and `adadelta` have 1 by default, others none.
-        batch: Examples in a mini-batch, short for `oracle=tw.oracles.minibatch(batch)`; all of them
-            by default.
-        oracle: What its steps see of the problem, as `tw.oracles.label_noise(0.1)`.
+            adagrad, adadelta, lion, sign, muon, lbfgs, schedule-free, kfac, sam, entropy-sgd,
+            replicated-sgd, armijo, polyak-step, clipped, accelerated, nesterov-constant, agmsdr,
+            coordinate, perturbed, conjugate-gradients, bfgs, dfp, natural-gradient, gauss-newton,
+            constant-kfac, relaxed-newton, newton, damped-newton, saddle-free, cubic-newton,
+            trust-region, levenberg-marquardt, grad-r, deep-r, soft-deep-r, magnitude-pruning), or
+            what people type for it; with numbers behind it, as "adam(0.001, b1=0.8)", if one likes.
+        learning_rate: As Optax takes it. `lbfgs` and `adadelta` have 1 by default,
+            `replicated-sgd` 0.1, `entropy-sgd` 0.15, `kfac` finds its own; what searches its steps
+            (armijo, polyak-step, agmsdr, conjugate-gradients, bfgs, dfp, newton and what follows
+            it) takes none.
+        schedule: What the learning rate is multiplied by at each step: cosine(1000), linear(1000),
+            exponential(1000), inverse-root(1000), staircase(1000) or constant, the first two with
+            end=0.1, all with warmup=100 steps. In Python a function of the number of steps taken,
+            too: `optax.cosine_decay_schedule(1.0, 1000)`.
+        batch: Examples in a mini-batch, short for an oracle minibatch(batch); all of them by
+            default.
+        oracle: What its steps see of the problem, as "label_noise(0.1)"; `thalweg list oracles` has
+            the names. In Python the oracle itself, too: `tw.oracles.label_noise(0.1)`.
         **parameters: Those of the optimiser, as momentum=0.9, or as b1=, b2= and epsilon= of Adam;
             the others have their defaults.
 
@@ -234,44 +263,98 @@ def optimiser(
         >>> round(float(ball.clock(np.array([10]))[0]), 9)  # ten steps of 0.01/(1 - 0.9)
         1.0
     """
-    chosen = _named(name)
+    if "(" in name:
+        words = named_in(name)
+        twice = [n for n in words.parameters if n in parameters]
+        both = words.learning_rate is not None and learning_rate is not None
+        require(
+            not twice and not both,
+            f"{'learning_rate' if both else ''.join(twice[:1])} came twice, in {name!r} as well; "
+            "give it once",
+        )
+        name, parameters = words.name, {**words.parameters, **parameters}
+        learning_rate = words.learning_rate if learning_rate is None else learning_rate
+    chosen = optimiser_named(name)
     entry = OPTIMISERS[chosen]
     if "lr" in parameters:
         require(learning_rate is None, "learning_rate came twice, as lr as well; give it once")
         learning_rate = parameters.pop("lr")
-    if learning_rate is None:
-        if entry.rate is None:
+    if not entry.rated:
+        require(
+            learning_rate is None,
+            f"{chosen} has no learning rate, for it finds the size of its steps itself; leave "
+            "learning_rate= out",
+        )
+    elif learning_rate is None:
+        if entry.rate is None and not entry.finds:
             raise InputError(f"{chosen} needs a learning rate: give learning_rate=")
         learning_rate = entry.rate
-    _positive("learning_rate", learning_rate)
+    if learning_rate is not None:
+        require_positive(learning_rate=learning_rate)
     values = dict(entry.parameters)
     for given, value in parameters.items():
         meant = given if given in values else PARAMETER_ALIASES.get(given, given)
         if meant not in values:
             raise InputError(_no_such_parameter(chosen, given))
-        _within(chosen, meant, value)
+        require_within(chosen, meant, value)
         values[meant] = value
     require(batch is None or oracle is None, "both batch and oracle came; give one of them")
-    seen = oracle if batch is None else minibatch(batch)
-    if chosen == "sgd":
-        return gradient_descent(learning_rate, seen)
-    descent = _made(entry, learning_rate, values)
-    return descent if seen is None else Noisy(descent, seen)
+    factor = None if schedule is None else as_schedule(schedule)
+    require(
+        factor is None or (entry.rated and not entry.whole and not entry.alone),
+        f"{chosen} takes no schedule, for it {'sets' if entry.rated else 'finds'} the size of its "
+        "steps in its own way; leave schedule= out",
+    )
+    seen = None if oracle is None else as_oracle(oracle)
+    seen = seen if batch is None else minibatch(batch)
+    descent: Discrete
+    if not entry.rated:
+        descent = entry.make(**values)
+    elif entry.whole:
+        descent = entry.make(learning_rate, **values)
+    else:
+        assert learning_rate is not None
+        if chosen == "sgd" and factor is None:
+            return gradient_descent(learning_rate, seen)
+        descent = _made(entry, learning_rate, values, factor)
+    if seen is None:
+        return descent
+    require(
+        not isinstance(descent, Noisy),
+        f"{chosen} sees one coordinate of all examples; leave batch and oracle out",
+    )
+    if isinstance(descent, Scoped):  # each inner step, or copy, sees its own
+        return dataclasses.replace(descent, oracle=seen)
+    return Noisy(descent, seen)
 
 
-def _made(entry: Optimiser, learning_rate: float, values: dict[str, Any]) -> OptaxDescent:
+def _made(
+    entry: Optimiser,
+    learning_rate: float,
+    values: dict[str, Any],
+    factor: Callable[[Any], Any] | None,
+) -> OptaxDescent:
     """The optimiser with its parameters, on all examples."""
-    step = learning_rate if entry.clock is None else entry.clock(learning_rate, **values)
     numbers = {name: _plain(value) for name, value in values.items()}
-    if entry.alone:
-        made = optax_dynamics(entry.make(learning_rate, **values), step, entry.label)
-        settings = ("learning_rate", _plain(learning_rate)), *numbers.items()
-        return dataclasses.replace(made, settings=settings)
-    family = Family(entry.make, tuple(numbers.items()))
+    settings: tuple[tuple[str, Any], ...] = tuple(numbers.items())
     rate = step_size_array(float(learning_rate))
+    make, step = (
+        entry.make,
+        learning_rate if entry.clock is None else entry.clock(learning_rate, **values),
+    )
+    if entry.alone:
+        made = optax_dynamics(make(learning_rate, **values), step, entry.label)
+        return dataclasses.replace(
+            made, settings=(("learning_rate", _plain(learning_rate)), *settings)
+        )
+    clock: Any = step_size_array(float(step))
+    if factor is not None:
+        clock = Paced(rate, factor, entry.clock, settings)
+        make = Following(make, factor)
+        settings += (("schedule", str(factor)),) if isinstance(factor, Schedule) else ()
     return OptaxDescent(
-        None, step_size_array(float(step)), entry.label, settings=tuple(numbers.items()),
-        family=family, learning_rate=rate,
+        None, clock, entry.label, settings=settings, reseed=entry.draws,
+        family=Family(make, tuple(numbers.items())), learning_rate=rate,
     )  # fmt: skip
 
 
@@ -279,8 +362,8 @@ def _plain(value: Any) -> float:
     return int(value) if not misfit(value, int) else float(value)
 
 
-def _named(name: str) -> str:
-    """The key of a name, however it is written."""
+def optimiser_named(name: str) -> str:
+    """The key of `OPTIMISERS` that a name means, however it is written."""
     plain = name.strip().lower().replace("_", "-").replace(" ", "-")
     plain = ALIASES.get(plain, plain)
     if plain not in OPTIMISERS:
@@ -289,31 +372,10 @@ def _named(name: str) -> str:
 
 
 def _no_such_parameter(name: str, given: str) -> str:
-    own = OPTIMISERS[name].parameters
+    entry = OPTIMISERS[name]
+    own = entry.parameters
     has = ", ".join(f"{known}={value:g}" for known, value in own.items() if value is not None)
     return (
-        f"{name} has no parameter {given!r}; it has a learning rate and "
-        f"{has or 'no others'}{' (defaults)' if has else ''}"
+        f"{name} has no parameter {given!r}; it has {'a' if entry.rated else 'no'} learning rate "
+        f"and {has or 'no others'}{' (defaults)' if has else ''}"
     )
-
-
-def _positive(name: str, value: Any) -> None:
-    wanted = misfit(value, float)
-    require(
-        not wanted and 0 < value < float("inf"),
-        f"{name} came as {told(value)}; give a positive number, as in 0.1",
-    )
-
-
-def _within(optimiser: str, name: str, value: Any) -> None:
-    """Refuse a value that a parameter cannot have."""
-    if name in COUNTS:
-        allowed, least = misfit(value, int), 0 if name == "warmup" else 1
-        fits, words = not allowed and value >= least, f"a whole number from {least} on"
-    elif name in SHARES:
-        allowed = misfit(value, float)
-        fits, words = not allowed and 0 <= value < 1, "a number from 0 to below 1"
-    else:
-        allowed = misfit(value, float)
-        fits, words = not allowed and 0 <= value < float("inf"), "a number from 0 on"
-    require(fits, f"{name} of {optimiser} came as {told(value)}; give {words}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -12,6 +13,7 @@ from jaxtyping import Array, Float, Int
 
 from thalweg.core import tree
 from thalweg.core.errors import require
+from thalweg.core.ranges import from_zero
 from thalweg.core.result import finite
 from thalweg.core.tree import Params
 from thalweg.dynamics.descent import nearest_count
@@ -23,16 +25,6 @@ from thalweg.models.scale_and_direction import (
     unit_directions,
 )
 from thalweg.problems.problem import Problem
-
-
-def _rate(value: float | Array) -> Float[Array, "*lanes"]:
-    """A step size that may be zero, or one for each lane."""
-    number = isinstance(value, int | float | np.number)
-    require(
-        not number or bool(np.isfinite(value) and value >= 0),
-        f"step size of the scale came as {value}; give a finite number, at least 0",
-    )
-    return jnp.asarray(value, jnp.float64)
 
 
 class ReparametrisedDescent(Discrete):
@@ -53,7 +45,9 @@ class ReparametrisedDescent(Discrete):
     """
 
     step_size: Float[Array, ""] = eqx.field(converter=step_size_array)
-    scale_step_size: Float[Array, ""] = eqx.field(converter=_rate)
+    scale_step_size: Float[Array, ""] = eqx.field(
+        converter=partial(from_zero, "step size of the scale")
+    )
     projected: bool = eqx.field(static=True, default=False)
 
     @property
@@ -103,7 +97,9 @@ class TwoPhaseProjected(Discrete):
     first_step_size: Float[Array, ""] = eqx.field(converter=step_size_array)
     switch: Int[Array, ""] = eqx.field(converter=jnp.asarray)
     step_size: Float[Array, ""] = eqx.field(converter=step_size_array)
-    scale_step_size: Float[Array, ""] = eqx.field(converter=_rate)
+    scale_step_size: Float[Array, ""] = eqx.field(
+        converter=partial(from_zero, "step size of the scale")
+    )
 
     @property
     def name(self) -> str:
@@ -201,13 +197,15 @@ def two_phase_projected_descent(
         step_size_array(first_step_size),
         jnp.asarray(switch),
         step_size_array(step_size),
-        _rate(scale_step_size),
+        from_zero("step size of the scale", scale_step_size),
     )
 
 
 def _with_rates(eta: float, gamma: float | None, projected: bool) -> ReparametrisedDescent:
     return ReparametrisedDescent(
-        step_size_array(eta), _rate(eta if gamma is None else gamma), projected
+        step_size_array(eta),
+        from_zero("step size of the scale", eta if gamma is None else gamma),
+        projected,
     )
 
 

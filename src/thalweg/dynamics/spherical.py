@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -11,7 +9,10 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from thalweg.core import tree
+from thalweg.core.arguments import told
+from thalweg.core.behaviour import traced
 from thalweg.core.errors import require
+from thalweg.core.ranges import positive
 from thalweg.core.result import finite
 from thalweg.core.tree import Params
 from thalweg.dynamics.descent import nearest_count
@@ -141,19 +142,15 @@ def spherical_rmsprop(
         >>> bool(jnp.isclose(jnp.linalg.norm(path.parameters.values[0, -1]), 1))
         True
     """
-    for what, value in (("averaging", averaging), ("initial", initial)):
-        require(
-            not isinstance(value, int | float) or 0 < value < math.inf,
-            f"{what} came as {value}; give a positive, finite number",
-        )
-    if isinstance(step_size, int | float) and isinstance(averaging, int | float):
-        require(
-            averaging * step_size**2 < 1,
-            f"averaging {averaging} times the square of the step size {step_size} is not below 1; "
-            "give less of one",
-        )
+    kept, begun = positive("averaging", averaging), positive("initial", initial)
+    eta = step_size_array(step_size)
+    require(
+        traced(kept, eta) or bool(np.all(np.asarray(kept * eta**2) < 1)),
+        f"averaging {told(averaging)} times the square of the step size {told(step_size)} is not "
+        "below 1; give less of one",
+    )
     return SphericalRMSProp(
-        step_size_array(step_size),
-        jnp.asarray(averaging, jnp.float64),
-        jnp.asarray(initial, jnp.float64),
+        eta,
+        kept,
+        begun,
     )

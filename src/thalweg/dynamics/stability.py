@@ -5,7 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
+from thalweg.models.spiking.surrogates import takes_surrogates
+
 GRADIENT_DESCENT = "Cohen et al. (2021), section 2"
+SURROGATE = (
+    "its gradients are surrogates, as spikes have no slope, and no Hessian of the loss bounds steps"
+)
 
 
 class StabilityRule(NamedTuple):
@@ -52,6 +57,14 @@ class StabilityRule(NamedTuple):
 def no_rule(because: str) -> StabilityRule:
     """No rule is known, and why."""
     return StabilityRule(because=because)
+
+
+def stated_rule(dynamics: Any, problem: Any, params: Any) -> StabilityRule:
+    """The rule of a dynamics in steps on a problem; none where the gradients are surrogates."""
+    rule: StabilityRule = dynamics.stability(problem, params)
+    if takes_surrogates(problem.objective, params):
+        return StabilityRule(because=SURROGATE, reach=rule.reach)
+    return rule
 
 
 def descent_rule(step_size: float) -> StabilityRule:

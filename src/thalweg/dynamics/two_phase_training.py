@@ -101,6 +101,11 @@ class TwoPhase(Discrete):
                 f"a {type(problem).__name__} has no last layer to train alone; give a supervised "
                 "problem"
             )
+        require(
+            not self.oracle.remembers,
+            f"training in two phases came {self.oracle.name}, which remembers the parameters of "
+            "all layers; give an oracle without a memory, as tw.oracles.minibatch(32)",
+        )
         self.oracle.suit(problem)
         state = self.base.init(problem, params)
         features = jax.eval_shape(lambda p: last_layer_problem(problem, p).inputs, params)

@@ -95,3 +95,48 @@ def test_they_start_on_the_manifold():
     state = limiting_diffusion(tw.oracles.isotropic(1.0), 0.1).init(ring, ring.start)
     assert float(jnp.linalg.norm(state.params)) == pytest.approx(1, abs=1e-7)
     assert jax.tree.leaves(state.memory) == []
+
+
+def products_of(jaxpr, widths):
+    """Multiplications by the weights of a net in a traced program, loops of known length whole."""
+    total = 0
+    for equation in jaxpr.eqns:
+        name, inner = equation.primitive.name, equation.params
+        assert name != "while", "a loop of unknown length"
+        if name == "dot_general":
+            (left, _), _ = inner["dimension_numbers"]
+            a, b = (v.aval.shape for v in equation.invars)
+            contracted = int(np.prod([a[i] for i in left]))
+            free = {d for d in (*a, *b) if d > 1}
+            if free & widths and contracted < 100:
+                total += contracted * int(np.prod(equation.outvars[0].aval.shape))
+        for part in jax.tree.leaves(list(inner.values()), is_leaf=lambda x: hasattr(x, "eqns")):
+            if hasattr(part, "eqns"):
+                total += inner.get("length", 1) * products_of(part, widths)
+    return total
+
+
+@pytest.mark.parametrize(
+    ("oracle", "method"),
+    [
+        (tw.oracles.label_noise(1.0), "auto"),
+        (tw.oracles.isotropic(1.0), "auto"),
+        (tw.oracles.label_noise(1.0), "dense"),
+    ],
+)
+def test_gradients_of_a_speed_are_those_that_its_program_takes(oracle, method):
+    """Against the multiplications by weights in the trace of a speed and of a gradient."""
+    rng = np.random.default_rng(0)
+    data = rng.normal(size=(6, 5)), rng.normal(size=(6, 2))
+    net = tw.problems.supervised(tw.models.mlp([7], "tanh"), data)
+    params = net.init(jax.random.key(0))
+    flow = limiting_flow(oracle, method=method)
+    system = flow.system(net, params)
+    widths = {5, 7}
+
+    def of(function, *arguments):
+        return products_of(jax.make_jaxpr(function)(*arguments).jaxpr, widths)
+
+    spent = of(system.force, system.start) / of(jax.grad(net.objective), params)
+    told = flow.each(net, params)
+    assert 0.5 * told < spent < 1.3 * told

@@ -13,12 +13,12 @@ from jax.flatten_util import ravel_pytree
 
 from thalweg.core.hessian_product import dense_hessian, third_product
 from thalweg.core.sdcp import sdcp, smat, svec
-from thalweg.dynamics.flow.edge import Edge, Scaling, edge
+from thalweg.dynamics.flow.edge import Edge, Scaling, edge, thirds, turned
 
 RNG = np.random.default_rng(3)
 MIXED = {
-    "positive": [[2.0, 0.5], [0.5, 1.0]],
     "indefinite": [[2.0, 0.5], [0.5, -1.0]],
+    "positive": [[2.0, 0.5], [0.5, 1.0]],
     "three": [[1.0, 0.5, -0.3], [0.5, -1.0, 0.7], [-0.3, 0.7, 0.4]],
 }
 
@@ -69,6 +69,7 @@ def matrix_toy(C):
 class TestMatrixToy:
     """Its covariance is 2 C_+ in closed form."""
 
+    @pytest.mark.thorough(after=1)
     @pytest.mark.parametrize("name", MIXED)
     def test_the_covariance_is_twice_the_positive_part(self, name):
         objective, theta, eta, C = matrix_toy(MIXED[name])
@@ -231,3 +232,14 @@ def test_the_answer_keeps_its_kind():
     X = found.solved().X
     np.testing.assert_allclose(X[2:], 0, atol=1e-15)
     np.testing.assert_allclose(X[:2, :2] / P, 2 * positive(np.asarray(C)), atol=1e-12)
+
+
+def test_third_products_turn_with_their_vectors():
+    """T[R u, R u] from T[u, u] is what products with R u give, of fewer vectors as well."""
+    objective, theta = net()
+    third = third_product(objective, theta)
+    rows = jnp.asarray(RNG.normal(size=(3, theta.size)))
+    turn = jnp.asarray(RNG.normal(size=(3, 3))).at[2].set(0)
+    known = thirds(third, rows, jnp.asarray(3))
+    expected = thirds(third, turn @ rows, jnp.asarray(2))
+    np.testing.assert_allclose(turned(known, turn), expected, atol=1e-11 * np.abs(expected).max())

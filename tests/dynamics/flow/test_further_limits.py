@@ -176,7 +176,7 @@ def test_amsgrads_flow_divides_by_the_largest_average_so_far():
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ({"initial": 0.0}, "initial came as 0.0; give a number above 0"),
+        ({"initial": 0.0}, "initial came as 0.0; give a positive number"),
         ({"epsilon": -1.0}, "epsilon came as -1.0"),
         ({"solver": "rkc2"}, "is for symmetric curvature"),
         ({"learning_rate": 0.0}, "step size came as 0.0"),

@@ -56,16 +56,18 @@ def test_weight_decay_acts_beside_the_gradient():
     assert np.all(gaps(path, truth) < 1e-7)
 
 
-def test_an_uncorrected_start_has_infinite_speed():
-    """theta' = -sign(g)/sqrt(1 - exp(-alpha t) + epsilon_root/g^2), by quadrature in sqrt(t)."""
+@pytest.mark.parametrize("centred", [False, True])
+def test_an_uncorrected_start_has_infinite_speed(centred):
+    """theta' = -sign(g)/sqrt(s + epsilon_root/g^2), s = 1 - exp(-alpha t), or s(1 - s) centred."""
     g, rate = np.array([3.0, -0.02]), -np.log(0.9) / 0.01
     flow = preconditioned_flow(
-        0.01, 0.0, 0.9, epsilon=0.0, epsilon_root=1e-6, corrected=False, error=1e-6
+        0.01, 0.0, 0.9, epsilon=0.0, epsilon_root=1e-6, corrected=False, centred=centred, error=1e-6
     )
 
     def way(until: float, size: float) -> float:
         def speed(u: float) -> float:
-            return 2 * u / np.sqrt(-np.expm1(-rate * u**2) + 1e-6 / size**2)
+            share = -np.expm1(-rate * u**2)
+            return 2 * u / np.sqrt(share * (1 - share * centred) + 1e-6 / size**2)
 
         return quad(speed, 0, np.sqrt(until), epsabs=1e-13, epsrel=1e-12, limit=200)[0]
 
@@ -113,6 +115,15 @@ KINDS = {
         "initial": 1.0,
     },
     "RMSProp, corrected": {"b1": 0.0, "b2": 0.98},
+    "RMSProp from 1, centred": {
+        "b1": 0.0,
+        "b2": 0.98,
+        "epsilon": 0.0,
+        "epsilon_root": 1e-3,
+        "corrected": False,
+        "initial": 1.0,
+        "centred": True,
+    },
 }
 
 
@@ -125,6 +136,8 @@ def test_it_is_the_equation_that_scipy_solves(kind):
     curvature, start = np.array([2.4, 0.1, 0.6]), np.array([1.0, -1.0, 2.0])
     a1 = -np.log(numbers["b1"]) / 0.01 if numbers["b1"] else None
     a2 = -np.log(numbers["b2"]) / 0.01
+    centred = numbers.get("centred", False)
+    a1 = a2 if centred else a1
 
     def gradient(x):
         return curvature * x + 0.4 * np.sum(x) ** 3
@@ -138,7 +151,7 @@ def test_it_is_the_equation_that_scipy_solves(kind):
             m_hat = g if a1 is None else m / -np.expm1(-a1 * t)
             v_hat = v / -np.expm1(-a2 * t)
         else:
-            m_hat, v_hat = (g if a1 is None else m), v
+            m_hat, v_hat = (g if a1 is None or centred else m), v - centred * m**2
         d = np.sqrt(v_hat + numbers["epsilon_root"]) + numbers["epsilon"]
         moved = -m_hat / d - numbers["weight_decay"] * x
         return np.concatenate([moved, (a1 or 0) * (g - m), a2 * (g**2 - v)])
@@ -168,6 +181,9 @@ def optax_of(kind: str, step_size: float) -> optax.GradientTransformation:
         "RMSProp": optax.rmsprop(step_size, b2),
         "RMSProp from 1": optax.rmsprop(step_size, b2, initial_scale=1.0),
         "RMSProp, corrected": optax.rmsprop(step_size, b2, bias_correction=True, eps_in_sqrt=False),
+        "RMSProp from 1, centred": optax.rmsprop(
+            step_size, b2, eps=1e-3, initial_scale=1.0, centered=True
+        ),
     }[kind]
 
 
@@ -176,7 +192,7 @@ def limit_of(kind: str, step_size: float, error: float) -> tw.dynamics.Precondit
     given = {k: v for k, v in KINDS[kind].items() if k not in ("b1", "b2", "weight_decay")}
     if kind.startswith("RMSProp"):
         b1 = 0.0
-        if "corrected" in given:
+        if "corrected" in given and "centred" not in given:
             given["epsilon_root"] = 1e-8
     if kind == "AdamW":
         given["weight_decay"] = 0.5
@@ -323,6 +339,7 @@ def test_its_preconditioner_is_measured_along_it():
         ({"b2": 0.0}, "b2 came as 0.0"),
         ({"epsilon": -1e-8}, "epsilon came as -1e-08"),
         ({"initial": 1.0}, "give corrected=False"),
+        ({"centred": True}, "give b1=0, corrected=False"),
         ({"solver": "rkc2"}, "the flow solver rkc2 is for symmetric curvature"),
         ({"solver": "euler"}, "flow solver"),
         ({"error": 1.0}, "error came as 1.0"),

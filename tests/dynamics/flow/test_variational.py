@@ -114,7 +114,7 @@ def test_too_few_steps_are_told():
     ("given", "said"),
     [
         ({"rtol": 0.0}, "rtol came as 0.0"),
-        ({"along": jnp.ones(4)}, r"columns \(4, r\)"),
+        ({"along": jnp.ones(4)}, r"shape \(p, r\)"),
         ({"beside": UNIT}, "give both"),
         ({"most_steps": 0}, "most_steps came as 0"),
     ],

@@ -15,6 +15,9 @@ whatever c is. For c = eta^2 and epsilon = 0 the learning rate is no longer in i
 
 two learning rates then follow one flow at equal time, at a distance that falls as the rate.
 
+With a schedule, the sum still grows by the step: the flow is followed on the clock of steps, on
+which theta moves by eta(k) a step and s' = g^2; see `pace`.
+
 Source: Duchi, Hazan and Singer (2011), JMLR 12, for the method; the limit on this clock is derived
 here.
 """
@@ -29,11 +32,12 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
-from thalweg.core.errors import require
+from thalweg.core.ranges import require_from_zero, require_positive
 from thalweg.core.tree import Params
 from thalweg.dynamics.dynamics import step_size_array
-from thalweg.dynamics.flow.followed import MOST_GRADIENTS, Flow, System, how_asked
+from thalweg.dynamics.flow.followed import MOST_GRADIENTS, System, how_asked
 from thalweg.dynamics.flow.methods import vector_norm
+from thalweg.dynamics.flow.pace import PacedFlow
 from thalweg.dynamics.flow.path import Integration, Measure
 from thalweg.problems.problem import Problem
 
@@ -42,7 +46,7 @@ def _number(value: float | Array) -> Array:
     return jnp.asarray(value, jnp.float64)
 
 
-class AdaGradFlow(Flow):
+class AdaGradFlow(PacedFlow):
     """The continuous limit of AdaGrad: theta' = -rate g/(sqrt(s + epsilon_root) + epsilon).
 
     s' = intake g^2 from s = initial > 0; see the module. It is followed by explicit methods. An
@@ -62,6 +66,9 @@ class AdaGradFlow(Flow):
         initial: s at time zero, above 0.
         epsilon: Added to the root.
         epsilon_root: Added within it.
+        pace: The training time c(k) of steps, where it follows a schedule: rate and intake are then
+            by step, in units of eta(k). None where all are alike.
+        power: With it eta(k) is this power of c(k): 1, or 1/2 where the clock counts squares.
     """
 
     symmetric: ClassVar[bool] = False
@@ -71,47 +78,52 @@ class AdaGradFlow(Flow):
     initial: Float[Array, ""] = eqx.field(converter=_number, default=0.1)
     epsilon: Float[Array, ""] = eqx.field(converter=_number, default=0.0)
     epsilon_root: Float[Array, ""] = eqx.field(converter=_number, default=0.0)
+    power: Float[Array, ""] = eqx.field(converter=_number, default=1.0)
 
     @property
     def name(self) -> str:
         return "the AdaGrad flow"
 
     def system(self, problem: Problem, params: Params) -> System:
-        """Parameters and the sum of squared gradients, (2 p,)."""
+        """Parameters, the sum of squared gradients, and with a schedule steps: (2 p,) or more."""
         theta, unravel = ravel_pytree(params)
         gradient = jax.grad(problem.objective)
         size = theta.size
 
         def force(flat: Array) -> Array:
             g = ravel_pytree(gradient(unravel(flat[:size])))[0]
-            moved = -g * self._gain(flat[size:])
-            return jnp.concatenate([moved, self.intake.astype(g.dtype) * g**2])
+            moved = -g * self._gain(flat, size)
+            passed = jnp.ones_like(flat[2 * size :])
+            return jnp.concatenate([moved, self.intake.astype(g.dtype) * g**2, passed])
 
         def norm(flat: Array) -> Array:
             return vector_norm(flat[:size])
 
         def error(flat: Array, wrong: Array) -> Array:
-            relative = wrong[size:] / (flat[size:] + self.epsilon_root.astype(flat.dtype))
+            total = flat[size : 2 * size] + self.epsilon_root.astype(flat.dtype)
             way = norm(flat) / jnp.sqrt(jnp.asarray(size, jnp.float64))
-            blamed = 0.5 * way.astype(flat.dtype) * relative
+            blamed = 0.5 * way.astype(flat.dtype) * wrong[size : 2 * size] / total
             return vector_norm(jnp.concatenate([wrong[:size], blamed]))
 
-        begun = jnp.concatenate([theta, jnp.full_like(theta, self.initial.astype(theta.dtype))])
-        return System(force, begun, size, unravel, Measure(norm, error))
+        begun = [theta, jnp.full_like(theta, self.initial.astype(theta.dtype))]
+        begun += [] if self.pace is None else [jnp.zeros_like(theta[:1])]
+        return System(force, jnp.concatenate(begun), size, unravel, Measure(norm, error))
 
     def begun(self, problem: Problem, path: Integration) -> Integration:
         """A preconditioned speed is bounded: the path does not blow up."""
         return path._replace(speed=jnp.full_like(path.speed, jnp.inf))
 
     def step_gains(self, problem: Problem, params: Params, memory: Integration) -> Params:
-        """rate/D where the path is, D = sqrt(s + epsilon_root) + epsilon."""
+        """rate/D where the path is, D = sqrt(s + epsilon_root) + epsilon, or eta(k)/D by step."""
         theta, unravel = ravel_pytree(params)
-        return unravel(self._gain(memory.theta[theta.size :]))
+        return unravel(self._gain(memory.theta, theta.size))
 
-    def _gain(self, total: Array) -> Array:
-        kind = total.dtype
-        root = jnp.sqrt(jnp.maximum(total, 0) + self.epsilon_root.astype(kind))
-        return self.rate.astype(kind) / (root + self.epsilon.astype(kind))
+    def _gain(self, flat: Array, size: int) -> Array:
+        kind, rate = flat.dtype, self.rate
+        if self.pace is not None:
+            rate = rate * self.pace.rate(flat[-1].astype(jnp.float64)) ** self.power
+        root = jnp.sqrt(jnp.maximum(flat[size : 2 * size], 0) + self.epsilon_root.astype(kind))
+        return rate.astype(kind) / (root + self.epsilon.astype(kind))
 
 
 def adagrad_flow(
@@ -154,11 +166,8 @@ def adagrad_flow(
     """
     rate = step_size_array(learning_rate)
     clock = rate**2 if step_size is None else step_size_array(step_size)
-    require(0 < initial < jnp.inf, f"initial came as {initial}; give a number above 0, as in 0.1")
-    for what, value in {"epsilon": epsilon, "epsilon_root": epsilon_root}.items():
-        require(
-            0 <= value < jnp.inf, f"{what} came as {value}; give a number of at least 0, as in 1e-7"
-        )
+    require_positive(initial=initial)
+    require_from_zero(epsilon=epsilon, epsilon_root=epsilon_root)
     how = how_asked(rtol, error, most_gradients)
     return AdaGradFlow(
         how.rtol,

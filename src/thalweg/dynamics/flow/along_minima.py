@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int
 from thalweg.core import tree
 from thalweg.core.result import tree_finite
 from thalweg.core.tree import Params
-from thalweg.curvature.manifolds import normal_space, retracted
+from thalweg.curvature.manifolds import method_for, normal_space, retracted
 from thalweg.dynamics.dynamics import Discrete, Info, State, Statistic, fresh, step_size_array
 from thalweg.dynamics.flow.drift import across_only, limiting_drift
 from thalweg.dynamics.flow.followed import MOST_GRADIENTS, Flow, System, how_asked
@@ -46,6 +46,8 @@ class LimitingFlow(Flow):
         rank: The same.
     """
 
+    symmetric: ClassVar[bool] = False  # a drift along minima need not be a gradient
+
     oracle: Oracle = eqx.field(default_factory=full)
     step_size: Float[Array, ""] = eqx.field(converter=step_size_array, default=1.0)
     method: str = eqx.field(static=True, default="auto")
@@ -65,8 +67,8 @@ class LimitingFlow(Flow):
         def force(flat: Array) -> Array:
             at = unravel(settled(flat))
             space = normal_space(problem, at, **how)
-            factor = self.oracle.factor(problem, at).dense()
-            return self.step_size.astype(flat.dtype) * across_only(problem, at, factor, space)
+            drift = across_only(problem, at, self.oracle, space, self._fitted(problem, params))
+            return self.step_size.astype(flat.dtype) * drift
 
         return System(force, theta, theta.size, unravel, settled=settled)
 
@@ -90,13 +92,28 @@ class LimitingFlow(Flow):
     def each(self, problem: Problem, params: Params) -> int:
         """Gradients that a speed takes: twice the normal space, the factor, third derivatives."""
         p, q = tree.size(params), self.oracle.size(problem, params)
-        wide = isinstance(problem, Supervised) and problem.targets.size < p
-        if wide and self.method in ("auto", "jacobian") and self.rank is None:
+        method = method_for(problem, p, self.method, self.rank)
+        fitted = self._fitted(problem, params)
+        known = fitted and self.oracle.share_of_hessian(problem) is not None
+        factor = 0 if known else self.oracle.column * q
+        if method == "jacobian":
             assert isinstance(problem, Supervised)
-            return 2 * (1 + problem.targets.shape[1]) + 2 * q + 4 * problem.targets.size
-        m = p if self.rank is None else self.rank + 1
-        products = p if self.rank is None else 2 * max(2 * m + 20, 40)
-        return 2 * (1 + 2 * products) + 2 * q + 4 * m
+            k, m = problem.targets.shape[1], problem.targets.size
+            # Of an example that does not need the others a backward pass is 1/n of a gradient.
+            jacobian = k if problem.model.separable else m
+            return 2 * (1 + jacobian) + factor + (3 * k if fitted else 4 * m)
+        if method == "dense":
+            return 2 * (1 + 2 * p) + factor + 4 * p
+        assert self.rank is not None
+        products = max(2 * (self.rank + 1) + 20, 40)
+        return 2 * (1 + 2 * products) + factor + 4 * (self.rank + 1)
+
+    def _fitted(self, problem: Problem, params: Params) -> bool:
+        """Whether the minima fit all examples exactly, each for itself."""
+        if method_for(problem, tree.size(params), self.method, self.rank) != "jacobian":
+            return False
+        assert isinstance(problem, Supervised)
+        return problem.model.separable
 
     def _counted(self, problem: Problem, state: State) -> State:
         spent = jnp.sum(state.memory.evaluations)
@@ -146,14 +163,14 @@ def limiting_flow(
         oracle: The noise, as `tw.oracles.label_noise(1.0)`.
         step_size: eta of the descent whose training time it is; 1 for slow time, eta^2 k.
         rtol: Tolerance of a step; 1e-6 if `error` is not given either.
-        solver: A name in `thalweg.dynamics.FLOW_SOLVERS`; tsit5 by default.
+        solver: tsit5 by default, bosh3, dopri5 or dopri8.
         error: Wanted error of the whole path, relative to the norm of the parameters.
         method: How the normal space is found; see `thalweg.curvature.normal_space`.
         rank: The same.
         most_gradients: Gradients of a seed after which the flow ends with the code STEP_LIMIT.
 
     Raises:
-        InputError: If a number is out of its range, or the solver is unknown.
+        InputError: If a number is out of its range, or the solver is unknown or not explicit.
 
     Source: Li, Wang and Arora (2022), corollary 5.2; Blanc et al. (2020).
 

@@ -7,7 +7,6 @@ that keeps every eigenvalue of the Hessian at most 2/eta: see `thalweg.dynamics.
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import equinox as eqx
@@ -18,13 +17,14 @@ from jaxtyping import Array, Float, Int
 
 from thalweg.core.arguments import told as told_of
 from thalweg.core.errors import choose, require
+from thalweg.core.ranges import require_from_zero
 from thalweg.core.result import Result, finite
 from thalweg.core.tree import Params
 from thalweg.curvature.eigenvalues import top_k
 from thalweg.curvature.operator import preconditioned
 from thalweg.curvature.operators import hessian
 from thalweg.dynamics.dynamics import Continuous, State, Statistic, fresh, step_size_array
-from thalweg.dynamics.flow.central_substep import Followed, Told, seen, substep
+from thalweg.dynamics.flow.central_substep import Bent, Followed, Told, seen, substep
 from thalweg.dynamics.flow.edge import AVERAGES, EDGE, Scaling
 from thalweg.dynamics.flow.followed import MOST_GRADIENTS, how_asked
 from thalweg.dynamics.flow.methods import vector_norm
@@ -52,8 +52,11 @@ class CentralFlow(Continuous):
 
     Followed by Euler substeps of eta/m. Each finds the eigenpairs near the edge from those before,
     the third-order products of all pairs of them, and X such that no eigenvalue is above the edge
-    at its end, to second order: so errors do not accumulate and eigenvalues join and leave. A
-    companion takes every two substeps as one; see `path_error`.
+    at its end, to second order: so errors do not accumulate and eigenvalues join and leave.
+    Third-order products serve eight substeps, turned with the eigenvectors, and are taken anew
+    before that where these leave their span or an eigenvalue goes beyond the edge. A companion
+    takes every two substeps as one, and so its third-order products for twice the time; see
+    `path_error`.
 
     - Its equation assumes that the oscillation has the size that it needs. Where none has grown
       yet, as in double precision at first, descent passes the edge and comes back late.
@@ -61,9 +64,9 @@ class CentralFlow(Continuous):
       carry 1/m, which is no virtue of the flow.
     - With kinks (ReLU) third derivatives vanish almost everywhere, and nothing holds the edge.
 
-    Cost of a substep with k eigenvalues near the edge: 1 + 2 (k + 1) + 2 k (k + 1) gradients and
-    more where vectors turn, half as much again for the companion. Memory: 60 vectors per vector
-    held. Deterministic.
+    Cost of a substep with k eigenvalues near the edge: 1 + 2 (k + 1) gradients and more where
+    vectors turn, and every eighth 2 k (k + 1); half as much again for the companion. Memory: 60
+    vectors per vector held. Deterministic.
 
     Attributes:
         scaling: P, and how it moves.
@@ -109,6 +112,12 @@ class CentralFlow(Continuous):
             gradient,
             jnp.zeros((c, p), theta.dtype).at[: len(block)].set(block),
             jnp.zeros((c, c), theta.dtype),
+            Bent(
+                jnp.zeros((c, p), theta.dtype),
+                jnp.zeros((c * (c + 1) // 2, p), theta.dtype),
+                jnp.zeros((), jnp.int64),
+            ),
+            jnp.zeros((c, p), theta.dtype),
         )
         zero, none = jnp.zeros((), jnp.float64), jnp.zeros((), jnp.int64)
         code = jnp.asarray(int(Result.OK), jnp.int32)
@@ -313,9 +322,7 @@ def central_flow(
     """
     choose(average, {name: name for name in AVERAGES}, "average")
     require(0 < decay < 1, f"decay came as {decay}; give a number in (0, 1), as 0.99")
-    require(
-        0 <= epsilon < math.inf, f"epsilon came as {epsilon}; give a number of at least 0, as 1e-8"
-    )
+    require_from_zero(epsilon=epsilon)
     begun = None if initial is None else jnp.asarray(initial, jnp.float64)
     if begun is not None:
         require(average != "none", "initial is of an average; give average='each' or 'shared'")

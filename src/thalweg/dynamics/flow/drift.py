@@ -27,9 +27,9 @@ from thalweg.core.arguments import told
 from thalweg.core.errors import require
 from thalweg.core.result import finite
 from thalweg.core.tree import Params, size
-from thalweg.curvature.manifolds import NormalSpace, normal_space, third_contracted
+from thalweg.curvature.manifolds import NormalSpace, normal_space, third_across, third_contracted
 from thalweg.oracles.oracle import Oracle
-from thalweg.problems.problem import Problem
+from thalweg.problems.problem import Problem, Supervised
 
 
 class Drift(NamedTuple):
@@ -119,8 +119,25 @@ def _drift(
 
 
 def across_only(
-    problem: Problem, params: Params, factor: Float[Array, "p q"], space: NormalSpace
+    problem: Problem, params: Params, oracle: Oracle, space: NormalSpace, fitted: bool
 ) -> Float[Array, " p"]:
-    """The term of noise across alone, where there is none along: 4 m gradients."""
-    B = space.lyapunov(factor)
+    """The term of noise across alone, where there is none along.
+
+    Args:
+        problem: What is minimised.
+        params: A point on the manifold of minima.
+        oracle: The noise.
+        space: The normal space there.
+        fitted: Whether it is an exact fit of a squared error, example by example: then third
+            derivatives take 3 gradients for each output in place of 4 for each normal direction,
+            and of noise whose covariance is c H, Q = (c/2) P_n, no factor is needed.
+    """
+    share = oracle.share_of_hessian(problem) if fitted else None
+    if share is None:
+        B = space.lyapunov(oracle.factor(problem, params).dense())
+    else:
+        B = jnp.sqrt(share / 2).astype(space.vectors.dtype) * space.across
+    if fitted:
+        assert isinstance(problem, Supervised)
+        return -0.5 * space.to_tangent(third_across(problem, params, B))
     return -0.5 * space.to_tangent(third_contracted(problem, params, B, B))

@@ -160,12 +160,26 @@ def edge(
     Returns:
         An `Edge`. Cost: count (count + 1)/2 third-order products, 4 gradients each.
     """
+    D = thirds(third, vectors, count)
+    return assembled(scaling, D, gradient, nu, vectors, values, count, steps)
+
+
+def assembled(
+    scaling: Scaling,
+    D: Float[Array, "m p"],
+    gradient: Vector,
+    nu: Float[Array, "*n"],
+    vectors: Float[Array, "c p"],
+    values: Float[Array, " c"],
+    count: Int[Array, ""],
+    steps: Scalar,
+) -> Edge:
+    """`edge` of third-order products that are known, as of `thirds`; no gradients."""
     c, kind = len(values), gradient.dtype
     p, turn = scaling.diagonal(nu, gradient), scaling.slope(nu, gradient)
     active = jnp.arange(c) < count
     U = jnp.where(active[:, None], vectors, 0)
     squares = svec(U[:, None] * U[None])
-    D = _thirds(third, U, count)
     h = steps.astype(kind)
     drift = D @ (gradient / p)
     growth = (D / p[None]) @ D.T / 2
@@ -185,8 +199,11 @@ def edge(
     return Edge(p, squares, D, slack, h * growth)
 
 
-def _thirds(third: Third, U: Float[Array, "c p"], count: Int[Array, ""]) -> Float[Array, "m p"]:
-    """Svec of D_ij = T[u_i, u_j], the product with u_i linearised once for all j."""
+def thirds(third: Third, U: Float[Array, "c p"], count: Int[Array, ""]) -> Float[Array, "m p"]:
+    """Svec of D_ij = T[u_i, u_j] of the first `count` rows, zeros of others.
+
+    The product with u_i is linearised once for all j.
+    """
     c = len(U)
     place = np.zeros((c, c), int)
     place[np.triu_indices(c)] = np.arange(c * (c + 1) // 2)
@@ -203,3 +220,11 @@ def _thirds(third: Third, U: Float[Array, "c p"], count: Int[Array, ""]) -> Floa
         return jax.lax.fori_loop(i, count, of_second, D)
 
     return jax.lax.fori_loop(jnp.zeros_like(count), count, of_first, none)
+
+
+def turned(D: Float[Array, "m p"], turn: Float[Array, "c c"]) -> Float[Array, "m p"]:
+    """Svec of T[v_i, v_j], v = turn u, from that of T[u_i, u_j]: bilinear, no gradients."""
+    pairs = turn[:, None, :, None] * turn[None, :, None, :]  # of v_i v_j in u_a u_b
+    pairs = (pairs + jnp.swapaxes(pairs, 2, 3)) / 2
+    by_row = jnp.moveaxis(svec(pairs), 0, -1)
+    return svec(by_row).T @ D

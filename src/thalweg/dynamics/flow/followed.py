@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import ClassVar, NamedTuple, Self
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -28,6 +29,7 @@ from thalweg.dynamics.flow.path import (
     start_path,
 )
 from thalweg.dynamics.flow.solvers import FLOW_SOLVERS
+from thalweg.models.spiking.surrogates import takes_surrogates
 from thalweg.problems.problem import Problem
 
 KINKED_ERROR = 1e-2  # of a path over kinks; nothing smaller is promised
@@ -83,6 +85,11 @@ class Flow(Continuous):
 
     symmetric: ClassVar[bool] = True
     """Whether the force has a symmetric Jacobian, as the methods with bounded stages need."""
+
+    @property
+    def bent(self) -> bool:
+        """Whether its own equation has corners, as a schedule gives it."""
+        return False
 
     rtol: Float[Array, ""] | None = eqx.field(converter=_optional, default=None)
     solver: str = eqx.field(static=True, default="auto")
@@ -145,7 +152,10 @@ class Flow(Continuous):
         return float(self.most_gradients)
 
     def init(self, problem: Problem, params: Params) -> State:
-        system = self.system(problem, params)
+        return self.started(problem, params, self.system(problem, params))
+
+    def started(self, problem: Problem, params: Params, system: System) -> State:
+        """The state at time zero of what is integrated."""
         path = start_path(system.force, system.start, self.methods(problem), paired=True)
         path = path._replace(largest=system.measure.size(system.start))
         path = self.begun(problem, path)
@@ -177,12 +187,12 @@ class Flow(Continuous):
         """Estimated distance of the parameters from the exact path (unit: parameter).
 
         d/(2^q - 1), d the distance to the companion at equal time, q the lowest order of the
-        methods taken so far, 1 on nets with kinks (ReLU, max-pooling). It is an estimate of the
-        *global* error, good to a factor of a few where steps are short against the turns of the
-        path; with kinks it is rougher, see `doubts`. What rounding adds, `noise_floor`, is
-        included: it matters in float32.
+        methods taken so far, 1 on nets with kinks (ReLU, max-pooling) and along a schedule with its
+        corners. It is an estimate of the *global* error, good to a factor of a few where steps are
+        short against the turns of the path; with kinks it is rougher, see `doubts`. What rounding
+        adds, `noise_floor`, is included: it matters in float32.
         """
-        return path_error(_of_parameters(state), problem.smooth)
+        return path_error(_of_parameters(state), problem.smooth and not self.bent)
 
     def recorded(self, problem: Problem) -> tuple[Statistic, ...]:
         spent_on = tuple(m.name for m in self.methods(problem))
@@ -231,6 +241,13 @@ class Flow(Continuous):
     def doubts(self, problem: Problem) -> tuple[str, ...]:
         """Why the estimate of the path's error may be wrong; nothing for smooth problems."""
         error = self._error()
+        if takes_surrogates(problem.objective, jax.eval_shape(problem.init, jax.random.key(0))):
+            return (
+                "the gradient of this net is a surrogate, and of no loss the gradient: what is "
+                "followed is the flow of its field g, theta' = -g(theta), along which the loss "
+                "need not fall; the field jumps where spikes come and go, so that the error told "
+                "of the path is a rough one",
+            )
         if problem.smooth or float(error) >= KINKED_ERROR:
             return ()
         return (
@@ -293,6 +310,16 @@ def _in_range(what: str, value: float | None) -> None:
         value is None or 0 < value <= 0.1,
         f"{what} came as {value}; give a number in (0, 0.1], as in 1e-6",
     )
+
+
+def error_asked(problem: Problem, flow_error: float | None) -> float:
+    """The error that a path is followed to beside a training: as asked, or what suits the problem.
+
+    Raises:
+        InputError: If it is not in (0, 0.1].
+    """
+    _in_range("flow_error", flow_error)
+    return FLOW_ERROR[problem.smooth] if flow_error is None else flow_error
 
 
 def _bound(most_gradients: int) -> Int[Array, ""]:

@@ -14,15 +14,19 @@ differs by O(eta), as Euler's method does from gradient flow. So Optax's Adam ha
     m^ = m/(1 - exp(-alpha_1 t)),    v^ = v/(1 - exp(-alpha_2 t)),
 
 as eta goes to 0 at fixed alpha_1, alpha_2. RMSProp has m^ = g and, uncorrected, v^ = v. AMSGrad
-divides by the largest v^ so far. The look ahead of NAdam and a momentum behind the preconditioner
-reach over a number of steps, not over a time: they add to the O(eta) alone, the latter on the clock
-that counts its reach, eta/(1 - beta).
+divides by the largest v^ so far, centred RMSProp by what the root of the variance v - m^2 gives,
+alpha_1 = alpha_2. The look ahead of NAdam and a momentum behind the preconditioner reach over a
+number of steps, not over a time: they add to the O(eta) alone, the latter on the clock that counts
+its reach, eta/(1 - beta).
 
 At time zero the corrections are 0/0, and the speed of an uncorrected method that starts from v = 0
 is infinite, sign(g)/sqrt(alpha_2 t). Both are smooth on the clock s with dt = r ds,
 r = tanh(alpha_2 s/2), on which 1 - exp(-alpha_2 t) = r^2: that is what the solver counts by. The
 divisors are integrated along with what they divide, so that at every stage of every method a
 constant gradient has averages that are exact.
+
+With a schedule of eta averages still forget by the step. The flow is then followed on the clock of
+steps, k in place of t and -log(b) in place of alpha, and theta moves by eta(k) a step; see `pace`.
 
 Source: Barakat and Bianchi (2021), SIAM J. Optim. 31, 244 (arXiv 1810.02263), for the limit with
 corrections; da Silva and Gazeau (2020), JMLR 21 (129); the clock and the divisors are derived here.
@@ -39,10 +43,13 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from thalweg.core.errors import require
+from thalweg.core.ranges import require_share
 from thalweg.core.tree import Params
 from thalweg.dynamics.dynamics import step_size_array
-from thalweg.dynamics.flow.followed import MOST_GRADIENTS, Flow, System, how_asked
+from thalweg.dynamics.flow.averages import Averages, joined
+from thalweg.dynamics.flow.followed import MOST_GRADIENTS, System, how_asked
 from thalweg.dynamics.flow.methods import vector_norm
+from thalweg.dynamics.flow.pace import PacedFlow
 from thalweg.dynamics.flow.path import Integration, Measure
 from thalweg.problems.problem import Problem
 
@@ -52,37 +59,11 @@ Vector = Float[Array, " p"]
 Scalar = Float[Array, ""]
 
 
-class Averages(NamedTuple):
-    """What moves, cut into its parts.
-
-    Attributes:
-        theta: Parameters (p,).
-        second: v, the average of squared gradients (p,), not corrected.
-        first: m, the average of gradients (p,); empty where there is none.
-        highest: The largest v^ so far (p,), as AMSGrad keeps it; empty where none is kept.
-        rate: r, training time by the solver's clock.
-        second_share: 1 - exp(-alpha_2 t), integrated as v is.
-        first_share: 1 - exp(-alpha_1 t), integrated as m is.
-    """
-
-    theta: Vector
-    second: Vector
-    first: Vector
-    highest: Vector
-    rate: Scalar
-    second_share: Scalar
-    first_share: Scalar
-
-
-def _joined(parts: Averages) -> Array:
-    return jnp.concatenate([*parts[:4], jnp.stack(parts[4:])])
-
-
 def _rate(value: float | Array) -> Array:
     return jnp.asarray(value, jnp.float64)
 
 
-class PreconditionedFlow(Flow):
+class PreconditionedFlow(PacedFlow):
     """The continuous limit of RMSProp, Adam, AdamW, NAdam and AMSGrad at finite averaging times.
 
     theta' = -m^/(sqrt(v^ + epsilon_root) + epsilon) - omega theta, see the module. It is followed
@@ -109,6 +90,10 @@ class PreconditionedFlow(Flow):
         corrected: Whether the averages are divided by 1 - exp(-alpha t).
         largest: Whether the largest v^ so far stands for v^, as in AMSGrad. It is taken up at the
             end of a step, so that a peak within one is cut by what the error tells.
+        centred: Whether the variance v - m^2 stands for v, and g itself for m, as in centred
+            RMSProp; alpha_1 is alpha_2.
+        pace: The training time of steps, where it follows a schedule: alpha_1 and alpha_2 are then
+            in units of 1/step. None where all are alike.
 
     Cost: as an explicit flow; the averages bound a step to about 3/alpha.
     """
@@ -125,6 +110,7 @@ class PreconditionedFlow(Flow):
     initial: Float[Array, ""] = eqx.field(converter=_rate, default=0.0)
     corrected: bool = eqx.field(static=True, default=True)
     largest: bool = eqx.field(static=True, default=False)
+    centred: bool = eqx.field(static=True, default=False)
 
     @property
     def name(self) -> str:
@@ -146,6 +132,7 @@ class PreconditionedFlow(Flow):
             begun,
             begun,
             none,
+            theta[:0] if self.pace is None else jnp.zeros_like(theta[:1]),
         )
 
         def force(flat: Array) -> Array:
@@ -153,15 +140,17 @@ class PreconditionedFlow(Flow):
             g = ravel_pytree(gradient(unravel(at.theta)))[0]
             way = self._way(at, g)
             second, first = at.rate * _as(self.second, g), at.rate * _as(self._faster, g)
-            return _joined(
+            moves = -at.rate * _as(self._size(at), g)
+            return joined(
                 Averages(
-                    -at.rate * (way.first * way.gain + _as(self.decay, g) * at.theta),
+                    moves * (way.first * way.gain + _as(self.decay, g) * at.theta),
                     second * (g**2 - at.second),
                     at.first if self.first is None else first * (g - at.first),
                     jnp.zeros_like(at.highest),
                     _as(self.second, g) * (1 - at.rate**2) / 2,
                     second * (1 - at.second_share),
                     first * (1 - at.first_share),
+                    jnp.full_like(at.steps, at.rate),
                 )
             )
 
@@ -170,16 +159,17 @@ class PreconditionedFlow(Flow):
 
         def settled(flat: Array) -> Array:
             at = self._cut(flat)
-            return _joined(at._replace(highest=self._divided(at, jnp.zeros_like(theta))))
+            return joined(at._replace(highest=self._divided(at, jnp.zeros_like(theta))))
 
         def norm(flat: Array) -> Scalar:
             return vector_norm(flat[:size])
 
         measure = Measure(norm, error)
         keep = settled if self.largest else None
-        return System(force, _joined(start), size, unravel, measure, keep)
+        return System(force, joined(start), size, unravel, measure, keep)
 
     def solver_clock(self, time: Scalar) -> Scalar:
+        time = super().solver_clock(time)
         x = self.second * time / 2
         clock = 2 / self.second * (x + jnp.log1p(jnp.sqrt(-jnp.expm1(-2 * x))))
         return jnp.where(self.initial > 0, time, clock)
@@ -188,18 +178,15 @@ class PreconditionedFlow(Flow):
         x = self.second * clock / 2
         near = -jnp.log1p(-(jnp.tanh(jnp.minimum(x, 1.0)) ** 2)) / 2  # log cosh x
         far = x + jnp.log1p(jnp.exp(-2 * x)) - jnp.log(2.0)
-        return jnp.where(self.initial > 0, clock, 2 / self.second * jnp.where(x < 1, near, far))
-
-    def step_length(self, path: Integration) -> Scalar:
-        before = self.training_time(jnp.maximum(path.time - path.length_before, 0))
-        return self.training_time(path.time) - before
+        time = jnp.where(self.initial > 0, clock, 2 / self.second * jnp.where(x < 1, near, far))
+        return super().training_time(time)
 
     def begun(self, problem: Problem, path: Integration) -> Integration:
         """The first step is short enough for what is not smooth in it to be lost."""
         size = path.largest
         at = self._cut(path.theta)
         least = self.relative(problem, path.theta)[0] * jnp.where(size > 0, size, 1.0) * START
-        root = jnp.sqrt(jnp.asarray(at.theta.size, jnp.float64))
+        root = jnp.sqrt(jnp.asarray(at.theta.size, jnp.float64)) * self._size(at, ahead=1.0)
         # theta' is sign(g), times r = alpha_2 s/2 where it is corrected.
         short = jnp.sqrt(2 * least / (self.second * root)) if self.corrected else least / root
         short = jnp.where(self.initial > 0, path.proposal, short)
@@ -209,17 +196,26 @@ class PreconditionedFlow(Flow):
         )
 
     def step_gains(self, problem: Problem, params: Params, memory: Integration) -> Params:
-        """1/D where the path is, D = sqrt(v^ + epsilon_root) + epsilon."""
+        """1/D, D = sqrt(v^ + epsilon_root) + epsilon where the path is; with a schedule eta/D."""
         unravel = ravel_pytree(params)[1]
         g = ravel_pytree(jax.grad(problem.objective)(params))[0]
-        return unravel(self._way(self._cut(memory.theta), g).gain)
+        at = self._cut(memory.theta)
+        return unravel(self._way(at, g).gain * _as(self._size(at), g))
 
     def _cut(self, flat: Array) -> Averages:
         counts = [1, 1, int(self.first is not None), int(self.largest)]
-        size = (flat.size - 3) // sum(counts)
-        ends = [size * sum(counts[: k + 1]) for k in range(3)]
-        theta, second, first, highest = jnp.split(flat[:-3], ends)
-        return Averages(theta, second, first, highest, flat[-3], flat[-2], flat[-1])
+        alone = 3 + (self.pace is not None)
+        size = (flat.size - alone) // sum(counts)
+        ends = [size * sum(counts[: k + 1]) for k in range(4)]
+        theta, second, first, highest, rest = jnp.split(flat, ends)
+        return Averages(theta, second, first, highest, rest[0], rest[1], rest[2], rest[3:])
+
+    def _size(self, at: Averages, ahead: Scalar | float = 0.0) -> Scalar:
+        """What theta moves by on the clock of the averages; at its largest from here to ahead."""
+        if self.pace is None:
+            return jnp.ones((), jnp.float64)
+        steps = at.steps[0].astype(jnp.float64)
+        return jnp.maximum(self.pace.rate(steps), self.pace.rate(steps + ahead))
 
     def _divided(self, at: Averages, g: Vector) -> Vector:
         """V over its share, or the largest so far; g stands for an average over no time."""
@@ -237,39 +233,49 @@ class PreconditionedFlow(Flow):
             first = _over(at.first, at.first_share, g)
         average = self._divided(at, g)
         share = jnp.ones_like(at.rate) if self.corrected else at.rate**2
-        root = jnp.sqrt(share * average + _as(self.epsilon_root, g))
+        divided = share * average
+        if self.centred:
+            first, divided = g, jnp.maximum(divided - at.first**2, 0)
+        root = jnp.sqrt(divided + _as(self.epsilon_root, g))
         divisor = root + _as(self.epsilon, g)
         gain = jnp.where(divisor > 0, 1 / jnp.where(divisor > 0, divisor, 1), 0)
-        turn = jnp.where(root > 0, share / (2 * jnp.where(root > 0, root, 1)), 0) * gain
-        return _Way(first, average, gain, turn)
+        spread = jnp.where(root > 0, 1 / (2 * jnp.where(root > 0, root, 1)), 0) * gain
+        return _Way(first, average, gain, share * spread, spread)
 
     def _blamed(self, at: Averages, wrong: Averages) -> Vector:
         """What errors of all parts make of the parameters, while the averages remember them."""
         # Without an average the gradient at hand is taken to be as large as its mean square.
         way = self._way(at, jnp.zeros_like(at.theta))
-        first = jnp.sqrt(way.average) if self.first is None else way.first
-        speed = first * way.gain
+        plain = self.first is None or self.centred
+        first = jnp.sqrt(way.average) if plain else way.first
+        # An average is remembered while the schedule goes on.
+        size = _as(self._size(at, 1 / self.second), first)
+        speed = size * first * way.gain
         second = wrong.second - way.average * wrong.second_share
         told = [
             wrong.theta,
             speed * (way.turn * second) / _as(self.second, speed),
             speed * wrong.rate / _as(self.second, speed),
+            *([] if self.pace is None else [speed * wrong.steps]),
         ]
-        if self.first is not None:
+        if self.centred:
+            told.append(2 * speed * way.spread * at.first * wrong.first / _as(self.second, speed))
+        elif self.first is not None:
             missed = wrong.first
             if self.corrected:
                 missed = missed - way.first * wrong.first_share
-            told.append(way.gain * missed / _as(self.first, speed))
+            told.append(size * way.gain * missed / _as(self.first, speed))
         return jnp.concatenate(told)
 
 
 class _Way(NamedTuple):
-    """m^, v^ (or v over its share), 1/D, and what D changes by with v^, over D."""
+    """m^, v^ (or v over its share), 1/D, what D changes by with v^ and with its square, over D."""
 
     first: Vector
     average: Vector
     gain: Vector
     turn: Vector
+    spread: Vector
 
 
 def _as(value: Array, like: Array) -> Array:
@@ -292,6 +298,7 @@ def preconditioned_flow(
     initial: float = 0.0,
     corrected: bool = True,
     largest: bool = False,
+    centred: bool = False,
     rtol: float | None = None,
     error: float | None = None,
     solver: str | None = None,
@@ -313,6 +320,8 @@ def preconditioned_flow(
             keep a distance of the order of sqrt(eta), not eta.
         corrected: Whether averages are corrected for their start, as Adam's.
         largest: Whether it divides by the largest second moment so far, as AMSGrad.
+        centred: Whether it divides by the variance, as `optax.rmsprop(centered=True)`: with b1 = 0
+            and corrected=False.
         rtol: Tolerance of a step, as of `gradient_flow`; 1e-6 if `error` is not given either.
         error: Wanted error of the whole path, relative to the norm of the parameters.
         solver: tsit5 by default, bosh3, dopri5 or dopri8.
@@ -332,7 +341,7 @@ def preconditioned_flow(
         True
     """
     size = step_size_array(step_size)
-    require(0 <= b1 < 1, f"b1 came as {b1}; give a number in [0, 1), as in 0.9")
+    require_share(b1=b1)
     require(0 < b2 < 1, f"b2 came as {b2}; give a number in (0, 1), as in 0.999")
     numbers = {"epsilon": epsilon, "epsilon_root": epsilon_root, "weight_decay": weight_decay}
     for what, value in {**numbers, "initial": initial}.items():
@@ -347,18 +356,25 @@ def preconditioned_flow(
         corrected or not largest,
         "largest came with corrected=False; give corrected=True, as optax.amsgrad has it",
     )
+    require(
+        not centred or not (b1 or corrected or largest),
+        "centred came with b1, corrected or largest; give b1=0, corrected=False and no largest, as "
+        "optax.rmsprop has it",
+    )
     how = how_asked(rtol, error, most_gradients)
+    forgets = b2 if centred else b1
     return PreconditionedFlow(
         how.rtol,
         solver or "tsit5",
         error=how.error,
         most_gradients=how.most_gradients,
         second=-jnp.log(b2) / size,
-        first=-jnp.log(b1) / size if b1 else None,
+        first=-jnp.log(forgets) / size if forgets else None,
         epsilon=_rate(epsilon),
         epsilon_root=_rate(epsilon_root),
         decay=_rate(weight_decay),
         initial=_rate(initial),
         corrected=corrected,
         largest=largest,
+        centred=centred,
     )

@@ -31,7 +31,7 @@ from thalweg.core.hessian_product import third_product
 from thalweg.core.memory import require_memory
 from thalweg.core.result import Result, finite
 from thalweg.core.tree import Params
-from thalweg.curvature.minima import NormalSplit, normal_split
+from thalweg.curvature.manifolds import NormalSpace, no_curvature, space_of
 from thalweg.dynamics.dynamics import Continuous, State, Statistic, fresh
 from thalweg.problems.problem import Problem
 
@@ -81,14 +81,15 @@ class SharpnessReductionFlow(Continuous):
     Attributes:
         step: Of tau.
         averaging: C.
-        rank_tolerance: Eigenvalues above this share of the largest are across Gamma. The rank is
-            found at the start; `rank_gap` says how well it is defined.
+        rank_tolerance: Eigenvalues above this share of the largest are across Gamma; by default the
+            root of the precision, as of `thalweg.curvature.normal_space`. The rank is found at the
+            start; `rank_gap` says how well it is defined.
     """
 
     step: Scalar = eqx.field(converter=lambda x: jnp.asarray(x, jnp.float64), default=0.05)
     averaging: Scalar = eqx.field(converter=lambda x: jnp.asarray(x, jnp.float64), default=2.0)
-    rank_tolerance: Scalar = eqx.field(
-        converter=lambda x: jnp.asarray(x, jnp.float64), default=1e-6
+    rank_tolerance: Scalar | None = eqx.field(
+        converter=lambda x: None if x is None else jnp.asarray(x, jnp.float64), default=None
     )
 
     @property
@@ -104,10 +105,10 @@ class SharpnessReductionFlow(Continuous):
             "give a problem of fewer parameters",
         )
         around = _Around(problem, unravel, theta.size)
-        theta, spent = around.landed(theta, self.rank_tolerance)
-        split = normal_split(around.hessian(theta), self.rank_tolerance)
-        _, at = self._speed(around, theta, split)
-        memory = Twofold(theta, theta, split.rank, at)
+        theta, spent = around.landed(theta)
+        space = around.space(theta, relative=self.rank_tolerance)
+        _, at = self._speed(around, theta, space)
+        memory = Twofold(theta, theta, space.rank, at)
         cost = (spent + 1) * around.price + 5
         state = fresh(unravel(theta), memory)
         # What is wrong but finite at the start is told by the first step.
@@ -219,35 +220,36 @@ class SharpnessReductionFlow(Continuous):
             last, total, spent = carry
             reach = jnp.asarray([0.0, 0.5, 0.5, 1.0], theta.dtype)[k]
             weight = jnp.asarray([1.0, 2.0, 2.0, 1.0], theta.dtype)[k] / 6
-            at, split, _, used = around.retracted(theta + reach * h * last, rank)
-            speed, _ = self._speed(around, at, split)
+            at, space, _, used = around.retracted(theta + reach * h * last, rank)
+            speed, _ = self._speed(around, at, space)
             return (speed, total + weight * speed, spent + used * around.price + 4), speed
 
         zero, none = jnp.zeros_like(theta), jnp.zeros((), jnp.int64)
         (_, mean, spent), _ = jax.lax.scan(stage, (zero, zero, none), jnp.arange(ORDER))
-        end, split, off, used = around.retracted(theta + h * mean, rank)
-        _, seen = self._speed(around, end, split)
+        end, space, off, used = around.retracted(theta + h * mean, rank)
+        _, seen = self._speed(around, end, space)
         seen = seen._replace(off_minima=off)
         return end, seen, spent + used * around.price + 4
 
-    def _speed(self, around: _Around, theta: Vector, split: NormalSplit) -> tuple[Vector, Seen]:
+    def _speed(self, around: _Around, theta: Vector, space: NormalSpace) -> tuple[Vector, Seen]:
         """D zeta/d tau, and what is seen on the way."""
-        largest, top = split.values[-1], split.vectors[:, -1]
-        second = split.values[-2]
+        largest, top = space.values[-1], space.vectors[:, -1]
+        second = space.values[-2]
         q = around.third(theta, top)
-        g = split.tangent(q) / largest
+        g = space.to_tangent(q) / largest
         g = g - theta * jnp.dot(theta, g)
         slope = tree.length(g)
         C = self.averaging.astype(theta.dtype)
         speed = -C * g / (2 * C + slope**2)
         gap = (largest - second) / jnp.abs(largest)
-        return speed, Seen(largest, slope, gap, split.gap, jnp.zeros_like(slope))
+        return speed, Seen(largest, slope, gap, space.left / space.least, jnp.zeros_like(slope))
 
     def _code(self, memory: Twofold, theta: Vector) -> Int[Array, ""]:
         seen = memory.seen
         late = seen.off_minima > _close(theta)
         crossed = seen.eigenvalue_gap <= SIMPLE
-        ranked = seen.rank_gap > jnp.sqrt(self.rank_tolerance).astype(theta.dtype)
+        share = no_curvature(theta) if self.rank_tolerance is None else self.rank_tolerance
+        ranked = seen.rank_gap > jnp.sqrt(share).astype(theta.dtype)
         bad = late | crossed | ranked
         code = jnp.where(bad, int(Result.NOT_CONVERGED), int(Result.OK)).astype(jnp.int32)
         return jnp.maximum(code, finite(theta, seen.largest, seen.slope))
@@ -273,7 +275,13 @@ class _Around:
     def third(self, theta: Vector, v: Vector) -> Vector:
         return third_product(self.objective, theta)(v)(v)
 
-    def landed(self, theta: Vector, tolerance: Array) -> tuple[Vector, Array]:
+    def space(
+        self, theta: Vector, relative: Scalar | None = None, rank: Array | None = None
+    ) -> NormalSpace:
+        values, vectors = jnp.linalg.eigh(self.hessian(theta))
+        return space_of(values, vectors, self.gradient(theta), relative, rank)
+
+    def landed(self, theta: Vector) -> tuple[Vector, Array]:
         """From anywhere to a minimum near, by damped Newton steps downhill."""
 
         def going(carry: tuple[Vector, Scalar, Array]) -> Array:
@@ -283,31 +291,33 @@ class _Around:
         def body(carry: tuple[Vector, Scalar, Array]) -> tuple[Vector, Scalar, Array]:
             at, _, count = carry
             g = self.gradient(at)
-            split = normal_split(self.hessian(at), tolerance)
+            values, vectors = jnp.linalg.eigh(self.hessian(at))
             # The root lets what rounding leaves of g along the minima lead nowhere.
-            shift = jnp.sqrt(tree.length(g) * jnp.max(jnp.abs(split.values)))
-            step = split.damped(g, shift + jnp.finfo(theta.dtype).tiny)
+            shift = jnp.sqrt(tree.length(g) * jnp.max(jnp.abs(values)))
+            # (|H| + shift)^-1 g: downhill where curvature is negative as well.
+            weights = 1 / (jnp.abs(values) + shift + jnp.finfo(theta.dtype).tiny)
+            step = vectors @ (weights * (vectors.T @ g))
             return _unit(at - step), tree.length(step), count + 1
 
         first = _unit(theta), jnp.full((), jnp.inf, theta.dtype), jnp.zeros((), jnp.int64)
         end, _, count = jax.lax.while_loop(going, body, first)
         return end, count
 
-    def retracted(self, theta: Vector, rank: Array) -> tuple[Vector, NormalSplit, Scalar, Array]:
-        """Newton's steps back to the minima, the last split and step, and how many there were."""
+    def retracted(self, theta: Vector, rank: Array) -> tuple[Vector, NormalSpace, Scalar, Array]:
+        """Newton's steps back to the minima, the last space and step, and how many there were."""
 
-        def step(at: Vector) -> tuple[Vector, NormalSplit, Scalar]:
-            split = normal_split(self.hessian(at), rank=rank)
-            newton = split.solved(self.gradient(at))
+        def step(at: Vector) -> tuple[Vector, NormalSpace, Scalar]:
+            space = self.space(at, rank=rank)
+            newton = space.pinv(space.gradient)
             newton = newton - at * jnp.dot(at, newton)
-            return _unit(at - newton), split, tree.length(newton)
+            return _unit(at - newton), space, tree.length(newton)
 
-        def going(carry: tuple[Vector, NormalSplit, Scalar, Array]) -> Array:
+        def going(carry: tuple[Vector, NormalSpace, Scalar, Array]) -> Array:
             return (carry[2] > _close(theta)) & (carry[3] < MOST_RETRACTION)
 
         def body(
-            carry: tuple[Vector, NormalSplit, Scalar, Array],
-        ) -> tuple[Vector, NormalSplit, Scalar, Array]:
+            carry: tuple[Vector, NormalSpace, Scalar, Array],
+        ) -> tuple[Vector, NormalSpace, Scalar, Array]:
             return (*step(carry[0]), carry[3] + 1)
 
         return jax.lax.while_loop(going, body, (*step(_unit(theta)), jnp.ones((), jnp.int64)))
@@ -346,7 +356,7 @@ def require_scale_invariant(problem: Problem) -> None:
 
 
 def sharpness_reduction_flow(
-    step: float = 0.05, averaging: float = 2.0, rank_tolerance: float = 1e-6
+    step: float = 0.05, averaging: float = 2.0, rank_tolerance: float | None = None
 ) -> SharpnessReductionFlow:
     """How w/||w|| moves along its minima at the edge of stability; see `SharpnessReductionFlow`.
 
@@ -354,7 +364,8 @@ def sharpness_reduction_flow(
         step: Of the solver, in tau = (step size) (weight decay) (steps); errors fall as its fourth
             power.
         averaging: C of the quasi-RMSProp scheduler; 2 for descent with weight decay.
-        rank_tolerance: Eigenvalues above this share of the largest are across the minima.
+        rank_tolerance: Eigenvalues above this share of the largest are across the minima; by
+            default the root of the precision, 1.5e-8.
 
     Raises:
         InputError: If a number is out of its range; in a run, if the objective is not
@@ -372,9 +383,8 @@ def sharpness_reduction_flow(
             f"{what} came as {value}; give a positive, finite number, as {usual}",
         )
     require(
-        0 < rank_tolerance < 1,
+        rank_tolerance is None or 0 < rank_tolerance < 1,
         f"rank_tolerance came as {rank_tolerance}; give a number in (0, 1), as 1e-6",
     )
-    return SharpnessReductionFlow(
-        jnp.asarray(step, float), jnp.asarray(averaging, float), jnp.asarray(rank_tolerance, float)
-    )
+    share = None if rank_tolerance is None else jnp.asarray(rank_tolerance, float)
+    return SharpnessReductionFlow(jnp.asarray(step, float), jnp.asarray(averaging, float), share)

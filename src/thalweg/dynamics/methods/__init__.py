@@ -1,0 +1,1 @@
+"""The shelf of methods that come with theorems: a file each, and a line in the table of `shelf`."""

@@ -1,0 +1,1 @@
+"""Training weights and connectivity together, as Optax transformations for any model."""
