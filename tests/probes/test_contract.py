@@ -29,7 +29,17 @@ DEAR = {
     "smallest-eigenvalue",
     "top-eigenvalues",
     "preconditioned-sharpness",
+    "sam-sharpness",
+    "adaptive-sharpness",
+    "local-entropy",
+    "learning-coefficient",
+    "hessian-trace",
+    "log-pseudo-determinant",
+    "gradient-overlap",
 }
+# Chains of draws, which rounding sends other ways: equal within their errors alone.
+CHAINS = {"local-entropy", "learning-coefficient"}
+DRAWN = CHAINS | {"hessian-trace", "local-energy"}  # from other numbers in another precision
 EVERY = PROBES | WITH_ARGUMENTS
 EVERY_PROBE = [pytest.param(n, marks=pytest.mark.thorough) if n in DEAR else n for n in EVERY]
 
@@ -92,7 +102,9 @@ class TestProbes:
         together = jax.jit(jax.vmap(one))(starts, keys)
         for i in range(2):
             alone = one(jax.tree.map(lambda leaf, i=i: leaf[i], starts), keys[i])
-            np.testing.assert_allclose(together.value[i], alone.value, rtol=1e-6, atol=1e-9)
+            drawn = 4 * (alone.error + together.error[i]) if name in CHAINS else 0.0
+            gap = np.abs(together.value[i] - alone.value)
+            assert np.all(gap <= 1e-6 * np.abs(alone.value) + 1e-9 + drawn)
             assert int(together.result[i]) == int(alone.result)
 
     def test_keeps_float32(self, name: str) -> None:
@@ -108,7 +120,8 @@ class TestProbes:
         exact = tw.measure(exactly, doubled, example(name)[0])
         gap = np.max(np.abs(np.asarray(reading.value - exact.value)))
         scale = np.max(np.abs(np.asarray(exact.value))) + np.max(np.asarray(reading.error))
-        assert gap <= 2e-2 * scale
+        drawn = 4 * np.max(np.asarray(reading.error + exact.error)) if name in DRAWN else 0.0
+        assert gap <= 2e-2 * scale + drawn
 
     def test_a_diverged_point_is_data(self, name: str) -> None:
         probe, problem = example(name)

@@ -42,22 +42,15 @@ def jacobians(points):
     return np.asarray(jax.jit(jax.vmap(one))(jnp.asarray(points)))
 
 
-@pytest.fixture(scope="module")
-def descent():
-    probes = [
-        top_eigenvalues(3),
-        kernel_drift(12),
-        kernel_alignment(12),
-        kernel_effective_rank(12),
-        kernel_smallest_eigenvalue(12),
-    ]
+def descent(*probes):
     return tw.run(PROBLEM, tw.gradient_descent(0.2), until=16.0, records=40, probes=probes)
 
 
 @pytest.mark.thorough
-def test_top_eigenvalues_along_descent(descent):
-    truth = np.linalg.eigvalsh(hessians(descent.parameters.values[0]))[:, :-4:-1]
-    value, error, code = (np.asarray(part)[0] for part in descent.reading("top_eigenvalues"))
+def test_top_eigenvalues_along_descent():
+    run = descent(top_eigenvalues(3))
+    truth = np.linalg.eigvalsh(hessians(run.parameters.values[0]))[:, :-4:-1]
+    value, error, code = (np.asarray(part)[0] for part in run.reading("top_eigenvalues"))
     assert np.all(code == 0)
     assert np.all(value <= truth + 1e-9)
     assert np.all(truth - value <= error + 1e-9)
@@ -72,10 +65,12 @@ def test_top_eigenvalues_of_few_dimensions():
         tw.measure(problem, problem.start, top_eigenvalues(4))
 
 
-def test_kernel_probes_along_descent(descent):
-    J = jacobians(descent.parameters.values[0])[:, :12]
+def test_kernel_probes_along_descent():
+    probes = (kernel_drift, kernel_alignment, kernel_effective_rank, kernel_smallest_eigenvalue)
+    run = descent(*(probe(12) for probe in probes))
+    J = jacobians(run.parameters.values[0])[:, :12]
     K = np.einsum("tiap,tjap->tij", J, J)
-    table = descent.dataset
+    table = run.dataset
     drift = np.linalg.norm(K - K[0], axis=(1, 2)) / np.linalg.norm(K[0])
     assert np.allclose(table["kernel_drift"][0], drift, atol=1e-12)
     assert float(table["kernel_drift"][0, -1]) > 0.05
@@ -96,7 +91,7 @@ def test_kernel_probes_need_examples():
         tw.measure(problem, problem.start, kernel_drift())
 
 
-@pytest.mark.thorough(after=1)
+@pytest.mark.thorough
 @pytest.mark.parametrize("corrected", [True, False], ids=["adam", "rmsprop"])
 def test_preconditioned_sharpness_along_adaptive_descent(corrected):
     adam, rmsprop = optax.adam(1e-2, b2=0.9), optax.rmsprop(1e-2, decay=0.9)

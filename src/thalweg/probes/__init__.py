@@ -2,11 +2,39 @@
 
 from collections.abc import Callable
 
-from thalweg.core.arguments import guard
-from thalweg.probes.basic import accuracy, distance_from_start, gradient_norm, loss
+from thalweg.core.doors import guard
+from thalweg.probes.assumptions import Assumption, measured_assumptions
+from thalweg.probes.basic import (
+    accuracy,
+    distance_from_start,
+    gradient_norm,
+    layer_drift,
+    loss,
+)
+from thalweg.probes.connections import (
+    connectivity,
+    pruned_connections,
+    regrown_connections,
+    rewiring_cosine,
+    strength_histogram,
+    tensor_connectivity,
+    weight_histogram,
+)
 from thalweg.probes.curvature import sharpness, smallest_eigenvalue, top_eigenvalues
 from thalweg.probes.diagonal import diagonal_ratio
+from thalweg.probes.factors import factor_norm_sum, factor_ranks, factor_square_sum
 from thalweg.probes.features import feature_singular_value
+from thalweg.probes.flatness.ascent import adaptive_sharpness, sam_sharpness
+from thalweg.probes.flatness.coefficient import (
+    LearningCoefficients,
+    learning_coefficient,
+    learning_coefficients,
+)
+from thalweg.probes.flatness.determinant import hessian_trace, log_pseudo_determinant
+from thalweg.probes.flatness.entropy import local_entropy
+from thalweg.probes.flatness.measure import REPARAMETRISATIONS, FlatnessMeasure
+from thalweg.probes.flatness.perturbed import local_energy
+from thalweg.probes.flatness.table import FlatnessTable
 from thalweg.probes.kernels import (
     kernel_alignment,
     kernel_drift,
@@ -39,6 +67,13 @@ from thalweg.probes.scale_invariance import (
     scale_invariance_defect,
     spherical_sharpness,
 )
+from thalweg.probes.spiking import (
+    firing_rate,
+    layer_gradient_norm,
+    silent_neurons,
+    surrogate_alive,
+)
+from thalweg.probes.stagnation import gradient_overlap, set_distance
 from thalweg.probes.tensors import (
     component_norms,
     component_unbalancedness,
@@ -53,6 +88,11 @@ PROBES: dict[str, Callable[[], Probe]] = {
     "gradient-norm": gradient_norm,
     "accuracy": accuracy,
     "distance-from-start": distance_from_start,
+    "layer-drift": layer_drift,
+    "layer-gradient-norm": layer_gradient_norm,
+    "firing-rate": firing_rate,
+    "silent-neurons": silent_neurons,
+    "surrogate-alive": surrogate_alive,
     "sharpness": sharpness,
     "smallest-eigenvalue": smallest_eigenvalue,
     "top-eigenvalues": top_eigenvalues,
@@ -81,20 +121,43 @@ PROBES: dict[str, Callable[[], Probe]] = {
     "kink-positions": kink_positions,
     "kink-reach": kink_reach,
     "activation-changes": activation_changes,
+    "hessian-trace": hessian_trace,
+    "log-pseudo-determinant": log_pseudo_determinant,
+    "sam-sharpness": sam_sharpness,
+    "adaptive-sharpness": adaptive_sharpness,
+    "local-energy": local_energy,
+    "local-entropy": local_entropy,
+    "learning-coefficient": learning_coefficient,
+    "gradient-overlap": gradient_overlap,
+    "connectivity": connectivity,
+    "tensor-connectivity": tensor_connectivity,
+    "pruned-connections": pruned_connections,
+    "regrown-connections": regrown_connections,
+    "rewiring-cosine": rewiring_cosine,
+    "factor-norm-sum": factor_norm_sum,
+    "factor-square-sum": factor_square_sum,
+    "factor-ranks": factor_ranks,
 }
 
 __all__ = [
     "PROBES",
+    "REPARAMETRISATIONS",
+    "Assumption",
     "Every",
+    "FlatnessMeasure",
+    "FlatnessTable",
+    "LearningCoefficients",
     "Moment",
     "Probe",
     "Tracker",
     "accuracy",
     "activation_changes",
+    "adaptive_sharpness",
     "angle_gap",
     "balancedness",
     "component_norms",
     "component_unbalancedness",
+    "connectivity",
     "diagonal_ratio",
     "direction_distance",
     "distance_from_start",
@@ -102,9 +165,15 @@ __all__ = [
     "effective_rank",
     "end_to_end_singular_values",
     "every",
+    "factor_norm_sum",
+    "factor_ranks",
+    "factor_square_sum",
     "feature_singular_value",
+    "firing_rate",
     "gradient_norm",
+    "gradient_overlap",
     "growing_strengths",
+    "hessian_trace",
     "hierarchical_effective_rank",
     "kernel_alignment",
     "kernel_drift",
@@ -112,27 +181,45 @@ __all__ = [
     "kernel_smallest_eigenvalue",
     "kink_positions",
     "kink_reach",
+    "layer_drift",
+    "layer_gradient_norm",
+    "learning_coefficient",
+    "learning_coefficients",
+    "local_energy",
+    "local_entropy",
+    "log_pseudo_determinant",
     "loss",
     "margin",
     "measure",
+    "measured_assumptions",
     "mode_strengths",
     "normal_derivative",
     "normalised_margin",
     "nuclear_norm",
     "parameter_norm",
     "preconditioned_sharpness",
+    "pruned_connections",
     "reconstruction_error",
+    "regrown_connections",
+    "rewiring_cosine",
+    "sam_sharpness",
     "scale_invariance_defect",
     "second_moment",
+    "set_distance",
     "sharpness",
+    "silent_neurons",
     "singular_values",
     "smallest_eigenvalue",
     "spherical_sharpness",
     "stable_rank",
+    "strength_histogram",
+    "surrogate_alive",
+    "tensor_connectivity",
     "tensor_error",
     "top_eigenvalues",
     "validation_error",
     "validation_loss",
+    "weight_histogram",
     "weight_matrices",
 ]
 

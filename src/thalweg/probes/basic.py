@@ -76,6 +76,28 @@ class DistanceFromStart(Probe):
         return exact(tree.norm(tree.difference(params, memory))), memory
 
 
+class LayerDrift(Probe):
+    """||theta_l(t) - theta_l(0)||^2 of each layer l (unit: parameter^2; exact up to rounding).
+
+    Layers are the entries of the outermost list or mapping of the parameters, in their order; a
+    bare array is one layer. value (layer,); no gradients.
+    """
+
+    name: ClassVar[str] = "layer_drift"
+    unit: ClassVar[str] = "parameter^2"
+    dims: ClassVar[tuple[str, ...]] = ("layer",)
+
+    def start(self, problem: Problem, params: Params) -> Any:
+        return params
+
+    def measure(
+        self, problem: Problem, params: Params, memory: Any, moment: Moment
+    ) -> tuple[Reading, Any]:
+        moved = tree.difference(params, memory)
+        layers = jax.tree.leaves(moved, is_leaf=lambda part: part is not moved)
+        return exact(jnp.stack([tree.dot(layer, layer) for layer in layers])), memory
+
+
 def loss() -> Objective:
     """The full objective; see `Objective`.
 
@@ -123,3 +145,17 @@ def distance_from_start() -> DistanceFromStart:
         [[0.0, 0.5, 0.75]]
     """
     return DistanceFromStart()
+
+
+def layer_drift() -> LayerDrift:
+    """Squared distance of each layer from its start; see `LayerDrift`.
+
+    Examples:
+        >>> bowl = tw.problems.Function(
+        ...     lambda p: 0.5 * p["a"] ** 2 + p["b"] ** 2, {"a": jnp.ones(()), "b": jnp.ones(())}
+        ... )
+        >>> path = tw.run(bowl, tw.gradient_descent(0.5), 0.5, records=1, probes="layer_drift")
+        >>> path.dataset["layer_drift"].values[0, 1].tolist()  # a: 1 to 1/2, b: 1 to 0
+        [0.25, 1.0]
+    """
+    return LayerDrift()

@@ -16,13 +16,14 @@ from thalweg.core.hessian_product import Product, hessian_product
 from thalweg.core.lanczos import Tracked, lanczos_smallest, track_largest
 from thalweg.core.result import Reading, Result, finite
 from thalweg.core.tree import Params
-from thalweg.probes.probe import Moment, Probe
+from thalweg.probes.flatness.measure import Costed, FlatnessMeasure
+from thalweg.probes.probe import Moment, Probe, bent_objective
 from thalweg.problems.problem import Problem
 
 FAILURE = 0.005  # with which a recheck may overlook an eigenvalue
 
 
-class Sharpness(Probe):
+class Sharpness(FlatnessMeasure):
     """Largest Hessian eigenvalue, signed, of the full objective.
 
     value   (), loss/parameter^2; gradient descent's threshold of stability is 2/eta
@@ -46,6 +47,8 @@ class Sharpness(Probe):
     name: ClassVar[str] = "sharpness"
     unit: ClassVar[str] = "loss/parameter^2"
     dims: ClassVar[tuple[str, ...]] = ()
+    title: ClassVar[str] = "largest eigenvalue"
+    unchanged_by: ClassVar[tuple[str, ...]] = ("translation", "permutation", "rotation")
 
     def start(self, problem: Problem, params: Params) -> Float[Array, "b p"]:
         theta = tree.flatten(params)
@@ -54,10 +57,19 @@ class Sharpness(Probe):
     def measure(
         self, problem: Problem, params: Params, memory: Any, moment: Moment
     ) -> tuple[Reading, Any]:
-        product = hessian_product(problem.objective, params)
-        found = tracked(product, memory, moment, self.tolerance, self.recheck, self.most_products)
+        found = self._found(problem, params, memory, moment)
         value, error, result = found.reading
         return Reading(value[0], error[0], result), found.memory
+
+    def taken(self, problem: Problem, params: Params, key: Array) -> Costed:
+        first = Moment(jnp.zeros((), int), key)
+        found = self._found(problem, params, self.start(problem, params), first)
+        value, error, result = found.reading
+        return Costed(Reading(value[0], error[0], result), found.products.astype(float))
+
+    def _found(self, problem: Problem, params: Params, memory: Any, moment: Moment) -> Largest:
+        product = hessian_product(bent_objective(problem, params, "the sharpness"), params)
+        return tracked(product, memory, moment, self.tolerance, self.recheck, self.most_products)
 
 
 class Largest(NamedTuple):
@@ -68,11 +80,16 @@ class Largest(NamedTuple):
             the tolerance times the largest value, rounding allowed for.
         memory: The block to start from at the next record.
         products: How many were spent.
+        vectors: Orthonormal rows, the eigenvectors of the values.
+        angle: How far their span is from that of the true ones, as a sine: residuals over the gap
+            to the next Ritz value (Davis and Kahan); 0 if there are no further ones.
     """
 
     reading: Reading
     memory: Float[Array, "b p"]
     products: Int[Array, ""]
+    vectors: Float[Array, "k p"]
+    angle: Float[Array, ""]
 
 
 class _Tried(NamedTuple):
@@ -109,7 +126,8 @@ def tracked(
     """
     b, p = memory.shape
     # A search that met numbers which are not finite leaves zeros.
-    usable = (moment.record > 0) & jnp.all(jnp.isfinite(memory)) & jnp.any(memory != 0)
+    total = jnp.sum(jnp.abs(memory))
+    usable = (moment.record > 0) & jnp.isfinite(total) & (total > 0)
     again = moment.record % recheck == 0
     # A recheck leaves half of the tolerance to what the complement may hide.
     half = jnp.asarray(jnp.where(again, tolerance / 2, tolerance), memory.dtype)
@@ -170,7 +188,11 @@ def tracked(
     # An infinite error, where products ran out before anything was known, is no divergence.
     late = jnp.where(jnp.any(error > allowed), int(Result.NOT_CONVERGED), int(Result.OK))
     code = jnp.maximum(late.astype(jnp.int32), finite(values, rho))
-    return Largest(Reading(values, error, code), s.found.ahead, s.spent)
+    gap = values[-1] - s.found.values[wanted] if b > wanted else jnp.asarray(jnp.inf, rho.dtype)
+    angle = jnp.where(gap > rho + rounding, rho / jnp.where(gap > 0, gap, 1), 1)
+    return Largest(
+        Reading(values, error, code), s.found.ahead, s.spent, s.found.vectors[:wanted], angle
+    )
 
 
 class TopEigenvalues(Probe):
@@ -208,7 +230,7 @@ class TopEigenvalues(Probe):
     def measure(
         self, problem: Problem, params: Params, memory: Any, moment: Moment
     ) -> tuple[Reading, Any]:
-        product = hessian_product(problem.objective, params)
+        product = hessian_product(bent_objective(problem, params, "an eigenvalue"), params)
         most, k = self.most_products, self.count
         found = tracked(product, memory, moment, self.tolerance, self.recheck, most, k)
         return found.reading, found.memory
@@ -244,7 +266,9 @@ class SmallestEigenvalue(Probe):
     def measure(
         self, problem: Problem, params: Params, memory: Any, moment: Moment
     ) -> tuple[Reading, Any]:
-        product = hessian_product(problem.objective, params)
+        product = hessian_product(
+            bent_objective(problem, params, "the smallest eigenvalue"), params
+        )
         guess = jnp.where(jnp.all(jnp.isfinite(memory)), memory, jnp.zeros_like(memory))
         found = lanczos_smallest(product, guess, moment.key, self.products, self.failure)
         scale = jnp.maximum(jnp.abs(found.largest), jnp.abs(found.value))

@@ -18,7 +18,7 @@ from thalweg.core.hessian_product import hessian_product
 from thalweg.core.result import Reading, Result
 from thalweg.core.tree import Params
 from thalweg.probes.curvature import tracked
-from thalweg.probes.probe import Moment, Probe
+from thalweg.probes.probe import Moment, Probe, bent_objective
 from thalweg.problems.problem import Problem
 
 Diagonal = Callable[[Any], Params]  # from an Optax state to the positive diagonal of D
@@ -34,7 +34,8 @@ class PreconditionedSharpness(Probe):
     Along a run of `optax_dynamics` D is what the transformation itself does in its next step:
     D^{-1} g eta is where a lasting gradient g leads per step. That is sqrt(v) + epsilon of Adam,
     AdamW, RMSProp, AdaGrad in each one's own convention, corrections for the start and schedules
-    included, times 1 - beta for heavy-ball momentum. A `diagonal` given is taken instead.
+    included, times 1 - beta for heavy-ball momentum. Of natural gradient D is its matrix with the
+    damping. A `diagonal` given is taken instead.
 
     value   (), a number without unit for Adam's D = sqrt(second moment) + epsilon in units of
             gradient: 1/parameter times parameter of the step size
@@ -66,6 +67,8 @@ class PreconditionedSharpness(Probe):
         self, problem: Problem, params: Params, memory: Any, moment: Moment
     ) -> tuple[Reading, Any]:
         theta = tree.flatten(params)
+        if hasattr(self.dynamics, "gain_root"):  # no diagonal, but a matrix of its own
+            return self._within(problem, params, memory, moment)
         gains = tree.flatten(self._gains(problem, params, moment.process)).astype(theta.dtype)
         require(
             gains.size == theta.size,
@@ -73,7 +76,8 @@ class PreconditionedSharpness(Probe):
         )
         known = jnp.all(jnp.isfinite(gains) & (gains >= 0)) & jnp.any(gains > 0)
         scale = jnp.sqrt(jnp.where(known, gains, 1))
-        hessian = hessian_product(problem.objective, params)
+        bent = bent_objective(problem, params, "the preconditioned sharpness")
+        hessian = hessian_product(bent, params)
         found = tracked(
             lambda v: scale * hessian(scale * v),
             memory,
@@ -91,6 +95,23 @@ class PreconditionedSharpness(Probe):
         )
         chosen = jax.tree.map(lambda a, b: jnp.where(known, a, b), reading, missing)
         return chosen, found.memory
+
+    def _within(
+        self, problem: Problem, params: Params, memory: Any, moment: Moment
+    ) -> tuple[Reading, Any]:
+        """P^1/2 H P^1/2, P the matrix that the gradient is multiplied by."""
+        root = self.dynamics.gain_root(problem, params)
+        hessian = hessian_product(problem.objective, params)
+        found = tracked(
+            lambda v: root @ hessian(root @ v),
+            memory,
+            moment,
+            self.tolerance,
+            self.recheck,
+            self.most_products,
+        )
+        value, error, result = found.reading
+        return Reading(value[0], error[0], result), found.memory
 
     def _gains(self, problem: Problem, params: Params, process: Any) -> Params:
         """1/D."""

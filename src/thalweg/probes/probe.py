@@ -11,10 +11,12 @@ import equinox as eqx
 import jax
 from jaxtyping import Array, Int
 
-from thalweg.core.arguments import Checked, told
+from thalweg.core.arguments import told
+from thalweg.core.doors import Checked
 from thalweg.core.errors import InputError, choose, require
 from thalweg.core.result import Reading
 from thalweg.core.tree import Params
+from thalweg.models.spiking.surrogates import takes_surrogates
 from thalweg.problems.problem import Problem, Supervised
 
 
@@ -125,6 +127,20 @@ def measure(problem: Problem, params: Params, probe: ProbeLike, key: Array | int
         problem, params, probe.start(problem, params), moment
     )
     return reading
+
+
+def bent_objective(problem: Problem, params: Params, what: str) -> Callable[[Params], Array]:
+    """The objective, for a probe of its second derivatives.
+
+    Raises:
+        InputError: If its derivatives are surrogates, and so of no loss the derivatives.
+    """
+    require(
+        not takes_surrogates(problem.objective, params),
+        f"{what} is of the Hessian of the loss, and the gradient of this net is a surrogate of "
+        "spikes, which have no slope; its formal second derivatives are at tw.curvature.hessian",
+    )
+    return problem.objective
 
 
 def with_data(problem: Problem, what: str) -> Supervised:

@@ -14,6 +14,7 @@ from thalweg.core.errors import InputError, require
 from thalweg.core.result import Reading, exact
 from thalweg.core.tree import Params
 from thalweg.probes.curvature import Sharpness
+from thalweg.probes.flatness.measure import Costed
 from thalweg.probes.probe import Moment, Probe
 from thalweg.problems.problem import Problem
 
@@ -113,11 +114,16 @@ class SphericalSharpness(Sharpness):
     name: ClassVar[str] = "spherical_sharpness"
     unit: ClassVar[str] = "loss"
     dims: ClassVar[tuple[str, ...]] = ()
+    title: ClassVar[str] = "spherical sharpness"
+    unchanged_by: ClassVar[tuple[str, ...]] = ("permutation", "rotation")
 
     def measure(
         self, problem: Problem, params: Params, memory: Any, moment: Moment
     ) -> tuple[Reading, Any]:
         return super().measure(problem, direction(params), memory, moment)
+
+    def taken(self, problem: Problem, params: Params, key: Array) -> Costed:
+        return super().taken(problem, direction(params), key)
 
 
 def scale_invariance_defect() -> ScaleInvarianceDefect:

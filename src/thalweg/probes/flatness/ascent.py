@@ -1,0 +1,160 @@
+"""Sharpness by ascent: how far the objective rises within a ball about the parameters."""
+
+from __future__ import annotations
+
+from typing import ClassVar, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float
+
+from thalweg.core import tree
+from thalweg.core.errors import require
+from thalweg.core.ranges import require_positive
+from thalweg.core.result import judged
+from thalweg.core.tree import Params
+from thalweg.probes.flatness.measure import Costed, FlatnessMeasure
+from thalweg.problems.problem import Problem
+
+
+class _Climb(NamedTuple):
+    """A point of the ball, in units of its scale, with the objective and its gradient there."""
+
+    step: Float[Array, " p"]
+    rise: Float[Array, ""]
+    slope: Float[Array, " p"]
+
+
+class AscentSharpness(FlatnessMeasure):
+    """max of f(theta + d) - f(theta) over ||d|| <= rho, by steps of ascent on the sphere.
+
+    From the gradient's direction and from random ones, d <- rho grad f(theta + d)/||grad f||, which
+    never descends where f is convex; the best of all. One step from the gradient alone is what SAM
+    takes (`steps=1, starts=0`). As a maximum it is certainly no less than the value.
+
+    value   (), loss
+    error   (), the residual rho ||g|| - <g, d>, g the gradient where the ascent ended: what the
+            linear model there still promises within the ball; 0 at a stationary point of the sphere
+    result  NOT_CONVERGED if the error is above `tolerance` times the value
+    cost    (1 + starts) (steps + 1) gradients
+
+    Source: Foret et al. (2021), section 2.
+    """
+
+    rho: float = eqx.field(static=True, default=0.05)
+    steps: int = eqx.field(static=True, default=20)
+    starts: int = eqx.field(static=True, default=3)
+    tolerance: float = eqx.field(static=True, default=0.05)
+    name: ClassVar[str] = "sam_sharpness"
+    unit: ClassVar[str] = "loss"
+    dims: ClassVar[tuple[str, ...]] = ()
+    title: ClassVar[str] = "SAM sharpness"
+    unchanged_by: ClassVar[tuple[str, ...]] = ("translation", "permutation", "rotation")
+
+    def __check_init__(self) -> None:
+        require_positive(rho=self.rho, tolerance=self.tolerance)
+        require(self.steps >= 1, f"steps came as {self.steps}; give at least 1")
+        require(self.starts >= 0, f"starts came as {self.starts}; give 0 or more")
+
+    def scale(self, theta: Float[Array, " p"]) -> Float[Array, " p"]:
+        """The half-axes of the ball over rho."""
+        return jnp.ones_like(theta)
+
+    def taken(self, problem: Problem, params: Params, key: Array) -> Costed:
+        theta, unravel = ravel_pytree(params)
+        scale, rho = self.scale(theta), jnp.asarray(self.rho, theta.dtype)
+        climb = jax.value_and_grad(lambda s: problem.objective(unravel(theta + scale * s)))
+        here, slope = climb(jnp.zeros_like(theta))
+
+        def onto(direction: Float[Array, " p"]) -> Float[Array, " p"]:
+            size = tree.length(direction)
+            return rho * direction / jnp.where(size > 0, size, jnp.ones_like(size))
+
+        def up(at: _Climb, _: None) -> tuple[_Climb, None]:
+            step = onto(at.slope)
+            height, slope = climb(step)
+            better = _Climb(step, height - here, slope)
+            return jax.tree.map(
+                lambda a, b: jnp.where(better.rise > at.rise, a, b), better, at
+            ), None
+
+        def climbed(direction: Float[Array, " p"]) -> _Climb:
+            step = onto(direction)
+            height, there = climb(step)
+            first = _Climb(step, height - here, there)
+            return jax.lax.scan(up, first, None, length=self.steps - 1)[0]
+
+        random = jax.random.normal(key, (self.starts, theta.size), theta.dtype)
+        ends = jax.lax.map(climbed, jnp.concatenate([slope[None], random]))
+        top = jnp.argmax(ends.rise)
+        best = jax.tree.map(lambda leaf: leaf[top], ends)
+        left = rho * tree.length(best.slope) - best.slope @ best.step
+        # Rounding of the two terms is no residual.
+        rounding = (
+            100 * jnp.finfo(theta.dtype).eps * (rho * tree.length(best.slope) + jnp.abs(here))
+        )
+        error = jnp.maximum(left, 0) + rounding
+        allowed = self.tolerance * jnp.abs(best.rise) + 3 * rounding
+        cost = (1 + self.starts) * (self.steps + 1)
+        return Costed(judged(best.rise, error, allowed), jnp.asarray(float(cost)))
+
+
+class AdaptiveSharpness(AscentSharpness):
+    """max of f(theta + d) - f(theta) over ||d/|theta| || <= rho: a ball in units of each weight.
+
+    value   (), loss; unchanged where weights of a ReLU net are rescaled
+    error, result, cost   as of `AscentSharpness`
+
+    Entries of theta that are 0 do not move. Source: Kwon, Kim, Park and Choi (2021), definition 1.
+    """
+
+    name: ClassVar[str] = "adaptive_sharpness"
+    title: ClassVar[str] = "adaptive SAM sharpness"
+    unchanged_by: ClassVar[tuple[str, ...]] = ("permutation", "rescaling")
+
+    def scale(self, theta: Float[Array, " p"]) -> Float[Array, " p"]:
+        return jnp.abs(theta)
+
+
+def sam_sharpness(
+    rho: float = 0.05, steps: int = 20, starts: int = 3, tolerance: float = 0.05
+) -> AscentSharpness:
+    """The highest rise of the objective within a ball; see `AscentSharpness`.
+
+    Args:
+        rho: The ball's radius (unit: parameter).
+        steps: Steps of ascent; 1 is that of SAM.
+        starts: Random directions to climb from, beside the gradient's.
+        tolerance: Residual allowed, over the value.
+
+    Examples:
+        >>> bowl = tw.problems.Function(lambda x: x[0] ** 2 + 4 * x[1] ** 2, start=jnp.zeros(2))
+        >>> probe = tw.probes.sam_sharpness(rho=0.5, steps=30)
+        >>> round(float(tw.measure(bowl, bowl.start, probe).value), 6)  # rho^2 lambda/2
+        1.0
+    """
+    return AscentSharpness(rho, steps, starts, tolerance)
+
+
+def adaptive_sharpness(
+    rho: float = 0.5, steps: int = 20, starts: int = 3, tolerance: float = 0.05
+) -> AdaptiveSharpness:
+    """The highest rise of the objective in a ball scaled by the weights; see `AdaptiveSharpness`.
+
+    Args:
+        rho: The radius (unit: 1).
+        steps: As of `sam_sharpness`.
+        starts: As of `sam_sharpness`.
+        tolerance: As of `sam_sharpness`.
+
+    Examples:
+        >>> valley = tw.problems.Function(lambda x: (x[0] * x[1]) ** 2 / 2, start=jnp.ones(2))
+        >>> probe = tw.probes.adaptive_sharpness(rho=0.1, steps=30)
+        >>> here = float(tw.measure(valley, jnp.array([1.0, 1.0]), probe).value)
+        >>> there = float(tw.measure(valley, jnp.array([4.0, 0.25]), probe).value)
+        >>> bool(abs(here - there) < 1e-9)
+        True
+    """
+    return AdaptiveSharpness(rho, steps, starts, tolerance)
