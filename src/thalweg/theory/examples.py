@@ -18,13 +18,22 @@ from thalweg.core import tree
 from thalweg.core.tree import Params
 from thalweg.curvature import layer_hessian
 from thalweg.models import MLP, ResidualMLP, linear
-from thalweg.problems import Function, Problem, linear_classifier, supervised, trained_part
+from thalweg.problems import (
+    Function,
+    Problem,
+    layered_media,
+    linear_classifier,
+    supervised,
+    trained_part,
+)
 from thalweg.problems.closed_form import Quadratic
 from thalweg.theory.descent import euler, geometric_rate, last_layer
-from thalweg.theory.landscape import polyak_lojasiewicz, regions
+from thalweg.theory.inverse_problems import boundary_control, time_reversal
+from thalweg.theory.landscape import polyak_lojasiewicz, regions, stagnation
 from thalweg.theory.limits import separable
 from thalweg.theory.limits.max_margin import hard_margin_svm
 from thalweg.theory.linear_nets import local_components, low_dimensional, weight_normalisation
+from thalweg.theory.optimisers import rates
 from thalweg.theory.prediction import Prediction
 
 
@@ -54,12 +63,20 @@ class Example(NamedTuple):
 DRAWN = np.random.default_rng(11)
 X, Y = DRAWN.normal(size=(3, 5)), DRAWN.normal(size=(3, 2))
 CURVATURE, START = np.array([2.0, 1.0, 0.25]), np.array([0.3, -0.5, 0.4])
+ROOT = float(np.linalg.norm(START))
 SEPARABLE = np.array([(0.5, 1.5), (1.5, 0.5), (3.0, 2.0), (2.0, -1.0)])
 STEPS = np.arange(0, 40, 3)
 
 
 def _quadratic() -> Quadratic:
     return Quadratic(jnp.asarray(CURVATURE), jnp.zeros(3), jnp.asarray(START))
+
+
+def _rate(name: str, **constants: float) -> Example:
+    """Descent at 1/L on a quadratic, held against the bound of its theorem."""
+    L = float(CURVATURE[0])
+    predicted = rates.rate_prediction(name, 1 / L, smoothness=L, **constants)
+    return Example(predicted, STEPS / L, _quadratic(), jnp.asarray(START), 1 / L)
 
 
 def _map(reduction: str) -> Problem:
@@ -164,13 +181,49 @@ def _separable(name: str) -> Example:
     return Example(predicted, times, problem, jnp.zeros(2), eta, error=0.05)
 
 
+def _staying() -> Example:
+    """Descent without noise stays for certain."""
+    eta, radius = 0.1, 2.0
+    start = float(np.linalg.norm(START))
+    predicted = stagnation.staying_prediction(
+        radius, start, 3, eta, 0.1, CURVATURE.min(), CURVATURE.max()
+    )
+
+    def inside(problem: Problem, params: Params, time: float) -> Array:
+        return (tree.norm(params) <= radius).astype(float)
+
+    return Example(predicted, eta * STEPS, _quadratic(), jnp.asarray(START), eta, inside)
+
+
+def _time_reversal(maker: Callable[..., Prediction]) -> Example:
+    """Descent at 1/omega on the control problem, from 0."""
+    media = layered_media([1.0, 0.6], steps=5, horizon=1.0)
+    operators = boundary_control.control_operators(media.responses[0], media.time_step)
+    omega, penalty = 1.1 * float(np.linalg.norm(operators.K, 2)), 1e-3
+    limit = boundary_control.control(operators, penalty, 4)[1:]
+
+    def distance(_: Problem, f: Params, time: float) -> Array:
+        return jnp.linalg.norm(f - limit) / np.linalg.norm(limit)
+
+    problem = time_reversal.control_problem(operators, penalty, 4)
+    predicted = maker(operators, penalty, omega, 4)
+    return Example(predicted, STEPS / omega, problem, jnp.zeros(4), 1 / omega, distance)
+
+
 PREDICTIONS: dict[str, Callable[[], Example]] = {
+    "rates.rate_prediction:convex": lambda: _rate("gradient-descent-convex", distance=ROOT),
+    "rates.rate_prediction:dominated": lambda: _rate(
+        "gradient-descent-dominated", domination=CURVATURE[-1], gap=CURVATURE @ START**2 / 2
+    ),
     "geometric_rate.linearised_loss": _linearised_loss,
     "euler.EulerCertificate.prediction": _euler,
     "last_layer.descent_bound": _descent_bound,
     "last_layer.stochastic_bound": _stochastic_bound,
     "polyak_lojasiewicz.geometric_descent": _geometric_descent,
     "regions.region_loss": _region_loss,
+    "stagnation.staying_prediction": _staying,
+    "time_reversal.landweber_distance": lambda: _time_reversal(time_reversal.landweber_distance),
+    "time_reversal.landweber_bound": lambda: _time_reversal(time_reversal.landweber_bound),
     "weight_normalisation.rate_bound": _rate_bound,
     "separable.predicted_rates: loss": lambda: _separable("loss"),
     "separable.predicted_rates: margin": lambda: _separable("normalised_margin"),

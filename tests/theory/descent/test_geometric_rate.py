@@ -95,10 +95,10 @@ def test_the_drift_bound_is_what_the_geometric_sum_gives():
     [
         (lambda: rate_certificate([1.0], 0.5, 1.0), "losses"),
         (lambda: rate_certificate([0.0, 1.0], 0.5, 1.0), "losses"),
-        (lambda: rate_certificate([1.0, 0.5], 0.0, 1.0), "step size"),
+        (lambda: rate_certificate([1.0, 0.5], 0.0, 1.0), "step_size"),
         (lambda: rate_certificate([1.0, 0.5], 0.5, 4.0), "smallest eigenvalue"),
         (lambda: linearised_loss(np.eye(3), np.ones(2), 0.1), "agree"),
-        (lambda: linearised_loss(np.eye(2), np.ones(2), -0.1), "step size"),
+        (lambda: linearised_loss(np.eye(2), np.ones(2), -0.1), "step_size"),
         (lambda: tail_rate([1.0]), "at least two"),
         (lambda: two_layer_drift_bound(1.0, 3, 4, 0.0), "positive"),
     ],

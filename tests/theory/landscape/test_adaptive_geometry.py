@@ -104,5 +104,5 @@ def test_singular_vectors_of_a_known_matrix():
 def test_bad_input_is_told():
     with pytest.raises(tw.InputError, match="at least 8"):
         theory.expected_ratio(3)
-    with pytest.raises(tw.InputError, match="give a matrix"):
+    with pytest.raises(tw.InputError, match="give an array of shape"):
         theory.singular_vector_uniformity(jnp.ones(3))

@@ -175,7 +175,7 @@ def test_balance_defect():
 def test_bad_input_is_told():
     with pytest.raises(tw.InputError, match="at least 1"):
         theory.end_to_end_field(jnp.ones((2, 2)), jnp.ones((2, 2)), 0)
-    with pytest.raises(tw.InputError, match="one shape"):
+    with pytest.raises(tw.InputError, match="where d is 2 as in W"):
         theory.end_to_end_field(jnp.ones((2, 2)), jnp.ones((2, 3)), 2)
     with pytest.raises(tw.InputError, match="0 < r < R"):
         theory.gamma_curve([1.0, 0.0], 2.0, 1.0)

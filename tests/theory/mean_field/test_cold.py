@@ -155,3 +155,15 @@ def test_polynomials_are_one_less_the_potential_squared():
 def test_bad_input(call, word):
     with pytest.raises(InputError, match=word):
         call()
+
+
+def test_an_input_where_the_net_almost_bends_is_no_knot():
+    # |h| is 1 - 6e-9 at the fourth input, and 1 at a knot 1e-4 beside it.
+    rng = np.random.default_rng(0)
+    x, y, lam = [random_data(rng) for _ in range(1711)][-1]
+    net = cold_net(x, y, lam)
+    least = np.min(cluster_polynomials(x, net.R, lam).at(x[3:4], 4))
+    assert least > 1e-8
+    beside = np.abs(net.touching_knots - x[3])
+    assert np.min(beside) > 1e-5
+    assert np.sum(beside < 1e-3) == 1

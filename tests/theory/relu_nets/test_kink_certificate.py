@@ -74,6 +74,7 @@ def test_the_certificate_is_the_formula(scale):
         np.testing.assert_allclose(mine, numbers, rtol=1e-5, atol=1e-10)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("offset", [0.0, 0.1])
 def test_no_certified_run_crosses_later(offset):
     runs = drawn(2, 16, 200, Y + offset)

@@ -17,6 +17,7 @@ import numpy as np
 from scipy.optimize import brentq
 
 from thalweg.core.errors import require
+from thalweg.core.ranges import require_positive
 from thalweg.theory.descent import euler
 from thalweg.theory.descent.euler import EulerCertificate
 from thalweg.theory.linear_nets import homogeneous, scalar_linear
@@ -79,7 +80,7 @@ def scalar_linear_certificate(
         >>> found.step_size > 100 * blind.step_size > 0  # what knowing the curvature is worth
         True
     """
-    require(math.isfinite(until) and until > 0, f"until is {until}; a time > 0 is allowed.")
+    require_positive(until=until)
     times = np.linspace(0.0, until, grid)
     flow = scalar_linear.scalar_linear_flow(r0, nu, depth, times)
     product = r0 * jnp.asarray([[nu, math.sqrt(1 - nu**2)]])

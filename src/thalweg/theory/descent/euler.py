@@ -24,6 +24,7 @@ from numpy.typing import ArrayLike
 from scipy.optimize import brentq
 
 from thalweg.core.errors import choose, require
+from thalweg.core.ranges import require_positive
 from thalweg.theory.prediction import Prediction, make_prediction
 
 SOURCE = "Elkabetz & Cohen 2021, main theorem; Hairer, Norsett & Wanner I, Theorem 10.6"
@@ -89,7 +90,7 @@ class EulerCertificate:
 
         Source: Elkabetz & Cohen 2021, proof of the main theorem.
         """
-        _require_positive("step size", step_size)
+        require_positive(step_size=step_size)
         bound = _bound(self.growth + self.log_error, self.log_discrepancy, self, step_size)
         peak = np.maximum.accumulate(_peaks(bound, self, step_size))
         return np.where(peak <= self.eps, bound, np.inf)
@@ -161,7 +162,7 @@ def euler_certificate(
     """
     choose(kind, _TUBE, "kind of certificate")
     t, m_, beta_, gamma_ = _checked_grid(time, m, beta, gamma)
-    _require_positive("eps", eps)
+    require_positive(eps=eps)
     require(math.isfinite(rho) and rho >= 0, f"rho is {rho}; a finite number >= 0 is allowed.")
 
     growth, log_integral = _grow(t, m_)
@@ -311,8 +312,7 @@ def convex_quadratic_peak_error(h: float, z0: float, step_size: float) -> float:
         >>> round(convex_quadratic_peak_error(h=1.0, z0=1.0, step_size=2 * np.e), 6)
         1.0
     """
-    _require_positive("curvature h", h)
-    _require_positive("step size", step_size)
+    require_positive(h=h, step_size=step_size)
     return step_size * h * abs(z0) / (2 * math.e)
 
 
@@ -424,14 +424,5 @@ def _checked_grid(
 
 
 def _check_quadratic(m: float, T: float, z0: float, eps: float) -> None:
-    _require_positive("m", m)
-    _require_positive("T", T)
-    _require_positive("eps", eps)
+    require_positive(m=m, T=T, eps=eps)
     require(z0 != 0 and math.isfinite(z0), f"z0 is {z0}; a finite number other than 0 is allowed.")
-
-
-def _require_positive(name: str, value: float) -> None:
-    require(
-        math.isfinite(value) and value > 0,
-        f"{name} is {value}; a finite number > 0 is allowed.",
-    )

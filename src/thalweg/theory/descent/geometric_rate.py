@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from thalweg.core.errors import require
+from thalweg.core.ranges import require_positive
 from thalweg.theory.prediction import Prediction, make_prediction
 
 Values = NDArray[np.float64]
@@ -65,7 +66,7 @@ def rate_certificate(losses: ArrayLike, step_size: float, smallest: float) -> Ra
         L.ndim == 1 and L.size > 1 and bool(L[0] > 0) and not bool(np.any(L < 0)),
         f"losses came with shape {L.shape}; give L(0) > 0, L(1), ..., none of them negative",
     )
-    require(step_size > 0, f"the step size is {step_size}; give one above 0")
+    require_positive(step_size=step_size)
     require(
         smallest >= 0 and step_size * smallest < 2,
         f"the smallest eigenvalue is {smallest}; with step size {step_size} the rate needs one "
@@ -113,7 +114,7 @@ def linearised_loss(gram: ArrayLike, residual: ArrayLike, step_size: float) -> P
         f"a Gram matrix of shape {G.shape} and a residual of shape {r.shape} do not agree; give "
         "(n, n) and (n,)",
     )
-    require(step_size > 0, f"the step size is {step_size}; give one above 0")
+    require_positive(step_size=step_size)
     values, vectors = np.linalg.eigh((G + G.T) / 2)
     power, decay = (vectors.T @ r) ** 2 / 2, 1 - step_size * values
 

@@ -190,7 +190,6 @@ def singular_vector_uniformity(W: Float[Array, "m n"]) -> Uniformity:
         >>> [round(float(v), 6) for v in singular_vector_uniformity(jnp.ones((2, 2)))]
         [0.0, 1.0, 1.0]
     """
-    require(W.ndim == 2, f"an array of shape {W.shape} came; give a matrix")
     U, s, Vt = jnp.linalg.svd(W, full_matrices=False)
     share = s[1] / s[0] if s.size > 1 else jnp.zeros_like(s[0])
     return Uniformity(share, max_over_median(U[:, 0] ** 2), max_over_median(Vt[0] ** 2))

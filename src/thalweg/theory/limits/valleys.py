@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from thalweg.core.errors import require
+from thalweg.core.ranges import require_positive
 
 Values = NDArray[np.float64]
 HALF_WIDTH = 9.0  # of the grid, in standard deviations of the noise alone, beyond the start
@@ -71,7 +72,7 @@ def diffusion_expectation(
         >>> abs(found.value - np.exp(-1)) < found.error < 1e-3
         True
     """
-    require(time > 0, f"time came as {time}; give a positive number")
+    require_positive(time=time)
     require(points >= 101 and points % 4 == 1, f"points came as {points}; give 4 m + 1, as 801")
     fine, coarse = (_backward(drift, quantity, start, time, n) for n in (points, (points + 1) // 2))
     return Expectation(fine, abs(fine - coarse))

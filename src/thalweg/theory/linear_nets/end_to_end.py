@@ -97,10 +97,6 @@ def end_to_end_field(
         [[8.0]]
     """
     _check_depth(depth)
-    require(
-        W.ndim == 2 and W.shape == G.shape,
-        f"W has shape {W.shape} and G {G.shape}; give two matrices of one shape",
-    )
     if depth == 1:
         return G
     U, s, Vt = jnp.linalg.svd(W, full_matrices=False)

@@ -22,6 +22,7 @@ from scipy.integrate import quad
 from scipy.special import exprel
 
 from thalweg.core.errors import InputError, require
+from thalweg.core.ranges import require_positive
 
 Values = NDArray[np.float64]
 
@@ -200,7 +201,7 @@ def hyperbolic_time(
     a0, b0 = np.asarray(a0, dtype=np.float64), np.asarray(b0, dtype=np.float64)
     uf, s = np.asarray(uf, dtype=np.float64), np.asarray(s, dtype=np.float64)
     u0, c0 = a0 * b0, (a0 + b0) * (a0 - b0)
-    require(tau > 0, f"the time scale tau is {tau}: it must be positive.")
+    require_positive(tau=tau)
     require(bool(np.all(s > 0)), "a singular value is not positive: a time needs s > 0.")
     require(bool(np.all((s - u0) * (s - uf) > 0)), _BEYOND)
     on_saddle_line = (c0 == 0) & (u0 * uf <= 0)
@@ -431,7 +432,7 @@ def _modes_and_times(
     """Modes on the trailing axes, times on the leading ones."""
     s, modes = np.broadcast_arrays(np.asarray(s, float), np.asarray(modes, float))
     t = np.asarray(t, dtype=np.float64)
-    require(tau > 0, f"the time scale tau is {tau}: it must be positive.")
+    require_positive(tau=tau)
     require(bool(np.all(s >= 0)), "a singular value is negative: give s >= 0.")
     require(bool(np.all(t >= 0)), "a time is negative: the solution is given for t >= 0.")
     return s, modes, t.reshape(t.shape + (1,) * s.ndim)
@@ -439,7 +440,7 @@ def _modes_and_times(
 
 def _span(u0: ArrayLike, uf: ArrayLike, s: ArrayLike, tau: float) -> tuple[Values, Values, Values]:
     u0, uf, s = (np.asarray(value, dtype=np.float64) for value in (u0, uf, s))
-    require(tau > 0, f"the time scale tau is {tau}: it must be positive.")
+    require_positive(tau=tau)
     if not np.all((u0 > 0) & (uf > 0) & (s > 0)):
         raise InputError("a strength or singular value is not positive: give u0, uf, s > 0.")
     require(bool(np.all((s - u0) * (s - uf) > 0)), _BEYOND)

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from scipy.special import gammaln
 
 from thalweg.core.errors import require
+from thalweg.core.ranges import require_positive
 from thalweg.core.tree import Params
 from thalweg.models.tensor_factorisation import TensorFactorisation
 from thalweg.theory.prediction import Prediction, make_prediction
@@ -168,7 +169,7 @@ def escape_time(sigma0: ArrayLike, gamma: ArrayLike, depth: int) -> Float[np.nda
         0.5
     """
     _check_start(sigma0, depth)
-    require(bool(np.all(np.asarray(gamma) > 0)), f"gamma came as {gamma!r}; give positive numbers")
+    require_positive(gamma=gamma)
     if depth == 2:
         return np.full(np.broadcast_shapes(np.shape(sigma0), np.shape(gamma)), np.inf)
     return np.asarray(sigma0, float) ** -(1 - 2 / depth) / ((depth - 2) * np.asarray(gamma, float))
@@ -244,5 +245,4 @@ def _inverse(x: Array) -> Array:
 
 def _check_start(sigma0: ArrayLike, L: int) -> None:
     require(L >= 2, f"a component of {L} vectors came; give at least 2")
-    positive = bool(np.all(np.asarray(sigma0) > 0))
-    require(positive, f"sigma_0 came as {sigma0!r}; give positive norms")
+    require_positive(sigma0=sigma0)

@@ -31,6 +31,7 @@ from scipy.optimize import brentq
 from scipy.special import gammaln, logsumexp
 
 from thalweg.core.errors import require
+from thalweg.core.ranges import require_positive
 from thalweg.theory.descent.euler import log_constant_m_integral
 
 _NODES, _NODE_WEIGHTS = np.polynomial.legendre.leggauss(16)
@@ -197,7 +198,7 @@ def bound_integral(r: ArrayLike, r0: float, depth: int) -> Float[np.ndarray, "..
         0.5
     """
     r_ = np.asarray(r, dtype=float)
-    require(bool(np.all(r_ > 0)) and r0 > 0, "r and r0 must be > 0.")
+    require_positive(r=r_, r0=r0)
     return (depth - 1) / depth * np.log(r_ / r0)
 
 
@@ -295,7 +296,7 @@ class _Clock:
     """
 
     def __init__(self, r0: float, nu: float, n: int) -> None:
-        require(math.isfinite(r0) and r0 > 0, f"r0 is {r0}; a finite number > 0 is allowed.")
+        require_positive(r0=r0)
         require(-1 < nu <= 1, f"nu is {nu}; a cosine in (-1, 1] is allowed.")
         require(n >= 1, f"depth {n} is given; at least 1 is allowed.")
         self.n, self.log_r0 = n, math.log(r0)

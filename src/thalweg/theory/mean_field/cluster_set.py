@@ -21,6 +21,7 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 
 from thalweg.core.errors import require
+from thalweg.core.ranges import require_positive
 from thalweg.theory.mean_field.neuron_circle import neuron_arcs
 
 
@@ -104,7 +105,7 @@ def cluster_polynomials(x: ArrayLike, R: ArrayLike, weight_decay: float) -> Clus
     require(
         R.shape == x.shape, f"R came with shape {R.shape}; give one for each of {len(x)} inputs"
     )
-    require(weight_decay > 0, f"weight_decay came as {weight_decay}; give a number above 0")
+    require_positive(weight_decay=weight_decay)
 
     def both(r: np.ndarray) -> np.ndarray:
         left = np.concatenate([[0.0], np.cumsum(r)])

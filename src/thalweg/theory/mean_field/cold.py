@@ -20,11 +20,13 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 from scipy.optimize import nnls
 
-from thalweg.theory.mean_field.gibbs import positive, regression_targets
+from thalweg.core.ranges import require_positive
+from thalweg.theory.mean_field.gibbs import regression_targets
 from thalweg.theory.mean_field.neuron_circle import Arcs, neuron_arcs
 
 VIOLATED, CLOSED = 1e-12, 1e-10  # |h| - 1 of a cut that is added, and of an end
-TOUCHING = 1e-8  # 1 - |h| of a direction that may carry weight
+TOUCHING = 1e-8  # 1 - |h| of a direction that may carry weight, before the Newton steps
+TOUCHES, KNOWN = 1e-11, 10.0  # and after: this, or so many times what |h| still exceeds 1 by
 MOST_ROUNDS = 200
 POLISHES = 8  # Newton steps at the end
 SMALLEST = 1e-7  # of the largest coefficient: below it an atom is rounding
@@ -99,8 +101,9 @@ def cold_net(x: ArrayLike, y: ArrayLike, weight_decay: float) -> ColdNet:
         >>> net.knots.round(6).tolist(), round(net.objective, 10)  # 4/sqrt(101) - 2/101
         ([-0.1, 0.1], 0.3782128959)
     """
+    require_positive(weight_decay=weight_decay)
     arcs = neuron_arcs(x)
-    y, lam = regression_targets(arcs, y), positive(weight_decay, "weight_decay")
+    y, lam = regression_targets(arcs, y), float(weight_decay)
     angles = arcs.edges[:-1]
     R, last = _projected(arcs.features(angles), y, lam), np.inf
     for _ in range(MOST_ROUNDS):
@@ -190,14 +193,14 @@ def _primal(arcs: Arcs, y: np.ndarray, lam: float, R: np.ndarray) -> ColdNet:
     """The atoms that belong to a dual solution."""
     M, breaks = len(y), len(arcs.edges) - 1
 
-    def touching(R: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def touching(R: np.ndarray, within: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         candidates = _candidates(arcs, R, lam)
         h = arcs.features(candidates) @ R / lam
         inside = np.flatnonzero(~np.isnan(arcs.extrema(R, lam)))
-        near = np.abs(h) > 1 - TOUCHING
+        near = np.abs(h) > 1 - within
         return candidates[near], -np.sign(h[near]), np.append(np.arange(breaks), inside)[near]
 
-    angles, sign, arc = touching(R)
+    angles, sign, arc = touching(R, TOUCHING)
     alpha, c = angles, np.zeros(len(angles))
     if len(angles):
         features = arcs.features(angles)
@@ -209,12 +212,14 @@ def _primal(arcs: Arcs, y: np.ndarray, lam: float, R: np.ndarray) -> ColdNet:
         R, c = _polished(arcs, y, lam, R, arc, fixed, c)
         top = arcs.extrema(R, lam)[arc]
         alpha = np.where(np.isnan(fixed) & ~np.isnan(top), top, alpha)
-        angles, c = touching(R)[0], c * sign
+        c = c * sign
     misfit = y - arcs.features(alpha).T @ c if len(alpha) else y
     value = -M / 2 * float(R @ R) - float(R @ y)
     primal = float(misfit @ misfit) / (2 * M) + lam * float(np.abs(c).sum())
-    found, places = knots_of_directions(alpha), knots_of_directions(angles)
     worst = arcs.largest(R, lam) - 1
+    if len(angles):
+        angles = touching(R, max(TOUCHES, KNOWN * worst))[0]
+    found, places = knots_of_directions(alpha), knots_of_directions(angles)
     return ColdNet(arcs, y, lam, R, alpha, c, angles, found, places, value, primal - value, worst)
 
 

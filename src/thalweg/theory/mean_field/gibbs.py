@@ -27,6 +27,7 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 
 from thalweg.core.errors import require
+from thalweg.core.ranges import require_positive
 from thalweg.theory.mean_field.neuron_circle import (
     Arcs,
     Rule,
@@ -183,8 +184,8 @@ def gibbs_net(
     """
     arcs = neuron_arcs(x)
     y = regression_targets(arcs, y)
-    lam = positive(weight_decay, "weight_decay")
-    beta = positive(inverse_temperature, "inverse_temperature")
+    require_positive(weight_decay=weight_decay, inverse_temperature=inverse_temperature)
+    lam, beta = float(weight_decay), float(inverse_temperature)
     R = np.zeros(len(y))
     if start is not None:
         R = np.array(start, float)
@@ -268,19 +269,6 @@ def _both(rule: Rule) -> np.ndarray:
     """Integrals of h (1 - h^2)^-2 (cos, sin) over each panel, shape (panels, 2)."""
     w = rule.weight * rule.h / _gap(rule.h) ** 2
     return np.stack([np.sum(w * f(rule.alpha), axis=1) for f in (np.cos, np.sin)], axis=-1)
-
-
-def positive(value: float, name: str) -> float:
-    """A finite number above zero, or a refusal by its name.
-
-    Examples:
-        >>> from thalweg.theory.mean_field.gibbs import positive
-        >>> positive(2, "temperature")
-        2.0
-    """
-    good = np.ndim(value) == 0 and math.isfinite(value) and value > 0
-    require(good, f"{name} came as {value}; give a finite number above 0")
-    return float(value)
 
 
 def regression_targets(arcs: Arcs, y: ArrayLike) -> Float[np.ndarray, " M"]:

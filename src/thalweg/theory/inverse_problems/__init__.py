@@ -1,0 +1,1 @@
+"""Inverse problems with a solver in closed form: boundary control of the wave equation."""

@@ -1,0 +1,1 @@
+"""Rates of optimisers: what their theorems bound, under which assumption."""

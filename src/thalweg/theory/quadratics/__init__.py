@@ -1,0 +1,1 @@
+"""The quadratic laboratory: linear methods on quadratics, exactly, and lower bounds."""
