@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; `_HOMES` says the same
     from thalweg import (
         curvature,
         dynamics,
+        estimators,
         kernels,
         models,
         oracles,
@@ -27,20 +28,25 @@ if TYPE_CHECKING:  # what type checkers and editors see; `_HOMES` says the same
     from thalweg.core.errors import InputError
     from thalweg.core.result import Reading, Result
     from thalweg.diagnosis.diagnosis import Diagnosis, diagnose
+    from thalweg.diagnosis.rates import Rates, rates
     from thalweg.driver.recorded import Interrupted, run
     from thalweg.dynamics import (
         Limit,
         flow_limit,
         gradient_descent,
         gradient_flow,
+        kfac,
         noisy,
         optax_dynamics,
         preconditioned_flow,
         stabilised_descent,
     )
     from thalweg.probes import Tracker, every, measure
+    from thalweg.probes.flatness.table import flatness
     from thalweg.problems.in_words import problem
     from thalweg.studies.rerun import study
+    from thalweg.sweeps.race_page import Race
+    from thalweg.sweeps.raced import race
     from thalweg.sweeps.swept import Sweep, sweep
     from thalweg.trajectory import Trajectory, load
 
@@ -52,6 +58,8 @@ __all__ = [
     "InputError",
     "Interrupted",
     "Limit",
+    "Race",
+    "Rates",
     "Reading",
     "Result",
     "Sweep",
@@ -62,11 +70,14 @@ __all__ = [
     "diagnose",
     "distance",
     "dynamics",
+    "estimators",
     "every",
+    "flatness",
     "flow_limit",
     "gradient_descent",
     "gradient_flow",
     "kernels",
+    "kfac",
     "load",
     "measure",
     "models",
@@ -77,6 +88,8 @@ __all__ = [
     "probes",
     "problem",
     "problems",
+    "race",
+    "rates",
     "run",
     "stabilised_descent",
     "study",
@@ -93,20 +106,25 @@ _HOMES = {
         "core.errors": ("InputError",),
         "core.result": ("Reading", "Result"),
         "diagnosis.diagnosis": ("Diagnosis", "diagnose"),
+        "diagnosis.rates": ("Rates", "rates"),
         "driver.recorded": ("Interrupted", "run"),
         "dynamics": (
             "Limit",
             "flow_limit",
             "gradient_descent",
             "gradient_flow",
+            "kfac",
             "noisy",
             "optax_dynamics",
             "preconditioned_flow",
             "stabilised_descent",
         ),
         "probes": ("Tracker", "every", "measure"),
+        "probes.flatness.table": ("flatness",),
         "problems.in_words": ("problem",),
         "studies.rerun": ("study",),
+        "sweeps.race_page": ("Race",),
+        "sweeps.raced": ("race",),
         "sweeps.swept": ("Sweep", "sweep"),
         "trajectory": ("Trajectory", "load"),
     }.items()
@@ -121,7 +139,7 @@ def __getattr__(name: str) -> Any:
     if name in _HOMES:
         value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
         if not isinstance(value, type):
-            from thalweg.core.arguments import checked
+            from thalweg.core.doors import checked
 
             value = checked(value)
         return globals().setdefault(name, value)

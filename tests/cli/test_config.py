@@ -24,7 +24,7 @@ from thalweg.cli.diagnose import problem_options, training_options
 Says = Callable[..., Said]
 KEPT = parameters_of(
     stand_in("thalweg.diagnosis.diagnosis", "diagnose"),
-    leave_out=("problem", "dynamics", "start"),
+    leave_out=("problem", "dynamics", "oracle", "start"),
 )
 PARAMETERS = [*problem_options(), *training_options(), *KEPT]
 DEFAULTS = {p.name: p.default for p in PARAMETERS}
@@ -50,7 +50,7 @@ def ask(says: Says, *arguments: object) -> None:
 
 WORDS = ["table.csv", "--target", "price", "--drop", "a,c", "--model", "mlp:3", "--no-bias",
          "--seeds", "3", "--optimizer", "adam", "--lr", "1e-3", "--b2", "0.99", "--until", "7",
-         "--out", "a b"]  # fmt: skip
+         "--oracle", "label-noise(0.1, law='sign')", "--out", "a b"]  # fmt: skip
 FILE = """
 data = "table.csv"
 target = "price"
@@ -61,6 +61,7 @@ seeds = 3
 optimiser = "adam"   # the flag that the British use
 lr = 1e-3
 b2 = 0.99
+oracle = "label-noise(0.1, law='sign')"
 until = 7
 out = "a b"
 """
@@ -88,7 +89,8 @@ def test_the_command_line_wins(thalweg_says: Says, seen: list[Any]) -> None:
         "b", "--seeds", "5", "--bias", "--learning-rate", "0.5")  # fmt: skip
     plain = tw.problem("kinds.parquet", target="kind", drop="b", model="mlp:3")
     assert seen[0] == plain.describe()
-    assert seen[1] == tw.dynamics.optimiser("adam", 0.5, b2=0.99).describe()
+    noise = tw.oracles.label_noise(0.1, law="sign")
+    assert seen[1] == tw.dynamics.optimiser("adam", 0.5, b2=0.99, oracle=noise).describe()
     assert (seen[3]["seeds"], seen[3]["until"]) == (5, 7.0)
 
 

@@ -33,6 +33,7 @@ TABLES: dict[str, Any] = {
     "probes": tw.probes.PROBES,
     "studies": STUDIES,
 }
+ONE_OF = {"dynamics": "gradient_flow", "problems": "supervised", "oracles": "label_noise"}
 EVERY = [entry for of in catalogue.LISTS for entry in catalogue.entries(of)]
 
 
@@ -55,6 +56,7 @@ def test_lists_are_the_tables() -> None:
     [
         ("dynamics", "thalweg.dynamics", tw.dynamics.Dynamics),
         ("problems", "thalweg.problems", tw.problems.Problem),
+        ("oracles", "thalweg.oracles", tw.oracles.Oracle),
     ],
 )
 def test_makers_are_those_that_python_finds(of: str, room: str, kind: type) -> None:
@@ -72,7 +74,7 @@ def test_makers_are_those_that_python_finds(of: str, room: str, kind: type) -> N
     for name in set(names(of)) - made:
         assert issubclass(getattr(module, name), kind)
         assert not inspect.isabstract(getattr(module, name))  # nobody can make one
-    assert {"dynamics": "gradient_flow", "problems": "supervised"}[of] in names(of)
+    assert ONE_OF[of] in names(of)
 
 
 @pytest.mark.parametrize("entry", EVERY, ids=lambda e: f"{e.of}-{e.name}")
@@ -238,7 +240,7 @@ def test_a_word_in_several_lists_says_so(thalweg_says: Says) -> None:
 @pytest.mark.parametrize(
     ("word", "shown"),
     [("swish", "silu, an activation"), ("mse", "squared-error, a loss"), ("CE", "cross-entropy"),
-     ("bce", "cross-entropy"), ("smallest-e", "smallest-eigenvalue, a probe"),
+     ("bce", "binary-cross-entropy"), ("smallest-e", "smallest-eigenvalue, a probe"),
      ("kaiming_normal", "he-normal"),
      ("lambda_max", "sharpness"), ("elkabetz", "elkabetz2021-continuous-discrete, a study"),
      ("gradient-descent", "gradient_descent, a dynamics")],
@@ -329,14 +331,17 @@ def test_a_shell_is_told_how_a_line_goes_on(line: str, expected: list[str]) -> N
     assert completed(line) == expected
 
 
-def test_a_shell_does_not_wait() -> None:
-    """CPU seconds of an answer, Python's own start included; 0.4 on the machine it was made on."""
+def test_a_shell_does_not_wait(request: pytest.FixtureRequest) -> None:
+    """CPU seconds of an answer, Python's own start included; 0.4 on the machine it was made on.
+
+    A slow or busy machine has more (`--budget`).
+    """
     before = os.times()
     completed("thalweg show shar")
     after = os.times()
     spent = after.children_user - before.children_user
     spent += after.children_system - before.children_system
-    assert spent < 0.8
+    assert spent < 0.8 * request.config.getoption("--budget")
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,10 +19,12 @@ from thalweg.cli import app
 from thalweg.cli.declared import constant, stand_in
 from thalweg.cli.derive import DerivedCommand, argument_help, as_options, parameters_of, summary_of
 from thalweg.core.errors import InputError
-from thalweg.dynamics.optimisers import OPTIMISERS, PARAMETERS
+from thalweg.dynamics.optimiser_parameters import PARAMETERS
+from thalweg.dynamics.optimisers import OPTIMISERS
 
 Says = Callable[..., Said]
-COMMANDS = ["diagnose", "sweep", "list", "show", "studies", "study", "verify", "report", "cache"]
+GROUP: Any = typer.main.get_command(app)
+COMMANDS = [name for name, command in GROUP.commands.items() if not command.hidden]
 
 
 def plain(text: str) -> str:
@@ -30,21 +33,21 @@ def plain(text: str) -> str:
 
 
 def options_of(name: str) -> dict[str, Any]:
-    command = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
+    command = GROUP.commands[name]
     if isinstance(command, DerivedCommand):
         command.derive()
     return {parameter.name: parameter for parameter in command.params}
 
 
 PARTS = (tw.problem, tw.dynamics.optimiser, tw.diagnose)
-NO_OPTIONS = ("problem", "dynamics", "name", "parameters")
+NO_OPTIONS = ("problem", "dynamics", "optimizer", "name", "parameters")
 
 
 def derived() -> dict[str, tuple[Any, inspect.Parameter]]:
-    """The parameters that are options, with the functions that have them."""
+    """The parameters that are options, with the first function that has them."""
     return {
         name: (part, parameter)
-        for part in PARTS
+        for part in reversed(PARTS)
         for name, parameter in inspect.signature(part).parameters.items()
         if name not in NO_OPTIONS
     }
@@ -113,6 +116,24 @@ def test_help(thalweg_says: Says, arguments: list[str]) -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
+def test_help_loses_no_word(thalweg_says: Says, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "300")  # no line is broken
+    shown = plain(thalweg_says(name, "--help").out)
+    for option in options_of(name).values():
+        assert plain(option.help.replace("`", "")) in shown
+
+
+@pytest.mark.parametrize("name", sorted({*COMMANDS} - {"studies", "cache"}))
+def test_help_has_an_example_that_can_be_given(name: str) -> None:
+    options_of(name)
+    example = re.search(r"\n\nExample: `thalweg (.*)`$", GROUP.commands[name].help)
+    assert example is not None
+    command, *arguments = shlex.split(example[1])
+    assert command == name
+    assert GROUP.commands[name].make_context(name, arguments).args == []
+
+
+@pytest.mark.parametrize("name", COMMANDS)
 def test_every_option_has_help(name: str) -> None:
     for option, parameter in options_of(name).items():
         assert getattr(parameter, "help", None), f"{name} --{option}"
@@ -130,7 +151,8 @@ def test_options_reach_the_function(thalweg_says: Says, monkeypatch: pytest.Monk
     with pytest.raises(Reached):
         thalweg_says("diagnose")
     parameters = inspect.signature(tw.diagnose).parameters
-    defaults = {k: p.default for k, p in parameters.items() if k not in ("problem", "dynamics")}
+    given = ("problem", "dynamics", "optimizer", "oracle")  # what other options make of it
+    defaults = {k: p.default for k, p in parameters.items() if k not in given}
     assert seen[2] == defaults
     assert seen[1].describe() == tw.gradient_descent(0.1).describe()
     assert seen[0].describe() == tw.problem().describe()
@@ -162,6 +184,9 @@ def test_options_reach_the_function(thalweg_says: Says, monkeypatch: pytest.Monk
         ("give header=False, or header=True.", "give --no-header, or --header."),
         ("rows out with drop_gaps=True", "rows out with --drop-gaps"),
         ("smallest_every came as 0", "--smallest-every came as 0"),
+        ("records came as 0", "--records came as 0"),
+        ("steps of what records came", "steps of what records came"),
+        ("its oracle: seeds came as 0", "its oracle: seeds came as 0"),
         ("task='regression' for this task", "--task regression for this task"),
         ("no column 'target=x' or 'one_hot'", "no column 'target=x' or 'one_hot'"),
         ("np.savez(path, x=, y=) and folder=", "np.savez(path, x=, y=) and folder="),

@@ -39,6 +39,9 @@ def asks(size):
 
 def ends():
     raise SystemExit(3)
+
+def noise():
+    return tw.oracles.gaussian(lambda x: x[:, None])
 """
 
 
@@ -82,6 +85,14 @@ def test_a_problem_is_taken_from_a_file_or_a_module(thalweg_says: Says, reached:
     assert reached[0].describe() == tw.problem("digits", samples=20, model="mlp:3").describe()
 
 
+@pytest.mark.usefixtures("files")
+def test_an_oracle_is_taken_from_a_file(thalweg_says: Says, reached: list[Any]) -> None:
+    with pytest.raises(Reached):
+        thalweg_says("diagnose", "mine.py:problem", "--oracle", "mine.py:noise")
+    assert type(reached[1].oracle).__name__ == "Gaussian"
+    assert float(reached[1].base.step_size) == 0.1
+
+
 @pytest.mark.usefixtures("files", "reached")
 @pytest.mark.parametrize(
     ("line", "words"),
@@ -103,6 +114,10 @@ def test_a_problem_is_taken_from_a_file_or_a_module(thalweg_says: Says, reached:
         ("mine.py:problem --model mlp:3", "--model came beside mine.py:problem"),
         ("mine.py:problem --samples 3 --loss mse", "--samples and --loss came beside"),
         ("openml:", "openml"),
+        ("mine.py:problem --oracle mine.py:problem", "in mine.py came as an instance of Function"),
+        ("mine.py:problem --oracle mine.py:noize", "unknown name 'noize'. Did you mean 'noise'?"),
+        ("mine.py:problem --oracle empty.py:noise", "no oracle under another name"),
+        ("mine.py:problem --oracle mine.py:asks", "name an oracle, or a function"),
     ],
 )
 def test_what_is_wrong_with_it_is_one_sentence(thalweg_says: Says, line: str, words: str) -> None:

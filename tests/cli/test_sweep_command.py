@@ -27,6 +27,9 @@ SMALL = ("digits", "--samples", 20, "--model", "mlp:3")
         (["--optimizer", "adam", "--step-size", "0.1"], "--step-size came beside --optimizer"),
         (["--optimizer", "adm", "--lr", "0.1"], "adm"),
         (["--momentum", "0.9"], "--momentum came without --optimizer"),
+        (["--oracle", "noise(1)"], "--oracle 'noise(1)': unknown oracle 'noise'"),
+        (["--oracle", "minibatch(21)"], "a batch of 21 of 20 examples"),
+        (["--batch", "2", "--oracle", "single"], "--batch came beside --oracle"),
         (["--seeds", "0"], "seeds came as 0"),
         (["--steps", "0"], "steps came as 0"),
         (["--steps", "5", "--until", "3"], "either until or steps"),
@@ -109,10 +112,12 @@ def test_a_file_says_what_the_command_line_says(
             thalweg_says("sweep", *arguments)
 
     options = ["--optimizer", "adam", "--b2", "0.99", "--seeds", 3, "--steps", 7, "--out", "a b"]
+    options += ["--oracle", "minibatch(2)"]
     ask(*SMALL, "--lr", "0.1:0.3:3", *options)
     Path("run.toml").write_text(
         'data = "digits"\nsamples = 20\nmodel = "mlp:3"\nlr = "0.1:0.3:3"\n'
         'optimiser = "adam"\nb2 = 0.99\nseeds = 3\nsteps = 7\nout = "a b"\n'
+        'oracle = "minibatch(2)"\n'
     )
     ask("--config", "run.toml")
     Path("run.toml").unlink()
@@ -120,6 +125,7 @@ def test_a_file_says_what_the_command_line_says(
     assert (name, command) == ("thalweg", "sweep")
     ask(*arguments)
     assert seen[0] == seen[1] == seen[2]
+    assert seen[0][2]["oracle"]["batch"] == 2
     said = thalweg_says("sweep", "--config", "nowhere.toml")
     assert said.code == 2
     assert said.err == "thalweg: 'nowhere.toml': there is no such file; check the path.\n"

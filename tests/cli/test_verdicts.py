@@ -19,6 +19,7 @@ from thalweg.lab.card import Card
 from thalweg.lab.checks import Check, all_of, below
 from thalweg.lab.claims import Claim, Failure
 from thalweg.lab.experiment import Experiment
+from thalweg.lab.runner import run_study
 from thalweg.lab.study import Study
 from thalweg.studies import STUDIES, study_named
 
@@ -180,3 +181,23 @@ def test_every_study_whose_full_scale_is_not_the_papers_says_so() -> None:
         assert study.paper_size in ("all", "part", "none")
         if study.paper_size != "all":
             assert re.search("paper|precursor", study.full), slug
+
+
+def test_what_else_is_in_a_folder_stays_alone(
+    study: Callable[[Study], None], thalweg_says: Says
+) -> None:
+    study(toy(1, 1))
+    Path("mine").mkdir()
+    Path("mine/index.html").write_text("a page of mine")
+    said = thalweg_says("study", "toy", "--out", "mine")
+    assert (said.code, said.out) == (2, "")
+    assert "mine is in use for other things" in said.err
+    assert [(file.name, file.read_text()) for file in Path("mine").iterdir()] == [
+        ("index.html", "a page of mine")
+    ]
+    for _ in range(2):  # its own it finds again
+        assert thalweg_says("study", "toy", "--out", "its").code == 0
+    with pytest.raises(InputError, match="its holds the study toy; give another folder"):
+        run_study(replace(toy(1, 1), slug="other"), "quick", "its")
+    Path("its/study.json").unlink()  # as older versions left it
+    assert thalweg_says("study", "toy", "--out", "its").code == 0

@@ -5,9 +5,10 @@ from __future__ import annotations
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import xarray as xr
 
 import thalweg as tw
-from thalweg.comparison.beyond import smoothed
+from thalweg.comparison.beyond import nearer, smoothed
 from thalweg.problems import Function
 
 
@@ -21,6 +22,24 @@ def test_a_period_of_two_and_a_drift_are_told_apart_exactly():
     np.testing.assert_allclose(found.path[:, 0], 0, atol=1e-15)
     np.testing.assert_allclose(found.path[:, 1], records[:, 1], atol=1e-15)
     np.testing.assert_allclose(found.energy, 0.49, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("other", "told"), [(1.02, ""), (0.5, ""), (1.5, "is 1.5 times as near its mean path")]
+)
+def test_as_near_is_not_nearer(other: float, told: str):
+    rows = {
+        "central_oscillation": 1.0,
+        "central_distance": 2.0,
+        "flow_smoothed_distance": 2 * other,
+    }
+    table = xr.Dataset(
+        {name: (("seed", "time"), np.full((1, 4), value)) for name, value in rows.items()},
+        {"time": np.arange(4.0)},
+    )
+    said = nearer(table, "gradient flow")
+    assert told in said
+    assert bool(told) == bool(said)
 
 
 def net():
@@ -66,3 +85,15 @@ def test_the_error_that_is_told_holds_beyond_the_edge():
     off = np.linalg.norm((path.parameters - fine.parameters).values[0, 1:], axis=1)
     told = path.dataset["path_error"].values[0, 1:] - fine.dataset["path_error"].values[0, 1:]
     np.testing.assert_allclose(off, told, rtol=0.25)
+
+
+@pytest.mark.slow
+def test_the_edge_of_rmsprop_has_its_central_flow(tmp_path):
+    rmsprop = tw.dynamics.optimiser("rmsprop", 0.02, initial=0.01, epsilon=1e-3)
+    found = tw.diagnose(net(), rmsprop, until=8.0, out=tmp_path / "run", progress=False)
+    verdict = found.comparison
+    assert verdict.regime == "edge of stability"
+    table = verdict.dataset.isel(seed=0, time=verdict.dataset["time"].values > 5)
+    assert table["central_distance"].mean() < 0.5 * table["flow_smoothed_distance"].mean()
+    assert table["central_preconditioned_sharpness"].max() < 2 / 0.02 * 1.001
+    assert "the central flow is" in verdict.sentence

@@ -117,15 +117,16 @@ def test_the_edge_of_stability() -> None:
 
 
 def test_misfits_are_sentences() -> None:
-    descent, flow = pair(bowl(), 0.1, 2.0)
+    problem, dynamics, until = bowl(), tw.gradient_flow(1e-3), {"until": 0.4, "records": 2}
+    descent, flow = (tw.run(problem, d, **until) for d in (tw.gradient_descent(0.1), dynamics))
     with pytest.raises(tw.InputError, match="has no step size of its own"):
         tw.compare(flow, descent)
     with pytest.raises(tw.InputError, match="eps came as"):
         tw.compare(descent, flow, eps=-1.0)
-    other = tw.run(bowl(), tw.gradient_flow(1e-6), times=[0.123, 0.456])
+    other = tw.run(problem, dynamics, times=[0.123, 0.456])
     with pytest.raises(tw.InputError, match="share no seed or no recorded time"):
         tw.compare(descent, other)
-    bare = tw.run(bowl(), tw.gradient_flow(1e-6), until=2.0, parameters=False)
+    bare = tw.run(problem, dynamics, parameters=False, **until)
     with pytest.raises(tw.InputError, match="did not record its parameters"):
         tw.compare(descent, bare)
 

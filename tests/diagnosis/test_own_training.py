@@ -234,6 +234,9 @@ def test_which_seed_is_asked_in_a_sentence(start: str | None, words: str) -> Non
         ({"dynamics": tw.gradient_flow(1e-3)}, "gradient flow, which takes no steps"),
         ({"dynamics": optax.adam(1e-3)}, "give it as step_size"),
         ({"dynamics": "adam"}, "dynamics came as the text 'adam'"),
+        ({"oracle": "adam"}, "oracle='adam': unknown oracle 'adam'"),
+        ({"oracle": "single", "dynamics": tw.gradient_flow(1e-3)}, "which takes no steps"),
+        ({"oracle": "single"}, "no examples to draw batches"),
         ({"dynamics": tw.dynamics.optimiser("sgd", 0.1, batch=2)}, "no examples to draw batches"),
         ({"problem": 3}, "give a data frame"),
         ({"problem": "digitz"}, "'digits'"),
@@ -257,6 +260,13 @@ def test_random_steps_may_start_at_one_point_with_several_seeds() -> None:
     done = found(problem, noisy, start=start, seeds=2, until=0.2)
     ends = done.descent.parameters.isel(time=-1).values
     assert not np.array_equal(*ends)
+    # The same noise said beside the dynamics, in words or as an oracle.
+    for oracle in ("minibatch(2)", tw.oracles.minibatch(2)):
+        again = found(problem, 0.01, oracle=oracle, start=start, seeds=2, until=0.2, out="other")
+        np.testing.assert_array_equal(again.descent.parameters.isel(time=-1).values, ends)
+    told = read_page(again.folder).command
+    assert "oracle = ...  # mini-batches" in told
+    assert "tw.diagnose(problem, 0.01, oracle=oracle, start=start" in told
 
 
 # ---- what a folder stands for -------------------------------------------------------------------

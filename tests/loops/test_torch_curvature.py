@@ -294,11 +294,11 @@ def test_a_divergence_is_told_and_survived():
 # The search by itself, on matrices with a known spectrum.
 
 
-def reading_of(values, seed=0, most=200, ends=("largest", "smallest"), tolerance=1e-2):
+def reading_of(values, seed=0, most=200, ends=("largest", "smallest"), tolerance=1e-2, bound=True):
     from thalweg.torch.extremes import Extremes
 
     diagonal = torch.as_tensor(np.asarray(values, float))
-    search = Extremes(ends, tolerance, most, seed)
+    search = Extremes(ends, tolerance, most, seed, bound)
     return search, search.measure(lambda v: diagonal * v, diagonal, 0.0)
 
 
@@ -324,6 +324,51 @@ def test_bounds_hold_for_many_starts(values):
             scale = np.abs(values).max()
             assert low - 1e-12 * scale <= true <= high + 1e-12 * scale
             assert error <= 1.01e-2 * scale or code == tw.Result.NOT_CONVERGED
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_without_a_bound_the_error_is_the_residual(seed):
+    """An eigenvalue is that near, and it costs about half."""
+    values = np.r_[np.random.default_rng(1).normal(size=2000), 4.5, -4.4]
+    spent = []
+    for bound in (True, False):
+        _, found = reading_of(values, seed, bound=bound)
+        spent.append(found.products)
+        for end in ("largest", "smallest"):
+            value, error, code = (float(part) for part in found.readings[end])
+            assert np.abs(values - value).min() <= error <= 1e-2 * np.abs(values).max()
+            assert code == tw.Result.OK
+    assert spent[1] < 0.8 * spent[0]
+
+
+def test_vectors_that_turn_steadily_are_met_half_way():
+    """One product a record where the last vector alone would need several; errors hold."""
+    from thalweg.torch.extremes import Extremes
+
+    heights = torch.cat([torch.linspace(-1, 1, 60), torch.tensor([3.0])]).double()
+    turned = torch.linalg.qr(torch.randn(61, 61, generator=torch.manual_seed(0)).double())[0]
+
+    def spent_with(guesses: bool) -> list[int]:
+        search, spent = Extremes(("largest",), 1e-2, 200, 0), []
+        for record in range(24):
+            angle = 0.03 * record
+            vectors = turned.clone()
+            cos, sin = np.cos(angle), np.sin(angle)
+            vectors[:, 60] = cos * turned[:, 60] + sin * turned[:, 10]
+            vectors[:, 10] = cos * turned[:, 10] - sin * turned[:, 60]
+            matrix = vectors @ torch.diag(heights) @ vectors.T
+            if not guesses:
+                search.ahead = {}
+            found = search.measure(lambda v, m=matrix: m @ v, heights, 0.0)
+            value, error, code = (float(part) for part in found.readings["largest"])
+            assert value - 1e-9 <= 3 <= value + error + 1e-9
+            assert code == tw.Result.OK
+            spent.append(found.products)
+        return spent[3:]
+
+    with_guess, without = spent_with(True), spent_with(False)
+    assert np.median(with_guess) == 1
+    assert np.median(without) > 1
 
 
 def test_too_few_products_say_so():

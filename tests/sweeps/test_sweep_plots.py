@@ -39,6 +39,33 @@ def test_each_member_is_a_line_over_its_own_time(swept: tw.Sweep) -> None:
     assert "data:image/svg+xml" in text
 
 
+def test_further_clocks_are_axes_too() -> None:
+    """eta^2 k beside eta k; a member without that clock has none."""
+    bowl = tw.problems.Function(lambda x: 0.5 * jnp.sum(x**2), start=jnp.ones(1))
+    noise = tw.oracles.isotropic(0.1)
+    noisy = [tw.gradient_descent(eta, noise) for eta in (0.1, 0.2)]
+    found = tw.sweep(bowl, [*noisy, tw.gradient_descent(0.4)], steps=4, records=2, seeds=2)
+    slow = found.dataset["slow_time"]
+    assert slow.dims == (found.members.dim, "record")
+    np.testing.assert_allclose(slow.values[:2], [[0.0, 0.02, 0.04], [0.0, 0.08, 0.16]], rtol=1e-12)
+    assert np.isnan(slow.values[2]).all()
+    assert "slow_time" not in found.member(2).dataset.coords
+    ax = found.plot("loss", clock="slow_time")
+    assert ax.get_xlabel() == "sum of squared step sizes (step size²)"
+    np.testing.assert_array_equal(ax.lines[1].get_xdata(), slow.values[1])
+    alone = tw.run(bowl, noisy[1], until=0.8, records=2, seeds=2)
+    one = found.member(1)
+    assert set(one.dataset.coords) == set(alone.dataset.coords)
+    np.testing.assert_array_equal(one.dataset["slow_time"], alone.dataset["slow_time"])
+    for path in (one, alone):
+        lines = path.plot("loss", clock="slow_time", seeds="median").lines
+        np.testing.assert_array_equal(lines[0].get_xdata(), slow.values[1])
+        with pytest.raises(InputError, match="Did you mean 'slow_time'"):
+            path.plot("loss", clock="slow")
+    with pytest.raises(InputError, match="unknown clock of this sweep 'seed'"):
+        found.plot("loss", clock="seed")
+
+
 def test_the_map_has_a_point_for_each_run_in_its_regime(swept: tw.Sweep) -> None:
     found = swept.regimes()
     ax = Canvas().subplots()

@@ -10,7 +10,7 @@ import ast
 import functools
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from thalweg.cli.declared import constant, declaration, docs, is_a, table, tree
@@ -98,8 +98,21 @@ def _optimisers() -> Iterator[Entry]:
     for name, made in table(module, "OPTIMISERS").items():
         assert isinstance(made, ast.Call)
         about = ast.literal_eval(made.args[0])
-        use = (f"--optimizer {name}", f"thalweg.dynamics.optimiser({name!r}, 0.01)")
+        rated = not any(k.arg == "rated" for k in made.keywords)  # the others search their steps
+        given = ", 0.01" if rated else ""
+        use = (f"--optimizer {name}", f"thalweg.dynamics.optimiser({name!r}{given})")
         yield Entry(name, "optimisers", partial(str, about), use, tuple(others.get(name, ())))
+
+
+def _methods() -> Iterator[Entry]:
+    """Each with what its theorem assumes and the step that it gives."""
+    module = "thalweg.dynamics.methods.shelf"
+    for name, made in table(module, "METHODS").items():
+        assert isinstance(made, ast.Call)
+        about, assumes, step = (ast.literal_eval(given) for given in made.args[:3])
+        told = f"{about}; assumes: {assumes}; step: {step}."
+        use = (f"thalweg.dynamics.method({name!r}, ...)", "thalweg rates")
+        yield Entry(name, "methods", partial(str, told), use)
 
 
 def _probes() -> Iterator[Entry]:
@@ -114,6 +127,18 @@ def _makers(of: str, room: str, kind: str) -> Iterator[Entry]:
     for name in constant(room, "__all__"):
         if _makes(room, name, kind):
             yield Entry(name, of, partial(docs, room, name), (f"{room}.{name}(...)",))
+
+
+def _oracles() -> Iterator[Entry]:
+    """With the option, where what they take can be written down."""
+    room = "thalweg.oracles"
+    for entry in _makers("oracles", room, "Oracle"):
+        _, node = declaration(room, entry.name)
+        assert isinstance(node, ast.FunctionDef)
+        takes = [ast.unparse(each) for each in node.args.args]
+        typed = f'--oracle "{entry.name}(...)"' if takes else f"--oracle {entry.name}"
+        written = not any("Callable" in each for each in takes)
+        yield replace(entry, use=(typed, *entry.use) if written else entry.use)
 
 
 def _data() -> Iterator[Entry]:
@@ -152,7 +177,9 @@ LISTS: dict[str, Callable[[], Iterator[Entry]]] = {
     "losses": _losses,
     "margin-losses": _margin_losses,
     "optimisers": _optimisers,
+    "methods": _methods,
     "probes": _probes,
+    "oracles": _oracles,
     "dynamics": lambda: _makers("dynamics", "thalweg.dynamics", "Dynamics"),
     "problems": lambda: _makers("problems", "thalweg.problems", "Problem"),
     "studies": _studies,
@@ -166,7 +193,10 @@ VALUES = {
     "initialiser": "initialisers",
     "loss": "losses",
     "optimizer": "optimisers",
+    "optimisers": "optimisers",
+    "oracle": "oracles",
 }
+LISTED = ("optimisers",)  # of those the ones that take several, with commas
 
 
 @functools.cache
@@ -234,7 +264,11 @@ def completing(option: str) -> Callable[[str], list[str]] | None:
 
     def complete(incomplete: str) -> list[str]:
         known = [entry.name for entry in entries(VALUES[option])]
-        return [name for name in known if name.startswith(incomplete)]
+        # Of a list the last one is being written.
+        before, comma, begun = (
+            incomplete.rpartition(",") if option in LISTED else ("", "", incomplete)
+        )
+        return [before + comma + name for name in known if name.startswith(begun)]
 
     return complete
 
@@ -259,7 +293,10 @@ def claims_of(module: str) -> list[tuple[str, str]]:
     for node in tree(module).body:
         for made in getattr(node, "decorator_list", ()):
             if isinstance(made, ast.Call) and _name(made.func) == "claim":
-                found.append(tuple(ast.literal_eval(each) for each in made.args[:2]))
+                assert isinstance(node, ast.FunctionDef)
+                name, *given = (ast.literal_eval(each) for each in made.args)
+                said = (ast.get_docstring(node) or "").split("\n\n")[0]
+                found.append((name, given[0] if given else " ".join(said.split())))
     return found
 
 

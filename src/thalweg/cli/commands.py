@@ -1,4 +1,4 @@
-"""The commands: diagnose, sweep, studies, study, verify, report, cache.
+"""The commands: diagnose, sweep, race, rates, studies, study, verify, report, cache.
 
 What a command needs it imports when it runs: help, versions and wrong usage wait for nothing.
 """
@@ -18,6 +18,8 @@ from rich.markup import escape
 from thalweg.cli import layout, listing
 from thalweg.cli.derive import DerivedCommand
 from thalweg.cli.diagnose import DIAGNOSE, diagnose, where
+from thalweg.cli.race import RACE, race
+from thalweg.cli.rates import RATES, rates
 from thalweg.cli.streams import complain, keep_programs, prepare, screen, settle
 from thalweg.cli.sweep import SWEEP, sweep
 from thalweg.core.errors import InputError
@@ -63,6 +65,8 @@ def _thalweg(
 app.command("compare", cls=DerivedCommand, hidden=True)(diagnose)  # as `diagnose` was called
 app.command("diagnose", cls=DerivedCommand, help=DIAGNOSE)(diagnose)
 app.command("sweep", cls=DerivedCommand, help=SWEEP)(sweep)
+app.command("race", cls=DerivedCommand, help=RACE)(race)
+app.command("rates", cls=DerivedCommand, help=RATES)(rates)
 app.command("list")(listing.list_names)
 app.command("show")(listing.show)
 app.command("studies")(listing.studies)
@@ -87,12 +91,14 @@ def study(
         ),
     ] = "quick",
     out: Annotated[
-        Path | None, typer.Option(help="The run folder; runs/<study> by default.")
+        Path | None, typer.Option(help="The run folder; `runs/<study>` by default.")
     ] = None,
 ) -> None:
     """Rerun one paper: experiments, claims, report; what is done is not redone.
 
     Exits with 1 if any part of a claim comes out otherwise than expected.
+
+    Example: `thalweg study saxe2013-exact-solutions --scale smoke`
     """
     from thalweg.studies import slug_of
 
@@ -114,7 +120,7 @@ def verify(
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[STUDY]...",
+            metavar="STUDY",
             help="Which studies; all by default.",
             autocompletion=listing.study_names,
         ),
@@ -131,6 +137,8 @@ def verify(
 
     Exits with 1 if any part of a claim comes out otherwise than expected: one that should hold
     fails, or one that is known to fail holds.
+
+    Example: `thalweg verify saxe2013-exact-solutions --json claims.json`
     """
     from thalweg.studies import STUDIES, slug_of, study_named
 
@@ -175,7 +183,10 @@ def report(
         typer.Option(help="Also export the figures: svg, pdf, png (several with commas)."),
     ] = "",
 ) -> None:
-    """Rebuild the pages of a run folder from its stored results alone."""
+    """Rebuild the pages of a run folder from its stored results alone.
+
+    Example: `thalweg report runs/demo --figures svg,pdf`
+    """
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder; give a run folder, as in runs/demo")
     from thalweg.report import build, build_index, export_figures

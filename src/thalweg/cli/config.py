@@ -70,6 +70,14 @@ def read(file: Path, parameters: Sequence[inspect.Parameter]) -> dict[str, Any]:
     return options
 
 
+def keep(folder: Path, options: Mapping[str, Any], parameters: Sequence[inspect.Parameter]) -> None:
+    """Leave the options of a run in its folder, as run.toml."""
+    from thalweg.storage.files import replace, writing
+
+    with writing(folder):
+        replace(folder / "run.toml", written(options, parameters).encode(errors="replace"))
+
+
 def written(options: Mapping[str, Any], parameters: Sequence[inspect.Parameter]) -> str:
     """The options that are not the command's defaults, as a file that `read` takes."""
     lines = [

@@ -63,11 +63,22 @@ def constant(module: str, name: str) -> Any:
 
 
 def table(module: str, name: str) -> dict[str, ast.expr]:
-    """A table that a module assigns: its keys, and its values as they are written."""
+    """A table that a module assigns: its keys, and its values as they are written.
+
+    A table within it, `**OTHER`, may come from another module of ours.
+    """
+    for node in tree(module).body:
+        if isinstance(node, ast.ImportFrom) and any(a.name == name for a in node.names):
+            return table(str(node.module), name)
     found = _assigned(module, name)
     assert isinstance(found, ast.Dict)
-    pairs = zip(found.keys, found.values, strict=True)
-    return {ast.literal_eval(key): value for key, value in pairs if key is not None}
+    rows: dict[str, ast.expr] = {}
+    for key, value in zip(found.keys, found.values, strict=True):
+        if key is not None:
+            rows[ast.literal_eval(key)] = value
+        elif isinstance(value, ast.Name):
+            rows |= table(module, value.id)
+    return rows
 
 
 def _assigned(module: str, name: str) -> ast.expr:

@@ -163,8 +163,9 @@ def as_options(sentence: str, names: Collection[str]) -> str:
     """A sentence in Python's words in those of the command line.
 
     `name=` becomes `--name`, `name='value'` and `name="value"` become `--name value`, `name=True`
-    and `name=False` become `--name` and `--no-name`, `long_name` alone becomes `--long-name`. What
-    stands in quotes is the user's and stays.
+    and `name=False` become `--name` and `--no-name`, `long_name` alone becomes `--long-name`, and
+    so does the `name` that a sentence begins with before "came". What stands in quotes is the
+    user's and stays.
 
     Args:
         sentence: As `InputError` brings it.
@@ -173,7 +174,8 @@ def as_options(sentence: str, names: Collection[str]) -> str:
 
     def word(found: re.Match[str]) -> str:
         name, equals, value = found["name"], found["equals"], found["value"]
-        if name not in names or not (equals or "_" in name):
+        subject = found.start() == 0 and found.string[found.end() :].startswith(" came ")
+        if name not in names or not (equals or "_" in name or subject):
             return found[0]
         flag = name.replace("_", "-")
         if value in ("True", "False"):

@@ -10,10 +10,10 @@ from typing import Any
 
 from rich.markup import escape
 
-from thalweg.cli.config import OPTION, command_with, config_option, written
+from thalweg.cli.config import OPTION, command_with, config_option, keep
 from thalweg.cli.declared import constant, stand_in
 from thalweg.cli.derive import as_options, option, parameters_of, summary_of, taking
-from thalweg.cli.own import names_an_object, problem_at
+from thalweg.cli.own import names_an_object, oracle_at, problem_at
 from thalweg.cli.streams import keep_programs, screen
 from thalweg.core.errors import InputError
 
@@ -27,8 +27,10 @@ COLOURS = {
     "divergent": "red",
 }
 PANELS = ("The problem", "How it is trained", "What is compared and kept")
-BY_PYTHON = ("problem", "dynamics")  # what no option gives
+BY_PYTHON = ("problem", "dynamics", "optimizer", "oracle")  # what no option of its own gives
+SEEN = ("batch", "oracle")  # what steps see of the problem
 OPTIMISERS = "thalweg.dynamics.optimisers"
+OF_OPTIMISERS = "thalweg.dynamics.optimiser_parameters"
 
 
 def diagnose() -> Callable[..., None]:
@@ -43,7 +45,6 @@ def diagnose() -> Callable[..., None]:
         keep_programs()
         from thalweg.diagnosis.diagnosis import diagnosed
         from thalweg.problems.in_words import problem as problem_in_words
-        from thalweg.storage.files import replace, writing
         from thalweg.trajectory.provenance import command_line
 
         told = {p.name: options[p.name] for p in kept}
@@ -58,12 +59,12 @@ def diagnose() -> Callable[..., None]:
         except InputError as error:
             raise InputError(as_options(str(error), options)) from error
         if done.page is not None:
-            with writing(done.folder):
-                replace(done.folder / "run.toml", written(options, every).encode(errors="replace"))
+            keep(done.folder, options, every)
         show(done, options)
 
     summary = summary_of(found) + (
         "\n\nDATA is a name, a file of data, or a problem of your own: `my.py:problem`."
+        "\n\nExample: `thalweg diagnose digits --model mlp:32 --step-size 0.1`"
     )
     return taking([*every, config_option(every)], summary, call)
 
@@ -82,7 +83,7 @@ def training_options() -> list[inspect.Parameter]:
         panel=panel,
         flags={"learning_rate": "learning-rate,lr"},
     )
-    names, counts = ", ".join(_optimisers()), constant(OPTIMISERS, "COUNTS")
+    names, counts = ", ".join(_optimisers()), constant(OF_OPTIMISERS, "COUNTS")
     step = "Step size of gradient descent, where no optimizer is named; 0.1 by default."
     return [
         option("step_size", float | None, None, step, panel),
@@ -92,7 +93,7 @@ def training_options() -> list[inspect.Parameter]:
         *made,
         *(
             option(name, int | None if name in counts else float | None, None, words, panel)
-            for name, words in constant(OPTIMISERS, "PARAMETERS").items()
+            for name, words in constant(OF_OPTIMISERS, "PARAMETERS").items()
         ),
     ]  # fmt: skip
 
@@ -101,16 +102,19 @@ def is_own(words: dict[str, Any]) -> bool:
     """Whether the argument names a problem in a file of the user's, which no words describe.
 
     Raises:
-        InputError: If words came beside one.
+        InputError: If words came beside one, or the name is missing.
     """
-    if not names_an_object(words["data"]):
+    data = words["data"]
+    if not names_an_object(data):
+        if data.endswith(".py"):
+            raise InputError(f"{data} holds Python; name the problem in it, as {data}:problem")
         return False
     defaults = {p.name: p.default for p in problem_options()}
     said = [n for n, value in words.items() if n != "data" and value != defaults[n]]
     if said:
         flags = " and ".join(f"--{name.replace('_', '-')}" for name in said)
         raise InputError(
-            f"{flags} came beside {words['data']}, which is a problem already; say "
+            f"{flags} came beside {data}, which is a problem already; say "
             f"{'it' if len(said) == 1 else 'these'} where the problem is made"
         )
     return True
@@ -119,7 +123,7 @@ def is_own(words: dict[str, Any]) -> bool:
 def dynamics_from(options: dict[str, Any]) -> Any:
     """The dynamics that options describe: plain descent, or an optimiser by name."""
     name, step_size, rate = (options[n] for n in ("optimizer", "step_size", "learning_rate"))
-    own = ("optimizer", "step_size", "learning_rate", "batch")
+    own = ("optimizer", "step_size", "learning_rate", "schedule", *SEEN)
     given = {n: v for n, v in options.items() if n not in own and v is not None}
     if step_size is not None and (name is not None or rate is not None):
         beside = "--optimizer" if name is not None else "--learning-rate"
@@ -135,11 +139,28 @@ def dynamics_from(options: dict[str, Any]) -> Any:
     from thalweg.dynamics.descent import gradient_descent
     from thalweg.dynamics.optimisers import optimiser
 
+    seen, schedule = seen_by(options), options["schedule"]
     if rate is None and name is None:
+        # Which calls it a step size, too.
         rate = STEP_SIZE if step_size is None else step_size
-        if options["batch"] is None:
-            return gradient_descent(rate)  # which calls it a step size, too
-    return optimiser(name or "sgd", rate, batch=options["batch"], **given)
+        if schedule is None:
+            return gradient_descent(rate, seen)
+    return optimiser(name or "sgd", rate, schedule=schedule, oracle=seen, **given)
+
+
+def seen_by(options: dict[str, Any]) -> Any:
+    """What steps see of the problem: an oracle by name or from a file, a batch, None for all."""
+    from thalweg.oracles.batches import minibatch
+    from thalweg.oracles.in_words import as_oracle
+
+    batch, words = (options[name] for name in SEEN)
+    if batch is not None and words is not None:
+        raise InputError("--batch came beside --oracle; give one of them")
+    if batch is not None:
+        return minibatch(batch)
+    if words is None:
+        return None
+    return oracle_at(words) if names_an_object(words) else as_oracle(words)
 
 
 def show(done: Any, options: dict[str, Any]) -> None:

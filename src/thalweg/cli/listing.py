@@ -17,6 +17,7 @@ KINDS = {
     "data": "data", "dynamics": "a dynamics", "losses": "a loss", "studies": "a study",
     "margin-losses": "a loss of a margin",
     "activations": "an activation", "initialisers": "an initialiser", "optimisers": "an optimiser",
+    "oracles": "an oracle",
 }  # fmt: skip
 
 
@@ -40,13 +41,16 @@ def list_names(
     what: Annotated[
         str | None,
         typer.Argument(
-            metavar="[LIST]",
+            metavar="LIST",
             help=f"{', '.join(catalogue.LISTS)}; without one, how many of each there are.",
             autocompletion=_lists,
         ),
     ] = None,
 ) -> None:
-    """List what there is by name, each with a line on what it is and what else people type."""
+    """List what there is by name, each with a line on what it is and what else people type.
+
+    Example: `thalweg list optimisers`
+    """
     console = screen()
     if what is None:
         rows = []
@@ -83,7 +87,10 @@ def show(
         ),
     ] = None,
 ) -> None:
-    """Say what a name stands for: what it is, formula and units, parameters, source, an example."""
+    """Say what a name stands for: what it is, formula and units, parameters, source, an example.
+
+    Example: `thalweg show sharpness --of probes`
+    """
     console = screen()
     found = catalogue.named(name, of)
     if len(found) > 1:

@@ -1,4 +1,4 @@
-"""A problem from the user's own Python file or module: `my.py:problem`, `pkg.mod:make_problem`."""
+"""What a user's own Python file or module holds: `my.py:problem`, `pkg.mod:make_problem`."""
 
 from __future__ import annotations
 
@@ -35,36 +35,54 @@ def problem_at(place: str) -> Any:
         InputError: If there is no such file or name, the user's code raises, or what it names is
             no problem; the sentence says where.
     """
-    from thalweg.core.arguments import told
     from thalweg.problems.problem import Problem
+
+    return _object_at(place, Problem, "problem", "thalweg.problem('digits')")
+
+
+def oracle_at(place: str) -> Any:
+    """The oracle that a text names, as "my.py:noise"; see `problem_at`.
+
+    Raises:
+        InputError: As there.
+    """
+    from thalweg.oracles.oracle import Oracle
+
+    return _object_at(place, Oracle, "oracle", "thalweg.oracles.label_noise(0.1)")
+
+
+def _object_at(place: str, kind: type, what: str, example: str) -> Any:
+    """What a text names in a file or module, an instance of a class or what makes one."""
+    from thalweg.core.arguments import told
 
     found = _PLACE.fullmatch(place)
     assert found is not None
     where, name = found["module"], found["name"]
+    article = "an" if what[0] in "aeiou" else "a"
     require(
         name.isidentifier(),
-        f"{place!r} names nothing in {where}; give the name of a problem, as {where}:problem",
+        f"{place!r} names nothing in {where}; give the name of {article} {what}, as {where}:{what}",
     )
     module = _module(where)
     if not hasattr(module, name):
         names = [
             n for n, value in vars(module).items()
-            if isinstance(value, Problem)
+            if isinstance(value, kind)
             or (inspect.isfunction(value) and _waits_for_nothing(value))
         ]  # fmt: skip
         raise InputError(
             f"in {where}: {unknown(name, names, 'name')}"
             if names
-            else f"{where} holds no {name!r}, and no problem under another name; make one there, "
-            "as problem = thalweg.problem('digits')"
+            else f"{where} holds no {name!r}, and no {what} under another name; make one there, "
+            f"as {what} = {example}"
         )
     value = getattr(module, name)
-    if not isinstance(value, Problem) and callable(value) and not isinstance(value, type):
-        value = _called(value, where, name)
+    if not isinstance(value, kind) and callable(value) and not isinstance(value, type):
+        value = _called(value, where, name, f"{article} {what}")
     require(
-        isinstance(value, Problem),
-        f"{name} in {where} came as {told(value)}; give a problem, as "
-        f"{name} = thalweg.problem('digits'), or a function without arguments that returns one",
+        isinstance(value, kind),
+        f"{name} in {where} came as {told(value)}; give {article} {what}, as "
+        f"{name} = {example}, or a function without arguments that returns one",
     )
     return value
 
@@ -116,10 +134,10 @@ def _waits_for_nothing(function: Any) -> bool:
     return True
 
 
-def _called(function: Any, where: str, name: str) -> Any:
+def _called(function: Any, where: str, name: str, what: str) -> Any:
     require(
         _waits_for_nothing(function),
-        f"{name} in {where} takes arguments; name a problem, or a function without arguments that "
+        f"{name} in {where} takes arguments; name {what}, or a function without arguments that "
         "returns one",
     )
     try:

@@ -10,10 +10,17 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from thalweg.cli.config import OPTION, command_with, config_option, written
+from thalweg.cli.config import OPTION, command_with, config_option, keep
 from thalweg.cli.declared import constant
 from thalweg.cli.derive import as_options, option, taking
-from thalweg.cli.diagnose import COLOURS, PANELS, is_own, problem_options, training_options
+from thalweg.cli.diagnose import (
+    COLOURS,
+    PANELS,
+    is_own,
+    problem_options,
+    seen_by,
+    training_options,
+)
 from thalweg.cli.own import problem_at
 from thalweg.cli.streams import keep_programs, screen
 from thalweg.core.errors import InputError
@@ -28,7 +35,7 @@ SHORT = {"edge of stability": "edge"}  # in the table
 def sweep() -> Callable[..., None]:
     """The command, made when it is called or its help is asked for."""
     of_the_problem, panel = problem_options(), PANELS[1]
-    rates = ("step_size", "learning_rate", "batch")
+    rates = ("step_size", "learning_rate")
     of_the_training = [
         option(
             "step_size", str | None, None,
@@ -44,7 +51,6 @@ def sweep() -> Callable[..., None]:
 
     def call(**options: Any) -> None:
         keep_programs()
-        from thalweg.storage.files import replace, writing
         from thalweg.trajectory.provenance import command_line
 
         plain = command_with("thalweg sweep", "data", options, every)
@@ -53,14 +59,14 @@ def sweep() -> Callable[..., None]:
         except InputError as error:
             raise InputError(as_options(str(error), options)) from error
         folder = found[0].sweep.folder
-        with writing(folder):
-            replace(folder / "run.toml", written(options, every).encode(errors="replace"))
+        keep(folder, options, every)
         show(options, *found)
 
     summary = (
         f"{SWEEP}\n\nAll share one compiled program. What is in the folder is not run again: the "
         "same command goes on where it was stopped, further step sizes and seeds are added."
         "\n\nDATA is a name, a file of data, or a problem of your own: `my.py:problem`."
+        "\n\nExample: `thalweg sweep digits --model mlp:32 --step-size 0.1:2:8log`"
     )
     return taking([*every, config_option(every)], summary, call)
 
@@ -126,16 +132,25 @@ def _swept(options: dict[str, Any], command: str) -> tuple[Any, str, Path]:
 def _members(options: dict[str, Any]) -> tuple[Callable[..., Any], dict[str, Any]]:
     """The function that makes a dynamics, and the values of its argument."""
     from thalweg.dynamics import gradient_descent
-    from thalweg.dynamics.optimisers import PARAMETERS, optimiser
+    from thalweg.dynamics.optimiser_parameters import PARAMETERS
+    from thalweg.dynamics.optimisers import optimiser
     from thalweg.sweeps.grid import values_of
 
     name, rates, sizes = (options[n] for n in ("optimizer", "learning_rate", "step_size"))
-    given = {n: options[n] for n in PARAMETERS if options[n] is not None}
+    schedule = options["schedule"]
+    given, seen = {n: options[n] for n in PARAMETERS if options[n] is not None}, seen_by(options)
     if name is None:
         if rates is not None or given:
             said = "learning_rate" if rates is not None else next(iter(given))
             raise InputError(f"{said}= came without optimizer=; name the optimizer too")
-        return gradient_descent, {"step_size": values_of(sizes or STEP_SIZES, "step_size=")}
+
+        def descent(step_size: float) -> Any:
+            if schedule is not None:
+                return optimiser("sgd", step_size, schedule=schedule, oracle=seen)
+            return gradient_descent(step_size, seen)
+
+        grid = STEP_SIZES if sizes is None else sizes
+        return descent, {"step_size": values_of(grid, "step_size=")}
     if sizes is not None or rates is None:
         said = "step_size= came beside" if sizes is not None else "nothing to sweep over came with"
         raise InputError(
@@ -143,7 +158,7 @@ def _members(options: dict[str, Any]) -> tuple[Callable[..., Any], dict[str, Any
         )
 
     def family(learning_rate: float) -> Any:
-        return optimiser(name, learning_rate, **given)
+        return optimiser(name, learning_rate, schedule=schedule, oracle=seen, **given)
 
     return family, {"learning_rate": values_of(rates, "learning_rate=")}
 
@@ -152,10 +167,13 @@ def _probes(problem: Any, family: Callable[..., Any], grid: dict[str, Any]) -> l
     """The eigenvalue that the stability rule of the dynamics asks for."""
     import jax
 
+    from thalweg.models.spiking.surrogates import takes_surrogates
     from thalweg.probes import preconditioned_sharpness
 
     one = family(**{name: float(values[0]) for name, values in grid.items()})
     shapes = jax.eval_shape(problem.init, jax.random.key(0))
+    if takes_surrogates(problem.objective, shapes):
+        return []
     rule = one.stability(problem, shapes)
     own = rule.eigenvalue == "preconditioned_sharpness"
     return [preconditioned_sharpness() if own else "sharpness"]

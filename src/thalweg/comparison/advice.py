@@ -23,6 +23,8 @@ def advice(facts: Facts) -> str:
 
 
 def _keep(facts: Facts) -> str:
+    if facts.finds:
+        return f"keep it; at equal loss it is where {facts.flow} is, though it takes other steps"
     if facts.apart:
         return (
             f"keep the {facts.knob}; at equal loss it is where {facts.flow} is, though that is not "
@@ -53,7 +55,9 @@ def _nearer(facts: Facts) -> str:
     known = "it is stable" if stable else "whether it is stable is not known"
     if facts.worst.judged and not stable:
         known = "it came near or above its threshold"
-    if facts.apart:
+    if facts.finds:
+        follow = f"it has no step size that would bring it nearer {facts.flow}"
+    elif facts.apart:
         follow = f"it need not come nearer {facts.flow} at any {facts.knob}"
         if facts.met:
             follow += ", and at equal loss the two are at different places"
@@ -70,10 +74,10 @@ def _nearer(facts: Facts) -> str:
             f"{clock:.4g} in optax_dynamics), which is how far a lasting gradient moves it"
         )
     elif facts.rule.eigenvalue == "preconditioned_sharpness" and facts.step_size is not None:
-        follow = (
-            f"to follow the flow, lower the {facts.knob}, and 1 - beta of its averages in "
-            "proportion (that keeps the flow), and compare again"
-        )
+        averages = "" if "matrix" in facts.rule.because else (
+            ", and 1 - beta of its averages in proportion (that keeps the flow),"
+        )  # fmt: skip
+        follow = f"to follow the flow, lower the {facts.knob}{averages} and compare again"
     else:
         follow = f"to see whether it can follow the flow, compare a smaller {facts.knob}"
     return f"if only the loss matters, keep what works ({known}); {follow}"

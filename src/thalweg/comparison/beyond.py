@@ -155,7 +155,7 @@ def beyond(table: xr.Dataset, name: str, flow: str, central: str) -> tuple[str, 
     word = "holds" if gap < other else "does not help here"
     told = [
         f"From training time {begun:.4g} on {central} is at the edge of stability, and {word}: in "
-        f"the second half of the time from there to {end:.4g} {path} is {gap:.3g} (+-{error:.1g}) "
+        f"the second half of the time from there to {end:.4g} {path} is {gap:.3g} (±{error:.1g}) "
         f"from it in the mean, and {other:.3g} from {flow}."
     ]
     measured, foretold, plain = (
@@ -189,7 +189,7 @@ def nearer(table: xr.Dataset, flow: str) -> str:
     if not late.sizes["time"]:
         return ""
     gap, other = (float(late[n].mean()) for n in ("central_distance", "flow_smoothed_distance"))
-    if not gap < other:
+    if not other >= 1.05 * gap:  # else it would read: 1 times as near
         return ""
     return f"; the central flow is {other / gap:.2g} times as near its mean path as {flow}"
 

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 
 from thalweg.core.errors import require
-from thalweg.dynamics.stability import StabilityRule
+from thalweg.dynamics.stability import SURROGATE, StabilityRule
 from thalweg.trajectory import Trajectory
 
 SAME_START = 1e-5  # of the norm of the parameters: starts of one key, up to rounding
 FLOW = "gradient flow"
+SURROGATE_FLOW = "the flow of the surrogate gradient"
 HOW = ("rtol", "solver", "atol", "error", "most_gradients")  # how a flow is followed, not which
 CLOSE = 1e-6  # relative: numbers of one flow
 
@@ -33,6 +34,11 @@ def check_kinds(descent: Trajectory, flow: Trajectory) -> None:
         f"the second trajectory ({flow.name}) is not a flow with an error of its path; give a run "
         f"of gradient_flow or of the dynamics' own limit ({other})",
     )
+
+
+def flow_named(flow: Trajectory, rule: StabilityRule) -> str:
+    """What a flow is called beside a dynamics: of surrogate gradients it is no gradient flow."""
+    return SURROGATE_FLOW if rule.because == SURROGATE and flow.name == FLOW else flow.name
 
 
 def set_apart(descent: Trajectory, flow: Trajectory, rule: StabilityRule) -> str:
@@ -101,6 +107,12 @@ def learning_rate(trajectory: Trajectory) -> float | None:
     """The learning rate that an optimiser was made with, where its record says; else None."""
     rate = dict(configuration(trajectory).get("dynamics", {})).get("learning_rate")
     return None if rate is None else float(rate)
+
+
+def finds_its_steps(trajectory: Trajectory) -> bool:
+    """Whether a dynamics has no step size of its own, as its record says: a step counts 1."""
+    about = dict(configuration(trajectory).get("dynamics", {}))
+    return bool(about) and not {"step_size", "learning_rate"} & set(about)
 
 
 def configuration(trajectory: Trajectory) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import xarray as xr
 
@@ -14,6 +16,8 @@ from thalweg.comparison.comparable import (
     check_problems,
     check_starts,
     configuration,
+    finds_its_steps,
+    flow_named,
     learning_rate,
 )
 from thalweg.comparison.equal_loss import distance_at_equal_loss
@@ -22,8 +26,8 @@ from thalweg.comparison.judgement import constant_step_size, judge_seeds
 from thalweg.comparison.regime import REGIMES, Course, headline, worst_of
 from thalweg.comparison.sentences import reasons
 from thalweg.comparison.verdict import Comparison
-from thalweg.core.errors import require
-from thalweg.dynamics.stability import StabilityRule
+from thalweg.core.ranges import require_positive
+from thalweg.dynamics.stability import SURROGATE, StabilityRule
 from thalweg.problems.problem import Problem
 from thalweg.trajectory import Trajectory
 
@@ -38,7 +42,7 @@ def compare(
     *,
     rule: StabilityRule | None = None,
     problem: Problem | None = None,
-    central: Trajectory | None = None,
+    central: Trajectory | Callable[[], Trajectory | None] | None = None,
 ) -> Comparison:
     """Say in which regime a step size is, from a discrete dynamics beside a flow.
 
@@ -66,7 +70,8 @@ def compare(
             that wants scaling, training that stopped at a constant prediction, and the lower bound
             on the smallest eigenvalue where the net is homogeneous.
         central: The central flow of the dynamics (`Discrete.central`) at the same times; the
-            verdict then tells how well it predicts the run beyond the edge of stability.
+            verdict then tells how well it predicts the run beyond the edge of stability. Or what
+            follows it: a function that is called if the regime is the edge of stability.
 
     Raises:
         InputError: If the runs do not fit together, the first is no discrete dynamics or the
@@ -80,7 +85,7 @@ def compare(
         >>> tw.compare(steps, flow).regime
         'divergent'
     """
-    require(np.isfinite(eps) and eps > 0, f"eps came as {eps}; give a positive number, as in 0.05")
+    require_positive(eps=eps)
     check_kinds(descent, flow)
     check_problems(descent, flow)
     step_size = constant_step_size(descent)
@@ -118,23 +123,26 @@ def compare(
         bound = bound.assign_coords(time=table["time"].values)
         table = table.assign(flow_smallest_eigenvalue_bound=bound)
     regime = worst_of(regimes.values())
+    followed = flow_named(flow, rule)
     name = "the Optax transformation" if descent.name == "optax" else descent.name
+    if callable(central):
+        central = central() if regime == "edge of stability" else None
     if central is not None:
         steps = (problem, step_size) if plain and problem is not None and step_size else None
         times = table["time"].values
         table = table.merge(beside(descent, flow, central, times, rule, steps), join="left")
     facts = Facts(
         name, rule, step_size, eps, regime, courses, table, certificates, plain,
-        _diagonal_given(descent, rule), flow.name, apart, learning_rate(descent),
-        "data" in configuration(descent).get("problem", {}),
+        _diagonal_given(descent, rule), followed, apart, learning_rate(descent),
+        "data" in configuration(descent).get("problem", {}), finds_its_steps(descent),
     )  # fmt: skip
     shown = next(courses[seed] for seed, found in regimes.items() if found == regime)
     sentence = headline(
-        name, regime, shown, facts.at, facts.moved, flow.name, bool(apart), facts.met
+        name, regime, shown, facts.at, facts.moved, followed, bool(apart), facts.met
     )
     if len(set(regimes.values())) > 1:
         counts = {r: list(regimes.values()).count(r) for r in REGIMES if r in regimes.values()}
-        following = {"on the flow": "the same way" if apart else f"on {flow.name}"}
+        following = {"on the flow": "the same way" if apart else f"on {followed}"}
         told = ", ".join(f"{count} {following.get(r, r)}" for r, count in counts.items())
         sentence = sentence[:-1] + f" for the worst of {len(regimes)} seeds ({told})."
     if central is not None:
@@ -282,7 +290,7 @@ def _warnings(
                         f"{late} values of {name.replace('_', ' ')} along {trajectory.name} did "
                         "not converge to what was asked"
                     )
-    if problem is not None and not problem.smooth:
+    if problem is not None and not problem.smooth and facts.rule.because != SURROGATE:
         told.append("Hessians are those of the linear piece between kinks")
     if flow.diverged.any():
         told.append("the flow could not be followed to the end; the comparison stops there")

@@ -35,6 +35,7 @@ class Facts:
         rate: The learning rate of an optimiser, where its record says; its clock may count another
             step size.
         data: Whether there are inputs and targets, that could be scaled.
+        finds: Whether it finds the size of its steps itself.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Facts:
     apart: str
     rate: float | None
     data: bool
+    finds: bool = False
 
     @property
     def share(self) -> float:
@@ -86,8 +88,11 @@ class Facts:
     @property
     def at(self) -> str:
         """The end of a sentence, as "at step size 0.1"."""
+        if self.finds:
+            return "with the steps that it finds itself"
         if self.step_size is None:
-            return "with its schedule of step sizes"
+            at = "" if self.rate is None else f"at learning rate {self.rate:g} "
+            return f"{at}with its schedule of step sizes"
         size = self.step_size if self.rate is None else self.rate
         return f"at {self.knob} {size:g}"
 

@@ -47,7 +47,7 @@ def _distance(facts: Facts) -> str:
     return (
         f"Distance from {facts.flow} at equal time{_clock(facts)}: at most "
         f"{float(gaps.max()):.3g} "
-        f"(+-{own:.1g}), which is {_part(facts.share)} "
+        f"(±{own:.1g}), which is {_part(facts.share)} "
         f"the way that the flow travels ({facts.eps:.0%} counts as following it); "
         f"{float(end.max()):.3g} at the last common time {float(end['time']):g}."
     )
@@ -79,7 +79,7 @@ def _at_equal_loss(facts: Facts) -> str:
     error = float(facts.table["equal_loss_distance_error"].values.flat[farthest])
     return (
         f"{told}. Where their losses are equal, from {float(levels.max()):.4g} down to "
-        f"{float(levels.min()):.4g}, they are at most {float(gaps.max()):.3g} apart (+-"
+        f"{float(levels.min()):.4g}, they are at most {float(gaps.max()):.3g} apart (±"
         f"{error:.1g}), which is {_part(facts.share)} the way that the "
         f"flow travels to there ({facts.eps:.0%} counts as the same way)."
     )
@@ -103,7 +103,7 @@ def _stability(facts: Facts) -> list[str]:
     top = int(known[np.argmax(seen.ratio[known])])
     error = float(rule.threshold * seen.error[top])
     told = (
-        f"{capital(eigenvalue)} reaches {rule.threshold * seen.ratio[top]:.4g} (+-{error:.1g}); "
+        f"{capital(eigenvalue)} reaches {rule.threshold * seen.ratio[top]:.4g} (±{error:.1g}); "
         f"the threshold is {_threshold(facts)} (at most {seen.ratio[top]:.3g} times that, "
         f"{seen.ratio[known[0]]:.3g} at the first record, {seen.ratio[known[-1]]:.3g} at the last)"
     )

@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from thalweg.comparison.certificates import SeedCertificate
-from thalweg.comparison.comparable import configuration, learning_rate
+from thalweg.comparison.comparable import configuration, finds_its_steps, flow_named, learning_rate
 from thalweg.comparison.figures import OF_THE_SOLVER, SOLVER, TABLE, Drawing, solver
 from thalweg.comparison.regime import capital
 from thalweg.dynamics.stability import StabilityRule
@@ -108,7 +108,7 @@ class Comparison:
     @property
     def flow(self) -> str:
         """The name of the flow beside it, as "gradient flow" or "the preconditioned flow"."""
-        return self.runs[1].name
+        return flow_named(self.runs[1], self.rule)
 
     def __str__(self) -> str:
         """The diagnosis as a few lines of text."""
@@ -150,7 +150,7 @@ class Comparison:
         """What there is to draw: "loss", "distance", and what was measured of the others."""
         flow = self.runs[1]
         drawing = Drawing(
-            self.dataset, self.rule, self.step_size, self.eps, self.name, flow.name,
+            self.dataset, self.rule, self.step_size, self.eps, self.name, self.flow,
             bool(self.apart),
         )  # fmt: skip
         return (*drawing.figures(), *solver(flow.dataset))
@@ -207,11 +207,11 @@ class Comparison:
 
     def _page(self, command: str, read: str) -> Page:
         """Everything that the page says besides the stored data."""
-        descent, flow = self.runs
+        descent = self.runs[0]
         about = dict(configuration(descent).get("problem", {}))
         adaptive = self.rule.eigenvalue == "preconditioned_sharpness"
         return Page(
-            title=f"{capital(self.name)} against {flow.name}: {subject(about)}",
+            title=f"{capital(self.name)} against {self.flow}: {subject(about)}",
             kind="comparison",
             question=self._question(about),
             verdict=self.sentence,
@@ -229,6 +229,7 @@ class Comparison:
     def _question(self, about: dict[str, Any]) -> str:
         size, rate = self.step_size, learning_rate(self.runs[0])
         steps = "its schedule of step sizes" if size is None else f"step size {size:g}"
+        steps = "the steps that it finds itself" if finds_its_steps(self.runs[0]) else steps
         steps = steps if rate is None else f"learning rate {rate:g}"
         way = "go the way of" if self.apart else "follow"
         asked = f"Does {self.name} with {steps} {way} {self.flow}"

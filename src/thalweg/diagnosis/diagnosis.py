@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,31 +15,36 @@ from thalweg import dynamics as known
 from thalweg import probes
 from thalweg.comparison.comparison import Comparison, compare
 from thalweg.comparison.verdict import subject
-from thalweg.core.arguments import told
 from thalweg.core.digest import identity
 from thalweg.core.errors import InputError, require
 from thalweg.core.memory import require_memory
+from thalweg.core.ranges import require_positive
 from thalweg.core.tree import Params
+from thalweg.diagnosis.call import call_of
 from thalweg.diagnosis.checkpoint import checkpoint
 from thalweg.driver.recorded import run
 from thalweg.dynamics.dynamics import Continuous, Discrete, Dynamics
+from thalweg.dynamics.flow.followed import error_asked
 from thalweg.dynamics.flow.gradient_flow import MOST_GRADIENTS
-from thalweg.models import MLP
+from thalweg.dynamics.stability import stated_rule
+from thalweg.models import MLP, SpikingModel
+from thalweg.models.spiking.surrogates import takes_surrogates
+from thalweg.oracles.in_words import as_oracle
+from thalweg.oracles.oracle import Oracle
 from thalweg.probes.probe import Every
 from thalweg.problems import Problem, Supervised
 from thalweg.problems.data.reading import what_was_read
 from thalweg.problems.in_words import problem as problem_in_words
 from thalweg.report import build_index
 from thalweg.storage.files import ReadOnlyError, StoreError, replace, sealed, writing
-from thalweg.storage.lock import locked
+from thalweg.storage.lock import LOCK, locked, require_own
 from thalweg.trajectory import Trajectory
 from thalweg.trajectory.provenance import fingerprint
 
-LOCK = ".lock"
 RESUME = "descent.resume"  # what every run folder of ours holds, from the first moment on
 CENTRAL = 200  # gradients that the central flow may take for each step of descent
+STEP_SIZE = 0.1  # of gradient descent, unless another dynamics is given
 STEPS = 1000  # steps, unless a training time is given
-FLOW_ERROR = {True: 1e-4, False: 1e-3}  # of smooth problems, and of those with kinks
 
 
 @dataclass(frozen=True)
@@ -81,8 +85,10 @@ class Diagnosis:
 
 def diagnose(
     problem: Any = "digits",
-    dynamics: float | Dynamics | optax.GradientTransformation = 0.1,
+    dynamics: float | Dynamics | optax.GradientTransformation = STEP_SIZE,
     *,
+    optimizer: str | None = None,
+    oracle: Oracle | str | None = None,
     start: Any = None,
     until: float | None = None,
     records: int = 40,
@@ -100,7 +106,8 @@ def diagnose(
 
     Both run from the same initial parameters on the same clock, training time (the sum of step
     sizes). The curvature that decides stability and the smallest Hessian eigenvalue are measured
-    along both. The run folder keeps everything; the same call goes on where it was interrupted.
+    along both. The run folder keeps everything; the same call goes on where it was interrupted. Of
+    spiking networks, whose gradients are surrogates, no Hessian is measured or judged by.
 
     Args:
         problem: A `Problem`, of whatever kind; or what `tw.problem` takes alone, as "digits" or a
@@ -108,6 +115,10 @@ def diagnose(
         dynamics: How it is trained: a number, the step size of gradient descent; a dynamics in
             steps, as `tw.dynamics.optimiser("adam", 1e-3)`; or an Optax optimiser whose learning
             rate can be read off it.
+        optimizer: Instead, an optimiser by its name and numbers, as "adam(0.001)", "kfac" or
+            "trust-region(radius=0.5)"; `thalweg list optimisers` has the names.
+        oracle: What its steps see of the problem: an oracle, or its name with numbers, as
+            "label_noise(0.1)"; all of it by default.
         start: Where to begin, instead of where the problem draws: a run folder or the store of a
             run (.zarr), whose last record is taken, of several seeds with the one behind it, as in
             run.zarr:seed=3; or a file of flat parameters (.npy, or .npz of one array); in Python
@@ -144,7 +155,17 @@ def diagnose(
         'momentum'
     """
     options = {k: v for k, v in locals().items() if k not in ("problem", "dynamics")}
-    call = _call(problem, dynamics, options)
+    call = call_of(diagnose, problem, dynamics, options)
+    del options["oracle"], options["optimizer"]
+    if optimizer is not None:
+        require(
+            isinstance(dynamics, int | float) and dynamics == STEP_SIZE,
+            "both dynamics and optimizer came; give one of them, the learning rate as in "
+            'optimizer="adam(0.001)"',
+        )
+        dynamics = known.optimiser(optimizer)
+    if oracle is not None:
+        dynamics = known.noisy(_in_steps(dynamics), as_oracle(oracle))
     if not isinstance(problem, Problem):
         problem = problem_in_words(problem)
     return diagnosed(problem, dynamics, call, **options)
@@ -170,7 +191,7 @@ def diagnosed(
 ) -> Diagnosis:
     """`diagnose` of a problem; its page says the command given."""
     require(seeds >= 1, f"seeds came as {seeds}; give at least 1")
-    require(np.isfinite(eps) and eps > 0, f"eps came as {eps}; give a positive number, as in 0.05")
+    require_positive(eps=eps)
     require(smallest_every >= 1, f"smallest_every came as {smallest_every}; give at least 1")
     steps = _in_steps(dynamics)
     begun = checkpoint(problem, start)
@@ -182,7 +203,7 @@ def diagnosed(
     )
     shapes = jax.eval_shape(problem.init, jax.random.key(0))
     reading = _reading(problem, shapes)
-    flow_error = FLOW_ERROR[problem.smooth] if flow_error is None else flow_error
+    flow_error = error_asked(problem, flow_error)
     follow = steps.limit(problem, shapes) or known.gradient_flow(error=flow_error)
     if isinstance(follow, known.Flow):
         follow = follow.asked(flow_error, flow_solver, most_gradients)
@@ -190,7 +211,7 @@ def diagnosed(
     state = jax.eval_shape(lambda params: steps.init(problem, params), shapes)
     with np.errstate(over="ignore"):
         until = float(steps.clock(np.array([STEPS]))[0]) if until is None else until
-    require(np.isfinite(until) and until > 0, f"until came as {until}; give a positive number")
+    require_positive(until=until)
     require(records >= 4, f"records came as {records}; give at least 4")
     last = steps.steps_until(until)
     most = min(records, last)
@@ -211,12 +232,9 @@ def diagnosed(
         "smallest_every": smallest_every,
     }  # fmt: skip
     folder = Path("runs") / _folder_name(about, steps, identified) if out is None else Path(out)
-    with writing(folder):
-        others = folder.is_dir() and any(child.name != LOCK for child in folder.iterdir())
-        ours = not others or (folder / RESUME).exists()
-    require(ours, f"{folder} is in use for other things; give a new folder, or an empty one")
+    require_own(folder, RESUME)
 
-    times = steps.clock(marks)
+    times = np.unique(steps.clock(marks))  # a schedule may begin or end with steps of size 0
     every, own = _probes(problem, steps, shapes, smallest_every)
     options: dict[str, Any] = {"seeds": seeds, "progress": progress, "start": start, "fresh": fresh}
     built: Path | None = None
@@ -229,24 +247,29 @@ def diagnosed(
             # Where every descent has diverged there is nothing left to compare, at a high price.
             times = times[: descent.dataset.sizes["time"]]
             # A flow with a preconditioner of its own tells its 1/D as the steps do.
-            beside = [*every, *own] if hasattr(follow, "step_gains") else every
+            told = any(hasattr(follow, name) for name in ("step_gains", "gain_root"))
+            beside = [*every, *own] if told else every
             flow = run(
                 problem, follow, times=times, probes=beside, out=folder / "flow.zarr", **options
             )
         except StoreError as error:
             hint = " (--fresh on the command line)" if "fresh run" in str(error) else ""
             raise StoreError(f"{error}{hint}") from error
-        verdict = compare(descent, flow, eps, problem=problem)
-        central = steps.central(problem, shapes) if verdict.regime == "edge of stability" else None
-        if isinstance(central, known.CentralFlow):
+
+        def followed() -> Trajectory | None:
+            """The central flow, where there is one."""
+            central = steps.central(problem, shapes)
+            if not isinstance(central, known.CentralFlow):
+                return None
             # What a step at the edge may cost, lest a verdict takes longer than the training.
             most = min(most_gradients, CENTRAL * last)
             central = dataclasses.replace(central, most_gradients=jax.numpy.asarray(most))
-            mean = run(
+            return run(
                 problem, central, times=times, probes=[probes.loss()],
                 out=folder / "central.zarr", **options,
             )  # fmt: skip
-            verdict = compare(descent, flow, eps, problem=problem, central=mean)
+
+        verdict = compare(descent, flow, eps, problem=problem, central=followed)
         if begun.words:
             where = f"Both begin at {begun.words}, not where the problem draws."
             if jax.tree.leaves(state.memory):
@@ -314,12 +337,11 @@ def _probes(
     problem: Problem, steps: Discrete, shapes: Params, smallest_every: int
 ) -> tuple[list[Any], list[Any]]:
     """What is measured along both paths, and what along the discrete one alone."""
-    both: list[Any] = [
-        probes.loss(),
-        probes.gradient_norm(),
-        probes.sharpness(),
-        Every(probes.smallest_eigenvalue(), smallest_every),
-    ]
+    both: list[Any] = [probes.loss(), probes.gradient_norm()]
+    if not takes_surrogates(problem.objective, shapes):
+        both += [probes.sharpness(), Every(probes.smallest_eigenvalue(), smallest_every)]
+    if isinstance(getattr(problem, "model", None), SpikingModel):
+        both += [probes.firing_rate(), probes.silent_neurons(), probes.surrogate_alive()]
     if getattr(problem, "classification", False):
         both.append(probes.accuracy())
     if isinstance(getattr(problem, "model", None), MLP):
@@ -327,7 +349,7 @@ def _probes(
         if problem.model.hidden:  # type: ignore[attr-defined]
             both.append(probes.balancedness())
     own = []
-    if steps.stability(problem, shapes).eigenvalue == "preconditioned_sharpness":
+    if stated_rule(steps, problem, shapes).eigenvalue == "preconditioned_sharpness":
         own.append(probes.preconditioned_sharpness())
     return both, own
 
@@ -338,47 +360,6 @@ def _folder_name(about: dict[str, Any], steps: Discrete, identified: dict[str, A
     words += [f"{size:g}"] if isinstance(size, int | float) else []
     stem = "-".join("".join(c if c.isalnum() or c in ".-" else "-" for c in w) for w in words)
     return f"{stem[:60].strip('.-') or 'run'}-{fingerprint(identified)[:8]}"
-
-
-def _call(problem: Any, dynamics: Any, options: dict[str, Any]) -> str:
-    """The Python that makes a page again, as far as it can be written down."""
-    made, words = [], []
-    if isinstance(problem, str):
-        words.append(repr(problem))
-    else:
-        words.append("problem")
-        made.append(f"problem = ...  # {_in_short(problem)}")
-    if isinstance(dynamics, Dynamics):
-        words.append("dynamics")
-        made.append(f"dynamics = ...  # {dynamics.name}, {identity(dynamics)[:8]}")
-    elif isinstance(dynamics, optax.GradientTransformation):
-        words.append("dynamics")
-        made.append(f"dynamics = ...  # {told(dynamics)}")
-    else:
-        words.append(f"{dynamics!r}")
-    by_name = isinstance(options["start"], str | Path)
-    if options["start"] is not None and not by_name:
-        made.append("start = ...  # the parameters to begin at")
-    for name, parameter in inspect.signature(diagnose).parameters.items():
-        value = options.get(name)
-        if name == "start" and value is not None and not by_name:
-            words.append("start=start")
-        elif name in options and name not in ("fresh", "progress"):
-            plain = str(value) if isinstance(value, Path) else value
-            words += [f"{name}={plain!r}"] if value != parameter.default else []
-    gap = [""] if made else []
-    return "\n".join(["import thalweg as tw", "", *made, *gap, f"tw.diagnose({', '.join(words)})"])
-
-
-def _in_short(problem: Any) -> str:
-    """A problem in a comment of one line."""
-    if not isinstance(problem, Problem):
-        return f"data: {told(problem)}"
-    about = problem.describe()
-    if "model" not in about:
-        return subject(about)
-    words = f"{about['model']} on {about['examples']} examples of {subject(about)}"
-    return " ".join(words.split())
 
 
 __all__ = ["Diagnosis", "diagnose"]

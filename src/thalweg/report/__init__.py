@@ -7,7 +7,17 @@ Jinja behind it, is loaded when it is first asked for.
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from thalweg.report.spec import ClaimPart, ClaimRow, Figure, Level, Number, Page, Panel, Series
+from thalweg.report.spec import (
+    ClaimPart,
+    ClaimRow,
+    Figure,
+    Level,
+    Number,
+    Page,
+    Panel,
+    Series,
+    TextTable,
+)
 from thalweg.report.store import open_data, read_page, write_page
 
 if TYPE_CHECKING:
@@ -34,6 +44,7 @@ __all__ = [
     "Page",
     "Panel",
     "Series",
+    "TextTable",
     "build",
     "build_index",
     "draw",

@@ -7,13 +7,13 @@ takes it back: `type(r).from_json(r.to_json()) == r`.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
-from typing import Any, ClassVar, Self
+from dataclasses import dataclass, field
+from typing import ClassVar
 
-from thalweg.core.errors import InputError, require, unknown
+from thalweg.core.errors import require
+from thalweg.report.record import Record, check_name
 
 Scalar = float | int | str | bool
 Quantity = float | int | str | None
@@ -25,51 +25,8 @@ PAGE_KINDS = ("study", "comparison")
 TONES = ("good", "warn", "bad", "neutral")
 AXES = ("x", "y")
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _PLACE = "[Ll]eft|[Mm]iddle|[Rr]ight"
 _PLACES = re.compile(rf"\b({_PLACE})(?: and ({_PLACE}))?(?=:)")
-_FLOAT = "$float"
-
-
-class Record:
-    """Base of the records: conversion to and from JSON, lists taken as tuples, names checked."""
-
-    _choices: ClassVar[Mapping[str, tuple[str, ...]]] = {}
-    _names: ClassVar[tuple[str, ...]] = ()
-
-    def __post_init__(self) -> None:
-        for spec in fields(self):  # type: ignore[arg-type]
-            value = getattr(self, spec.name)
-            where = f"{type(self).__name__}.{spec.name}"
-            if "of" in spec.metadata:
-                object.__setattr__(self, spec.name, _items(value, spec.metadata["of"], where))
-            elif isinstance(value, list):
-                object.__setattr__(self, spec.name, tuple(value))
-        for name, allowed in self._choices.items():
-            require(getattr(self, name) in allowed, unknown(getattr(self, name), allowed, name))
-        for name in self._names:
-            check_name(getattr(self, name), f"{type(self).__name__}.{name}")
-
-    def to_json(self) -> dict[str, Any]:
-        """The record as a dictionary of JSON values."""
-        return {f.name: _encode(getattr(self, f.name)) for f in fields(self)}  # type: ignore[arg-type]
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """The record that `to_json` wrote.
-
-        Raises:
-            InputError: If a key is missing, unknown, or its value is not allowed.
-        """
-        title = cls.__name__
-        require(isinstance(data, Mapping), f"{title} must be a JSON object, got {data!r:.60}.")
-        specs = {f.name: f for f in fields(cls)}  # type: ignore[arg-type]
-        for key in data:
-            require(key in specs, unknown(key, specs, f"{title} key"))
-        for key, spec in specs.items():
-            optional = spec.default is not MISSING or spec.default_factory is not MISSING
-            require(key in data or optional, f"{title} lacks its key {key!r}; write it again.")
-        return cls(**{key: _decode(value, specs[key].metadata) for key, value in data.items()})
 
 
 @dataclass(frozen=True)
@@ -279,6 +236,32 @@ class ClaimRow(Record):
 
 
 @dataclass(frozen=True)
+class TextTable(Record):
+    """Rows of text under headings; the first column names its row.
+
+    Attributes:
+        title: What it shows.
+        columns: Their headings, with units.
+        rows: As many texts each as there are columns.
+        caption: How to read it.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    caption: str = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for row in self.rows:
+            require(
+                len(row) == len(self.columns),
+                f"a row of the table {self.title!r} has {len(row)} texts under "
+                f"{len(self.columns)} headings; give as many.",
+            )
+
+
+@dataclass(frozen=True)
 class Page(Record):
     """Everything that one page says, besides the data that it draws.
 
@@ -291,6 +274,7 @@ class Page(Record):
         numbers: Key numbers with their errors.
         paragraphs: Plain text under the numbers; `code` between backticks is set as code.
         figures: In reading order.
+        tables: In reading order, below the figures.
         claims: In reading order.
         deviates: Where this run departs from the source, one sentence each.
         provenance: Versions, seeds, machine, start, commit: a flat table.
@@ -315,6 +299,7 @@ class Page(Record):
     datasets: tuple[str, ...] = field(default=(), metadata={"of": str})
     source: str = ""
     minutes: float | None = None
+    tables: tuple[TextTable, ...] = field(default=(), metadata={"of": TextTable})
 
     _choices: ClassVar = {"kind": PAGE_KINDS, "verdict_tone": TONES}
 
@@ -330,55 +315,3 @@ class Page(Record):
         """All datasets of the page, once each: those listed, then those the figures draw."""
         drawn = [name for figure in self.figures for name in figure.data_names()]
         return tuple(dict.fromkeys((*self.datasets, *drawn)))
-
-
-def check_name(name: str, where: str) -> None:
-    """Raise unless a name can be a file name and an HTML id everywhere."""
-    require(
-        isinstance(name, str) and _NAME.fullmatch(name) is not None,
-        f"{where} is {name!r}; use letters, digits, '-' and '_' only, since it names a file.",
-    )
-
-
-def _items(value: Any, kind: type, where: str) -> tuple[Any, ...]:
-    if isinstance(value, str) or not isinstance(value, (list, tuple)):
-        raise InputError(f"{where} must be a list of {kind.__name__}, got {value!r:.60}.")
-    for item in value:
-        require(
-            isinstance(item, kind), f"{where} must hold {kind.__name__} only, got {item!r:.60}."
-        )
-    return tuple(value)
-
-
-def _encode(value: Any) -> Any:
-    if isinstance(value, Record):
-        return value.to_json()
-    if isinstance(value, Mapping):
-        return {str(key): _encode(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_encode(item) for item in value]
-    if value is not None and not isinstance(value, (bool, int, float, str)):
-        # A NumPy or JAX scalar; anything larger belongs into a dataset.
-        require(
-            getattr(value, "shape", None) == (),
-            f"a page holds numbers and text only, got {value!r:.60}; store arrays in a dataset.",
-        )
-        value = value.item()
-    if isinstance(value, float):
-        value = float(value)
-        if not math.isfinite(value):
-            return {_FLOAT: str(value)}
-    return value
-
-
-def _decode(value: Any, metadata: Mapping[str, Any]) -> Any:
-    of = metadata.get("of")
-    if isinstance(value, list):
-        if of is not None and issubclass(of, Record):
-            return tuple(of.from_json(item) for item in value)
-        return tuple(_decode(item, {}) for item in value)
-    if isinstance(value, Mapping):
-        if set(value) == {_FLOAT}:
-            return float(value[_FLOAT])
-        return {key: _decode(item, {}) for key, item in value.items()}
-    return value

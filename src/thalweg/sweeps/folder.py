@@ -18,19 +18,19 @@ import jax
 import jax.numpy as jnp
 import xarray as xr
 
-from thalweg.core.errors import require
 from thalweg.core.tree import Params
 from thalweg.driver.block import AXES, Horizon, labelled
 from thalweg.driver.layout import arrays_in, schedule_of, start_as_drawn
 from thalweg.driver.recorded import changes_between
 from thalweg.problems.problem import Problem
 from thalweg.storage.files import StoreError, replace, sealed, unsealed, writing
+from thalweg.storage.lock import is_lock, require_own
 from thalweg.sweeps.plan import Lanes, Place, block_name
 from thalweg.trajectory.provenance import digest, fingerprint
 from thalweg.trajectory.store import OtherRunError, ZarrStore
 
 FORMAT = 1
-INDEX, LOCK = "sweep.json", ".lock"
+INDEX = "sweep.json"
 
 
 def in_common(
@@ -61,6 +61,10 @@ class Folder:
         common: As `in_common` tells.
     """
 
+    index = INDEX
+    what = "sweep"
+    patterns: tuple[str, ...] = ("block-*", "flow-*")
+
     def __init__(self, path: Path, common: dict[str, Any]) -> None:
         """See the class; nothing is read or written."""
         self.path, self.common = path, json.loads(json.dumps(common, default=str))
@@ -74,13 +78,9 @@ class Folder:
             OtherRunError: If it holds another sweep.
             StoreError: If its list is damaged.
         """
-        index = self.path / INDEX
+        index = self.path / self.index
+        require_own(self.path, self.index, self._begun)
         with writing(self.path):
-            others = self.path.is_dir() and not all(map(_begun, self.path.iterdir()))
-            require(
-                not others or index.exists(),
-                f"{self.path} is in use for other things; give a new folder, or an empty one",
-            )
             if fresh and index.exists():
                 self._clear()
             if not index.exists():
@@ -91,15 +91,15 @@ class Folder:
             stored = unsealed(index)
         except (OSError, StoreError):
             raise StoreError(
-                f"{index} is missing or damaged, so the sweep cannot go on; its blocks can be read "
-                "with xarray.open_zarr: give another folder, or ask for a fresh run"
+                f"{index} is missing or damaged, so the {self.what} cannot go on; its blocks can "
+                "be read with xarray.open_zarr: give another folder, or ask for a fresh run"
             ) from None
         if stored.get("format") != FORMAT or stored["common"] != self.common:
             changes = "; ".join(changes_between(stored.get("common", {}), self.common))
             told = changes or "written by another version"
             raise OtherRunError(
-                f"{self.path} holds another sweep ({told}); give another folder, or ask for a "
-                "fresh run to replace it"
+                f"{self.path} holds another {self.what} ({told}); give another folder, or ask for "
+                "a fresh run to replace it"
             )
         self.blocks = [tuple(Place(*lane) for lane in lanes) for lanes in stored["blocks"]]
 
@@ -135,16 +135,16 @@ class Folder:
             "common": self.common,
             "blocks": [[list(lane) for lane in lanes] for lanes in self.blocks],
         }
-        replace(self.path / INDEX, sealed(content))
+        replace(self.path / self.index, sealed(content))
 
     def _clear(self) -> None:
         """Delete what a sweep has left, its list last."""
-        for pattern in ("block-*", "flow-*"):
+        for pattern in self.patterns:
             for old in self.path.glob(pattern):
                 shutil.rmtree(old) if old.is_dir() else old.unlink()
-        (self.path / INDEX).unlink()
+        (self.path / self.index).unlink()
 
-
-def _begun(file: Path) -> bool:
-    """Whether a file is there before the list of blocks: the lock, a list half written."""
-    return file.name == LOCK or (file.name.startswith(INDEX) and file.suffix == ".partial")
+    def _begun(self, file: Path) -> bool:
+        """Whether a file is there before the list of blocks: the lock, a list half written."""
+        partial = file.name.startswith(self.index) and file.suffix == ".partial"
+        return is_lock(file) or partial

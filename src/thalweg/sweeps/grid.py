@@ -48,7 +48,7 @@ def values_of(text: str, name: str) -> Float[np.ndarray, " n"]:
         assert high is not None
         require(
             2 <= count <= MOST,
-            f"{name} came with {found[3]} values; give 2 to {MOST}, as in 0.01:2:20log",
+            f"{name} came as {text!r}; give 2 to {MOST} values, as in 0.01:2:20log",
         )
         grid = (np.geomspace if found[4] else np.linspace)(low, high, count)
     require(bool(np.all(grid > 0)), f"{name} came as {text!r}; give positive numbers, as {ways}")

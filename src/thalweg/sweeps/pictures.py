@@ -10,14 +10,14 @@ from thalweg.report import Figure, Number, Panel, Series
 from thalweg.report.notebook import card
 from thalweg.sweeps.beyond import cut_off, staying
 from thalweg.sweeps.records import SweepRecords
-from thalweg.trajectory.pictures import SPREAD, TIME, axis_label
+from thalweg.trajectory.pictures import SPREAD, axis_label, clock_label, require_clock
 
 SWEEP = "sweep"
 DIGITS = 3  # of a member's label in a legend, if they tell them apart
 
 
 def sweep_picture(
-    sweep: SweepRecords, what: str, seed: int | None, log: bool | None
+    sweep: SweepRecords, what: str, seed: int | None, log: bool | None, clock: str = "time"
 ) -> tuple[Figure, xr.Dataset]:
     """A variable of all members over time, and the dataset that the figure draws from.
 
@@ -33,6 +33,7 @@ def sweep_picture(
         seed in sweep.seeds,
         f"seed came as {seed}; the sweep has {', '.join(map(str, sweep.seeds))}",
     )
+    require_clock(data, clock, (dim, "record"), "sweep")
     data = data.sel(seed=[seed])
     stay = staying(data["loss"].values, sweep.diverged[:, [sweep.seeds.index(seed)]])
     known = data[what].values[stay] if stay.any() else data[what].values
@@ -41,15 +42,18 @@ def sweep_picture(
         log = bool(known.size and known.min() > 0 and known.max() > SPREAD * known.min())
     wanted = [name for name in (what, f"{what}_error") if name in data]
     chosen = data[wanted].reset_coords(
-        [c for c in data.coords if c not in (dim, "seed", "record", "time")], drop=True
+        [c for c in data.coords if c not in (dim, "seed", "record", "time", clock)], drop=True
     )
     chosen, marks = cut_off(chosen, wanted[0], stay, log, wanted[0])
     words, short = dim.replace("_", " "), _short(sweep, dim)
     chosen = chosen.drop_vars(dim, errors="ignore").rename({dim: words})
     chosen = chosen.assign_coords({words: short})
     error = f"{what}_error" if f"{what}_error" in data else ""
-    series = Series(SWEEP, what, each=words, select={"seed": seed}, error=error)
-    panel = Panel((series,), x_label=TIME, y_label=axis_label(data[what]), y_log=log, levels=marks)
+    series = Series(SWEEP, what, clock, each=words, select={"seed": seed}, error=error)
+    panel = Panel(
+        (series,), x_label=clock_label(data[clock]), y_label=axis_label(data[what]), y_log=log,
+        levels=marks,
+    )  # fmt: skip
     title = f"{what.replace('_', ' ')} of all members, seed {seed}"
     return Figure("picture", title, "", (panel,)), chosen
 

@@ -16,6 +16,7 @@ from thalweg.core.result import Result
 from thalweg.core.tree import Params
 from thalweg.driver.block import Horizon
 from thalweg.driver.chunks import PROCESS
+from thalweg.driver.layout import clocks_of
 from thalweg.dynamics.dynamics import Discrete
 from thalweg.problems.problem import Problem
 from thalweg.sweeps.members import Members
@@ -58,7 +59,8 @@ class SweepRecords:
         members, "step_size" for example, or "member" if that is more than one number. `time` is a
         coordinate over members and records. Beside each measured variable `v` stand `v_error` and
         `v_result`. A member with fewer records than others has NaN (-1, NOT_MEASURED) behind its
-        own; one that has diverged NaN and the code NONFINITE.
+        own; one that has diverged NaN and the code NONFINITE. Further clocks of the members
+        (`slow_time`, `decay_time`, `passes`) are coordinates beside `time`.
         """
         counts = [self._count(member) for member in range(len(self.members.dynamics))]
         most, dim = max(counts), self.members.dim
@@ -84,17 +86,24 @@ class SweepRecords:
                         if name.endswith("_result"):
                             late[...] = np.maximum(late, codes[lane, count - 1])
             data[name] = ((dim, "seed", "record", *like.dims[2:]), whole, like.attrs)
-        time = np.full((len(counts), most), np.nan)
-        for member, count in enumerate(counts):
-            time[member, :count] = self.horizon.marks(self.members.dynamics[member]).times
+        clocks: dict[str, tuple[Any, dict[int, np.ndarray]]] = {}
+        clocks["time"] = ({"long_name": "training time", "units": "step size"}, {})
+        for member in range(len(counts)):
+            times, further = self._clocks(member)
+            clocks["time"][1][member] = times
+            for name, (_, values, meta) in further.items():
+                clocks.setdefault(name, (meta, {}))[1][member] = values
         labels = {str(k): v for k, v in first.coords.items() if "lane" not in v.dims}
         coords = {k: v for k, v in labels.items() if k not in ("record", "time")}
-        meta = {"long_name": "training time", "units": "step size"}
         coords |= self.members.coords | {
             "seed": np.asarray(self.seeds),
             "record": np.arange(most),
-            "time": ((dim, "record"), time, meta),
         }
+        for name, (meta, of) in clocks.items():
+            values = np.full((len(counts), most), np.nan)
+            for member, told in of.items():
+                values[member, : len(told)] = told
+            coords[name] = ((dim, "record"), values, meta)
         attrs = {"dynamics": first.attrs["dynamics"], "seconds": self.seconds}
         return xr.Dataset(data, coords, attrs)
 
@@ -137,11 +146,21 @@ class SweepRecords:
         time = lanes[0]["time"]
         whole = whole.drop_vars(["time", "record"]).rename(record="time")
         whole = whole.assign_coords(time=("time", time.values, time.attrs))
+        further = self._clocks(index)[1]
+        whole = whole.assign_coords(
+            {n: (d, v[: max(going)], meta) for n, (d, v, meta) in further.items()}
+        )
         whole.attrs = self._attributes(index, places[0])
         return Trajectory(whole)
 
     def _count(self, index: int) -> int:
         return self.horizon.marks(self.members.dynamics[index]).records
+
+    def _clocks(self, index: int) -> tuple[np.ndarray, dict[str, Any]]:
+        """Training times of a member's records, and its further clocks."""
+        dynamics = self.members.dynamics[index]
+        marks = self.horizon.marks(dynamics)
+        return marks.times, clocks_of(self.problem, dynamics, marks)
 
     def _attributes(self, index: int, place: tuple[int, int]) -> dict[str, Any]:
         """Those of a run of this member."""

@@ -9,25 +9,33 @@ import jax
 import numpy as np
 import xarray as xr
 
+from thalweg.comparison.comparable import flow_named
 from thalweg.comparison.judgement import Judgement, judge_seeds
 from thalweg.comparison.regime import worst_of
 from thalweg.comparison.sentences import PROBES
 from thalweg.core.errors import require
-from thalweg.diagnosis.diagnosis import FLOW_ERROR
+from thalweg.core.ranges import require_positive
 from thalweg.driver.recorded import run
 from thalweg.dynamics import gradient_flow
 from thalweg.dynamics.dynamics import Discrete
-from thalweg.dynamics.flow.followed import Flow
+from thalweg.dynamics.flow.followed import Flow, error_asked
 from thalweg.dynamics.flow.gradient_flow import GradientFlow
+from thalweg.models.spiking.surrogates import takes_surrogates
 from thalweg.problems.problem import Problem
-from thalweg.storage.lock import locked
+from thalweg.storage.lock import LOCK, locked
 from thalweg.sweeps.boundaries import RegimeBoundary, boundary
-from thalweg.sweeps.folder import LOCK
 from thalweg.sweeps.records import LARGE, SweepRecords
 from thalweg.trajectory import Trajectory
 from thalweg.trajectory.provenance import fingerprint
 
 ONE_TIME = 1e-10  # relative: clocks that differ by rounding meet at one time
+
+
+NO_HESSIAN = (
+    "Sharpness is not measured, for the gradient of this net is a surrogate of spikes and of no "
+    "loss the gradient: neither the edge of stability nor a catapult can be seen, and what is "
+    "judged is divergence and the distance from the flow of that gradient."
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +75,7 @@ class RegimeTable:
     @property
     def flow(self) -> str:
         """What the members were held against, in words."""
-        return self.flows[0].name
+        return _named(self.flows[0], self.sweep.member(0))
 
     @property
     def quantity(self) -> str:
@@ -114,9 +122,12 @@ class RegimeTable:
         if not np.isfinite(self.table["largest_stability"].values).any():
             rules = [self.sweep.member(i).stability for i in range(len(self.table["regime"]))]
             known = [PROBES[rule.eigenvalue] for rule in rules if rule is not None and rule.known]
+            shapes = jax.eval_shape(self.sweep.problem.init, jax.random.key(0))
             told.append(
-                f"The eigenvalue of the stability rule was not measured, so that neither the edge "
-                f"of stability nor a catapult can be seen; sweep with probes={known[0]}."
+                NO_HESSIAN
+                if takes_surrogates(self.sweep.problem.objective, shapes)
+                else "The eigenvalue of the stability rule was not measured, so that neither the "
+                f"edge of stability nor a catapult can be seen; sweep with probes={known[0]}."
                 if known
                 else "No stability rule is known, so that neither the edge of stability nor a "
                 "catapult can be seen."
@@ -157,7 +168,7 @@ def map_regimes(
     flows = _flows(sweep, members, follow, progress)
     found = [judge_seeds(member, flow, eps) for member, flow in zip(members, flows, strict=True)]
     rows = [_cells(each) for each in found]
-    dim = sweep.members.dim
+    dim, flow = sweep.members.dim, _named(flows[0], members[0])
 
     def column(name: str, unit: str, about: str) -> tuple[Any, ...]:
         values = np.asarray([[cell[name] for cell in row] for row in rows])
@@ -166,7 +177,7 @@ def map_regimes(
     table = xr.Dataset(
         {
             "regime": column("regime", "1", "regime"),
-            "follows": column("follows", "1", f"follows {flows[0].name}"),
+            "follows": column("follows", "1", f"follows {flow}"),
             "final_loss": column("final_loss", "loss", "loss at the end"),
             "largest_stability": column("ratio", "1", "largest eigenvalue over its threshold"),
             "largest_stability_error": column("ratio_error", "1", "error of it"),
@@ -176,8 +187,13 @@ def map_regimes(
         sweep.members.coords | {"seed": np.asarray(sweep.seeds)},
     )
     apart = next((each.apart for each in found if each.apart), "")
-    bounds = _boundaries(sweep, table, eps, flows[0].name, apart)
+    bounds = _boundaries(sweep, table, eps, flow, apart)
     return RegimeTable(table, bounds, sweep, flows, eps, apart)
+
+
+def _named(flow: Trajectory, member: Trajectory) -> str:
+    """What the flow is called beside what is held against it."""
+    return flow.name if member.stability is None else flow_named(flow, member.stability)
 
 
 def flow_for(
@@ -188,8 +204,8 @@ def flow_for(
     Raises:
         InputError: If it cannot be, or eps is not positive.
     """
-    require(np.isfinite(eps) and eps > 0, f"eps came as {eps}; give a positive number, as in 0.05")
-    error = FLOW_ERROR[problem.smooth] if error is None else error
+    require_positive(eps=eps)
+    error = error_asked(problem, error)
     return gradient_flow(error=error, solver=solver, most_gradients=most_gradients)
 
 

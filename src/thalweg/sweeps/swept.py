@@ -7,18 +7,26 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from thalweg.core.errors import require
 from thalweg.core.memory import require_memory
 from thalweg.core.tree import Params, size
 from thalweg.driver.block import Horizon
-from thalweg.driver.layout import require_paths_apart, schedule_of, seed_labels
+from thalweg.driver.layout import (
+    require_paths_apart,
+    schedule_of,
+    seed_labels,
+    start_as_drawn,
+)
 from thalweg.driver.progress import watched
 from thalweg.dynamics.flow.gradient_flow import MOST_GRADIENTS
+from thalweg.models.spiking.surrogates import takes_surrogates
 from thalweg.probes.probe import Every, ProbeLike
 from thalweg.problems.problem import Problem
 from thalweg.report.notebook import plot_figure
-from thalweg.storage.lock import locked
-from thalweg.sweeps.folder import LOCK, Folder, in_common
+from thalweg.storage.lock import LOCK, locked
+from thalweg.sweeps.folder import Folder, in_common
 from thalweg.sweeps.members import members_of
 from thalweg.sweeps.page import RegimeMap
 from thalweg.sweeps.pictures import SWEEP, sweep_card, sweep_picture
@@ -38,6 +46,7 @@ class Sweep(SweepRecords):
         *,
         seed: int | None = None,
         log: bool | None = None,
+        clock: str = "time",
     ) -> Any:
         """Draw a variable of all members along training time with matplotlib, dark to light.
 
@@ -49,14 +58,15 @@ class Sweep(SweepRecords):
             seed: Which seed; the first by default.
             log: Whether the vertical axis is logarithmic; by default where values are positive and
                 spread over a factor of 30.
+            clock: The horizontal axis: "time", or another clock of its members, as "slow_time".
 
         Returns:
             The axes.
 
         Raises:
-            InputError: If there is no such variable or seed, or matplotlib is not installed.
+            InputError: If there is no such variable, seed or clock, or matplotlib is not installed.
         """
-        figure, data = sweep_picture(self, what, seed, log)
+        figure, data = sweep_picture(self, what, seed, log, clock)
         return plot_figure([figure], {SWEEP: data}, figure.name, ax)
 
     def _repr_html_(self) -> str:
@@ -94,6 +104,9 @@ class Sweep(SweepRecords):
         return RegimeMap(**vars(found))
 
 
+MEASURED = ("sharpness",)
+
+
 def sweep(
     problem: Problem,
     dynamics: Any,
@@ -102,7 +115,7 @@ def sweep(
     until: float | None = None,
     steps: int | None = None,
     records: int = 40,
-    probes: ProbeLike | Iterable[ProbeLike | Every] = ("sharpness",),
+    probes: ProbeLike | Iterable[ProbeLike | Every] = MEASURED,
     start: Params | None = None,
     parameters: bool = True,
     out: str | Path | None = None,
@@ -128,7 +141,8 @@ def sweep(
         steps: or how many steps each of them takes, whatever its training time.
         records: How many records after the one at time zero, evenly spaced; fewer where a member
             takes fewer steps.
-        probes: What to measure at each record, as `run` takes it; the loss always.
+        probes: What to measure at each record, as `run` takes it; the loss always. By default the
+            sharpness, but of nets with surrogate gradients, which have no Hessian.
         start: Parameters that all start from instead.
         parameters: Whether to record the flat parameters, needed for distances.
         out: A folder, or None to keep the records in memory. What is there of the same sweep is
@@ -167,15 +181,22 @@ def sweep(
     members = members_of(dynamics, grid)
     labels, horizon = tuple(seed_labels(seeds)), Horizon(until, steps, records)
     counts = [horizon.marks(member).records for member in members.dynamics]
+    shapes = jax.eval_shape(problem.init, jax.random.key(0))
     for member in members.dynamics:
         require_paths_apart(problem, member, list(labels))
+        # What a dynamics or its oracle refuses it refuses at once.
+        jax.eval_shape(lambda params, member=member: member.init(problem, params), shapes)
+    start = start_as_drawn(problem, start)
+    if probes is MEASURED and takes_surrogates(problem.objective, shapes):
+        probes = ()  # no Hessian of the loss is at hand
     probes = tuple(schedule_of(probes)[0])
     if out is None:
         _require_records(problem, sum(counts) * len(labels), len(probes), parameters)
     wanted = [Place(mark, seed) for mark in members.prints for seed in labels]
-    common = in_common(problem, horizon, probes, start, parameters)
     require(out is None or not Path(out).is_file(), f"out came as {out}, a file; give a folder")
-    folder = None if out is None else Folder(Path(out), common)
+    folder = None
+    if out is not None:
+        folder = Folder(Path(out), in_common(problem, horizon, probes, start, parameters))
     with (
         nullcontext() if folder is None else locked(folder.path / LOCK, folder.path),
         working(client, workers) as work,
@@ -230,8 +251,6 @@ def sweep(
 
 def _require_records(problem: Problem, records: int, probes: int, parameters: bool) -> None:
     """Refuse records that do not fit into memory."""
-    import jax
-
     drawn = jax.eval_shape(problem.init, jax.random.key(0))
     row = 24 * (1 + probes) + (8 * size(drawn) if parameters else 0)
     require_memory(

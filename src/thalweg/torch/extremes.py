@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from thalweg.core.result import Reading, Result
-from thalweg.torch.lanczos import SIGN, bounded
+from thalweg.torch.lanczos import PLACE, SIGN, bounded
 
 FAILURE = 0.005  # with which a recheck may overlook an eigenvalue
 WIDTH = 8  # products after which a search from the last vectors has lost them
@@ -36,29 +36,40 @@ class Extremes:
     At a recheck Lanczos goes from a random start until it bounds what it may have missed
     (`thalweg.torch.lanczos`): at the first record and after 25, then, as long as it finds the
     vectors that were followed, after 50 and every 100. In between one space serves both ends: it
-    begins with a vector of each and grows by the residual of the first pair that has not converged;
+    begins with a vector of each, the last one or where it and the one before it lead, whichever was
+    nearer at the record before, and grows by the residual of the first pair that has not converged;
     should it grow too large, a recheck is made. Every fifth record the vector of the second largest
     eigenvalue is looked at too.
 
     The largest eigenvalue lies in [value, value + error], the smallest in [value - error, value]:
     after a recheck with probability 0.995; in between unless another has overtaken since, with the
-    residual ||A v - value v|| for an error. Rounding is added.
+    residual ||A v - value v|| for an error. Rounding is added. Without `bound` a recheck, too, ends
+    at the residual.
 
     Args:
         ends: "largest", "smallest".
         tolerance: Error asked, relative to |value| of the largest, to ||A|| for the smallest.
         most_products: After which a search gives up.
         seed: Of the random starts.
+        bound: Whether rechecks bound what they may have missed.
     """
 
     def __init__(
-        self, ends: tuple[str, ...], tolerance: float, most_products: int, seed: int
+        self,
+        ends: tuple[str, ...],
+        tolerance: float,
+        most_products: int,
+        seed: int,
+        bound: bool = True,
     ) -> None:
         import torch
 
         self.ends, self.tolerance, self.most = ends, tolerance, most_products
+        self.failure = FAILURE if bound else None
         self.source = torch.Generator().manual_seed(seed)
-        self.kept: dict[str, Any] = {}
+        self.kept: dict[str, Any] = {}  # of each end, to begin with at the next record,
+        self.before: dict[str, Any] = {}  # at the record before,
+        self.ahead: dict[str, bool] = {}  # and whether their line was the better guess
         self.records, self.due, self.pause = 0, 0, RECHECKS[0]
 
     def measure(self, product: Product, like: Any, rounding: float) -> Ends:
@@ -98,15 +109,15 @@ class Extremes:
 
         def allowed(end: str, values: np.ndarray) -> float:
             scale = float(np.max(np.abs(values)))
-            value = float(values[-1 if end == "largest" else 0])
+            value = float(values[PLACE[end]])
             return self._allowed(end, value, scale) + noise * scale + TINY
 
-        found = bounded(product, drawn, self.ends, allowed, max(most, 1), FAILURE)
+        found = bounded(product, drawn, self.ends, allowed, max(most, 1), self.failure)
         spent, old = len(found.basis), self.kept
         self.kept = {}
         if not np.isfinite(found.scale):
             return {end: reading(np.nan, np.nan, Result.NONFINITE) for end in self.ends}, spent
-        places = {end: -1 if end == "largest" else 0 for end in self.ends}
+        places = {end: PLACE[end] for end in self.ends}
         self.kept = {end: found.vector(place) for end, place in places.items()}
         if "largest" in self.ends and len(found.values) > len(self.ends):
             self.kept["second"] = found.vector(-2)
@@ -114,6 +125,7 @@ class Extremes:
             end in old and float(abs(old[end] @ self.kept[end]) / old[end].norm()) > 0.9
             for end in self.ends
         )
+        self.before, self.ahead = {}, {}
         self.pause = min(2 * self.pause, RECHECKS[1]) if same else RECHECKS[0]
         self.due = self.records + self.pause
         told = {
@@ -132,11 +144,11 @@ class Extremes:
         space = _Space(product, like, min(WIDTH * len(self.ends), len(like)))
         rival = self.records % CHALLENGED == 0 and "second" in self.kept
         for end in (*self.ends, "second") if rival else self.ends:
-            space.add(self.kept[end])
+            space.add(self._guess(end) if self.ahead.get(end) else self.kept[end])
         while space.filled and np.isfinite(space.scale):
             values, rotations = np.linalg.eigh(space.projected[: space.filled, : space.filled])
             space.scale = max(space.scale, float(np.max(np.abs(values))))
-            places = {end: -1 if end == "largest" else 0 for end in self.ends}
+            places = {end: PLACE[end] for end in self.ends}
             found = {end: space.pair(values, rotations, place) for end, place in places.items()}
             room = {
                 end: self._allowed(end, pair.value, space.scale) + noise * space.scale
@@ -156,9 +168,26 @@ class Extremes:
                     told[end] = self._told(end, pair.value, pair.length, space.scale, noise)
                     # A step of the power iteration, which costs nothing.
                     ahead = SIGN[end] * pair.residual / (space.scale or 1.0)
-                    self.kept[end] = pair.vector + ahead
+                    self._keep(end, pair.vector + ahead)
                 return told, space.filled
         return None, space.filled
+
+    def _guess(self, end: str) -> Any:
+        """Where the line through the last two vectors leads."""
+        return 2 * self.kept[end] - self.before[end]
+
+    def _keep(self, end: str, vector: Any) -> None:
+        """Take over the vector of a record, and look which guess of it was the better."""
+        last = self.kept[end]
+        vector = vector / vector.norm()
+        if float(vector @ last) < 0:
+            vector = -vector
+        if end in self.before:
+            line = self._guess(end)
+            self.ahead[end] = float(vector @ line) * float(last.norm()) > float(
+                vector @ last
+            ) * float(line.norm())
+        self.before[end], self.kept[end] = last, vector
 
 
 TINY = float(np.finfo(np.float32).tiny)
@@ -196,14 +225,15 @@ class _Space:
         if not 0 < size < np.inf or k == len(self.basis):
             return False
         row, held = row / size, self.basis[:k]
-        for _ in range(2):  # twice is enough (Kahan, Parlett)
+        for _ in range(2 if k else 0):  # twice is enough (Kahan, Parlett)
             row = row - (held @ row) @ held
         length = float(row.norm())
         if not length > max(1e-10, 8 * self.eps):
             return False
         row = row / length
-        row = row - (held @ row) @ held  # what was left may be little
-        row = row / row.norm()
+        if length < 0.5:  # what was left may be little
+            row = row - (held @ row) @ held
+            row = row / row.norm()
         image = self.product(row)
         self.basis[k], self.images[k], self.filled = row, image, k + 1
         column = (self.basis[: k + 1] @ image).double().cpu().numpy()

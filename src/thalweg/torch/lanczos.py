@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 SIGN = {"largest": 1.0, "smallest": -1.0}
+PLACE = {"largest": -1, "smallest": 0}  # among ascending values
 ROOM = 32  # vectors at first; doubled when they are full
 
 
@@ -52,9 +53,12 @@ def bounded(
     ends: Sequence[str],
     allowed: Callable[[str, np.ndarray], float],
     most_products: int,
-    failure: float,
+    failure: float | None,
 ) -> Spectrum:
     """A search that goes on until nothing further out is left, in probability.
+
+    With `failure` None it ends where the residuals ||A v - value v|| are small, which say that some
+    eigenvalues are near, not that none is further out; these are then `beyond`.
 
     Args:
         product: The symmetric map A, of flat tensors.
@@ -62,12 +66,12 @@ def bounded(
         ends: "largest", "smallest".
         allowed: Of an end and the Ritz values: how far beyond may stay open.
         most_products: Never more, at least one.
-        failure: Probability with which the bounds may fail, all together.
+        failure: Probability with which the bounds may fail, all together; None for residuals.
     """
     import torch
 
     eps, p = torch.finfo(start.dtype).eps, len(start)
-    enough = math.log(math.sqrt(2 * p / math.pi) * len(ends) / failure)
+    enough = math.log(math.sqrt(2 * p / math.pi) * len(ends) / (failure or 1.0))
     basis = start.new_empty(min(ROOM, p), p)
     basis[0] = start / start.norm()
     heights: list[float] = []
@@ -82,31 +86,49 @@ def bounded(
             return Spectrum(nothing, np.ones((1, 1)), basis[:count], beyond, math.nan)
         scale = max(scale, size)
         heights.append(float(basis[count - 1] @ image))
-        for _ in range(2):  # twice is enough (Kahan, Parlett)
-            image = image - (basis[:count] @ image) @ basis[:count]
-        link = float(image.norm())
-        values, rotations = _solved(heights, links)
+        image, link = _beside(image, basis[:count])
+        matrix = _tridiagonal(heights, links)
+        values = np.linalg.eigvalsh(matrix)
         # A remainder at rounding level ends the Krylov space: all that the start has was found.
         if link <= 100 * eps * scale or count == p:
             beyond = dict.fromkeys(ends, 0.0)
             break
         links.append(link)
         room = {end: allowed(end, values) for end in ends}
-        known = [_growth(end, values, heights, links, room[end]) >= enough for end in ends]
-        if all(known) or count == most_products:
-            beyond = {end: _least(end, values, heights, links, room[end], enough) for end in ends}
+        if failure is None:
+            last = np.abs(np.linalg.eigh(matrix)[1][-1])
+            beyond = {end: link * float(last[PLACE[end]]) for end in ends}
+            good = all(beyond[end] <= room[end] for end in ends)
+        else:
+            good = all(_growth(e, values, heights, links, room[e]) >= enough for e in ends)
+        if good or count == most_products:
+            if failure is not None:
+                beyond = {e: _least(e, values, heights, links, room[e], enough) for e in ends}
             break
         if count == len(basis):
             basis = torch.cat([basis, torch.empty_like(basis)])
         basis[count] = image / link
     scale = max(scale, float(np.max(np.abs(values))))
+    values, rotations = np.linalg.eigh(matrix)
     return Spectrum(values, rotations, basis[:count], beyond, scale)
 
 
-def _solved(heights: list[float], links: list[float]) -> tuple[np.ndarray, np.ndarray]:
+def _tridiagonal(heights: list[float], links: list[float]) -> np.ndarray:
     inner = np.asarray(links[: len(heights) - 1])
-    values, rotations = np.linalg.eigh(np.diag(heights) + np.diag(inner, 1) + np.diag(inner, -1))
-    return values, rotations
+    return np.diag(heights) + np.diag(inner, 1) + np.diag(inner, -1)
+
+
+def _beside(image: Any, basis: Any) -> tuple[Any, float]:
+    """What an image has beside an orthonormal basis, and its length."""
+    near = basis[-2:]  # which the recursion says is all, up to rounding
+    image = image - (near @ image) @ near
+    length = float(image.norm())
+    for _ in range(2):  # twice is enough (Kahan, Parlett)
+        image = image - (basis @ image) @ basis
+        before, length = length, float(image.norm())
+        if length > 0.5 * before:
+            break
+    return image, length
 
 
 def _growth(

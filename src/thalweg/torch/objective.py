@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from thalweg.core.arguments import told
-from thalweg.core.errors import InputError, reason, require
+from thalweg.core.errors import InputError, reason
 from thalweg.models.frameworks.torch_modules import copied
 from thalweg.models.frameworks.torch_truth import without_fused_kernels
 
@@ -88,10 +88,12 @@ class Copy:
             raise InputError(
                 f"{self.title} or its loss does not take this batch: {reason(error)}"
             ) from error
-        require(
-            isinstance(value, torch.Tensor) and value.numel() == 1 and value.is_floating_point(),
-            f"the loss came as {told(value)}; let it give one real number, as by reduction='mean'",
-        )
+        one = isinstance(value, torch.Tensor) and value.numel() == 1 and value.is_floating_point()
+        if not one:  # in words only if need be
+            raise InputError(
+                f"the loss came as {told(value)}; let it give one real number, as by "
+                "reduction='mean'"
+            )
         return value.reshape(())
 
     def linearise(self, again: bool) -> tuple[Any, Any]:

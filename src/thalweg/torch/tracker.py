@@ -59,8 +59,8 @@ class Tracker:
             every fifth record; at a recheck, from a random start, 12 to 40: after 25 records, then,
             as long as it finds what was followed, after 50 and every 100. A product takes as long
             as two or three training steps on the batch. `record` counts them. Memory: a vector for
-            each product, two between rechecks, and the graph of a gradient. Once: a copy of the net
-            in double precision on the CPU
+            each product, three between rechecks, and the graph of a gradient. Once: a copy of the
+            net in double precision on the CPU
 
     Args:
         net: A module; its parameters that require gradients are measured in.
@@ -76,6 +76,9 @@ class Tracker:
             loss that training sees. Dropout is switched off either way.
         precision: "float64" or "float32"; None: that of the net, single for a half.
         tolerance: Relative error asked of the sharpness.
+        bound: Whether a recheck bounds what it may have missed. Without it ends at the residual,
+            which says that an eigenvalue is near and not that it is the outermost, after about half
+            as many products; that is what ARPACK and power iteration stop at.
         most_products: Products after which a search gives up.
         seed: Of the random directions.
 
@@ -96,6 +99,7 @@ class Tracker:
         training: bool = False,
         precision: str | None = None,
         tolerance: float = 1e-2,
+        bound: bool = True,
         most_products: int = 200,
         seed: int = 0,
     ) -> None:
@@ -133,7 +137,7 @@ class Tracker:
             check_optimiser(optimizer, self.names)
         self.precision = precision
         ends = tuple(end for name, end in ENDS.items() if name in self.quantities)
-        limits = float(tolerance), int(most_products), int(seed)
+        limits = float(tolerance), int(most_products), int(seed), bool(bound)
         self.spectrum = Extremes(ends, *limits) if ends else None
         self.scaled = Extremes(("largest",), *limits)
         self.copy: Copy | None = None
@@ -223,10 +227,8 @@ class Tracker:
         """Inputs and targets as tensors."""
         import torch
 
-        require(
-            isinstance(batch, tuple | list) and len(batch) == 2,
-            f"batch came as {told(batch)}; give inputs and targets, as (x, y)",
-        )
+        if not (isinstance(batch, tuple | list) and len(batch) == 2):  # in words only if need be
+            raise InputError(f"batch came as {told(batch)}; give inputs and targets, as (x, y)")
         try:
             x, y = (torch.as_tensor(part).detach() for part in batch)
         except Exception as error:
@@ -288,7 +290,7 @@ def sharpness(
         loss: Of outputs and targets, to one number.
         batch: Inputs and targets.
         tolerance: Relative error asked.
-        **options: Of `Tracker`: `training`, `precision`, `most_products`, `seed`.
+        **options: Of `Tracker`: `training`, `precision`, `bound`, `most_products`, `seed`.
 
     Returns:
         The true eigenvalue lies in [value, value + error] with probability 0.995, loss/parameter^2.

@@ -1,0 +1,80 @@
+"""The table of rates: bounds held against runs, assumptions that rule rows out, page, command."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import thalweg as tw
+from thalweg.core.errors import InputError
+from thalweg.theory.optimisers import rates as bounds
+
+
+@cache
+def bowl() -> tw.problems.Quadratic:
+    return tw.problems.Quadratic(np.geomspace(0.1, 4, 6), np.zeros(6), np.ones(6))
+
+
+@cache
+def of_the_bowl():
+    return tw.rates(bowl(), steps=40, seeds=3)
+
+
+@pytest.mark.thorough
+def test_on_a_convex_quadratic_every_bound_holds_and_none_is_ruled_out():
+    found = of_the_bowl()
+    rows = {row["row"]: row for row in found.rows()}
+    ran = {name for name, row in rows.items() if np.isfinite(row["ratio"])}
+    assert {"gradient-descent-strongly-convex", "nesterov", "agmsdr-convex", "cubic-newton"} <= ran
+    assert all(rows[name]["holds"] for name in ran)
+    # The bound of Polyak and Lojasiewicz's constant is nearly attained at the least curvature.
+    assert 0.5 < rows["gradient-descent-strongly-convex"]["ratio"] <= 1
+    constants = {a.name: a.value for a in found.assumptions}
+    assert constants["smoothness"] == pytest.approx(4.0)
+    assert constants["convexity"] == pytest.approx(0.1)
+
+
+@pytest.mark.thorough
+def test_a_bound_that_is_too_small_is_seen(monkeypatch):
+    row = bounds.RATES["gradient-descent-strongly-convex"]
+    halved = dataclasses.replace(row, bound=lambda N, c: row.bound(N, c) / 2)
+    monkeypatch.setitem(bounds.RATES, "gradient-descent-strongly-convex", halved)
+    rows = {row["row"]: row for row in tw.rates(bowl(), steps=20, seeds=1).rows()}
+    assert not rows["gradient-descent-strongly-convex"]["holds"]
+    assert "fails" in rows["gradient-descent-strongly-convex"]["said"]
+
+
+@pytest.mark.thorough
+def test_what_is_not_convex_says_so_and_the_page_holds_the_table(tmp_path: Path):
+    found = tw.rates(tw.problems.robust_regression(16, 4), steps=40, seeds=3, out=tmp_path / "r")
+    rows = {row["row"]: row for row in found.rows()}
+    assert "not convex" in rows["nesterov"]["said"]
+    assert not np.isfinite(rows["nesterov"]["ratio"])
+    assert rows["page"]["holds"]
+    assert rows["sgd"]["holds"]
+    assert rows["storm"]["said"] == "quoted"
+    plain = json.loads((tmp_path / "r" / "rates.json").read_text())
+    assert {row["row"] for row in plain["rows"]} == set(bounds.RATES) - {
+        "gradient-descent-strongly-convex"
+    }
+    assert found.page is not None
+    assert "AGMsDR" in found.page.read_text()
+    # Gradients of examples are counted as their share: SGD of 4 of 16 takes a quarter a step.
+    sgd = found.paths["passes"].sel(run="SGD, 4 of 16")
+    np.testing.assert_allclose(sgd, np.arange(41) / 4)
+
+
+def test_bad_input_is_one_sentence(tmp_path: Path):
+    with pytest.raises(InputError, match="steps came as 3"):
+        tw.rates(bowl(), steps=3)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "x").write_text("mine")
+    with pytest.raises(InputError, match="in use for other things"):
+        tw.rates(bowl(), out=tmp_path / "full")
+    with pytest.raises(InputError, match="give 1 to 16"):
+        tw.rates(tw.problems.robust_regression(16, 4), batch=17, steps=10, seeds=1)
