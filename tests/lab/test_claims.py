@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from thalweg.core.errors import InputError
 from thalweg.lab.checks import Check, above, all_of, below, in_more_than, near, true, within
 from thalweg.lab.claims import Claim, Failure, judge
+from thalweg.lab.claims import claim as declare
 
 NAN, INF = np.nan, np.inf
 NUMBERS = st.floats(allow_nan=True, allow_infinity=True, width=64)
@@ -266,3 +267,51 @@ def test_a_check_reads_what_it_named():
 def test_an_unknown_kind_is_refused():
     with pytest.raises(InputError, match="unknown kind of claim C9 'proven'"):
         Claim("C9", "s", "proven", "E", (), lambda _: Check(True, 1, 1))
+
+
+def test_a_docstring_says_what_arguments_would():
+    def falls(X1, X1_draws):
+        """The loss falls, to the last
+        step.
+
+        Falsified by: a loss
+        that rises.
+
+        Stated so: the paper says less.
+
+        Too small: one step shows nothing.
+        """
+        return below(X1["loss"].diff("time"), 0)
+
+    written = declare("C1", kind="exact", source="E1")(falls)
+    falls.__doc__ = None
+    given = declare(
+        "C1", "The loss falls, to the last step.", kind="exact", source="E1",
+        falsified_by="a loss that rises", because="the paper says less",
+        too_small="one step shows nothing",
+    )(falls)  # fmt: skip
+    said = ("statement", "falsified_by", "because", "too_small", "needs")
+    for name in said:
+        assert getattr(written, name) == getattr(given, name), name
+    assert written.needs == ("X1", "X1-draws")
+
+
+@pytest.mark.parametrize(
+    ("docstring", "sentence"),
+    [
+        (None, "claim C1 states nothing"),
+        ("The loss falls.", "says of no measurement that it falsifies it"),
+        (
+            "The loss falls.\n\nSometimes.",
+            "goes on with 'Sometimes.'; begin a paragraph with one of",
+        ),
+        ("It falls.\n\nToo small: a.\n\nToo small: b.", "goes on with 'Too small: b.'"),
+    ],
+)
+def test_a_docstring_that_says_something_else_is_refused(docstring, sentence):
+    def falls(X1):
+        return below(X1["loss"], 0)
+
+    falls.__doc__ = docstring
+    with pytest.raises(InputError, match=sentence):
+        declare("C1", kind="exact", source="E1")(falls)

@@ -10,7 +10,8 @@ from thalweg.core.errors import InputError
 from thalweg.lab import reached as reaching
 from thalweg.lab.claims import held
 from thalweg.lab.experiment import Lab, experiment
-from thalweg.lab.table import averaged, over, padded, predicted, table
+from thalweg.lab.scaling import exponent
+from thalweg.lab.table import averaged, mean_and_error, medians, over, padded, predicted, table
 from thalweg.theory.prediction import make_prediction
 
 TIMES = [0.0, 1.0, 2.0]
@@ -81,6 +82,21 @@ def test_means_over_draws_have_their_standard_error():
     assert "the way" in found["x_mean"].attrs["long_name"]
     alone = averaged(given.isel(draw=[0]), "draw", "x")
     assert np.isnan(alone["x_mean_error"]).all()  # one draw says nothing of its spread
+
+
+def test_medians_have_their_standard_error():
+    """sqrt(pi/2) of that of the mean for normal numbers; infinite ones leave it unknown."""
+    drawn = np.random.default_rng(0).normal(size=(400, 300))
+    found = table({"draw place": {"x": (drawn, "metre", "the way")}})
+    with_medians = medians(found, "draw", "x")
+    assert with_medians["x_median"].attrs == {"units": "metre", "long_name": "median the way"}
+    np.testing.assert_array_equal(with_medians["x_median"], np.median(drawn, 0))
+    error = float(with_medians["x_median_error"].mean())
+    assert error == pytest.approx(np.sqrt(np.pi / 2 / 400), rel=0.05)
+    spread = float(with_medians["x_median"].std())
+    assert error == pytest.approx(spread, rel=0.15)
+    endless = medians(found.where(found["x"] < -1, np.inf), "draw", "x")
+    assert np.isnan(endless["x_median_error"]).all()
 
 
 @pytest.mark.parametrize(
@@ -193,3 +209,35 @@ def test_what_is_padded_ends_in_nan_along_its_axis_alone(axis):
     assert longer.shape[axis] == 5
     assert np.isnan(behind).all()
     np.testing.assert_array_equal(padded(whole.astype(int), whole.shape[axis], axis), whole)
+
+
+def test_a_mean_and_its_error_are_those_of_a_table_of_draws():
+    draws = np.random.default_rng(0).standard_normal((2, 7, 3))
+    given = mean_and_error("loss", draws, "loss", "the loss", axis=1)
+    found = table({"net entry": given})
+    whole = table({"net draw entry": {"loss": (draws, "loss", "the loss")}})
+    expected = averaged(whole, "draw", "loss")
+    for ours, theirs in (("loss", "loss_mean"), ("loss_error", "loss_mean_error")):
+        np.testing.assert_allclose(found[ours], expected[theirs], rtol=1e-14)
+        assert found[ours].attrs["units"] == "loss"
+
+
+class TestExponents:
+    x = xr.DataArray([1.0, 3.0, 4.0, 10.0], dims="width")
+
+    def test_powers_have_theirs_whatever_the_other_dims(self):
+        powers = xr.DataArray([-1.5, 0.0, 2.0], dims="power")
+        y = 3.0 * self.x**powers
+        np.testing.assert_allclose(exponent(y, self.x), powers, atol=1e-14)
+
+    def test_what_is_no_power_has_the_slope_of_least_squares(self):
+        y = xr.DataArray(np.random.default_rng(0).uniform(0.5, 2, 4), dims="width")
+        expected = np.polyfit(np.log(self.x), np.log(y), 1)[0]
+        np.testing.assert_allclose(exponent(y, self.x), expected, rtol=1e-12)
+
+    @pytest.mark.parametrize("bad", [np.nan, 0.0, -2.0])
+    def test_a_value_without_a_logarithm_leaves_none(self, bad):
+        y = (2 * self.x).where(self.x != 3.0, bad)
+        assert np.isnan(exponent(y, self.x))
+        assert np.isnan(exponent(self.x[:1], self.x[:1]))
+        assert np.isnan(exponent(self.x[:0], self.x[:0]))

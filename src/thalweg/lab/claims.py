@@ -162,22 +162,31 @@ class Verdict:
         return bool(self.surprises)
 
 
+SAID = {  # how the paragraphs of a claim's docstring begin, by what they say
+    "falsified_by": "Falsified by: ",
+    "because": "Stated so: ",
+    "too_small": "Too small: ",
+}
+
+
 def claim(
     id: str,
-    statement: str,
+    statement: str = "",
     *,
     kind: str,
     source: str,
-    falsified_by: str,
+    falsified_by: str = "",
     paper_size_at: str = "",
     failures: tuple[Failure, ...] = (),
     because: str = "",
     too_small: str = "",
 ) -> Callable[[Callable[..., Check]], Claim]:
-    """Declare a function as the check of a claim: what is stated stands above how it is judged.
+    """Declare a function as the check of a claim: what is stated is the function's docstring.
 
-    The function's parameters name the experiments whose tables it reads, with "_" for "-":
-    `def check(X1, X1_draws)` reads "X1" and "X1-draws".
+    Its first paragraph is the statement; further ones begin with "Falsified by:", "Stated so:" or
+    "Too small:" and say `falsified_by`, `because` and `too_small`. A function without a docstring
+    is given them as arguments. Its parameters name the experiments whose tables it reads, with "_"
+    for "-": `def check(X1, X1_draws)` reads "X1" and "X1-draws".
 
     Args:
         id: See `Claim`, as for all others.
@@ -194,34 +203,59 @@ def claim(
         A decorator that makes the claim.
 
     Raises:
-        InputError: If nothing would falsify it.
+        InputError: If it states nothing, if nothing would falsify it, or if a paragraph begins
+            otherwise.
 
     Examples:
         >>> from thalweg.lab.checks import below
         >>> from thalweg.lab.claims import claim
-        >>> @claim(
-        ...     "C1", "The loss falls.", kind="exact", source="E1", falsified_by="a loss that rises"
-        ... )
+        >>> @claim("C1", kind="exact", source="E1")
         ... def falls(X1):
+        ...     '''The loss falls.
+        ...
+        ...     Falsified by: a loss that rises.
+        ...     '''
         ...     return below(X1["loss"].diff("time"), 0, what="change of the loss")
-        >>> falls.needs
-        ('X1',)
+        >>> falls.needs, falls.statement, falls.falsified_by
+        (('X1',), 'The loss falls.', 'a loss that rises')
     """
-    require(bool(falsified_by.strip()), f"claim {id} says of no measurement that it falsifies it")
+    given = {
+        "statement": statement, "falsified_by": falsified_by, "because": because,
+        "too_small": too_small,
+    }  # fmt: skip
 
     def declare(check: Callable[..., Check]) -> Claim:
-        names = tuple(inspect.signature(check).parameters)
-        needs = tuple(name.replace("_", "-") for name in names)
+        told = {**_said(id, check.__doc__), **{name: text for name, text in given.items() if text}}
+        require(bool(told.get("statement")), f"claim {id} states nothing; give it a docstring")
+        falsified = told.get("falsified_by", "")
+        require(bool(falsified.strip()), f"claim {id} says of no measurement that it falsifies it")
+        needs = tuple(name.replace("_", "-") for name in inspect.signature(check).parameters)
 
         def judged(results: Mapping[str, xr.Dataset]) -> Check:
             return check(*(results[name] for name in needs))
 
         return Claim(
-            id, statement, kind, source, needs, judged, failures, because,
-            falsified_by, paper_size_at, too_small,
+            id, kind=kind, source=source, needs=needs, check=judged, failures=failures,
+            paper_size_at=paper_size_at, **told,
         )  # fmt: skip
 
     return declare
+
+
+def _said(id: str, docstring: str | None) -> dict[str, str]:
+    """What a claim's docstring says, by field: its paragraphs, each in one line."""
+    statement, *further = inspect.cleandoc(docstring or "").split("\n\n")
+    said = {"statement": " ".join(statement.split())}
+    for paragraph in further:
+        text = " ".join(paragraph.split())
+        name = next((name for name, start in SAID.items() if text.startswith(start)), "")
+        require(
+            name not in ("", *said),
+            f"claim {id} goes on with {text!r}; begin a paragraph with one of "
+            f"{', '.join(map(str.strip, SAID.values()))}, each once",
+        )
+        said[name] = text.removeprefix(SAID[name]).removesuffix(".")
+    return said
 
 
 def held(

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import xarray as xr
 
-from thalweg.core.errors import InputError, unknown
+from thalweg.core.errors import InputError, require, unknown
 from thalweg.lab.card import CLAIMS_FILE, PAPER_SIZE, default_folder
 from thalweg.lab.checks import Check
 from thalweg.lab.claims import REDUCED, REPRODUCED, Verdict, judge
@@ -34,8 +34,10 @@ from thalweg.report import (
 from thalweg.report.notebook import card, page_card, plot_figure
 from thalweg.storage.datasets import open_dataset, save_dataset
 from thalweg.storage.files import ReadOnlyError, StoreError, replace, sealed, unsealed, writing
-from thalweg.storage.lock import locked
+from thalweg.storage.lock import LOCK, locked, require_own
 from thalweg.trajectory.provenance import fingerprint, provenance, versions
+
+MARK = "study.json"  # whose a folder is
 
 
 @dataclass(frozen=True)
@@ -155,13 +157,15 @@ def run_study(
         tell: Called with a line per experiment.
 
     Raises:
-        InputError: If the scale is unknown, or the folder cannot be written.
+        InputError: If the scale is unknown, or the folder cannot be written or holds other things
+            than runs of this study.
     """
     folder = Path(out) if out is not None else default_folder(study.slug, scale)
     lab = Lab(scale, folder, progress)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder / ".lock", folder):
+    with locked(folder / LOCK, folder):
+        _enter(folder, study.slug)
         results, seconds = experiments(study, lab, tell=tell)
         verdicts = tuple(judge(study.claims, results, lab.scale))
         page = study_page(study, lab, results, verdicts, seconds)
@@ -176,6 +180,22 @@ def run_study(
             return Outcome(study, verdicts, None, seconds)
     build_index(folder.resolve().parent)
     return Outcome(study, verdicts, built, seconds)
+
+
+def _enter(folder: Path, slug: str) -> None:
+    """Take a new folder for a study, or find it the study's own.
+
+    Raises:
+        InputError: If other things are in it.
+    """
+    mark = folder / MARK
+    if mark.exists():
+        holder = unsealed(mark)["study"]
+        require(holder == slug, f"{folder} holds the study {holder}; give another folder")
+    elif not any(folder.glob("*.done.json")):  # which older versions began with
+        require_own(folder, MARK)
+        with writing(folder):
+            replace(mark, sealed({"study": slug}))
 
 
 class Tally(NamedTuple):

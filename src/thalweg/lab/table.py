@@ -171,6 +171,68 @@ def averaged(found: xr.Dataset, dim: str, *names: str) -> xr.Dataset:
     return found.assign(more)
 
 
+def mean_and_error(
+    name: str, draws: Any, unit: str, words: str, axis: int = 0
+) -> dict[str, tuple[Any, str, str]]:
+    """The mean over independent draws and its standard error, as two variables of a table.
+
+    Args:
+        name: Of the mean; the error is `<name>_error`.
+        draws: Values, at least two along the axis.
+        unit: Of both.
+        words: The mean in words.
+        axis: Of the draws.
+
+    Returns:
+        What `table` takes.
+
+    Examples:
+        >>> from thalweg.lab.table import mean_and_error
+        >>> {k: float(v) for k, (v, *_) in mean_and_error("loss", [1.0, 3.0], "loss", "").items()}
+        {'loss': 2.0, 'loss_error': 1.0}
+    """
+    draws = np.asarray(draws)
+    error = draws.std(axis, ddof=1) / np.sqrt(draws.shape[axis])
+    return {
+        name: (draws.mean(axis), unit, words),
+        f"{name}_error": (error, unit, f"{words}, standard error"),
+    }
+
+
+def medians(found: xr.Dataset, dim: str, *names: str) -> xr.Dataset:
+    """A table with medians over a dim beside its variables, `<name>_median`, `<name>_median_error`.
+
+    Args:
+        found: The table.
+        dim: Of independent draws.
+        *names: The variables.
+
+    Returns:
+        The table with two variables more for each: the median, and its standard error, half the
+        distance of the order statistics one binomial deviation off the middle, NaN where one of
+        them is infinite.
+
+    Examples:
+        >>> from thalweg.lab.table import medians, table
+        >>> found = table({"draw": {"loss": ([1.0, 2.0, 9.0], "loss", "the loss")}})
+        >>> float(medians(found, "draw", "loss")["loss_median"])
+        2.0
+    """
+    n = found.sizes[dim]
+    low, high = int(np.floor((n - np.sqrt(n)) / 2)), min(int(np.ceil((n + np.sqrt(n)) / 2)), n - 1)
+    more = {}
+    for name in names:
+        unit, words = (found[name].attrs[key] for key in ("units", "long_name"))
+        ordered = np.sort(found[name].transpose(..., dim), -1)
+        with np.errstate(invalid="ignore"):
+            error = (ordered[..., high] - ordered[..., low]) / 2
+        error, median = np.where(np.isfinite(error), error, np.nan), np.median(ordered, -1)
+        dims = [str(one) for one in found[name].dims if one != dim]
+        more[f"{name}_median"] = variable(dims, median, unit, f"median {words}")
+        more[f"{name}_median_error"] = variable(dims, error, unit, f"{words}, error of the median")
+    return found.assign(more)
+
+
 def predicted(found: xr.Dataset, *predictions: Prediction, time: str = "time") -> xr.Dataset:
     """A table with predictions beside what was measured, as `<name>_theory`.
 
