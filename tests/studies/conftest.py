@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import os
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -33,16 +35,20 @@ def study_of(path: Path) -> Study:
 def smoke(request: pytest.FixtureRequest) -> Callable[[str], dict[str, xr.Dataset]]:
     """The tables of a study at smoke scale, by slug: run once, and kept while its source is.
 
+    No array in it grows a dimension and no number changes its type unless the source says so.
     Workers share them: who asks while another runs the study waits for it.
     """
     cache = getattr(request.config, "cache", None)
-    folder = Path(cache.mkdir("smoke")) if cache is not None else None
+    options = zlib.crc32(os.environ.get("XLA_FLAGS", "").encode())  # others round differently
+    folder = Path(cache.mkdir(f"smoke-{options:x}")) if cache is not None else None
     found: dict[str, dict[str, xr.Dataset]] = {}
 
     def of(slug: str) -> dict[str, xr.Dataset]:
         if slug not in found:
             lab = Lab("smoke", folder and folder / slug, progress=False)
-            with FileLock(folder / f"{slug}.lock") if folder else nullcontext():
+            alone = FileLock(folder / f"{slug}.lock") if folder else nullcontext()
+            explicit = jax.numpy_rank_promotion("raise"), jax.numpy_dtype_promotion("strict")
+            with alone, explicit[0], explicit[1]:
                 found[slug] = experiments(study_named(slug), lab)[0]
         return dict(found[slug])
 

@@ -104,7 +104,10 @@ def test_every_claim_has_a_fault_that_it_must_notice(slug):
     folder = STUDIES[slug].rpartition(".")[2]
     module = importlib.import_module(f"{folder}.test_faults")
     planted = {fault.claim for fault in faults_of(module)}
-    assert planted == {claim.id for claim in study_named(slug).claims}
+    claims = {claim.id: claim for claim in study_named(slug).claims}
+    assert planted <= set(claims)
+    # What is not reproduced as it stands has nothing to notice.
+    assert all(claims[id].failures for id in set(claims) - planted)
 
 
 @pytest.mark.slow

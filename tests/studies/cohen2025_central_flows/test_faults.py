@@ -5,8 +5,8 @@ import numpy as np
 
 from planting import Fault, fault_table
 from thalweg.core.sdcp import smat, svec
-from thalweg.dynamics.flow.edge import Scaling
-from thalweg.studies.cohen2025_central_flows import digits, exact, runs
+from thalweg.dynamics.flow.edge import Edge, Scaling
+from thalweg.studies.cohen2025_central_flows import digits, exact, methods, runs
 
 
 def other_sign(right, A, B):
@@ -124,14 +124,47 @@ HALF_TRACE = told(oscillation=lambda v, at: v / 2)
 FORGETS_EARLY = property(lambda self: 1 - self.decay)
 
 
+def forgets_ten_times_faster(right, *arguments, **options):
+    return right(*arguments, **options | {"decay": 0.9})
+
+
+def begins_elsewhere(right, *arguments, **options):
+    return right(*arguments, **options | {"initial": 2 * options["initial"]})
+
+
+def average_without_oscillation(right, edge, X):
+    return 0 * right(edge, X)
+
+
+def variances_alone(right, edge, X):
+    return edge.variances(X)
+
+
+def never_warned(right, table):
+    return np.zeros_like(right(table))
+
+
+def always_oscillating(right, table):
+    return ~right(table)
+
+
+def twice_the_substeps(right, step_size):
+    return right(step_size, 8)
+
+
+WHOLE = {"net": digits.Net(), "steps": 140}  # the onset of the net is at step 113
+WATCHED = WHOLE | {"every": 10}
+EARLY = {"net": digits.Net(), "steps": 24}
+
+
 def twice_beta(right, alpha, beta, *others):
     return right(alpha, 2 * beta, *others)
 
 
 @fault_table(
-    Fault("C1", exact, "solved", other_sign, "sign of A"),
-    Fault("C1", exact, "solved", diagonal_kept, "diagonal of X"),
-    Fault("C1", exact, "solved", twice_the_map, "twice B"),
+    Fault("C1", exact, "sdcp", other_sign, "sign of A"),
+    Fault("C1", exact, "sdcp", diagonal_kept, "diagonal of X"),
+    Fault("C1", exact, "sdcp", twice_the_map, "twice B"),
     Fault("C2", exact, "edge", weighed(np.sqrt(0.5)), "off-diagonal products once"),
     Fault("C2", exact, "edge", half_dropped, "half dropped in B"),
     Fault("C2", exact, "edge", weighed(0.0), "diagonal only"),
@@ -144,7 +177,7 @@ def twice_beta(right, alpha, beta, *others):
     Fault("C6", runs, "leading", twice_the_eigenvalues, "factor 2 in the sharpness"),
     Fault("C6", runs, "beside", flows_exchanged, "flows exchanged"),
     Fault("C7", runs, "beside", flows_exchanged, "flows exchanged"),
-    Fault("C7", digits, "central_flow", twice_the_step, "the edge of twice the step"),
+    Fault("C7", methods, "central_flow", twice_the_step, "the edge of twice the step"),
     Fault("C8", runs, "beside", HALF_LOSS, "half tr Sigma/eta"),
     Fault("C8", runs, "beside", of_midpoints, "loss of midpoints"),
     Fault("C9", runs, "beside", HALF_SQUARE, "2 for 4 tr Sigma/eta^2"),
@@ -153,6 +186,19 @@ def twice_beta(right, alpha, beta, *others):
     Fault("C10", digits, "midpoints", no_mean, "the step for the midpoint"),
     Fault("C10", runs, "midpoints", mean_of_two, "mean of two steps"),
     Fault("C10", runs, "midpoints", unequal_weights, "weights of one third"),
+    Fault("C7b", runs, "beside", flows_exchanged, "flows exchanged", WHOLE),
+    Fault("C11", runs, "delayed", always_oscillating, "warning turned round", WATCHED),
+    Fault("C11a", runs, "delayed", never_warned, "no warning"),
+    Fault("C11a", methods, "central_flow", half_the_step, "the edge of half the step"),
+    Fault("C13", methods, "central_flow", twice_the_substeps, "eight substeps", EARLY),
+    Fault("C12a", runs, "beside", flows_exchanged, "flows exchanged"),
+    Fault("C12a", methods, "central_flow", forgets_ten_times_faster, "decay 0.9 for 0.99"),
+    Fault("C12a", Edge, "excess", average_without_oscillation, "average without Sigma"),
+    Fault("C12a", Edge, "excess", variances_alone, "diag(Sigma) for diag(H Sigma H)"),
+    Fault("C12b", methods, "central_flow", forgets_ten_times_faster, "decay 0.9 for 0.99"),
+    Fault("C12b", methods, "central_flow", begins_elsewhere, "average begins at twice"),
+    Fault("C12b", runs, "beside", HALF_LOSS, "half tr P Sigma"),
+    Fault("C12b", Edge, "excess", average_without_oscillation, "average without Sigma"),
     Fault("C12", Scaling, "kappa", FORGETS_EARLY, "1 - b for (1 - b)/b", value=True),
     Fault("C12", exact, "closed_square", twice_beta, "half of beta dropped", compiled=True),
 )

@@ -9,7 +9,7 @@ import numpy as np
 
 from planting import Fault, fault_table
 from thalweg.dynamics import GradientDescent
-from thalweg.studies.elkabetz2021_continuous_discrete import points, published, training
+from thalweg.studies.elkabetz2021_continuous_discrete import points, training
 from thalweg.theory.descent import certified_descent, euler
 from thalweg.theory.linear_nets import homogeneous, scalar_linear
 
@@ -124,9 +124,9 @@ BOUND = "homogeneous_min_eig_bound"
     scaled("C8", euler, "leading_euler_error", 2.0, "factor 2"),
     Fault("C9", training, "gradient_descent", IterationClock, "equal iterations", BRIEF, True),
     Fault("C10", training, "gradient_descent", IterationClock, "equal iterations", value=True),
-    scaled("C11", training, "_hessian", -1.0, "sign of the Hessian"),
-    Fault("C14", published, "paper_images", darker, "images not standardised", LINEAR),
-    Fault("C14", published, "gradient_descent", TwiceAsFar, "steps twice as long", LINEAR, True),
+    scaled("C11", points, "_hessians", -1.0, "sign of the Hessian"),
+    Fault("C14", training, "paper_images", darker, "images not standardised", LINEAR),
+    Fault("C14", training, "gradient_descent", TwiceAsFar, "steps twice as long", LINEAR, True),
     scaled("C11", homogeneous, BOUND, 0.001, "bound too small"),
     scaled("C12", scalar_linear, "flow_time_bound", without_m_and_r0, "without M and r0"),
     Fault("C13", certified_descent, "descent_guarantee", half_the_steps, "half the steps"),

@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Array, Float
 
-from thalweg.core.spectra import product_spectrum
+from thalweg.core.spectra import layer_product, product_spectrum
 from thalweg.core.tree import Params
 from thalweg.driver.many import Family
 from thalweg.driver.path import path
@@ -97,7 +97,8 @@ def _grown(lab: Lab, draw: int, plan: Descent, size: Growth) -> xr.Dataset:
     )
     values = run.dataset["end_to_end_singular_values"].values[0]
     test = run.dataset["reconstruction_error"].values[0]
-    products = _products(run.parameters.values[0], plan.depth, drawn.observed.shape)
+    factors = run.parameters.values[0].reshape(-1, plan.depth, *drawn.observed.shape)
+    products = layer_product(list(np.moveaxis(factors, 1, 0)))
     aligned = [_aligned(problem, W) for W in products]
     diagonal, rest = (
         np.array([getattr(a, part) for a in aligned]) for part in ("diagonal", "rest")
@@ -132,15 +133,6 @@ def _grown(lab: Lab, draw: int, plan: Descent, size: Growth) -> xr.Dataset:
         mode=range(1, MODES + 1),
         leading=[1, 2, 3],
     )
-
-
-def _products(theta: np.ndarray, depth: int, shape: tuple[int, ...]) -> np.ndarray:
-    """Products of the recorded factors, shape (record, size, size)."""
-    factors = theta.reshape(len(theta), depth, *shape)
-    whole = factors[:, 0]
-    for j in range(1, depth):
-        whole = factors[:, j] @ whole
-    return whole
 
 
 def _aligned(problem: MatrixFactorisation, W: np.ndarray) -> singular_value_flow.Alignment:

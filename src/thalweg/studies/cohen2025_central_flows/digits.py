@@ -1,4 +1,4 @@
-"""A net on a hundred digits: descent, its central flow and gradient flow from one start."""
+"""A net on a hundred digits: a method, its central flow and its plain flow from one start."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from sklearn.datasets import load_digits
 
 from thalweg.core.tree import Params, flatten
 from thalweg.curvature.eigenvalues import Eigenpairs, top_k
+from thalweg.curvature.operator import preconditioned
 from thalweg.curvature.operators import hessian
-from thalweg.driver.path import paths
-from thalweg.dynamics import central_flow, gradient_descent, gradient_flow
+from thalweg.driver.path import flat_parameters, iterates, paths
 from thalweg.dynamics.dynamics import State
 from thalweg.dynamics.flow.central import CentralFlow
 from thalweg.models import mlp
 from thalweg.problems import Problem, supervised
 from thalweg.problems.problem import unraveller
+from thalweg.studies.cohen2025_central_flows.methods import Method
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ class Told(NamedTuple):
     """What is kept of the central flow after each step."""
 
     theta: Array
+    nu: Array
     error: Array
     statistics: dict[str, Array]
 
@@ -79,13 +81,8 @@ class Observed(eqx.Module):
 
     def __call__(self, problem: Problem, state: State) -> Told:
         error = self.dynamics.path_error(problem, state)
-        return Told(flatten(state.params), error, self.dynamics.statistics(problem, state))
-
-
-@jax.jit
-def flat_of(params: Params) -> Array:
-    """Flat rows of parameters recorded with a leading axis."""
-    return jax.vmap(flatten)(params)
+        statistics = self.dynamics.statistics(problem, state)
+        return Told(flatten(state.params), state.memory.path.nu, error, statistics)
 
 
 @eqx.filter_jit
@@ -106,63 +103,68 @@ def midpoints(steps: np.ndarray) -> np.ndarray:
     return found
 
 
-def leading(problem: Problem, flat: Any, k: int, start: Array | None = None) -> Eigenpairs:
-    """The k largest eigenpairs of the Hessian."""
-    operator = hessian(problem, unraveller(problem)(jnp.asarray(flat)))
-    key = jax.random.key(0)
+def leading(
+    problem: Problem, flat: Any, diagonal: Array, k: int, start: Array | None = None
+) -> Eigenpairs:
+    """The k largest eigenpairs of P^-1/2 H P^-1/2, of a diagonal P."""
+    curvature = hessian(problem, unraveller(problem)(jnp.asarray(flat)))
+    operator, key = preconditioned(curvature, diagonal), jax.random.key(0)
     return top_k(operator, k, key, start=start, tolerance=2e-4, width=24, check=False)
 
 
 @dataclass(frozen=True)
 class Run:
-    """Descent on digits, and where both flows begin beside it.
+    """A method on digits, and where both flows begin beside it.
 
     Attributes:
         net: The problem.
-        step_size: eta.
+        method: What descends.
         seeds: Of the first weights.
-        starts: The step of each seed at whose midpoint both flows begin.
+        starts: The step of each seed at whose midpoint both flows begin; 0 for the first weights.
         steps: How many they are followed for.
         every: Steps between looks at curvature.
         points: At how many points of the second half the equations are checked by differences.
     """
 
     net: Net = field(default_factory=Net)
-    step_size: float = 2 / 3
+    method: Method = field(default_factory=Method)
     seeds: tuple[int, ...] = (0, 1)
     starts: tuple[int, ...] = (120, 130)
     steps: int = 200
     every: int = 5
-    points: int = 8
+    points: int = 0
 
 
 class Beside(NamedTuple):
-    """The three paths of a seed at equal times, flat."""
+    """The three paths of a seed at equal times, flat, with the averages of all."""
 
     problem: Problem
     flow: CentralFlow
     steps: np.ndarray
+    nu: np.ndarray
     middle: np.ndarray
     losses: np.ndarray
     gradients: np.ndarray
     plain: np.ndarray
+    plain_nu: np.ndarray
     told: Told
 
 
 def beside(size: Run, seed: int) -> Beside:
-    """Follow descent, and from a midpoint of it both flows."""
+    """Follow a method, and from a midpoint of it both flows."""
     problem, begin = size.net.problem, size.starts[size.seeds.index(seed)]
-    start, eta, steps = size.net.drawn(seed), size.step_size, size.steps
-    found = paths(gradient_descent(eta), problem, start, 1, begin + steps + 1, over=())
-    W = np.asarray(flat_of(found.seen))
+    start, method, steps = size.net.drawn(seed), size.method, size.steps
+    how = method.steps(problem, start)
+    W = iterates(how, problem, begin + steps + 1, start, flat_parameters)
     losses, gradients = map(np.asarray, seen(problem, jnp.asarray(W)))
-    middle = midpoints(W)
-    first = unraveller(problem)(jnp.asarray(middle[begin]))
-    flow = central_flow(eta)
+    middle, nu = midpoints(W), method.averages(gradients)
+    first = unraveller(problem)(jnp.asarray(middle[begin] if begin else W[0]))
+    flow = method.central(jnp.asarray(nu[begin]))
+    eta = method.step_size
     told = paths(flow, problem, first, eta, steps, observe=Observed(flow), over=()).seen
-    plain = paths(gradient_flow(error=1e-5), problem, first, eta, steps, over=()).seen
+    plain = method.plain(problem, first, nu[begin], steps)
     k = slice(begin, begin + steps + 1)
     return Beside(
-        problem, flow, W[k], middle[k], losses[k], gradients[k],
-        np.asarray(flat_of(plain)), jax.tree.map(np.asarray, told),
+        problem, flow, W[k], nu[k], middle[k], losses[k], gradients[k], *plain,
+        jax.tree.map(np.asarray, told),
     )  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import equinox as eqx
 import jax
@@ -14,16 +14,15 @@ from jaxtyping import Array
 
 from thalweg.core.hessian_product import third_product
 from thalweg.core.sdcp import sdcp, smat, svec
-from thalweg.driver.path import paths
+from thalweg.driver.path import iterates
 from thalweg.dynamics import gradient_descent, group_rmsprop, optax_dynamics
 from thalweg.dynamics.flow.edge import Scaling, edge
 from thalweg.lab.experiment import Draws, Lab, experiment
-from thalweg.lab.table import table
+from thalweg.lab.table import over, table
 from thalweg.problems import Function
 
 Scalar = Array | float
 ETA = 0.1
-solved = eqx.filter_jit(sdcp)  # compiled once for every number of vectors
 MATRICES = {
     "definite": [[2.0, 0.5], [0.5, 1.0]],
     "indefinite": [[2.0, 0.5], [0.5, -1.0]],
@@ -52,14 +51,14 @@ def instances(lab: Lab, size: Draws) -> xr.Dataset:
         m = k * (k + 1) // 2
         A = rng.standard_normal((k, k))
         A, G = A + A.T, rng.standard_normal((3 * m, m))
-        found = solved(jnp.asarray(A), jnp.asarray(G.T @ G))
+        found = sdcp(jnp.asarray(A), jnp.asarray(G.T @ G))
         X, Y = np.asarray(found.X), np.asarray(found.Y)
         low = [-np.linalg.eigvalsh(M)[0] for M in (X, Y)]
         b = 0.5 + rng.random()
-        plain = np.asarray(solved(jnp.asarray(A), b * jnp.eye(m)).X)
+        plain = np.asarray(sdcp(jnp.asarray(A), b * jnp.eye(m)).X)
         off = np.linalg.norm(plain - positive_part(-A) / b)
-        rows.append([abs(np.sum(X * Y)), *low, off, int(found.iterations)])
-    product, x, y, off, count = np.array(rows).T
+        rows.append([abs(np.sum(X * Y)), *low, off])
+    product, x, y, off = np.array(rows).T
     return table(
         {
             "draw": {
@@ -67,7 +66,6 @@ def instances(lab: Lab, size: Draws) -> xr.Dataset:
                 "below_x": (x, "1", "minus the least eigenvalue of X"),
                 "below_y": (y, "1", "minus the least eigenvalue of Y"),
                 "multiple": (off, "1", "X from the positive part of -A/b, B = b"),
-                "iterations": (count, "1", "iterations"),
             }
         },
         draw=range(size.draws),
@@ -101,21 +99,14 @@ def covariance(C: np.ndarray) -> np.ndarray:
 @experiment("X1-matrices")
 def matrices(lab: Lab) -> xr.Dataset:
     """Sigma of valleys whose sides are a matrix, by the equations and in closed form."""
-    off, theirs = [], []
-    for entries in MATRICES.values():
-        C = 1e-3 * np.array(entries)
-        found, closed = covariance(C), 2 * positive_part(C)
-        off.append(np.linalg.norm(found - closed) / np.linalg.norm(closed))
-        theirs.append(np.linalg.norm(closed))
-    return table(
-        {
-            "matrix": {
-                "off": (off, "1", "Sigma against 2 C_+, relative"),
-                "size": (theirs, "parameter^2", "||2 C_+||"),
-            }
-        },
-        matrix=list(MATRICES),
-    )
+
+    def one(matrix: str) -> xr.Dataset:
+        C = 1e-3 * np.array(MATRICES[matrix])
+        closed = 2 * positive_part(C)
+        off = np.linalg.norm(covariance(C) - closed) / np.linalg.norm(closed)
+        return table({"": {"off": (off, "1", "Sigma against 2 C_+, relative")}})
+
+    return over(one, matrix=MATRICES)
 
 
 def valley(c: float | Array) -> Function:
@@ -136,38 +127,33 @@ class Steps:
 @experiment("X1", Steps())
 def valleys(lab: Lab, size: Steps) -> xr.Dataset:
     """Gradient descent in valleys, averaged over thousands of steps."""
-    cs = (1e-2, 1e-3, 1e-4)
-    how, ratios, sides, ranges = gradient_descent(ETA), [], [], []
-    for c in cs:
+    how = gradient_descent(ETA)
+
+    def one(c: float) -> xr.Dataset:
         start = jnp.asarray([np.sqrt(2 * c) / 2, 2 / ETA])
-        z = np.asarray(paths(how, valley(c), start, 1, size.valley, over=()).seen)
-        late = z[size.valley_from :]
-        ratios.append(np.mean(late[:, 0] ** 2) / (2 * c))
-        sides.append(np.mean(ETA * late[:, 1]))
-        ranges.append([ETA * late[:, 1].min(), ETA * late[:, 1].max()])
+        x, y = iterates(how, valley(c), size.valley, start)[size.valley_from :].T
+        return table(
+            {
+                "": {
+                    "ratio": (np.mean(x**2) / (2 * c), "1", "mean x^2 over 2 c"),
+                    "side": (np.mean(ETA * y), "1", "mean eta y"),
+                    "lowest": (ETA * y.min(), "1", "least eta y"),
+                    "highest": (ETA * y.max(), "1", "largest eta y"),
+                }
+            }
+        )
+
     C = 1e-3 * np.array(MATRICES["definite"])
     problem = matrix_valley(C)
     start = problem.start.at[:2].set(jnp.asarray([1e-2, -0.7e-2]))
-    late = np.asarray(paths(how, problem, start, 1, size.matrix, over=()).seen)[size.matrix_from :]
+    late = iterates(how, problem, size.matrix, start)[size.matrix_from :]
     square = late[:, :2].T @ late[:, :2] / len(late)
     Y = ETA * np.asarray(smat(jnp.asarray(late[:, 2:].mean(axis=0))))
     off = np.linalg.norm(square - 2 * C) / np.linalg.norm(2 * C)
-    low, high = np.array(ranges).T
-    return table(
-        {
-            "c": {
-                "ratio": (ratios, "1", "mean x^2 over 2 c"),
-                "side": (sides, "1", "mean eta y"),
-                "lowest": (low, "1", "least eta y"),
-                "highest": (high, "1", "largest eta y"),
-            },
-            "": {"matrix_off": (off, "1", "mean x x^T against 2 C, relative")},
-            "eigenvalue": {
-                "matrix_side": (np.linalg.eigvalsh(Y), "1", "eigenvalues of mean eta Y")
-            },
-        },
-        c=(cs, "1", "c"),
-    )
+    sides = (np.linalg.eigvalsh(Y), "1", "eigenvalues of mean eta Y")
+    words = "mean x x^T against 2 C, relative"
+    found = table({"": {"matrix_off": (off, "1", words)}, "eigenvalue": {"matrix_side": sides}})
+    return over(one, c=((1e-2, 1e-3, 1e-4), "1", "c")).merge(found)
 
 
 @eqx.filter_jit
@@ -223,37 +209,35 @@ def scalar_rmsprop(lab: Lab, size: Draws) -> xr.Dataset:
         found[name] = both(average, *(jnp.asarray(np.stack(a)) for a in zip(*draws, strict=True)))
     variables = {}
     for name, words in (("scalar", "scalar RMSProp"), ("one", "RMSProp of one parameter")):
-        for which, told in zip(("", "_theory"), found[name], strict=True):
-            words_of = f"tr Sigma, {words}{', closed form' if which else ''}"
-            variables[f"{name}{which}"] = (told, "parameter^2", words_of)
-    nus, c, b = (1.0, 0.3), 1e-3, 0.9
-    squares, closed, sides = [], [], []
-    for nu in nus:
-        y = 2 * np.sqrt(nu) / ETA
-        square = float(closed_square(c, 1.0, y, c**2, b))
-        start = jnp.asarray([np.sqrt(square), y])
-        how = optax_dynamics(group_rmsprop(ETA, b, 0.0, initial=nu), ETA)
-        problem = replace(valley(c), start=start)
-        z = np.asarray(paths(how, problem, start, 1, 200, over=()).seen)
-        g = np.stack([z[:, 0] * z[:, 1], z[:, 0] ** 2 / 2 - c], axis=1)
-        mean, means = nu, []
-        for new in np.sum(g**2, axis=1):
-            mean = b * mean + (1 - b) * new
-            means.append(mean)
-        squares.append(np.mean(z[:, 0] ** 2))
-        closed.append(square)
-        sides.append(np.abs(ETA * z[:, 1] / np.sqrt(means) - 2))
-    toy = {
-        "square": (squares, "parameter^2", "mean x^2 over 200 steps"),
-        "square_theory": (closed, "parameter^2", "mean x^2, closed form"),
-    }
+        assembled, closed = found[name]
+        variables[name] = (assembled, "parameter^2", f"tr Sigma, {words}")
+        variables[f"{name}_theory"] = (closed, "parameter^2", f"tr Sigma, {words}, closed form")
+    nu = ((1.0, 0.3), "loss^2/parameter^2", "average of squared gradients")
+    cubics = table({"draw": variables}, draw=range(size.draws))
+    return cubics.merge(over(in_a_valley, nu=nu))
+
+
+def in_a_valley(nu: float) -> xr.Dataset:
+    """Scalar RMSProp in a valley, from an average and the variance that keeps it at the edge."""
+    c, b, y = 1e-3, 0.9, 2 * np.sqrt(nu) / ETA
+    square = float(closed_square(c, 1.0, y, c**2, b))
+    how = optax_dynamics(group_rmsprop(ETA, b, 0.0, initial=nu), ETA)
+    x, y = iterates(how, valley(c), 200, jnp.asarray([np.sqrt(square), y])).T
+    mean, means = nu, []
+    for new in (x * y) ** 2 + (x**2 / 2 - c) ** 2:
+        mean = b * mean + (1 - b) * new
+        means.append(mean)
     return table(
         {
-            "draw": variables,
-            "nu": toy,
-            "nu step": {"side_off": (sides, "1", "effective sharpness from 2")},
+            "": {
+                "square": (np.mean(x**2), "parameter^2", "mean x^2 over 200 steps"),
+                "square_theory": (square, "parameter^2", "mean x^2, closed form"),
+            },
+            "step": {
+                "side_off": (
+                    np.abs(ETA * y / np.sqrt(means) - 2), "1", "effective sharpness from 2",
+                ),
+            },
         },
-        draw=range(size.draws),
-        nu=(nus, "loss^2/parameter^2", "average of squared gradients"),
         step=np.arange(201),
-    )
+    )  # fmt: skip

@@ -2,75 +2,64 @@
 
 from __future__ import annotations
 
-import numpy as np
 import xarray as xr
 
 from thalweg.lab.checks import Check, above, all_of, below, in_more_than, near, within
 from thalweg.lab.claims import claim
+from thalweg.lab.scaling import exponent
 
 DEEP = "Du, Lee, Li, Wang & Zhai (2019)"
 TWO = "Du, Zhai, Poczos & Singh (2019)"
 WIDE = 1024  # where the linearised net is held against the trained one
 
 
-def slope(y: xr.DataArray, width: xr.DataArray, dim: str) -> np.ndarray:
-    """Slopes of log y against log width."""
-    x = np.log(np.asarray(width.values))
-    values = np.log(y.transpose(dim, ...).values.reshape(len(x), -1))
-    return np.polyfit(x, values, 1)[0]
-
-
-@claim(
-    "C1",
-    "The explicit formula of G^(H), for nets without skips, with skips and with convolutions, "
-    "is the Gram matrix of gradients that differentiation gives.",
-    kind="exact",
-    source=f"{DEEP}, definition of G^(H) (E4, E5)",
-    falsified_by="an entry of the formula that is off by more than 1e-10 of the largest one",
-)
+@claim("C1", kind="exact", source=f"{DEEP}, definition of G^(H) (E4, E5)")
 def formula_is_the_jacobian(X1_formulas: xr.Dataset) -> Check:
+    """The explicit formula of G^(H), for nets without skips, with skips and with convolutions, is
+    the Gram matrix of gradients that differentiation gives.
+
+    Falsified by: an entry of the formula that is off by more than 1e-10 of the largest one.
+    """
     return below(X1_formulas["formula_gap"], 1e-10, what="relative gap (net, draw)")
 
 
-@claim(
-    "C2",
-    "The constant c_s keeps norms: examples of norm 1 have K^(h)_ii = 1 at every hidden layer "
-    "of a fully connected net; odd activations have mean zero at every layer.",
-    kind="exact",
-    source=f"{DEEP}, definition of K^(h) (E6, E7)",
-    falsified_by="a diagonal entry of K^(h) off 1, or a mean of an odd activation off 0, by more "
-    "than 1e-12",
-)
+@claim("C2", kind="exact", source=f"{DEEP}, definition of K^(h) (E6, E7)")
 def norms_and_means_are_kept(X1_population: xr.Dataset) -> Check:
+    """The constant c_s keeps norms: examples of norm 1 have K^(h)_ii = 1 at every hidden layer of a
+    fully connected net; odd activations have mean zero at every layer.
+
+    Falsified by: a diagonal entry of K^(h) off 1, or a mean of an odd activation off 0, by more
+    than 1e-12.
+    """
     return all_of(
         below(X1_population["norm_gap"], 1e-12, what="|K^(h)_ii - 1|"),
         below(X1_population["odd_mean"], 1e-12, what="|E[s(u)]| of odd activations"),
     )
 
 
-@claim(
-    "C3",
-    "The Gram matrix of infinitely many ReLUs is x.x' (pi - angle)/(2 pi): an average over "
-    "200 000 random neurons differs by less than 0.005 in every entry.",
-    kind="statistical",
-    source=f"{TWO}, definition 3.1 (E10)",
-    falsified_by="an entry of the average over 200 000 neurons that is off by more than 0.005, "
-    "more than four standard errors",
-)
+@claim("C3", kind="statistical", source=f"{TWO}, definition 3.1 (E10)")
 def closed_form_is_the_average(X3_average: xr.Dataset) -> Check:
+    """The Gram matrix of infinitely many ReLUs is x.x' (pi - angle)/(2 pi): an average over 200 000
+    random neurons differs by less than 0.005 in every entry.
+
+    Falsified by: an entry of the average over 200 000 neurons that is off by more than 0.005, more
+    than four standard errors.
+    """
     return below(X3_average["gap"], 5e-3, what="largest entry's error (draw)")
 
 
 @claim(
     "C4",
-    "Two equal examples make lambda_0 vanish in every architecture; opposite ones do with an "
-    "odd activation, but not with ReLUs.",
     kind="exact",
     source=f"{DEEP}, positivity of lambda_0 for examples that are not parallel; {TWO}, theorem 3.1",
-    falsified_by="a lambda_0 above 1e-12 with equal examples, or with opposite ones and tanh, or "
-    "an eigenvalue of H^inf on opposite axes that is off 1/2 by more",
 )
 def examples_alike_are_fatal(X1_population: xr.Dataset) -> Check:
+    """Two equal examples make lambda_0 vanish in every architecture; opposite ones do with an odd
+    activation, but not with ReLUs.
+
+    Falsified by: a lambda_0 above 1e-12 with equal examples, or with opposite ones and tanh, or an
+    eigenvalue of H^inf on opposite axes that is off 1/2 by more.
+    """
     d = X1_population
     return all_of(
         near(d["twice"], 0, absolute=1e-12, what="lambda_0 with one example twice (net)"),
@@ -79,16 +68,14 @@ def examples_alike_are_fatal(X1_population: xr.Dataset) -> Check:
     )
 
 
-@claim(
-    "C5",
-    "Every layer's Gram matrix is positive semidefinite and none exceeds their sum, so the "
-    "last hidden layer alone bounds the smallest eigenvalue from below.",
-    kind="exact",
-    source=f"{DEEP}, technique overview (E4)",
-    falsified_by="an eigenvalue of G^(h) or of G - G^(h) below -1e-12 of the norm of G, or "
-    "lambda_min(G) below lambda_min(G^(H))",
-)
+@claim("C5", kind="exact", source=f"{DEEP}, technique overview (E4)")
 def layers_add_up(X1_formulas: xr.Dataset) -> Check:
+    """Every layer's Gram matrix is positive semidefinite and none exceeds their sum, so the last
+    hidden layer alone bounds the smallest eigenvalue from below.
+
+    Falsified by: an eigenvalue of G^(h) or of G - G^(h) below -1e-12 of the norm of G, or
+    lambda_min(G) below lambda_min(G^(H)).
+    """
     d = X1_formulas
     return all_of(
         above(d["positive"], -1e-12, what="least eigenvalue of G^(h) / norm of G (net, draw)"),
@@ -99,17 +86,19 @@ def layers_add_up(X1_formulas: xr.Dataset) -> Check:
 
 @claim(
     "C6",
-    "G^(H) of a random net is K^(H) on average up to chance, and its distance falls with the "
-    "width as m^(-1/2).",
     kind="asymptotic",
     source=f"{DEEP}, lemmas on the initialisation (S1; E6 to E8)",
-    falsified_by="a slope of the rms distance in the width off -0.5 by more than 0.12, or a mean "
-    "over nets more than three of its sizes by chance away from K^(H)",
     paper_size_at="quick",
 )
 def gram_nears_its_limit(X1: xr.Dataset) -> Check:
+    """G^(H) of a random net is K^(H) on average up to chance, and its distance falls with the width
+    as m^(-1/2).
+
+    Falsified by: a slope of the rms distance in the width off -0.5 by more than 0.12, or a mean
+    over nets more than three of its sizes by chance away from K^(H).
+    """
     dense = ["fully-connected", "resnet"]
-    slopes = [slope(X1["rms"].sel(net=n), X1["width"].sel(net=n), "rung")[0] for n in dense]
+    slopes = [exponent(X1["rms"].sel(net=n), X1["width"].sel(net=n)) for n in dense]
     chance = X1["bias"] / X1["bias_error"]
     return all_of(
         near(slopes, -0.5, absolute=0.12, what="slope of log error in log m (net)"),
@@ -119,14 +108,16 @@ def gram_nears_its_limit(X1: xr.Dataset) -> Check:
 
 @claim(
     "C7",
-    "L(k) <= (1 - eta lambda_0/2)^k L(0) at every step, for deep and two-layer nets, even "
-    "at widths far below what the theorem asks for.",
     kind="empirical",
     source=f"{DEEP}, theorems for the three architectures (E9); {TWO}, theorem 4.1",
-    falsified_by="a single step of any run at which the loss is above the bound",
     paper_size_at="full",
 )
 def loss_falls_geometrically(X2: xr.Dataset, X3: xr.Dataset) -> Check:
+    """L(k) <= (1 - eta lambda_0/2)^k L(0) at every step, for deep and two-layer nets, even at
+    widths far below what the theorem asks for.
+
+    Falsified by: a single step of any run at which the loss is above the bound.
+    """
     return all_of(
         above(X2["room"], 0, what="ln(bound/loss), deep nets (net, width, start)"),
         above(X3["room"], 0, what="ln(bound/loss), two layers (width, seed)"),
@@ -135,21 +126,22 @@ def loss_falls_geometrically(X2: xr.Dataset, X3: xr.Dataset) -> Check:
 
 @claim(
     "C8",
-    "The net linearised at its start predicts the rate of the last half of the steps within "
-    "5 %, and ln L within a tenth of its fall, at m = 1024; at m = 512 both within a tenth on "
-    "more than half of all data sets.",
     kind="asymptotic",
     source=f"{DEEP}, technique overview: y - u(k+1) = (I - eta G(k))(y - u(k))",
-    falsified_by="at m = 1024 a tail rate off by more than 5 % or ln L by more than a tenth of "
-    "its fall; at m = 512 too few data sets within a tenth to be 95 % sure of a half of all",
     paper_size_at="quick",
-    because=(
-        "the specification asks for ln L within 0.3; but an error of the rate adds up over the "
-        "steps to one in proportion to the fall of ln L, 14 to 63 by data set: at m = 1024 it "
-        "was 0.003 to 3.2 on fourteen draws, at most 0.052 of the fall"
-    ),
 )
 def linearised_net_predicts_the_loss(X2: xr.Dataset, X2_data: xr.Dataset) -> Check:
+    """The net linearised at its start predicts the rate of the last half of the steps within 5 %,
+    and ln L within a tenth of its fall, at m = 1024; at m = 512 both within a tenth on more than
+    half of all data sets.
+
+    Falsified by: at m = 1024 a tail rate off by more than 5 % or ln L by more than a tenth of its
+    fall; at m = 512 too few data sets within a tenth to be 95 % sure of a half of all.
+
+    Stated so: the specification asks for ln L within 0.3; but an error of the rate adds up over the
+    steps to one in proportion to the fall of ln L, 14 to 63 by data set: at m = 1024 it was 0.003
+    to 3.2 on fourteen draws, at most 0.052 of the fall.
+    """
     wide = X2.sel(width=WIDE, method="nearest")
     rate = abs(X2_data["tail"] / X2_data["tail_linearised"] - 1)
     tail, straight = wide["tail"], wide["tail_linearised"]
@@ -172,32 +164,36 @@ def _missed(runs: xr.Dataset) -> xr.DataArray:
 
 @claim(
     "C9",
-    "The wider the net, the less its Gram matrix moves while it is trained: the drift falls "
-    "at least as m^(-1/2).",
     kind="asymptotic",
     source=f"{DEEP}, lemmas on the perturbation of G^(H) (S3)",
-    falsified_by="a slope of the mean drift in the width above -0.5",
     paper_size_at="quick",
 )
 def gram_stays(X2: xr.Dataset) -> Check:
-    slopes = slope(X2["gram_drift_end_mean"], X2["width"], "width")
+    """The wider the net, the less its Gram matrix moves while it is trained: the drift falls at
+    least as m^(-1/2).
+
+    Falsified by: a slope of the mean drift in the width above -0.5.
+    """
+    slopes = exponent(X2["gram_drift_end_mean"], X2["width"])
     return below(slopes, -0.5, what="slope of log drift in log m (net)")
 
 
 @claim(
     "C10",
-    "The inner weights of a net move by a distance that does not depend on the width, hence "
-    "relative to their size as 1/m.",
     kind="asymptotic",
     source=f"{DEEP}, |W(k) - W(0)|_F / sqrt(m) = O(1/sqrt(m)) (S2)",
-    falsified_by="a slope of an inner layer's mean movement in the width off 0, or of its "
-    "relative movement off -1, by more than 0.2",
     paper_size_at="quick",
 )
 def weights_move_by_order_one(X2: xr.Dataset) -> Check:
+    """The inner weights of a net move by a distance that does not depend on the width, hence
+    relative to their size as 1/m.
+
+    Falsified by: a slope of an inner layer's mean movement in the width off 0, or of its relative
+    movement off -1, by more than 0.2.
+    """
     relative = (X2["moved_end"] / X2["size"]).mean("draw")
     moved, shrunk = (
-        slope(values.sel(layer=[2, 3]), X2["width"], "width")
+        exponent(values.sel(layer=[2, 3]), X2["width"])
         for values in (X2["moved_end_mean"], relative)
     )
     return all_of(
@@ -209,20 +205,20 @@ def weights_move_by_order_one(X2: xr.Dataset) -> Check:
 
 @claim(
     "C11",
-    "With two layers the distance of H(0) from its limit, the fraction of activation patterns "
-    "that change and the farthest way of a neuron fall as m^(-1/2); no neuron goes beyond "
-    "the theorem's bound and lambda_min(H(k)) never falls below lambda_0/2.",
     kind="asymptotic",
     source=f"{TWO}, lemmas 3.1 and 3.2, theorem 4.1, figure 1",
-    falsified_by="a slope in the width off -0.5 by more than 0.1, a neuron beyond the bound, or "
-    "a lambda_min(H(k)) below lambda_0/2 on any run",
     paper_size_at="full",
 )
 def two_layers_near_their_limit(X3: xr.Dataset) -> Check:
-    slopes = [
-        slope(X3[f"{name}_mean"], X3["width"], "width")[0]
-        for name in ("gram_gap", "pattern_change", "moved")
-    ]
+    """With two layers the distance of H(0) from its limit, the fraction of activation patterns that
+    change and the farthest way of a neuron fall as m^(-1/2); no neuron goes beyond the theorem's
+    bound and lambda_min(H(k)) never falls below lambda_0/2.
+
+    Falsified by: a slope in the width off -0.5 by more than 0.1, a neuron beyond the bound, or a
+    lambda_min(H(k)) below lambda_0/2 on any run.
+    """
+    falling = ("gram_gap", "pattern_change", "moved")
+    slopes = [exponent(X3[f"{name}_mean"], X3["width"]) for name in falling]
     share = X3["smallest"] / X3["limit_smallest"]
     return all_of(
         near(slopes, -0.5, absolute=0.1, what="slopes of |H(0)-H^inf|, pattern changes, movement"),
@@ -233,14 +229,16 @@ def two_layers_near_their_limit(X3: xr.Dataset) -> Check:
 
 @claim(
     "C12",
-    "Each layer costs a fully connected net a factor of three in lambda_0; with skips "
-    "lambda_0 falls only as 1/H^2.",
     kind="empirical",
     source=f"{DEEP}, dependence on depth of the theorems without and with skips (E6, E7)",
-    falsified_by="without skips a ratio of successive lambda_0 outside 0.30 to 0.33, with skips an "
-    "H^2 lambda_0 that varies by more than 10 % over H = 2, 3, 4",
 )
 def depth_costs(X1_depth: xr.Dataset) -> Check:
+    """Each layer costs a fully connected net a factor of three in lambda_0; with skips lambda_0
+    falls only as 1/H^2.
+
+    Falsified by: without skips a ratio of successive lambda_0 outside 0.30 to 0.33, with skips an
+    H^2 lambda_0 that varies by more than 10 % over H = 2, 3, 4.
+    """
     d = X1_depth["smallest"].sel(depth=[2, 3, 4])
     dense, residual = d.sel(net="fully-connected"), d.sel(net="resnet")
     ratios = dense.values[:, 1:] / dense.values[:, :-1]

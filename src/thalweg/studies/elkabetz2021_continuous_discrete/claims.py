@@ -12,18 +12,14 @@ PAPER = "Elkabetz & Cohen 2021"
 EARLY = 0.1  # the part of training that is left out of relative distances
 
 
-@claim(
-    "C1",
-    "Where it is smooth, the loss of a net with homogeneous activations has no Hessian eigenvalue "
-    "below the paper's bound, which is nearly attained at small aligned weights.",
-    kind="exact",
-    source=f"{PAPER}: Lemmas on the landscape of homogeneous nets (E9, E10)",
-    falsified_by=(
-        "a Hessian eigenvalue more than 1e-12 below its bound, or a near-tight net whose quotient "
-        "of the two differs from the closed form by more than 1e-10"
-    ),
-)
+@claim("C1", kind="exact", source=f"{PAPER}: Lemmas on the landscape of homogeneous nets (E9, E10)")
 def curvature_bounds(X5: xr.Dataset) -> Check:
+    """Where it is smooth, the loss of a net with homogeneous activations has no Hessian eigenvalue
+    below the paper's bound, which is nearly attained at small aligned weights.
+
+    Falsified by: a Hessian eigenvalue more than 1e-12 below its bound, or a near-tight net whose
+    quotient of the two differs from the closed form by more than 1e-10.
+    """
     tight = X5["aligned_min_eig"] / X5["aligned_balanced"]
     slopes, p = X5["slope_ratio"], X5["slope"] ** (X5["slope_depth"] - 1)
     n, r = X5["slope_depth"], X5.attrs["slope_product"]
@@ -39,15 +35,13 @@ def curvature_bounds(X5: xr.Dataset) -> Check:
     )
 
 
-@claim(
-    "C2",
-    "At balanced aligned weights, on chains of scalars and with two layers at zero, Hessian "
-    "eigenvalues are as in closed form; the last are as negative as one likes.",
-    kind="exact",
-    source=f"{PAPER}: Derived from the landscape section (E12, E16, E17)",
-    falsified_by="an eigenvalue that differs from its closed form by more than 1e-12",
-)
+@claim("C2", kind="exact", source=f"{PAPER}: Derived from the landscape section (E12, E16, E17)")
 def exact_eigenvalues(X5: xr.Dataset) -> Check:
+    """At balanced aligned weights, on chains of scalars and with two layers at zero, Hessian
+    eigenvalues are as in closed form; the last are as negative as one likes.
+
+    Falsified by: an eigenvalue that differs from its closed form by more than 1e-12.
+    """
     chains, exact = (
         X5[v].stack(k=X5[v].dims).dropna("k") for v in ("chain_eigenvalues", "chain_exact")
     )
@@ -61,14 +55,14 @@ def exact_eigenvalues(X5: xr.Dataset) -> Check:
 
 
 @claim(
-    "C3",
-    "Along the flow from a small aligned start the negative curvature adds up to a logarithm of "
-    "the start only, so that its exponential is a power.",
-    kind="exact",
-    source=f"{PAPER}: Derived from the section on deep linear nets (E15, E17)",
-    falsified_by="an integral of curvature that differs from its closed form by more than 1e-6",
+    "C3", kind="exact", source=f"{PAPER}: Derived from the section on deep linear nets (E15, E17)"
 )
 def curvature_integrals(X6: xr.Dataset) -> Check:
+    """Along the flow from a small aligned start the negative curvature adds up to a logarithm of
+    the start only, so that its exponential is a power.
+
+    Falsified by: an integral of curvature that differs from its closed form by more than 1e-6.
+    """
     bound, chain = X6["bound_integral"], X6["chain_integral"]
     return all_of(
         near(bound, X6["bound_integral_exact"], absolute=1e-6, what="bound"),
@@ -78,18 +72,14 @@ def curvature_integrals(X6: xr.Dataset) -> Check:
     )
 
 
-@claim(
-    "C4",
-    "Gradient flow keeps the differences of the layers' squared norms, and on balanced linear "
-    "nets with one output it follows the closed form.",
-    kind="exact",
-    source=f"{PAPER}: Section on homogeneous nets (E11b); closed form (E14)",
-    falsified_by=(
-        "squared norms that drift apart at more than 1e-12 of the terms that cancel, or layers "
-        "that a solver finds more than 1e-9 off the closed form"
-    ),
-)
+@claim("C4", kind="exact", source=f"{PAPER}: Section on homogeneous nets (E11b); closed form (E14)")
 def conservation_and_flow(X5: xr.Dataset, X6: xr.Dataset) -> Check:
+    """Gradient flow keeps the differences of the layers' squared norms, and on balanced linear nets
+    with one output it follows the closed form.
+
+    Falsified by: squared norms that drift apart at more than 1e-12 of the terms that cancel, or
+    layers that a solver finds more than 1e-9 off the closed form.
+    """
     nets = X5.sel(slopes=["linear", "ReLU", "leaky 0.3"])
     drift = nets["balance_rate"] / (1e-12 * np.maximum(1.0, nets["balance_scale"]))
     return all_of(
@@ -99,18 +89,14 @@ def conservation_and_flow(X5: xr.Dataset, X6: xr.Dataset) -> Check:
     )
 
 
-@claim(
-    "C5",
-    "Gradient descent with the step size that the theorem certifies never leaves the tube around "
-    "gradient flow, and ends at the same loss.",
-    kind="exact",
-    source=f"{PAPER}: Main theorem (E4, E5)",
-    falsified_by=(
-        "a distance from the flow above 0.02 or above the theorem's own bound, beyond the flow's "
-        "error, or final losses that differ by more than 1e-8"
-    ),
-)
+@claim("C5", kind="exact", source=f"{PAPER}: Main theorem (E4, E5)")
 def certified_descent(X2: xr.Dataset) -> Check:
+    """Gradient descent with the step size that the theorem certifies never leaves the tube around
+    gradient flow, and ends at the same loss.
+
+    Falsified by: a distance from the flow above 0.02 or above the theorem's own bound, beyond the
+    flow's error, or final losses that differ by more than 1e-8.
+    """
     apart, error, size = X2["distance"], X2["distance_error"], X2["step_size"]
     end = abs(X2["loss"] - X2["flow_loss"]).isel(record=-1)
     sizes, widest = [1.17e-3, 6.5e-4, 3.4e-4, 2.0e-3, 4.0e-4], apart.max("record")
@@ -125,18 +111,14 @@ def certified_descent(X2: xr.Dataset) -> Check:
     )
 
 
-@claim(
-    "C6",
-    "Knowing the curvature along the flow, the certified step size shrinks as a power of the "
-    "start; knowing only its largest value, it shrinks exponentially.",
-    kind="asymptotic",
-    source=f"{PAPER}: Main theorem and deep linear nets (E4, E15)",
-    falsified_by=(
-        "an exponent at small starts in a thin tube more than 0.03 off (n-1)/n + max(0, 1-2/n), "
-        "or a step size certified without the path that is not as small as stated to 10 per cent"
-    ),
-)
+@claim("C6", kind="asymptotic", source=f"{PAPER}: Main theorem and deep linear nets (E4, E15)")
 def polynomial_step(X8: xr.Dataset) -> Check:
+    """Knowing the curvature along the flow, the certified step size shrinks as a power of the
+    start; knowing only its largest value, it shrinks exponentially.
+
+    Falsified by: an exponent at small starts in a thin tube more than 0.03 off (n-1)/n + max(0,
+    1-2/n), or a step size certified without the path that is not as small as stated to 10 per cent.
+    """
     n, at_three, deepest = X8["depth"], X8.sel(depth=3), X8.sel(depth=4, r0=0.001)
     known = [2.14e-3, 1.01e-3, 3.8e-4, 1.37e-4, 4.2e-5, 1.35e-5]
     blind = [4.5e-5, 3.6e-6, 1.1e-7, 1.2e-9, 8.5e-13, 5.7e-17]
@@ -158,20 +140,15 @@ def _exponent(steps: xr.DataArray, dim: str, large: float, small: float) -> xr.D
     return np.log(ratio) / np.log(large / small)
 
 
-@claim(
-    "C7",
-    "Where the loss is concave, no step size but an exponentially small one follows the flow; on "
-    "a convex quadratic the error stays proportional to the step, on a linear function there is "
-    "none.",
-    kind="asymptotic",
-    source=f"{PAPER}: Necessity of the exponential (E7)",
-    falsified_by=(
-        "a largest step size off its exponential limit by a factor outside 0.99 to 1.02 where "
-        "m T >= 1, one step fewer that still keeps to eps, or a convex error that is not "
-        "proportional to the step to half of it"
-    ),
-)
+@claim("C7", kind="asymptotic", source=f"{PAPER}: Necessity of the exponential (E7)")
 def quadratics(X1: xr.Dataset) -> Check:
+    """Where the loss is concave, no step size but an exponentially small one follows the flow; on a
+    convex quadratic the error stays proportional to the step, on a linear function there is none.
+
+    Falsified by: a largest step size off its exponential limit by a factor outside 0.99 to 1.02
+    where m T >= 1, one step fewer that still keeps to eps, or a convex error that is not
+    proportional to the step to half of it.
+    """
     ratio, convex = X1["largest_step"] / X1["largest_step_limit"], X1["convex_peak_ratio"]
     taken = X1["error_above"].notnull()
     enough, short = X1["error_below"].where(taken, 0.0), X1["error_above"].where(taken, np.inf)
@@ -189,15 +166,13 @@ def quadratics(X1: xr.Dataset) -> Check:
     )
 
 
-@claim(
-    "C8",
-    "On chains of equal scalars the distance from flow, divided by the step size, is Euler's "
-    "leading error in closed form.",
-    kind="asymptotic",
-    source=f"{PAPER}: Derived (E18)",
-    falsified_by="a largest distance over the step size more than 0.2 per cent off the closed form",
-)
+@claim("C8", kind="asymptotic", source=f"{PAPER}: Derived (E18)")
 def leading_error(X7: xr.Dataset) -> Check:
+    """On chains of equal scalars the distance from flow, divided by the step size, is Euler's
+    leading error in closed form.
+
+    Falsified by: a largest distance over the step size more than 0.2 per cent off the closed form.
+    """
     peak, theory = X7["scaled_distance"].max("time"), X7["leading_error"].max("time")
     printed = [[0.1463, 0.5525, 0.9829], [0.1929, 0.6867, 1.2067]]
     return all_of(
@@ -209,17 +184,17 @@ def leading_error(X7: xr.Dataset) -> Check:
 
 @claim(
     "C9",
-    "For a linear net on digits the distance from gradient flow, at equal training time, is "
-    "proportional to the step size.",
     kind="asymptotic",
     source=f"{PAPER}: Figures of step-size refinement; Euler's method has order one",
-    falsified_by=(
-        "r times the distance of the run with steps eta/r from the flow that differs from the "
-        "distance at eta by more than 3 per cent"
-    ),
     paper_size_at="full",
 )
 def order_one(X3: xr.Dataset) -> Check:
+    """For a linear net on digits the distance from gradient flow, at equal training time, is
+    proportional to the step size.
+
+    Falsified by: r times the distance of the run with steps eta/r from the flow that differs from
+    the distance at eta by more than 3 per cent.
+    """
     linear = X3.sel(model="linear").isel(time=-1)
     apart, flow = linear["distance"], linear["flow_distance"]
     ratio = (apart / apart.sel(refinement=20)).sel(refinement=[2, 5, 10])
@@ -235,16 +210,16 @@ def order_one(X3: xr.Dataset) -> Check:
 
 @claim(
     "C10",
-    "Dividing the step size by up to 20 hardly changes the path of training, nor the loss.",
     kind="empirical",
     source=f"{PAPER}: Figures of step-size refinement",
-    falsified_by=(
-        "a linear net whose refined path is more than 1 per cent of the way travelled apart, or "
-        "another net of which that is more than 2 per cent in the median"
-    ),
     paper_size_at="full",
 )
 def refinement_is_invisible(X3: xr.Dataset) -> Check:
+    """Dividing the step size by up to 20 hardly changes the path of training, nor the loss.
+
+    Falsified by: a linear net whose refined path is more than 1 per cent of the way travelled
+    apart, or another net of which that is more than 2 per cent in the median.
+    """
     checks = []
     for name in X3["model"].values.tolist():
         q, change = _relative_distance(X3.sel(model=name))
@@ -276,17 +251,17 @@ def _relative_distance(x: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray]:
 
 @claim(
     "C11",
-    "The smallest Hessian eigenvalue is mildly negative at the start of training, rises towards "
-    "zero along it, and is far more negative at random points.",
     kind="empirical",
     source=f"{PAPER}: 'Roughly convex' landscape along the flow",
-    falsified_by=(
-        "an eigenvalue at the end of training that is more than 0.4 of the one at its start, or "
-        "more than 0.15 of the one at a random point of twice the norm"
-    ),
     paper_size_at="quick",
 )
 def roughly_convex(X4: xr.Dataset) -> Check:
+    """The smallest Hessian eigenvalue is mildly negative at the start of training, rises towards
+    zero along it, and is far more negative at random points.
+
+    Falsified by: an eigenvalue at the end of training that is more than 0.4 of the one at its
+    start, or more than 0.15 of the one at a random point of twice the norm.
+    """
     low, size = X4["path_min_eig"], -X4["path_min_eig"]
     start, end = size.isel(checkpoint=0), size.isel(checkpoint=-1)
     away = -X4["random_min_eig"].sel(radius=2.0)
@@ -305,27 +280,27 @@ def roughly_convex(X4: xr.Dataset) -> Check:
     )
 
 
-@claim(
-    "C12",
-    "Gradient flow reaches a given loss no later than the paper's time bound.",
-    kind="exact",
-    source=f"{PAPER}: Convergence of gradient flow (E19)",
-    falsified_by="a flow that takes longer to a loss than the bound",
-)
+@claim("C12", kind="exact", source=f"{PAPER}: Convergence of gradient flow (E19)")
 def time_bound(X6: xr.Dataset) -> Check:
+    """Gradient flow reaches a given loss no later than the paper's time bound.
+
+    Falsified by: a flow that takes longer to a loss than the bound.
+    """
     taken = X6["time_taken"].where(X6["time_taken"] != 0, np.finfo(float).tiny)
     return above(X6["time_bound"] / taken, 1.0, what="bound over time taken")
 
 
 @claim(
     "C13",
-    "Flow analysis becomes a guarantee for descent: with the computed step size and number of "
-    "steps the loss is at most the target.",
     kind="exact",
     source=f"{PAPER}: Convergence of gradient descent (E20), every constant computed",
-    falsified_by="a loss above 0.01 after the certified number of steps",
 )
 def guarantee(X2: xr.Dataset) -> Check:
+    """Flow analysis becomes a guarantee for descent: with the computed step size and number of
+    steps the loss is at most the target.
+
+    Falsified by: a loss above 0.01 after the certified number of steps.
+    """
     loss, target = X2["promised_loss"], X2.attrs["target_loss"]
     return all_of(
         below(loss, target, what="loss after the certified steps"),
@@ -335,18 +310,19 @@ def guarantee(X2: xr.Dataset) -> Check:
 
 @claim(
     "C14",
-    "On 1000 images of MNIST the paper's nets end where its published curves end: the same "
-    "distance from the start, and a loss of the same size.",
     kind="empirical",
     source=f"{PAPER}: Figures of step-size refinement, values read off at iteration 10000",
-    falsified_by=(
-        "a distance travelled that differs from the published one by more than 10 per cent, or a "
-        "loss that differs from it by more than a factor of two"
-    ),
     paper_size_at="full",
-    too_small="100 images are trained for a fiftieth of the time",
 )
 def published_end_points(X3_published: xr.Dataset) -> Check:
+    """On 1000 images of MNIST the paper's nets end where its published curves end: the same
+    distance from the start, and a loss of the same size.
+
+    Falsified by: a distance travelled that differs from the published one by more than 10 per cent,
+    or a loss that differs from it by more than a factor of two.
+
+    Too small: 100 images are trained for a fiftieth of the time.
+    """
     if not X3_published["mnist"].all():
         raise Unmeasured("no images of MNIST are at hand; pip install 'thalweg[images5k]'")
     end = X3_published.isel(time=-1)

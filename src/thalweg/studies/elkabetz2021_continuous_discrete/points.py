@@ -15,9 +15,11 @@ import xarray as xr
 from jaxtyping import Array, Float
 
 from thalweg.core.hessian_product import dense_hessian
+from thalweg.core.tree import Params
 from thalweg.lab.experiment import Lab, experiment
 from thalweg.lab.table import over, padded, table
 from thalweg.models.homogeneous import homogeneous_outputs
+from thalweg.problems import Problem
 from thalweg.problems.closed_form import Factorisation
 from thalweg.problems.losses import Loss, as_loss
 from thalweg.theory.linear_nets import homogeneous, scalar_linear
@@ -65,14 +67,14 @@ def deep_linear(r0: float, nu: float, n: int, seed: int | None = None) -> Factor
     return Factorisation(target, scalar_linear.balanced_init(product, n, [3] * (n - 1), key))
 
 
-def spectra(problem: Factorisation, weights: list[Array]) -> Float[np.ndarray, "points p"]:
-    """Hessian eigenvalues, ascending, at weights with a leading axis of points."""
-    return np.linalg.eigvalsh(np.asarray(_hessians(problem, weights)))
+def spectra(problem: Problem, params: Params) -> Float[np.ndarray, "points p"]:
+    """Hessian eigenvalues, ascending, at parameters with a leading axis of points."""
+    return np.linalg.eigvalsh(np.asarray(_hessians(problem, params)))
 
 
 @eqx.filter_jit
-def _hessians(problem: Factorisation, weights: list[Array]) -> Array:
-    return jax.vmap(partial(dense_hessian, problem.objective))(weights)
+def _hessians(problem: Problem, params: Params) -> Array:
+    return jax.lax.map(partial(dense_hessian, problem.objective), params)
 
 
 def _random_nets(count: int, depth: int, loss_kind: str, slopes: str) -> xr.Dataset:
@@ -81,9 +83,8 @@ def _random_nets(count: int, depth: int, loss_kind: str, slopes: str) -> xr.Data
     x, y = jnp.asarray(draw((6, 4))), jnp.asarray(np.eye(3)[np.arange(6) % 3])
     weights = [jnp.asarray(0.8 * draw((count, out, into))) for into, out in pairwise(widths)]
     pair = SLOPES[slopes]
-    eigenvalues, by_output, rate, scale = _measured(
-        weights, jnp.asarray(pair), x, y, as_loss(loss_kind)
-    )
+    loss, slope = as_loss(loss_kind), jnp.asarray(pair)
+    eigenvalues, by_output, rate, scale = _measured(weights, slope, x, y, loss)
     linear = jnp.full(count, jnp.nan)
     if slopes == "linear":
         gradient = jnp.einsum("sik,ij->skj", by_output, x) / len(x)
@@ -132,9 +133,7 @@ def _aligned(most: int, layers: int) -> xr.Dataset:
     simple, repeated = homogeneous.chain_eigenvalues(PRODUCTS, n)
     both = np.sort(np.stack([simple, *[repeated] * (n - 1)], axis=1), axis=1)
     # A shorter chain has fewer eigenvalues.
-    chain, exact = (
-        padded(values, most, axis=1) for values in (spectra(scalars, [scale] * n), both)
-    )
+    chain, exact = (padded(e, most, axis=1) for e in (spectra(scalars, [scale] * n), both))
     balanced = homogeneous.balanced_min_eig_bound(PRODUCTS, 1 - PRODUCTS, n)
     linear = homogeneous.linear_min_eig_bound(weights, gradient)
     smallest = "smallest Hessian eigenvalue of an aligned net"
@@ -156,9 +155,8 @@ def _slope_ratio(slope_depth: int, slope: float) -> xr.Dataset:
     """A chain with one input and f = (alpha^{n-1} w_1...w_n - 1)^2 / 2: near-tight in the slope."""
     one, pair = jnp.ones((1, 1)), (slope, 0.0)
     weights = [jnp.full((1, 1, 1), SLOPE_PRODUCT ** (1 / slope_depth))] * slope_depth
-    eigenvalues, gradient, *_ = _measured(
-        weights, jnp.asarray(pair), one, one, as_loss("squared-error")
-    )
+    loss = as_loss("squared-error")
+    eigenvalues, gradient, *_ = _measured(weights, jnp.asarray(pair), one, one, loss)
     bound = homogeneous.homogeneous_min_eig_bound(weights, pair, gradient, one)
     ratio = (eigenvalues[:, 0] / bound)[0]
     found = {"slope_ratio": (ratio, "1", "smallest eigenvalue over its bound")}

@@ -1,4 +1,4 @@
-"""Nets on images: descent refined and beside the flow (X3), and the curvature on its way (X4)."""
+"""Nets on images: descent refined (X3), its curvature (X4), and the paper's own curves."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from jaxtyping import Array
 
 from thalweg.comparison.equal_time import distance
 from thalweg.core import tree
-from thalweg.core.hessian_product import dense_hessian
 from thalweg.core.tree import Params
 from thalweg.dynamics import gradient_descent, gradient_flow
 from thalweg.lab.experiment import Lab, experiment
@@ -24,6 +23,7 @@ from thalweg.probes import smallest_eigenvalue
 from thalweg.problems import Data, Supervised, supervised
 from thalweg.problems.data import images
 from thalweg.problems.problem import unraveller
+from thalweg.studies.elkabetz2021_continuous_discrete.points import spectra
 from thalweg.theory.linear_nets import homogeneous
 from thalweg.trajectory import Trajectory
 
@@ -52,13 +52,9 @@ class Refinement:
 
 SHORT = {"every": 36, "step_size": 0.0025, "steps": 160, "seeds": 1, "conv_seeds": 1, "records": 10}
 PAPER = {
-    "paper": True,
-    "step_size": 0.001,
-    "steps": 10_000,
-    "seeds": 1,
-    "conv_seeds": 1,
+    "paper": True, "step_size": 0.001, "steps": 10_000, "seeds": 1, "conv_seeds": 1,
     "conv_factors": (2, 5, 10, 20),
-}
+}  # fmt: skip
 
 
 def nets(paper: bool) -> dict[str, Model]:
@@ -113,9 +109,7 @@ def _refined(lab: Lab, size: Refinement, name: str, model: Model) -> xr.Dataset:
     }
     follow = gradient_flow(error=FLOW_ERROR if problem.smooth else KINKED_ERROR)
     flow = lab.run(f"{name}-flow", problem, follow, **options)
-    like = jax.eval_shape(problem.init, jax.random.key(0))
-    weights = tree.entries(like, "weight")  # the paper leaves biases out of distances
-    gaps, apart = (_beside(runs, reference, weights) for reference in (runs[1], flow))
+    gaps, apart = (_beside(runs, reference, _weights(problem)) for reference in (runs[1], flow))
     losses = [run.dataset["loss"] for run in runs.values()]
     found = {
         "loss": xr.concat(losses, _factors(runs), join="override"),
@@ -132,6 +126,11 @@ def _beside(runs: dict[int, Trajectory], reference: Trajectory, mask: np.ndarray
     """Distances of all runs from one, at its times; the clocks agree to rounding only."""
     gaps = [distance(run, reference, mask) for run in runs.values()]
     return xr.concat(gaps, _factors(runs), join="override")
+
+
+def _weights(problem: Supervised) -> np.ndarray:
+    """Which parameters are weights: the paper leaves biases out of distances."""
+    return tree.entries(jax.eval_shape(problem.init, jax.random.key(0)), "weight")
 
 
 def _factors(runs: dict[int, Trajectory]) -> xr.Variable:
@@ -199,20 +198,78 @@ def _smallest(problem: Supervised, flat: np.ndarray) -> tuple[np.ndarray, np.nda
     model = problem.model
     assert isinstance(model, MLP)
     assert model.slopes is not None
-    unravel = unraveller(problem)
-    values, bounds = [], []
-    for theta in flat.reshape(-1, flat.shape[-1]):
-        params = unravel(jnp.asarray(theta))
-        values.append(np.linalg.eigvalsh(np.asarray(_hessian(problem, params)))[0])
-        slope = jax.vmap(jax.grad(problem.loss.one))(problem.outputs(params), problem.targets)
-        bounds.append(
-            homogeneous.homogeneous_min_eig_bound(
-                layer_weights(params), model.slopes, slope, problem.inputs
-            )
-        )
-    return np.reshape(values, flat.shape[:-1]), np.reshape(bounds, flat.shape[:-1])
+    params = jax.vmap(unraveller(problem))(jnp.asarray(flat.reshape(-1, flat.shape[-1])))
+    bounds = homogeneous.homogeneous_min_eig_bound(
+        layer_weights(params), model.slopes, _by_output(problem, params), problem.inputs
+    )
+    smallest = spectra(problem, params)[:, 0]
+    return smallest.reshape(flat.shape[:-1]), np.reshape(bounds, flat.shape[:-1])
 
 
 @eqx.filter_jit
-def _hessian(problem: Supervised, params: Params) -> Array:
-    return dense_hessian(problem.objective, params)
+def _by_output(problem: Supervised, params: Params) -> Array:
+    """Derivatives of each example's loss by its outputs, (points, examples, outputs)."""
+    slopes = jax.vmap(jax.grad(problem.loss.one))
+    return jax.lax.map(lambda at: slopes(problem.outputs(at), problem.targets), params)
+
+
+# Read off the paper's figures at iteration 10000: loss, and distance of the weights from the start.
+CURVES = {"linear": (0.09, 2.6), "relu": (0.10, 3.0), "conv": (0.04, 2.9), "lenet": (0.03, 2.55)}
+UNTIL = 10.0  # 10000 steps of 0.001
+
+
+@dataclass(frozen=True)
+class Published:
+    """Which of the paper's nets are trained, and how finely.
+
+    Attributes:
+        models: Names of nets.
+        step_size: The paper's is 0.001; larger ones reach the same training time.
+        until: Training time.
+        samples: Images; the paper has 1000.
+        records: Taken on the way.
+    """
+
+    models: tuple[str, ...] = ("linear", "relu")
+    step_size: float = 0.01
+    until: float = UNTIL
+    samples: int = 1000
+    records: int = 20
+
+
+@experiment(
+    "X3-published",
+    Published(),
+    smoke={"until": 0.2, "samples": 100, "records": 2},
+    full={"models": tuple(CURVES), "step_size": 0.001, "records": 100},
+)
+def published(lab: Lab, size: Published) -> xr.Dataset:
+    """Loss and distance travelled of the paper's nets at its size, and what it published."""
+    found = over(lambda model: _trained(lab, size, model), model=list(size.models))
+    return found.assign_attrs(step_size=size.step_size, steps=round(size.until / size.step_size))
+
+
+def _trained(lab: Lab, size: Published, name: str) -> xr.Dataset:
+    model = nets(paper=True)[name]
+    data = paper_images(isinstance(model, ConvNet), size.samples)
+    problem = supervised(model, data, "cross-entropy")
+    run = lab.run(
+        f"published-{name}", problem, gradient_descent(size.step_size),
+        until=size.until, records=size.records,
+    )  # fmt: skip
+    path = run.parameters.values[0][:, _weights(problem)]
+    loss, moved = run.dataset["loss"].values[0], np.linalg.norm(path - path[0], axis=1)
+    end = np.arange(len(loss)) == len(loss) - 1  # nothing is published of what lies before
+    there, away = (np.where(end, value, np.nan) for value in CURVES[name])
+    return table(
+        {
+            "": {"mnist": (int("MNIST" in data.description["source"]), "1", "images are of MNIST")},
+            "time": {
+                "loss": (loss, "loss", "loss"),
+                "displacement": (moved, "parameter", "distance from the start"),
+                "published_loss": (there, "loss", "published"),
+                "published_displacement": (away, "parameter", "published"),
+            },
+        },
+        time=run.dataset["time"].values,
+    )

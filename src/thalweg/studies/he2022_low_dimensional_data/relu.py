@@ -151,12 +151,8 @@ def decay(lab: Lab, size: Nets) -> xr.Dataset:
         path = paths(decaying(), problem, stacked([start_of(net, 0)]), every, 10, over=LANES).seen
         B = np.asarray(path[0]["weight"][0]) @ plane.normal
         gap = np.max(np.abs(B - decayed_columns(B[0], DECAY, STEP, steps)), axis=(1, 2))
-        norm = np.linalg.norm(B, axis=(1, 2)) / np.linalg.norm(B[0])
-        along = {
-            "gap": (gap, "parameter", "max |B - (1 - eta mu)^k B_0|"),
-            "norm": (norm, "1", "||B|| / ||B_0||"),
-        }
-        return table({"step": along}, step=steps)
+        words = "max |B - (1 - eta mu)^k B_0|"
+        return table({"step": {"gap": (gap, "parameter", words)}}, step=steps)
 
     return over(shrunk, net=size.nets)
 

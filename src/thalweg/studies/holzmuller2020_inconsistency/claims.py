@@ -36,15 +36,13 @@ def slope(X1: xr.Dataset, offset: float) -> float:
     return float(fit[0])
 
 
-@claim(
-    "C1",
-    "Until a kink crosses, thirteen numbers are the whole net: after 200 steps every a, b, w and c "
-    "of the full net is theirs to 1e-12, and so is the farthest kink.",
-    kind="exact",
-    source=f"{PAPER}, reduced by us (E3, E4)",
-    falsified_by="a parameter off by 1e-12, or a farthest kink off by 1e-11 (relative)",
-)
+@claim("C1", kind="exact", source=f"{PAPER}, reduced by us (E3, E4)")
 def reduction_is_exact(X0: xr.Dataset) -> Check:
+    """Until a kink crosses, thirteen numbers are the whole net: after 200 steps every a, b, w and c
+    of the full net is theirs to 1e-12, and so is the farthest kink.
+
+    Falsified by: a parameter off by 1e-12, or a farthest kink off by 1e-11 (relative).
+    """
     kept = X0["crossed"] == 0
     apart, reach = X0["apart"].values[kept.values], X0["reach"].values[kept.values]
     last = kept.isel(step=-1)
@@ -55,59 +53,55 @@ def reduction_is_exact(X0: xr.Dataset) -> Check:
     )
 
 
-@claim(
-    "C2",
-    "Of the six points the best line of either side is zero, and no net that is affine on either "
-    "side has a loss below 1.",
-    kind="exact",
-    source=f"{PAPER}; derived (E1, E2)",
-    falsified_by="a floor other than 1 or a line other than 0, by 1e-13",
-)
+@claim("C2", kind="exact", source=f"{PAPER}; derived (E1, E2)")
 def floor_of_the_sides(X0_floors: xr.Dataset) -> Check:
+    """Of the six points the best line of either side is zero, and no net that is affine on either
+    side has a loss below 1.
+
+    Falsified by: a floor other than 1 or a line other than 0, by 1e-13.
+    """
     return all_of(
         near(X0_floors["sides"], 1, absolute=1e-13, what="least loss"),
         near(X0_floors["best"], 0, absolute=1e-13, what="slopes and intercepts"),
     )
 
 
-@claim(
-    "C3",
-    "The certificate is sound: no certified run ever crosses later.",
-    kind="empirical",
-    source=f"{PAPER}, sufficient stopping criterion (E7)",
-    falsified_by="one certified run that crosses within the steps followed",
-)
+@claim("C3", kind="empirical", source=f"{PAPER}, sufficient stopping criterion (E7)")
 def certificate_is_sound(X1_fates: xr.Dataset) -> Check:
+    """The certificate is sound: no certified run ever crosses later.
+
+    Falsified by: one certified run that crosses within the steps followed.
+    """
     return all_of(
         near(X1_fates["contradictions"], 0, what="certified runs that crossed (width)"),
         above(X1_fates["certificates"], 30, what="certified runs (width)"),
     )
 
 
-@claim(
-    "C4",
-    "On the star data no net that is affine on each ray has a loss below 1.",
-    kind="exact",
-    source=f"{PAPER}, star data; derived",
-    falsified_by="a floor other than 1, by 1e-13",
-)
+@claim("C4", kind="exact", source=f"{PAPER}, star data; derived")
 def floor_of_the_star(X0_floors: xr.Dataset) -> Check:
+    """On the star data no net that is affine on each ray has a loss below 1.
+
+    Falsified by: a floor other than 1, by 1e-13.
+    """
     return near(X0_floors["star"], 1, absolute=1e-13, what="least loss")
 
 
 @claim(
     "C5",
-    "With best lines through zero the probability of a crossing falls about as 1/sqrt(n): 0.33 at "
-    "16 units, 0.10 at 256.",
     kind="statistical",
     source=f"{PAPER}, Monte-Carlo study; probabilities quoted from other streams",
-    falsified_by=(
-        "a share more than 3 standard errors from the quoted, or an exponent outside -0.45 +- 0.1"
-    ),
     paper_size_at="full",
-    too_small="100 runs at three widths know the exponent to 0.15 only",
 )
 def crossings_become_rare(X1: xr.Dataset) -> Check:
+    """With best lines through zero the probability of a crossing falls about as 1/sqrt(n): 0.33 at
+    16 units, 0.10 at 256.
+
+    Falsified by: a share more than 3 standard errors from the quoted, or an exponent outside -0.45
+    +- 0.1.
+
+    Too small: 100 runs at three widths know the exponent to 0.15 only.
+    """
     return all_of(
         as_quoted(X1, 0.0),
         near(slope(X1, 0.0), -0.45, absolute=0.1, what="exponent of P(cross) in n"),
@@ -116,18 +110,19 @@ def crossings_become_rare(X1: xr.Dataset) -> Check:
 
 @claim(
     "C6",
-    "With an offset of 0.1 the intercepts have to move, and the probability of a crossing rises "
-    "again from about 100 units on.",
     kind="statistical",
     source=f"{PAPER}, Monte-Carlo study; probabilities quoted from other streams",
-    falsified_by=(
-        "P at 256 units not above that at 64, or less than 0.1 above that without offset, or a "
-        "share more than 3 standard errors from the quoted"
-    ),
     paper_size_at="full",
-    too_small="the rise shows from 64 to 256 units, where smoke scale ends",
 )
 def crossings_stay_with_an_offset(X1: xr.Dataset) -> Check:
+    """With an offset of 0.1 the intercepts have to move, and the probability of a crossing rises
+    again from about 100 units on.
+
+    Falsified by: P at 256 units not above that at 64, or less than 0.1 above that without offset,
+    or a share more than 3 standard errors from the quoted.
+
+    Too small: the rise shows from 64 to 256 units, where smoke scale ends.
+    """
     wide, narrow = (X1["crossed"].sel(width=n) for n in (256, 64))
     raised = wide.sel(offset=0.1)
     return all_of(
@@ -137,15 +132,13 @@ def crossings_stay_with_an_offset(X1: xr.Dataset) -> Check:
     )
 
 
-@claim(
-    "C7",
-    "Run long enough, every net of 64 units has crossed or is certified never to; of 16 units a "
-    "third has crossed and three fifths are certified.",
-    kind="statistical",
-    source=f"{PAPER}; shares quoted from other streams",
-    falsified_by="more than 1 % undecided at 64 units, or shares off by 3 standard errors",
-)
+@claim("C7", kind="statistical", source=f"{PAPER}; shares quoted from other streams")
 def every_run_is_decided(X1_fates: xr.Dataset) -> Check:
+    """Run long enough, every net of 64 units has crossed or is certified never to; of 16 units a
+    third has crossed and three fifths are certified.
+
+    Falsified by: more than 1 % undecided at 64 units, or shares off by 3 standard errors.
+    """
     d, checks = X1_fates, []
     left = d["undecided"] + d["degenerate"]
     checks.append(below(left.sel(width=64), 0.01, what="undecided at 64 units"))
@@ -162,15 +155,13 @@ def every_run_is_decided(X1_fates: xr.Dataset) -> Check:
     return all_of(*checks)
 
 
-@claim(
-    "C8",
-    "From zero biases a net of twice as many units as examples ends as two lines to 0.1 %; "
-    "spread biases do better, one kink at each of many examples best.",
-    kind="empirical",
-    source=f"{PAPER}, experiments on initialisation",
-    falsified_by="an RMSE off the two lines' by 0.1 % from zero biases, or another order",
-)
+@claim("C8", kind="empirical", source=f"{PAPER}, experiments on initialisation")
 def spread_biases_repair(X3: xr.Dataset) -> Check:
+    """From zero biases a net of twice as many units as examples ends as two lines to 0.1 %; spread
+    biases do better, one kink at each of many examples best.
+
+    Falsified by: an RMSE off the two lines' by 0.1 % from zero biases, or another order.
+    """
     last = X3["rmse"].isel(step=-1)
     best, middle = last.sel(law="kink-neg-point"), last.sel(law=["unif", "pytorch"])
     return all_of(
@@ -182,18 +173,20 @@ def spread_biases_repair(X3: xr.Dataset) -> Check:
 
 @claim(
     "C8b",
-    "With one kink through each of many examples 512 units reach an RMSE of 0.63 to 0.65 at the "
-    "rate 0.001 and below 0.5 at 0.004; biases as in PyTorch 0.71 to 0.90, uniform 0.77 to 0.95.",
     kind="empirical",
     source=f"{PAPER}, experiments on initialisation; ranges quoted from four draws",
-    falsified_by="an RMSE outside its range, widened by a tenth for another draw",
-    too_small="the numbers are those of 256 examples and 512 units",
-    because=(
-        "It is apart from C8, whose order holds at any size. The ranges quoted are those of four "
-        "draws, and this is a fifth: they are widened by a tenth of their ends."
-    ),
 )
 def repaired_errors(X3: xr.Dataset) -> Check:
+    """With one kink through each of many examples 512 units reach an RMSE of 0.63 to 0.65 at the
+    rate 0.001 and below 0.5 at 0.004; biases as in PyTorch 0.71 to 0.90, uniform 0.77 to 0.95.
+
+    Falsified by: an RMSE outside its range, widened by a tenth for another draw.
+
+    Stated so: It is apart from C8, whose order holds at any size. The ranges quoted are those of
+    four draws, and this is a fifth: they are widened by a tenth of their ends.
+
+    Too small: the numbers are those of 256 examples and 512 units.
+    """
     last, checks = X3["rmse"].isel(step=-1), []
     for law, low, high in (("unif", 0.77, 0.95), ("pytorch", 0.71, 0.90)):
         if law in last["law"].values:
@@ -206,16 +199,13 @@ def repaired_errors(X3: xr.Dataset) -> Check:
     return all_of(*checks, below(best.sel(rate=4e-3), 0.5, what="RMSE, kinks at points, 0.004"))
 
 
-@claim(
-    "C9",
-    "On the star data activation patterns do change, but the loss sticks to the floor: the median "
-    "of its minimum over 4,000 steps is 0.9999 to 1.0000.",
-    kind="empirical",
-    source=f"{PAPER}, star data",
-    falsified_by="a median minimum off 1 by 5e-4, a net below 0.999, or patterns that stay in half",
-    paper_size_at="none",
-)
+@claim("C9", kind="empirical", source=f"{PAPER}, star data", paper_size_at="none")
 def star_sticks(X4: xr.Dataset) -> Check:
+    """On the star data activation patterns do change, but the loss sticks to the floor: the median
+    of its minimum over 4,000 steps is 0.9999 to 1.0000.
+
+    Falsified by: a median minimum off 1 by 5e-4, a net below 0.999, or patterns that stay in half.
+    """
     least = X4["loss"].min("step")
     changed = (X4["moved"].max("step") > 0).mean("net")
     return all_of(
@@ -226,15 +216,13 @@ def star_sticks(X4: xr.Dataset) -> Check:
     )
 
 
-@claim(
-    "C10",
-    "A run that never crosses stays above the loss 1 and comes to it: of NumPy's seed 0 the excess "
-    "is 1.5 at the start, 1.6e-5 after 1,000 steps and 9.6e-7 after 20,000.",
-    kind="empirical",
-    source=f"{PAPER}; numbers quoted for seed 0",
-    falsified_by="a loss below 1 of an uncrossed run, an excess above 2e-5, or other digits",
-)
+@claim("C10", kind="empirical", source=f"{PAPER}; numbers quoted for seed 0")
 def loss_stays_above(X2: xr.Dataset) -> Check:
+    """A run that never crosses stays above the loss 1 and comes to it: of NumPy's seed 0 the excess
+    is 1.5 at the start, 1.6e-5 after 1,000 steps and 9.6e-7 after 20,000.
+
+    Falsified by: a loss below 1 of an uncrossed run, an excess above 2e-5, or other digits.
+    """
     kept = X2.isel(seed=np.flatnonzero(X2["crossed"].values == 0))
     excess, first = kept["excess"], X2["excess"].sel(seed=0)
     count = kept.sizes["seed"]
@@ -250,15 +238,13 @@ def loss_stays_above(X2: xr.Dataset) -> Check:
     )
 
 
-@claim(
-    "C11",
-    "The farthest kink of a side is that of the smallest or of the largest w/a at the start, among "
-    "1,000 neurons.",
-    kind="exact",
-    source="derived: a Moebius map of w/a (E4)",
-    falsified_by="a farther kink of another neuron, by 1e-9 (relative)",
-)
+@claim("C11", kind="exact", source="derived: a Moebius map of w/a (E4)")
 def extreme_ratio_is_farthest(X0: xr.Dataset) -> Check:
+    """The farthest kink of a side is that of the smallest or of the largest w/a at the start, among
+    1,000 neurons.
+
+    Falsified by: a farther kink of another neuron, by 1e-9 (relative).
+    """
     return all_of(
         near(X0["extreme"], X0["largest"], relative=1e-9, what="max |b/a| (step)"),
         above(X0["largest"], 0, what="max |b/a| (step)"),

@@ -14,8 +14,9 @@ FIGURES = (
         "(a) Share of runs in which a kink crosses, against the width n, with standard errors; the "
         "same draws for all offsets. Without offset the best lines of both sides pass through "
         "zero. With an offset of 0.1 every intercept has to move, and the share rises again. (b) "
-        "Share of draws outside the event of the theorem (gamma = 1/4), by condition: the "
-        "smallest input weight decides at large widths, the others vanish.",
+        "Share of draws outside the event of the theorem (gamma = 1/4), by condition: smallest "
+        "weights and sums of squares come to hold, but no largest weight does at these widths, so "
+        "that the event as a whole never occurs, although kinks hardly ever cross.",
         (
             curves(
                 "X1",
@@ -89,7 +90,7 @@ FIGURES = (
                 each="law",
                 only=("zero", "pytorch", "kink-neg-point"),
                 at={"rate": 4e-3},
-                more=series("X3", "y", over="x", style="points"),
+                more=series("X3", "y", over="x", style="points", label="examples"),
             ),
         ),
     ),
@@ -103,7 +104,14 @@ FIGURES = (
             curves(
                 "X4", "median", over="step", each="width", levels=(Level(1.0, "affine on rays"),)
             ),
-            curves("X4", "moved", over="step", each="width", at={"net": 0}),
+            curves(
+                "X4",
+                "moved",
+                over="step",
+                each="width",
+                at={"net": 0},
+                y_label="share on the other side",
+            ),
         ),
     ),
 )

@@ -22,29 +22,29 @@ def _sizes(data: xr.Dataset) -> list[int]:
     return [int(d) for d in data["d"] if int(d) in KNOWN]
 
 
-@claim(
-    "C1",
-    "In a two-layer linear net the Hessian's diagonal is W_2[i]^2 Lambda_jj in the first layer "
-    "and (W_1 Lambda W_1^T)_ii in the second, whatever the weights and the inputs.",
-    kind="exact",
-    source=f"{PAPER}, two-layer linear net; derived (E2)",
-    falsified_by="one diagonal entry off the formula by 1e-12 (relative)",
-)
+@claim("C1", kind="exact", source=f"{PAPER}, two-layer linear net; derived (E2)")
 def diagonal_in_closed_form(X1_hessian: xr.Dataset) -> Check:
+    """In a two-layer linear net the Hessian's diagonal is W_2[i]^2 Lambda_jj in the first layer and
+    (W_1 Lambda W_1^T)_ii in the second, whatever the weights and the inputs.
+
+    Falsified by: one diagonal entry off the formula by 1e-12 (relative).
+    """
     gap = np.abs(X1_hessian["diagonal"] / X1_hessian["diagonal_theory"] - 1)
     return below(gap, 1e-12, what="relative gap between E2 and autodiff (draw, entry)")
 
 
 @claim(
     "C2",
-    "From a small start gradient descent with momentum reaches a ratio R_1 = R_2 that the "
-    "start alone decides: the largest over the median square of z = W_1 a/|a| + W_2^T.",
     kind="asymptotic",
     source=f"{PAPER}, theorem for gradient descent; sharp form derived (E4)",
-    falsified_by="a ratio off R_pred by 1e-3 (relative) at half or at 1 % of the first loss",
     paper_size_at="quick",
 )
 def descent_keeps_its_start(X1: xr.Dataset) -> Check:
+    """From a small start gradient descent with momentum reaches a ratio R_1 = R_2 that the start
+    alone decides: the largest over the median square of z = W_1 a/|a| + W_2^T.
+
+    Falsified by: a ratio off R_pred by 1e-3 (relative) at half or at 1 % of the first loss.
+    """
     ratio = X1["matched_ratio"].sel(optimiser=DESCENT)
     known = X1["predicted"].sel(d=_sizes(X1), seed=[0, 1])
     values = [KNOWN[size] for size in _sizes(X1)]
@@ -54,16 +54,13 @@ def descent_keeps_its_start(X1: xr.Dataset) -> Check:
     )
 
 
-@claim(
-    "C3",
-    "Adam, from the same starts, makes the diagonal uniform: both ratios lie within 5 % of 1 "
-    "and come nearer to 1 as the loss falls.",
-    kind="asymptotic",
-    source=f"{PAPER}, theorem for Adam (E3, E5)",
-    falsified_by="a ratio above 1.05 at half of the first loss, or one that grows after it",
-    paper_size_at="quick",
-)
+@claim("C3", kind="asymptotic", source=f"{PAPER}, theorem for Adam (E3, E5)", paper_size_at="quick")
 def adam_is_uniform(X1: xr.Dataset) -> Check:
+    """Adam, from the same starts, makes the diagonal uniform: both ratios lie within 5 % of 1 and
+    come nearer to 1 as the loss falls.
+
+    Falsified by: a ratio above 1.05 at half of the first loss, or one that grows after it.
+    """
     ratio = X1["matched_ratio"].sel(optimiser=ADAM, d=_sizes(X1))
     early, late = ratio.sel(fraction=0.5), ratio.sel(fraction=0.01)
     return all_of(
@@ -72,16 +69,13 @@ def adam_is_uniform(X1: xr.Dataset) -> Check:
     )
 
 
-@claim(
-    "C4",
-    "At equal loss the ratio of gradient descent is on average more than four times Adam's, "
-    "and the mean over five seeds is that of R_pred.",
-    kind="asymptotic",
-    source=f"{PAPER}, theorem; five seeds of E4",
-    falsified_by="a mean ratio below four times Adam's, or off that of R_pred by 1e-3 (relative)",
-    paper_size_at="quick",
-)
+@claim("C4", kind="asymptotic", source=f"{PAPER}, theorem; five seeds of E4", paper_size_at="quick")
 def descent_is_far_from_uniform(X1: xr.Dataset) -> Check:
+    """At equal loss the ratio of gradient descent is on average more than four times Adam's, and
+    the mean over five seeds is that of R_pred.
+
+    Falsified by: a mean ratio below four times Adam's, or off that of R_pred by 1e-3 (relative).
+    """
     d = X1.sel(d=_sizes(X1), seed=range(5))
     mean = d["matched_ratio"].mean("seed")
     descent, adam = mean.sel(optimiser=DESCENT), mean.sel(optimiser=ADAM)
@@ -93,15 +87,13 @@ def descent_is_far_from_uniform(X1: xr.Dataset) -> Check:
     )
 
 
-@claim(
-    "C5",
-    "Over random starts the mean of R_pred grows with the number of hidden units, to 15.0 at "
-    "50 and 17.4 at 100.",
-    kind="statistical",
-    source=f"{PAPER}, Omega(log d); mean of E4",
-    falsified_by="a mean off the values given by 3 %, or one that does not grow by three errors",
-)
+@claim("C5", kind="statistical", source=f"{PAPER}, Omega(log d); mean of E4")
 def expectation_grows_with_size(X1_expectation: xr.Dataset) -> Check:
+    """Over random starts the mean of R_pred grows with the number of hidden units, to 15.0 at 50
+    and 17.4 at 100.
+
+    Falsified by: a mean off the values given by 3 %, or one that does not grow by three errors.
+    """
     mean, error = X1_expectation["mean"], X1_expectation["mean_error"]
     listed = mean.sel(d=[16, 50, 64, 100, 128])
     growth = mean.diff("d") - 3 * error.isel(d=slice(1, None))
@@ -114,14 +106,16 @@ def expectation_grows_with_size(X1_expectation: xr.Dataset) -> Check:
 
 @claim(
     "C6",
-    "Both optimisers leave a first layer that is rank one: its second singular value is below "
-    "half a percent of its first.",
     kind="asymptotic",
     source=f"{PAPER}, mechanism of the proof (E4, E5)",
-    falsified_by="a second singular value of W_1 above 5e-3 of the first after training",
     paper_size_at="quick",
 )
 def weights_become_rank_one(X1: xr.Dataset) -> Check:
+    """Both optimisers leave a first layer that is rank one: its second singular value is below half
+    a percent of its first.
+
+    Falsified by: a second singular value of W_1 above 5e-3 of the first after training.
+    """
     what = "sigma_2/sigma_1 of W_1 after training (d, optimiser, seed)"
     return below(X1["second_share"], 5e-3, what=what)
 
@@ -139,17 +133,14 @@ def _advantage(X2: xr.Dataset, low: float, high: float) -> tuple[xr.DataArray, x
     return quotient, mean, equal
 
 
-@claim(
-    "C7",
-    "In a network that reads digits, at equal small loss, Adam's ratio is below that of SGD "
-    "with momentum in every layer, on four starts by a factor of three or more in the "
-    "geometric mean over layers.",
-    kind="empirical",
-    source=f"{PAPER}, tables of R_med",
-    falsified_by="a layer whose ratio is not below SGD's, or a mean below 3, at a loss up to 0.3",
-    paper_size_at="none",
-)
+@claim("C7", kind="empirical", source=f"{PAPER}, tables of R_med", paper_size_at="none")
 def adam_is_smaller_late(X2: xr.Dataset) -> Check:
+    """In a network that reads digits, at equal small loss, Adam's ratio is below that of SGD with
+    momentum in every layer, on four starts by a factor of three or more in the geometric mean over
+    layers.
+
+    Falsified by: a layer whose ratio is not below SGD's, or a mean below 3, at a loss up to 0.3.
+    """
     quotient, mean, equal = _advantage(X2, 0.0, 0.3)
     four = mean.sel(seed=[int(seed) for seed in mean["seed"] if int(seed) in SEEDS])
     return all_of(
@@ -159,16 +150,13 @@ def adam_is_smaller_late(X2: xr.Dataset) -> Check:
     )
 
 
-@claim(
-    "C8",
-    "Early in training the gap is smaller: the geometric mean over layers still favours Adam, "
-    "though a single layer can go the other way.",
-    kind="empirical",
-    source=f"{PAPER}, tables of R_med",
-    falsified_by="a geometric mean over layers that is not above 1 at a loss of 1.2 to 1.6",
-    paper_size_at="none",
-)
+@claim("C8", kind="empirical", source=f"{PAPER}, tables of R_med", paper_size_at="none")
 def adam_is_smaller_early(X2: xr.Dataset) -> Check:
+    """Early in training the gap is smaller: the geometric mean over layers still favours Adam,
+    though a single layer can go the other way.
+
+    Falsified by: a geometric mean over layers that is not above 1 at a loss of 1.2 to 1.6.
+    """
     _, mean, equal = _advantage(X2, 1.2, 1.6)
     what = "geometric mean of layers (seed, level), loss 1.2 to 1.6"
     return all_of(above(mean, MORE_THAN_ONE, what=what), equal)
@@ -176,13 +164,15 @@ def adam_is_smaller_early(X2: xr.Dataset) -> Check:
 
 @claim(
     "C10",
-    "Hutchinson's estimate of the diagonal errs as 1/sqrt(n): ten products of the network's "
-    "Hessian leave an error larger than the diagonal itself, a hundred a third of that.",
     kind="statistical",
     source="Bekas, Kokiopoulou and Saad (2007), variance of the estimator (E7)",
-    falsified_by="an error that falls from 10 to 100 products by other than sqrt(10), 10 % apart",
 )
 def hutchinson_is_slow(X2_estimators: xr.Dataset) -> Check:
+    """Hutchinson's estimate of the diagonal errs as 1/sqrt(n): ten products of the network's
+    Hessian leave an error larger than the diagonal itself, a hundred a third of that.
+
+    Falsified by: an error that falls from 10 to 100 products by other than sqrt(10), 10 % apart.
+    """
     error, told = X2_estimators["error"], X2_estimators["error_told"]
     early = error.sel(products=10)
     fall = early / error.sel(products=100)

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 import xarray as xr
@@ -26,7 +25,7 @@ from thalweg.probes import feature_singular_value, gradient_norm
 from thalweg.problems import Data, Supervised, supervised
 from thalweg.problems.data import images
 from thalweg.problems.data.random_labels import random_data
-from thalweg.problems.problem import unraveller
+from thalweg.problems.recorded_outputs import outputs_at, share_right
 from thalweg.theory.landscape import parameter_count as counting
 from thalweg.theory.landscape import polyak_lojasiewicz
 from thalweg.trajectory import Trajectory
@@ -101,7 +100,9 @@ def wide(lab: Lab, size: Wide) -> xr.Dataset:
         loss, sigma = data["loss"].values, data["feature_singular_value"].values
         constant = pl_constant(data["gradient_norm"].values, loss)
         bound = polyak_lojasiewicz.last_layer_constant(sigma, examples)
-        right = accuracies(run, given.problem, given.problem.inputs, given.problem.targets)
+        right = share_right(
+            outputs_at(given.problem, run.parameters.values[0]), given.problem.targets
+        )
         count = parameter_count(net, 32, 1)
         groups: dict[str, Any] = {
             "step": {
@@ -193,7 +194,7 @@ def _small(lab: Lab, hidden: tuple[int, ...], n: int, seed: int, steps: int) -> 
     eta, problem = given.step_size, given.problem
     name = f"{'-'.join(map(str, hidden))}-on-{n}-{seed}"
     run = _descend(lab, name, given, gradient_descent(eta), eta * np.array([0, steps]))
-    right = accuracies(run, problem, problem.inputs, problem.targets)
+    right = share_right(outputs_at(problem, run.parameters.values[0]), problem.targets)
     count = parameter_count(MLP(hidden), 32, 1)
     numbers = {
         "loss": (run.dataset["loss"][0, -1], "loss", "loss at the end"),
@@ -237,14 +238,12 @@ def natural(lab: Lab, size: Natural) -> xr.Dataset:
         eta, problem = given.step_size / 3, given.problem
         heavy_ball = optax_dynamics(optax.sgd(eta, momentum=MOMENTUM), eta, "heavy ball")
         run = _descend(lab, f"{data}-{seed}", given, heavy_ball, eta * at)
-        test = accuracies(run, problem, whole.inputs[TRAIN:], np.eye(10)[whole.targets[TRAIN:]])
+        path, unseen = run.parameters.values[0], whole.inputs[TRAIN:]
+        train = share_right(outputs_at(problem, path), problem.targets)
+        test = share_right(outputs_at(problem, path, unseen), whole.targets[TRAIN:])
         values = {
             "loss": (run.dataset["loss"].values[0], "loss", "training loss"),
-            "train": (
-                accuracies(run, problem, problem.inputs, problem.targets),
-                "1",
-                "training accuracy",
-            ),
+            "train": (train, "1", "training accuracy"),
             "test": (test, "1", "test accuracy"),
             "test_error": (
                 np.sqrt(test * (1 - test) / TEST),
@@ -271,23 +270,6 @@ def digits(seed: int) -> Data:
 def random_images(seed: int) -> Data:
     """1200 inputs N(0, I_64) with ten classes at random."""
     return random_data(TRAIN + TEST, 64, 10, seed=seed)
-
-
-def accuracies(
-    run: Trajectory, problem: Supervised, inputs: Array | np.ndarray, targets: Array | np.ndarray
-) -> np.ndarray:
-    """Fraction of right signs, or classes if there are several outputs, at every record."""
-    y = np.asarray(targets)
-    f = np.asarray(_outputs(problem, run.parameters.values[0], jnp.asarray(inputs)))
-    right = f.argmax(-1) == y.argmax(-1) if y.shape[1] > 1 else (f * y > 0)[..., 0]
-    return right.mean(axis=1)
-
-
-@eqx.filter_jit
-def _outputs(problem: Supervised, flats: Array, x: Array) -> Array:
-    """Outputs (records, n, k) at flat parameters (records, d)."""
-    unravel = unraveller(problem)
-    return jax.lax.map(lambda flat: problem.outputs(unravel(flat), x), flats)
 
 
 def _bare(data: Data) -> Data:

@@ -20,6 +20,7 @@ from thalweg.dynamics import gradient_descent
 from thalweg.lab.experiment import Lab, experiment
 from thalweg.lab.table import over, table
 from thalweg.models import Model, mlp, parameter_count
+from thalweg.models.last_layer import affine_matrix
 from thalweg.models.starts import gaussian_start
 from thalweg.problems import Supervised, supervised
 from thalweg.problems.data.random_labels import random_data
@@ -95,7 +96,7 @@ def _first_steps(lab: Lab, start: Task) -> xr.Dataset:
     Y, n = np.asarray(problem.targets), len(A)
     slope = _slope(problem, params)
     by_hand = -A.T @ Y / n
-    last = np.concatenate([slope[-1]["weight"].T, slope[-1]["bias"][None]])
+    last = affine_matrix(slope[-1])
     gap = np.linalg.norm(last - by_hand) / np.linalg.norm(by_hand)
     hidden = np.abs(tree.flatten(slope[:-1])).max()
     chain = curvature.gradient_domination(problem, params)

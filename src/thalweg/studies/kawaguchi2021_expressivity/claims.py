@@ -12,15 +12,13 @@ PAPER = "Kawaguchi and Sun (2021)"
 RANKS = {"1-221": (14, 30), "2-221": (47, 168), "16-16-221": (185, 200)}  # the specification's
 
 
-@claim(
-    "C1",
-    "Descent on the last layer with step size 1/L_H follows (I - A A^T/sigma_max^2)^k from step to "
-    "step, and its loss stays below L_H R^2/(2 k).",
-    kind="exact",
-    source=f"{PAPER}, theorem on the rate (E6); E8 is our derivation",
-    falsified_by="a residual more than 1e-9 (relative) off the closed form, or a loss above E6",
-)
+@claim("C1", kind="exact", source=f"{PAPER}, theorem on the rate (E6); E8 is our derivation")
 def phase_two_follows_its_certificates(X3: xr.Dataset, X3_steps: xr.Dataset) -> Check:
+    """Descent on the last layer with step size 1/L_H follows (I - A A^T/sigma_max^2)^k from step to
+    step, and its loss stays below L_H R^2/(2 k).
+
+    Falsified by: a residual more than 1e-9 (relative) off the closed form, or a loss above E6.
+    """
     every, some = (d["loss"] / d["loss_bound"] for d in (X3_steps, X3))
     return all_of(
         below(X3["residual_gap"], 1e-9, what="|residual - closed form| (labels, seed, step)"),
@@ -29,33 +27,27 @@ def phase_two_follows_its_certificates(X3: xr.Dataset, X3_steps: xr.Dataset) -> 
     )
 
 
-@claim(
-    "C2",
-    "Where the features have rank n the last layer alone fits any labels, true or random, to "
-    "rounding.",
-    kind="exact",
-    source=f"{PAPER}, theorem on global optimality (E5)",
-    falsified_by="a least-squares loss above 1e-20 at features of rank n",
-)
+@claim("C2", kind="exact", source=f"{PAPER}, theorem on global optimality (E5)")
 def full_rank_fits_any_labels(X3: xr.Dataset) -> Check:
+    """Where the features have rank n the last layer alone fits any labels, true or random, to
+    rounding.
+
+    Falsified by: a least-squares loss above 1e-20 at features of rank n.
+    """
     return all_of(
         near(X3["rank"], 200, what="rank (labels, seed)"),
         below(X3["least_loss"], 1e-20, what="least-squares loss (labels, seed)"),
     )
 
 
-@claim(
-    "C3",
-    "Where the rank r is below n phase 2 cannot come below the part of the labels outside the "
-    "range of A, on average 0.45 (1 - r/n) for random labels of ten classes.",
-    kind="exact",
-    source="our derivation (E9)",
-    falsified_by=(
-        "a floor more than 1e-10 off a least-squares solve or more than 0.03 off its expectation, "
-        "or a phase 2 that ends below it"
-    ),
-)
+@claim("C3", kind="exact", source="our derivation (E9)")
 def lost_rank_sets_a_floor(X3_floors: xr.Dataset) -> Check:
+    """Where the rank r is below n phase 2 cannot come below the part of the labels outside the
+    range of A, on average 0.45 (1 - r/n) for random labels of ten classes.
+
+    Falsified by: a floor more than 1e-10 off a least-squares solve or more than 0.03 off its
+    expectation, or a phase 2 that ends below it.
+    """
     d = X3_floors
     return all_of(
         near(d["floor"], d["floor_solved"], absolute=1e-10, what="floor (width, seed)"),
@@ -64,17 +56,13 @@ def lost_rank_sets_a_floor(X3_floors: xr.Dataset) -> Check:
     )
 
 
-@claim(
-    "C4",
-    "Phase 2 leaves every hidden parameter as it is, to the bit, and is convex.",
-    kind="exact",
-    source=f"{PAPER}, phase 2 of the algorithm",
-    falsified_by=(
-        "a hidden parameter that changes at all, or a midpoint whose loss is above the mean of the "
-        "ends or more than 1e-9 (relative) off the quadratic"
-    ),
-)
+@claim("C4", kind="exact", source=f"{PAPER}, phase 2 of the algorithm")
 def only_the_last_layer_moves(X3: xr.Dataset) -> Check:
+    """Phase 2 leaves every hidden parameter as it is, to the bit, and is convex.
+
+    Falsified by: a hidden parameter that changes at all, or a midpoint whose loss is above the mean
+    of the ends or more than 1e-9 (relative) off the quadratic.
+    """
     gaps, still = X3["midpoint_gap"], X3["hidden_change"]
     return all_of(
         near(still, 0, what="change of hidden parameters (labels, seed, step)"),
@@ -84,22 +72,17 @@ def only_the_last_layer_moves(X3: xr.Dataset) -> Check:
     )
 
 
-@claim(
-    "C5",
-    "From parameters that are all zero, of rank 1, a random perturbation gives rank n; in float64 "
-    "a deeper narrow net needs a larger one than theory, for which any size will do.",
-    kind="statistical",
-    source=f"{PAPER}, almost sure rank after a perturbation (E3)",
-    falsified_by=(
-        "a draw of 64-221, or of 16-16-221 at a noise of 0.1, below rank 200, one of 16-16-221 at "
-        "0.01 that reaches it, or no majority of draws with ranks of 152 to 182 there"
-    ),
-    because=(
-        "the specification has ranks of 152 to 182 at a noise of 1e-2, as four draws gave them; "
-        "three of 20 draws have 183 to 196"
-    ),
-)
+@claim("C5", kind="statistical", source=f"{PAPER}, almost sure rank after a perturbation (E3)")
 def a_perturbation_finds_full_rank(X1_degenerate: xr.Dataset) -> Check:
+    """From parameters that are all zero, of rank 1, a random perturbation gives rank n; in float64
+    a deeper narrow net needs a larger one than theory, for which any size will do.
+
+    Falsified by: a draw of 64-221, or of 16-16-221 at a noise of 0.1, below rank 200, one of
+    16-16-221 at 0.01 that reaches it, or no majority of draws with ranks of 152 to 182 there.
+
+    Stated so: the specification has ranks of 152 to 182 at a noise of 1e-2, as four draws gave
+    them; three of 20 draws have 183 to 196.
+    """
     wide, deep = (X1_degenerate["rank"].sel(net=net) for net in ("64-221", "16-16-221"))
     low, middle, high = (deep.sel(noise=noise) for noise in (1e-3, 1e-2, 1e-1))
     return all_of(
@@ -118,12 +101,14 @@ def a_perturbation_finds_full_rank(X1_degenerate: xr.Dataset) -> Check:
 
 @claim(
     "C6",
-    "Two narrow layers of a single unit are enough: parameters of rank n can be written down.",
     kind="exact",
     source=f"{PAPER}, fully connected nets with one wide layer; the construction is ours",
-    falsified_by="a witness of rank below 200, or one whose margin is within 100 times rounding",
 )
 def one_unit_is_wide_enough(X1_witness: xr.Dataset) -> Check:
+    """Two narrow layers of a single unit are enough: parameters of rank n can be written down.
+
+    Falsified by: a witness of rank below 200, or one whose margin is within 100 times rounding.
+    """
     margin = X1_witness["margin"]
     relative = margin / margin.sel(scale=1e5)
     return all_of(
@@ -135,25 +120,24 @@ def one_unit_is_wide_enough(X1_witness: xr.Dataset) -> Check:
 
 @claim(
     "C7",
-    "At a random start a wide last hidden layer above another of 64 units, or above a residual "
-    "net, has rank n; above 16 and 16 units the rank is at least 185 of 200 in more than half of "
-    "all draws, above two units or one it never is 200, where only a constructed witness shows "
-    "the condition.",
     kind="statistical",
     source=f"{PAPER}, numerical verification; numbers for the digits from our own specification",
-    falsified_by=(
-        "a draw of a wide net below rank 200 or of a narrow one that reaches it, a search that "
-        "ends below it, or no majority of draws, at 95 per cent, within the stated ranks and "
-        "margins"
-    ),
     paper_size_at="none",
-    because=(
-        "the specification asks for its ranks and margins in every draw; of 60 draws above 16 and "
-        "16 units 17 have a rank below 185, down to 145, as few live units merge inputs, and "
-        "narrow nets leave its bounds in 9 and 12"
-    ),
 )
 def wide_layers_have_full_rank(X1: xr.Dataset, X1_resnets: xr.Dataset) -> Check:
+    """At a random start a wide last hidden layer above another of 64 units, or above a residual
+    net, has rank n; above 16 and 16 units the rank is at least 185 of 200 in more than half of all
+    draws, above two units or one it never is 200, where only a constructed witness shows the
+    condition.
+
+    Falsified by: a draw of a wide net below rank 200 or of a narrow one that reaches it, a search
+    that ends below it, or no majority of draws, at 95 per cent, within the stated ranks and
+    margins.
+
+    Stated so: the specification asks for its ranks and margins in every draw; of 60 draws above 16
+    and 16 units 17 have a rank below 185, down to 145, as few live units merge inputs, and narrow
+    nets leave its bounds in 9 and 12.
+    """
     rank, margin, full = X1["rank"], X1["margin"], ["221", "64-221"]
     wide = X1_resnets.isel(case=-1)
     ranks = {
@@ -175,14 +159,8 @@ def wide_layers_have_full_rank(X1: xr.Dataset, X1_resnets: xr.Dataset) -> Check:
 
 @claim(
     "C8",
-    "In two phases SGD keeps its test accuracy to 1 %, and its training loss keeps falling, by 20 "
-    "to 25 % in phase 2.",
     kind="empirical",
     source=f"{PAPER}, experiments; sizes and numbers from our own specification",
-    falsified_by=(
-        "a seed whose test accuracies differ by more than 0.01, or whose training loss in phase 2 "
-        "rises from one quarter to the next or falls by less than 20 or more than 25 per cent"
-    ),
     paper_size_at="none",
     failures=(
         Failure(
@@ -191,9 +169,16 @@ def wide_layers_have_full_rank(X1: xr.Dataset, X1_resnets: xr.Dataset) -> Check:
             ("full",),
         ),
     ),
-    too_small="40 steps, of 2000, do not train as far as phase 2 lowers the loss by 20 to 25 %",
 )
 def two_phases_cost_no_accuracy(X2: xr.Dataset) -> Check:
+    """In two phases SGD keeps its test accuracy to 1 %, and its training loss keeps falling, by 20
+    to 25 % in phase 2.
+
+    Falsified by: a seed whose test accuracies differ by more than 0.01, or whose training loss in
+    phase 2 rises from one quarter to the next or falls by less than 20 or more than 25 per cent.
+
+    Too small: 40 steps, of 2000, do not train as far as phase 2 lowers the loss by 20 to 25 %.
+    """
     end = X2["accuracy"].isel(step=-1)
     plain, ours = (end.sel(optimiser=name) for name in ("SGD", "EXP-SGD"))
     loss = X2["loss"].sel(optimiser="EXP-SGD")
@@ -211,18 +196,14 @@ def two_phases_cost_no_accuracy(X2: xr.Dataset) -> Check:
     )
 
 
-@claim(
-    "C9",
-    "L_H is the largest Hessian eigenvalue of phase 2 for the squared error, and never below it "
-    "for the cross-entropy.",
-    kind="exact",
-    source=f"{PAPER}, assumption on the loss; E4 is our derivation",
-    falsified_by=(
-        "an eigenvalue more than 1e-12 (relative) off L_H for the squared error, or above it for "
-        "the cross-entropy"
-    ),
-)
+@claim("C9", kind="exact", source=f"{PAPER}, assumption on the loss; E4 is our derivation")
 def the_constant_is_the_sharpness(X3_smoothness: xr.Dataset) -> Check:
+    """L_H is the largest Hessian eigenvalue of phase 2 for the squared error, and never below it
+    for the cross-entropy.
+
+    Falsified by: an eigenvalue more than 1e-12 (relative) off L_H for the squared error, or above
+    it for the cross-entropy.
+    """
     share = X3_smoothness["eigenvalue"] / X3_smoothness["eigenvalue_theory"]
     squared, entropy = (share.sel(loss=loss) for loss in ("squared-error", "cross-entropy"))
     softmax = X3_smoothness["softmax"]
@@ -233,18 +214,14 @@ def the_constant_is_the_sharpness(X3_smoothness: xr.Dataset) -> Check:
     )
 
 
-@claim(
-    "C10",
-    "Momentum that is left over from phase 1 moves hidden layers unless updates are masked, not "
-    "only gradients; the wrapper masks updates.",
-    kind="exact",
-    source=f"{PAPER}, the algorithm: step size zero for every other layer",
-    falsified_by=(
-        "a hidden parameter that changes at all in phase 2, or a drift without mask more than 1e-6 "
-        "(relative) off that by left momentum"
-    ),
-)
+@claim("C10", kind="exact", source=f"{PAPER}, the algorithm: step size zero for every other layer")
 def momentum_does_not_leak(X2: xr.Dataset, X2_leak: xr.Dataset) -> Check:
+    """Momentum that is left over from phase 1 moves hidden layers unless updates are masked, not
+    only gradients; the wrapper masks updates.
+
+    Falsified by: a hidden parameter that changes at all in phase 2, or a drift without mask more
+    than 1e-6 (relative) off that by left momentum.
+    """
     drift, theory = X2_leak["drift"], X2_leak["drift_theory"]
     return all_of(
         near(X2["hidden_change"], 0, what="change of hidden parameters (seed)"),

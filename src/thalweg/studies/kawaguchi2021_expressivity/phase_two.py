@@ -24,10 +24,12 @@ from thalweg.dynamics.two_phase_training import CERTIFIED, two_phase
 from thalweg.lab.experiment import Draws, Lab, experiment
 from thalweg.lab.table import over, table
 from thalweg.models import feature_rank
+from thalweg.models.last_layer import affine_layer, affine_matrix
 from thalweg.problems import Supervised, supervised
 from thalweg.problems.last_layer import last_layer_problem, loss_smoothness
 from thalweg.problems.losses import cross_entropy
 from thalweg.problems.problem import unraveller
+from thalweg.problems.recorded_outputs import outputs_at
 from thalweg.studies.kawaguchi2021_expressivity.condition import (
     EXAMPLES,
     MARGIN,
@@ -61,16 +63,6 @@ def squared(hidden: Sequence[int], kind: str, seed: int = 0) -> Supervised:
     """A net on the digits with half the squared distance from one-hot labels."""
     targets = np.eye(CLASSES)[labels(kind, seed)]
     return supervised(net(hidden), (digits().x, targets), "squared-error")
-
-
-def stacked(layer: Params) -> NDArray[np.float64]:
-    """V = [W^T; b^T] of the last layer."""
-    return np.vstack([np.asarray(layer["weight"]).T, np.asarray(layer["bias"])])
-
-
-def unstacked(V: NDArray[np.float64]) -> Params:
-    """The last layer of V."""
-    return {"weight": jnp.asarray(V[:-1].T), "bias": jnp.asarray(V[-1])}
 
 
 @dataclass(frozen=True)
@@ -116,9 +108,9 @@ def _beside_theory(
     unravel = unraveller(problem)
     points = [unravel(theta) for theta in jnp.asarray(path)]
     A = np.asarray(feature_rank.feature_matrix(problem.model, points[1], x))
-    V = [stacked(point[-1]) for point in points]
+    V = [np.asarray(affine_matrix(point[-1])) for point in points]
     verdict = feature_rank.rank_of(A)
-    residual = np.asarray(_outputs(problem, jax.vmap(unravel)(jnp.asarray(path[1:])))) - Y
+    residual = np.asarray(outputs_at(problem, path[1:])) - Y
     theory = last_layer.descent_residual(A, A @ V[0] - Y, after)
     gap = np.linalg.norm(residual - theory, axis=(1, 2)) / np.linalg.norm(theory, axis=(1, 2))
     best = last_layer.nearest_minimiser(A, Y, V[0])
@@ -129,7 +121,7 @@ def _beside_theory(
     hidden = hidden_part(problem, path[1:])
     still, moved = np.abs(hidden - hidden[0]).max(-1), np.abs(path[-1] - path[1]).max()
     gaps, expected = _midpoints(problem, points, A, V)
-    least = problem.objective([*points[1][:-1], unstacked(best)])
+    least = problem.objective([*points[1][:-1], affine_layer(best)])
     change = "largest change of a hidden parameter in phase 2"
     groups = {
         "step": {
@@ -159,11 +151,6 @@ def _beside_theory(
 
 
 @eqx.filter_jit
-def _outputs(problem: Supervised, points: Params) -> Array:
-    return jax.lax.map(problem.outputs, points)
-
-
-@eqx.filter_jit
 def _objective(problem: Supervised, params: Params) -> Array:
     return problem.objective(params)
 
@@ -178,7 +165,7 @@ def _midpoints(
     rng, hidden = np.random.default_rng(2), points[1][:-1]
 
     def objective(V: NDArray[np.float64]) -> float:
-        return float(_objective(problem, [*hidden, unstacked(V)]))
+        return float(_objective(problem, [*hidden, affine_layer(V)]))
 
     gaps, expected = [], []
     for _ in range(20):
@@ -207,7 +194,7 @@ def _every_step(lab: Lab, kind: str, steps: int) -> xr.Dataset:
     problem = squared((64, WIDE), kind)
     params = problem.init(jax.random.key(0))
     A = np.asarray(feature_rank.feature_matrix(problem.model, params, problem.inputs))
-    V = stacked(params[-1])
+    V = np.asarray(affine_matrix(params[-1]))
     best = last_layer.nearest_minimiser(A, np.asarray(problem.targets), V)
     L_H = last_layer.last_layer_smoothness(A, loss_smoothness(problem.loss))
     options: dict[str, Any] = {"until": steps / L_H, "records": steps, "parameters": False}

@@ -23,6 +23,7 @@ from thalweg.models import feature_rank
 from thalweg.oracles.batches import minibatch
 from thalweg.problems import Supervised, supervised
 from thalweg.problems.problem import unraveller
+from thalweg.problems.recorded_outputs import outputs_at, share_right
 from thalweg.studies.kawaguchi2021_expressivity.condition import (
     MARGIN,
     ROUNDING,
@@ -74,8 +75,8 @@ def comparison(lab: Lab, size: Phases) -> xr.Dataset:
     theta, losses = (
         np.stack([run[name].values for run in runs]) for name in ("parameters", "loss")
     )
-    accuracy = accuracies(problem, theta, data.x_test, data.y_test)
-    deviation = np.sqrt(accuracy * (1 - accuracy) / len(data.y_test))
+    right = share_right(outputs_at(problem, theta, data.x_test), data.y_test)
+    deviation = np.sqrt(right * (1 - right) / len(data.y_test))
     frozen = int(np.searchsorted(marks, size.tau + 1))
     hidden = hidden_part(problem, theta[1])
     moved = np.abs(hidden[:, frozen:] - hidden[:, frozen : frozen + 1]).max((-2, -1))
@@ -85,7 +86,7 @@ def comparison(lab: Lab, size: Phases) -> xr.Dataset:
     groups = {
         "optimiser seed step": {
             "loss": (losses, "loss", "training loss, all examples"),
-            "accuracy": (accuracy, "1", "test accuracy"),
+            "accuracy": (right, "1", "test accuracy"),
             "accuracy_error": (deviation, "1", "standard error over test examples"),
         },
         "seed": {
@@ -110,21 +111,6 @@ def hidden_part(problem: Supervised, theta: NDArray[np.float64]) -> NDArray[np.f
     """Those of flat parameters (..., p) that are below the last layer."""
     last = tree.size(jax.eval_shape(problem.init, jax.random.key(0))[-1])
     return theta[..., : theta.shape[-1] - last]
-
-
-def accuracies(
-    problem: Supervised, theta: NDArray[np.float64], x: NDArray[np.float64], y: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """Share of right answers of every flat parameter vector (..., p)."""
-    unravel = unraveller(problem)
-    inputs, labels = jnp.asarray(x), jnp.asarray(y)
-
-    def one(flat: Array) -> Array:
-        right = jnp.argmax(problem.outputs(unravel(flat), inputs), axis=1) == labels
-        return jnp.mean(right, dtype=jnp.float64)
-
-    flat = jnp.asarray(theta.reshape(-1, theta.shape[-1]))
-    return np.asarray(jax.jit(lambda t: jax.lax.map(one, t))(flat)).reshape(theta.shape[:-1])
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ CARD = Card(
         "Where does the noise of SGD lead once the loss is zero, and does a flow without any noise "
         "predict it?"
     ),
-    minutes={"quick": 2.0, "full": 6.0},
+    minutes={"quick": 2.0, "full": 2.5},
     paper_size="all",
     full=(
         "The paper is a theory without sizes of its own; more draws of the regression, four times "

@@ -12,30 +12,26 @@ PAPER = "Li, Wang and Arora (2022)"
 FLOW = {0.02: 690, 0.05: 428, 0.1: 206, 0.2: 70.8, 0.5: 29.38, 1.0: 27.46}  # draw 0, quoted
 
 
-@claim(
-    "C1",
-    "On the manifold of minima the derivative of the limit map is the tangent projector, and off "
-    "it the map does not change down the gradient.",
-    kind="exact",
-    source=f"{PAPER}, lemma 4.3 (E1)",
-    falsified_by="an entry off by 1e-10",
-)
+@claim("C1", kind="exact", source=f"{PAPER}, lemma 4.3 (E1)")
 def derivative_is_the_projector(X0: xr.Dataset) -> Check:
+    """On the manifold of minima the derivative of the limit map is the tangent projector, and off
+    it the map does not change down the gradient.
+
+    Falsified by: an entry off by 1e-10.
+    """
     return all_of(
         below(X0["jacobian"], 1e-10, what="dPhi - P_t (draw)"),
         below(X0["gradient"], 1e-10, what="dPhi grad f off the manifold (draw)"),
     )
 
 
-@claim(
-    "C2",
-    "The second derivative of the limit map on the manifold is the closed form of Hessian and "
-    "third derivative, for noise along, across and both.",
-    kind="exact",
-    source=f"{PAPER}, lemma 4.5 (E2)",
-    falsified_by="an entry off by 1e-7, or a slip of a factor that would change it by under 0.01",
-)
+@claim("C2", kind="exact", source=f"{PAPER}, lemma 4.5 (E2)")
 def second_derivative_in_closed_form(X0: xr.Dataset) -> Check:
+    """The second derivative of the limit map on the manifold is the closed form of Hessian and
+    third derivative, for noise along, across and both.
+
+    Falsified by: an entry off by 1e-7, or a slip of a factor that would change it by under 0.01.
+    """
     return all_of(
         below(X0["second"], 1e-7, what="closed form less the flow's (draw, part)"),
         above(X0["mixed_slip"], 0.01, what="change if the mixed term lost its factor 2 (draw)"),
@@ -43,15 +39,13 @@ def second_derivative_in_closed_form(X0: xr.Dataset) -> Check:
     )
 
 
-@claim(
-    "C3",
-    "Noise of covariance H descends a quarter of the trace of the Hessian along the manifold, and "
-    "isotropic noise a quarter of its log-determinant.",
-    kind="exact",
-    source=f"{PAPER}, corollaries 5.1 and 5.2; coefficient derived (E4, E5)",
-    falsified_by="an entry of either off by 1e-7",
-)
+@claim("C3", kind="exact", source=f"{PAPER}, corollaries 5.1 and 5.2; coefficient derived (E4, E5)")
 def trace_and_log_determinant(X0: xr.Dataset) -> Check:
+    """Noise of covariance H descends a quarter of the trace of the Hessian along the manifold, and
+    isotropic noise a quarter of its log-determinant.
+
+    Falsified by: an entry of either off by 1e-7.
+    """
     return all_of(
         below(X0["label"], 1e-7, what="drift of noise H (draw)"),
         below(X0["isotropic"], 1e-7, what="drift of noise I (draw)"),
@@ -59,15 +53,13 @@ def trace_and_log_determinant(X0: xr.Dataset) -> Check:
     )
 
 
-@claim(
-    "C4",
-    "With noise of labels in a valley the mean of SGD at slow time 1 tends to 1.5 exp(-1/2), the "
-    "limiting flow's, with an error in proportion to the step size.",
-    kind="asymptotic",
-    source=f"{PAPER}, theorem 4.6; derived (E6)",
-    falsified_by="a slope of the error in log-log other than 1 +- 0.2, or errors off those quoted",
-)
+@claim("C4", kind="asymptotic", source=f"{PAPER}, theorem 4.6; derived (E6)")
 def label_noise_descends_the_valley(X2_label: xr.Dataset) -> Check:
+    """With noise of labels in a valley the mean of SGD at slow time 1 tends to 1.5 exp(-1/2), the
+    limiting flow's, with an error in proportion to the step size.
+
+    Falsified by: a slope of the error in log-log other than 1 +- 0.2, or errors off those quoted.
+    """
     d = X2_label.sel(slow=1.0)
     truth = float(d["mean_theory"])
     error = d["mean"].values / truth - 1
@@ -84,15 +76,13 @@ def label_noise_descends_the_valley(X2_label: xr.Dataset) -> Check:
     )
 
 
-@claim(
-    "C5",
-    "With isotropic noise the first two moments are those of the diffusion that descends a quarter "
-    "of the log-determinant, not a half and not none.",
-    kind="asymptotic",
-    source=f"{PAPER}, corollary 5.1; coefficient derived (E5)",
-    falsified_by="a moment 5 % off the diffusion's at step size 0.05",
-)
+@claim("C5", kind="asymptotic", source=f"{PAPER}, corollary 5.1; coefficient derived (E5)")
 def isotropic_noise_diffuses(X2_isotropic: xr.Dataset) -> Check:
+    """With isotropic noise the first two moments are those of the diffusion that descends a quarter
+    of the log-determinant, not a half and not none.
+
+    Falsified by: a moment 5 % off the diffusion's at step size 0.05.
+    """
     d = X2_isotropic
     return all_of(
         near(d["theory"], [1.296, 2.649], absolute=2e-3, what="moments of the diffusion (power)"),
@@ -102,30 +92,26 @@ def isotropic_noise_diffuses(X2_isotropic: xr.Dataset) -> Check:
     )
 
 
-@claim(
-    "C6",
-    "The drift need not descend anything: a motor turns by half a radian per slow time, at every "
-    "step size.",
-    kind="asymptotic",
-    source=f"{PAPER}, k-phase motor; instance constructed (E7)",
-    falsified_by="a mean angle at slow time 8 off 4 by 0.15",
-)
+@claim("C6", kind="asymptotic", source=f"{PAPER}, k-phase motor; instance constructed (E7)")
 def the_motor_turns(X3: xr.Dataset) -> Check:
+    """The drift need not descend anything: a motor turns by half a radian per slow time, at every
+    step size.
+
+    Falsified by: a mean angle at slow time 8 off 4 by 0.15.
+    """
     return all_of(
         near(X3["angle"].sel(slow=8.0), 4.0, absolute=0.15, what="mean angle at 8 (eta)"),
         near(X3["flow"], X3["slow"] / 2, absolute=1e-4, what="angle of the flow (slow)"),
     )
 
 
-@claim(
-    "C7",
-    "On the over-parametrised linear model the trace of SGD with label noise follows the limiting "
-    "flow on the slow clock.",
-    kind="asymptotic",
-    source=f"{PAPER}, theorem 6.1 (E8)",
-    falsified_by="a relative difference of the traces of 8 % from slow time 0.02 to 1",
-)
+@claim("C7", kind="asymptotic", source=f"{PAPER}, theorem 6.1 (E8)")
 def flow_tracks_sgd(X1: xr.Dataset) -> Check:
+    """On the over-parametrised linear model the trace of SGD with label noise follows the limiting
+    flow on the slow clock.
+
+    Falsified by: a relative difference of the traces of 8 % from slow time 0.02 to 1.
+    """
     d = X1.isel(slow=slice(None, -1)).sel(slow=slice(0.0199, 1.001))  # SGD ends before the flow
     first = d["flow_trace"].sel(draw=0)
     times = [t for t in FLOW if np.any(np.isclose(d["slow"], t))]
@@ -136,17 +122,16 @@ def flow_tracks_sgd(X1: xr.Dataset) -> Check:
     )
 
 
-@claim(
-    "C8",
-    "Label noise recovers the sparse truth from half as many examples as unknowns, where plain "
-    "descent does not: it ends at the least weighted l1 norm.",
-    kind="asymptotic",
-    source=f"{PAPER}, theorem 6.1 (E9, E10)",
-    falsified_by="||w - w*||^2 of 1e-3 at slow time 2, of 1e-6 on the flow, or a trace off the "
-    "least by 0.2 % (flow at 4: 0.01 %)",
-    too_small="slow time ends long before the flow does",
-)
+@claim("C8", kind="asymptotic", source=f"{PAPER}, theorem 6.1 (E9, E10)")
 def sparse_truth_is_found(X1: xr.Dataset) -> Check:
+    """Label noise recovers the sparse truth from half as many examples as unknowns, where plain
+    descent does not: it ends at the least weighted l1 norm.
+
+    Falsified by: ||w - w*||^2 of 1e-3 at slow time 2, of 1e-6 on the flow, or a trace off the least
+    by 0.2 % (flow at 4: 0.01 %).
+
+    Too small: slow time ends long before the flow does.
+    """
     plain = X1["descent_error"].values
     end, last = X1.sel(slow=2.0, method="nearest"), X1.isel(slow=-1)
     quoted = np.array([1.37, 1.89, 1.25])[: len(plain)]
@@ -163,15 +148,13 @@ def sparse_truth_is_found(X1: xr.Dataset) -> Check:
     )
 
 
-@claim(
-    "C9",
-    "Any learner in the span of Gaussian examples misses the truth by (1 - n/d) ||w*||^2 at least, "
-    "and the least-norm interpolant by just that in the mean.",
-    kind="statistical",
-    source=f"{PAPER}, theorem 6.7 (E11)",
-    falsified_by="a mean over 2000 draws off 1.5 by 0.02",
-)
+@claim("C9", kind="statistical", source=f"{PAPER}, theorem 6.7 (E11)")
 def least_norm_misses(X4: xr.Dataset) -> Check:
+    """Any learner in the span of Gaussian examples misses the truth by (1 - n/d) ||w*||^2 at least,
+    and the least-norm interpolant by just that in the mean.
+
+    Falsified by: a mean over 2000 draws off 1.5 by 0.02.
+    """
     return all_of(
         near(X4["expected"], 1.5, absolute=1e-12, what="(1 - n/d) ||w*||^2"),
         near(X4["mean"], X4["expected"], absolute=0.02, what="mean ||w - w*||^2"),
@@ -179,13 +162,11 @@ def least_norm_misses(X4: xr.Dataset) -> Check:
     )
 
 
-@claim(
-    "C10",
-    "Where the model fits, the trace of the Hessian is a weighted sum of the squares of its "
-    "parameters.",
-    kind="exact",
-    source=f"{PAPER}, section 6 (E9)",
-    falsified_by="a trace off the Hessian's by 1e-10",
-)
+@claim("C10", kind="exact", source=f"{PAPER}, section 6 (E9)")
 def trace_in_closed_form(X0: xr.Dataset) -> Check:
+    """Where the model fits, the trace of the Hessian is a weighted sum of the squares of its
+    parameters.
+
+    Falsified by: a trace off the Hessian's by 1e-10.
+    """
     return below(X0["trace"], 1e-10, what="trace formula less the Hessian's trace (draw)")

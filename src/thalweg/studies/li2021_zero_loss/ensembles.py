@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 from thalweg.driver.path import path, paths
 from thalweg.dynamics import gradient_descent, limiting_diffusion, limiting_flow
 from thalweg.lab.experiment import Lab, experiment
-from thalweg.lab.table import over, table
+from thalweg.lab.table import mean_and_error, over, table
 from thalweg.oracles import Oracle, gaussian, isotropic
 from thalweg.problems import Function
 from thalweg.theory.limits.valleys import Expectation, diffusion_expectation, valley_drift
@@ -70,11 +70,7 @@ def label_noise_in_a_valley(lab: Lab, size: Label) -> xr.Dataset:
     def one(eta: float) -> xr.Dataset:
         steps = [round(t / eta**2) for t in times]
         x = copies(VALLEY, gaussian(across), eta, steps, size.copies, 1)[:, 1:]
-        error = x.std(0, ddof=1) / np.sqrt(len(x))
-        found = {
-            "mean": (x.mean(0), "1", "mean of x over descents"),
-            "mean_error": (error, "1", "its standard error"),
-        }
+        found = mean_and_error("mean", x, "1", "mean of x over descents")
         return table({"slow": found}, slow=(times, "1", SLOW))
 
     found = over(one, eta=(list(size.step_sizes), "1", "step size"))
@@ -134,9 +130,7 @@ def isotropic_noise_in_a_valley(lab: Lab, size: Isotropic) -> xr.Dataset:
     groups["theory_error"] = ([t.error for t in truth], "1", "its error")
     for name, x, words in (("descent", descents, "SGD"), ("diffusion", ends, "limiting diffusion")):
         moments = np.stack([x**k for k in powers])
-        spread = moments.std(1, ddof=1) / np.sqrt(x.size)
-        groups[name] = (moments.mean(1), "1", f"mean of x^k, {words}")
-        groups[f"{name}_error"] = (spread, "1", f"its standard error, {words}")
+        groups |= mean_and_error(name, moments, "1", f"mean of x^k, {words}", axis=1)
     return table({"power": groups}, power=([1, 2], "1", "power k"))
 
 
@@ -173,11 +167,7 @@ def motor_turns(lab: Lab, size: Turning) -> xr.Dataset:
     def one(eta: float) -> xr.Dataset:
         steps = [round(t / eta**2) for t in times]
         angle = copies(MOTOR, gaussian(motor_noise), eta, steps, size.copies, 4)[:, 1:]
-        error = angle.std(0, ddof=1) / np.sqrt(len(angle))
-        found = {
-            "angle": (angle.mean(0), "rad", "mean angle of the motor"),
-            "angle_error": (error, "rad", "its standard error"),
-        }
+        found = mean_and_error("angle", angle, "rad", "mean angle of the motor")
         return table({"slow": found}, slow=(times, "1", SLOW))
 
     found = over(one, eta=(list(size.step_sizes), "1", "step size"))

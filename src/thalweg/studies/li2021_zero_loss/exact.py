@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +14,7 @@ from thalweg.core.tree import Params
 from thalweg.curvature import hessian, normal_space
 from thalweg.dynamics import limit_map, limiting_drift
 from thalweg.lab.experiment import Draws, Lab, experiment
-from thalweg.lab.table import over, table
+from thalweg.lab.table import mean_and_error, over, table
 from thalweg.problems import Problem, fitted_trace, linear_weights, over_parametrised_linear
 from thalweg.theory.limits.minimum_norm import minimum_norm
 
@@ -124,15 +123,8 @@ def _trace_gap(draw: int) -> float:
     return abs(float(fitted_trace(problem, params) - jnp.trace(hessian(problem, params).dense())))
 
 
-@dataclass(frozen=True)
-class Systems:
-    """How many random systems of equations are solved."""
-
-    draws: int = 2000
-
-
-@experiment("X4", Systems(), full={"draws": 20_000})
-def least_norm(lab: Lab, size: Systems) -> xr.Dataset:
+@experiment("X4", Draws(2000), full={"draws": 20_000})
+def least_norm(lab: Lab, size: Draws) -> xr.Dataset:
     """The interpolant of least norm on random inputs: how far it is from the sparse truth."""
     rng = np.random.default_rng(0)
     errors = np.empty(size.draws)
@@ -140,14 +132,6 @@ def least_norm(lab: Lab, size: Systems) -> xr.Dataset:
         Z = rng.normal(size=(EXAMPLES, UNKNOWNS))
         errors[i] = np.sum((minimum_norm(Z, Z @ SPARSE).solution - SPARSE) ** 2)
     expected = (1 - EXAMPLES / UNKNOWNS) * SPARSE @ SPARSE
-    spread = errors.std(ddof=1) / np.sqrt(size.draws)
-    squared = "parameter^2"
-    return table(
-        {
-            "": {
-                "mean": (errors.mean(), squared, "mean ||w - w*||^2 of the least-norm interpolant"),
-                "mean_error": (spread, squared, "standard error of the mean"),
-                "expected": (expected, squared, "(1 - n/d) ||w*||^2"),
-            }
-        }
-    )
+    squared, words = "parameter^2", "mean ||w - w*||^2 of the least-norm interpolant"
+    found = mean_and_error("mean", errors, squared, words)
+    return table({"": {**found, "expected": (expected, squared, "(1 - n/d) ||w*||^2")}})

@@ -6,6 +6,7 @@ from thalweg.lab.curves import curves, series
 from thalweg.report.spec import Figure
 
 AT = {"draw": 0}
+SGD, LIMIT, FLOW = "SGD with label noise", "SGD, then the limit map", "limiting flow"
 
 FIGURES = (
     Figure(
@@ -21,9 +22,12 @@ FIGURES = (
                 ("limit_trace", "flow_trace"),
                 over="slow",
                 at=AT,
+                labels={"limit_trace": LIMIT, "flow_trace": FLOW},
                 more=[
-                    *series("X1", "sgd_trace", over="slow", at=AT, style="points"),
-                    *series("X1", "least", over="slow", at=AT, style="dash"),
+                    *series("X1", "sgd_trace", over="slow", at=AT, style="points", label=SGD),
+                    *series(
+                        "X1", "least", over="slow", at=AT, style="dash", label="least possible"
+                    ),
                 ],
                 y_label="trace of the Hessian",
                 log="xy",
@@ -33,7 +37,8 @@ FIGURES = (
                 ("limit_error", "flow_error"),
                 over="slow",
                 at=AT,
-                more=series("X1", "sgd_error", over="slow", at=AT, style="points"),
+                labels={"limit_error": LIMIT, "flow_error": FLOW},
+                more=series("X1", "sgd_error", over="slow", at=AT, style="points", label=SGD),
                 y_label="||w - w*||^2 (parameter^2)",
                 log="xy",
             ),
@@ -58,6 +63,7 @@ FIGURES = (
                 "X2-isotropic",
                 ("descent", "diffusion", "theory"),
                 over="power",
+                labels={"descent": "SGD", "diffusion": "diffusion", "theory": "its equation"},
                 style="points",
                 y_label="mean of x^k at slow time 1",
             ),

@@ -14,7 +14,7 @@ CARD = Card(
         "If normalisation makes the loss indifferent to the scale of the weights, where do small "
         "steps and weight decay take their direction once the loss is zero?"
     ),
-    minutes={"quick": 1.5, "full": 5.0},
+    minutes={"quick": 1.0, "full": 1.5},
     paper_size="none",
     full="More draws of the regression and the matrix; the paper's nets on CIFAR-10 are not rerun.",
     answer=(

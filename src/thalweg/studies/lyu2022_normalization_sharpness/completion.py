@@ -48,7 +48,7 @@ def seen(problem: Problem, state: State) -> Seen:
     top, _ = probe.measure(problem, w, probe.start(problem, w), moment)
     return Seen(
         problem.objective(w),
-        jnp.sum(gap**2) / jnp.sum(~known.mask),
+        jnp.sum(gap**2) / jnp.sum(~known.mask, dtype=gap.dtype),
         tree.dot(w, w),
         top.value,
         top.error,

@@ -58,6 +58,21 @@ def sharpnesses(problem: NormalisedRegression, w: jax.Array) -> jax.Array:
     return jax.lax.map(one, w)
 
 
+@jax.jit
+def across(problem: NormalisedRegression, middle: jax.Array) -> jax.Array:
+    """|d log lambda_1/dv| at directions (pair, d), v the top eigenvector of the Hessian there."""
+
+    def one(theta: jax.Array) -> jax.Array:
+        def top(theta: jax.Array) -> jax.Array:
+            return jnp.linalg.eigvalsh(dense_hessian(problem.objective, theta))[-1]
+
+        v = jnp.linalg.eigh(dense_hessian(problem.objective, theta))[1][:, -1]
+        sharp, slope = jax.jvp(top, (theta,), (v,))
+        return jnp.abs(slope) / sharp
+
+    return jax.lax.map(one, middle)
+
+
 @dataclass(frozen=True)
 class Regression:
     """Draws, products of step size and weight decay, and pairs of records."""
@@ -108,6 +123,12 @@ def lane(at: Draw, w: np.ndarray, steps: np.ndarray, decay: float) -> xr.Dataset
     tangents = np.exp(np.log(pairs(tangent)).mean(axis=1))
     late = tau >= 1
     slope = np.polyfit(tau[late], np.log(tangents[late]), 1)[0]
+    theta = w[1:] / np.linalg.norm(w[1:], axis=1)[:, None]
+    middle = theta.reshape(-1, 2, theta.shape[1]).sum(axis=1)
+    middle /= np.linalg.norm(middle, axis=1)[:, None]
+    # Near the flattest minimum, whose slope along the others is 0.
+    amplitude = np.sqrt(decay * theory.mean_square(0.0))
+    alternating = 4 * amplitude * np.asarray(across(at.problem, jnp.asarray(middle)))
     gone = np.linalg.norm(null - null[0], axis=1) / np.linalg.norm(null[0])
     along = {
         "tangent": (tangents, "1", "tan psi"),
@@ -117,6 +138,8 @@ def lane(at: Draw, w: np.ndarray, steps: np.ndarray, decay: float) -> xr.Dataset
         "distance": (pairs(apart).mean(axis=1), "1", "relative distance to the least norm"),
         "sharpness": (pairs(target.sharpness(regressor)).mean(axis=1), "loss", "K ||w_lin||^2"),
         "row": (pairs(row).mean(axis=1), "parameter^2", "||P_row w||^2"),
+        "apart": (np.abs(pairs(edge) @ [1, -1]), "1", "rate times sharpness, odd less even steps"),
+        "apart_theory": (alternating, "1", "the same, theory"),
         "null_drift": (pairs(gone).max(axis=1), "1", "drift of P_null w/(1 - eta lambda)^k"),
     }  # fmt: skip
     ends = {

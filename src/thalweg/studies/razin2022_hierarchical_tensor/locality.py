@@ -95,7 +95,8 @@ def cell(size: Size, seed: int, distance: int, strength: float) -> Cell:
 def losses(problem: Any, state: State) -> tuple[Array, Array]:
     """The logistic loss without the term, and R."""
     interaction = problem.interaction(state.params)
-    return problem.objective(state.params) - problem.strength * interaction, interaction
+    term = problem.strength.astype(interaction.dtype) * interaction
+    return problem.objective(state.params) - term, interaction
 
 
 @eqx.filter_jit

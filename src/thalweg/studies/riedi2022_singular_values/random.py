@@ -9,7 +9,7 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from thalweg.lab.experiment import Draws, Lab, experiment
-from thalweg.lab.table import over, table, variable
+from thalweg.lab.table import medians, over, table, variable
 from thalweg.models import piecewise_affine as pieces
 from thalweg.theory.landscape import singular_values as sv
 
@@ -47,7 +47,7 @@ def layers(lab: Lab, size: Draws) -> xr.Dataset:
 
     found = over(one, activation=list(SLOPES), scale=(SCALES, "1", "weight scale c"))
     limit = variable("", sv.gaussian_norm(1.0, 0.5), "1", "limit of s_1(D W)/c for ReLU")
-    return _with_medians(found, "condition", "bound").assign(norm_limit=limit)
+    return medians(found, "draw", "condition", "bound").assign(norm_limit=limit)
 
 
 @experiment("X2", Draws(15), full={"draws": 150})
@@ -80,7 +80,7 @@ def depth(lab: Lab, size: Draws) -> xr.Dataset:
         depth=(DEPTHS, "1", "number of layers p"),
         draw=range(size.draws),
     )
-    return _with_medians(found, "condition", "log", "change")
+    return medians(found, "draw", "condition", "log", "change")
 
 
 def _product(stack: ArrayLike) -> np.ndarray:
@@ -90,24 +90,3 @@ def _product(stack: ArrayLike) -> np.ndarray:
 
 def _spectra(M: ArrayLike) -> np.ndarray:
     return np.linalg.svd(np.asarray(M), compute_uv=False)
-
-
-def _with_medians(found: xr.Dataset, *names: str) -> xr.Dataset:
-    """A table with medians over draws beside its variables, and their standard errors.
-
-    The error is half the distance of the order statistics one binomial deviation off the middle,
-    NaN where one of them is infinite.
-    """
-    n = found.sizes["draw"]
-    low, high = int(np.floor((n - np.sqrt(n)) / 2)), min(int(np.ceil((n + np.sqrt(n)) / 2)), n - 1)
-    more = {}
-    for name in names:
-        values, words = found[name], found[name].attrs["long_name"]
-        ordered = np.sort(values.transpose(..., "draw"), -1)
-        with np.errstate(invalid="ignore"):
-            error = (ordered[..., high] - ordered[..., low]) / 2
-        error, median = np.where(np.isfinite(error), error, np.nan), np.median(ordered, -1)
-        dims = [str(dim) for dim in values.dims if dim != "draw"]
-        more[f"{name}_median"] = variable(dims, median, "1", f"median {words}")
-        more[f"{name}_median_error"] = variable(dims, error, "1", f"{words}, error of the median")
-    return found.assign(more)

@@ -27,6 +27,7 @@ from thalweg.models.residual import ResidualMLP
 from thalweg.problems import Problem, Supervised, digits, trained_part
 from thalweg.problems.losses import as_loss
 from thalweg.problems.problem import unraveller
+from thalweg.problems.recorded_outputs import share_right
 from thalweg.studies.riedi2022_singular_values.exact import SKIP, SKIPS, square_net
 from thalweg.theory.landscape import regions
 from thalweg.theory.landscape import singular_values as sv
@@ -180,8 +181,7 @@ def trained_digits(lab: Lab, size: Digits) -> xr.Dataset:
         run = lab.run(f"digits-{rho:g}", problem, adam, until=size.steps * rate, records=2)
         start, end = run.dataset["loss"].values[0, [0, -1]]
         params = unraveller(problem)(jnp.asarray(run.parameters.values[0, -1]))
-        told = np.argmax(np.asarray(problem.outputs(params)), 1)
-        accuracy = np.mean(told == np.argmax(np.asarray(problem.targets), 1))
+        right = share_right(problem.outputs(params), problem.targets)
         x = problem.inputs[: size.images]
         M = jax.vmap(lambda one: pieces.local_matrix(net, params, one, size.layer + 1))(x)
         local = sv.condition_number(np.linalg.svd(np.asarray(M), compute_uv=False))
@@ -202,7 +202,7 @@ def trained_digits(lab: Lab, size: Digits) -> xr.Dataset:
                 "jump": (np.sort(jump), "1", across),
             },
             "": {
-                "accuracy": (accuracy, "1", "share of training images told right"),
+                "accuracy": (right, "1", "share of training images told right"),
                 "start_loss": (start, "loss", "loss at the start"),
                 "end_loss": (end, "loss", "loss at the end"),
             },

@@ -14,7 +14,7 @@ CARD = Card(
         "Which function does a wide two-layer ReLU network on the line learn under weight decay "
         "and a little noise, and where may it bend?"
     ),
-    minutes={"quick": 0.6, "full": 12.0},
+    minutes={"quick": 0.6, "full": 1.5},
     paper_size="part",
     full=(
         "Three seeds without noise and two with, 500 and 4,000 neurons, 2,000 random data sets; "
@@ -36,6 +36,10 @@ CARD = Card(
         "Descent sees all examples in every step, with step s = 0.05 or 0.002; the printed s = 1 "
         "is unstable for inputs up to 8. Runs without weight decay have no unique limit and are "
         "not rerun.",
+        "With noise s = 0.05 is beyond the edge of stability, too: the sharpness of the law's net "
+        "is 30, that of the run 21, 2/eta is 20. The mean of E |theta|^2 is 18.3 for 19.0 there, "
+        "500 neurons predict within 0.03 of the law, 4,000 only within 0.16. Full scale takes "
+        "s = 0.0125, where both are within 0.02.",
         "Data of the paper's figures 7 and 8 are read off the plots.",
         "The constants of Theorem 1 are not given, so that its bound is not checked, only that "
         "the curvature vanishes where it says.",

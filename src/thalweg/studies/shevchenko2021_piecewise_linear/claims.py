@@ -19,15 +19,13 @@ QUOTED_KNOTS = {
 SMALL = "nets of 50 or 60 neurons for some thousand steps are neither wide nor at rest"
 
 
-@claim(
-    "C1",
-    "The law that maximises the dual is the Gibbs law of its own prediction, and its free energy "
-    "is the value of the dual.",
-    kind="exact",
-    source=f"{PAPER}, Gibbs form (E6); derived (E13)",
-    falsified_by="max |prediction - y - M R| of 1e-9, or a free energy 1e-9 off the dual",
-)
+@claim("C1", kind="exact", source=f"{PAPER}, Gibbs form (E6); derived (E13)")
 def consistent(X1: xr.Dataset, X1_brute: xr.Dataset) -> Check:
+    """The law that maximises the dual is the Gibbs law of its own prediction, and its free energy
+    is the value of the dual.
+
+    Falsified by: max |prediction - y - M R| of 1e-9, or a free energy 1e-9 off the dual.
+    """
     return all_of(
         below(X1["inconsistency"], 1e-9, what="|prediction - y - M R|, plateaus (beta)"),
         below(X1_brute["inconsistency"], 1e-9, what="the same, two points"),
@@ -35,15 +33,13 @@ def consistent(X1: xr.Dataset, X1_brute: xr.Dataset) -> Check:
     )
 
 
-@claim(
-    "C2",
-    "Partition function, prediction, second moment and curvature have closed forms in one angle.",
-    kind="exact",
-    source=f"{PAPER}, Gibbs form (E6); derived (E9 to E12)",
-    falsified_by="a sum over a grid in three dimensions off by 1e-3 (relative), or y'' off its "
-    "difference quotient by 1e-3",
-)
+@claim("C2", kind="exact", source=f"{PAPER}, Gibbs form (E6); derived (E9 to E12)")
 def closed_forms(X1: xr.Dataset, X1_brute: xr.Dataset) -> Check:
+    """Partition function, prediction, second moment and curvature have closed forms in one angle.
+
+    Falsified by: a sum over a grid in three dimensions off by 1e-3 (relative), or y'' off its
+    difference quotient by 1e-3.
+    """
     exact, summed = X1_brute["exact"], X1_brute["summed"]
     d = X1.sel(beta=BETAS[:3])
     least = np.abs(d["formula"]) > 1e-2  # below it rounding of the difference rules
@@ -55,18 +51,17 @@ def closed_forms(X1: xr.Dataset, X1_brute: xr.Dataset) -> Check:
     )
 
 
-@claim(
-    "C3",
-    "Two points under any weight decay below sqrt(101) are fitted by a flat-bottomed V with knots "
-    "at -0.1 and 0.1.",
-    kind="exact",
-    source=f"{PAPER}, worked example; derived (E14)",
-    falsified_by="a knot 1e-9 off, R, coefficients or the minimum off the closed form by 1e-10",
-    because="the paper's example states 2/5 for the mass and lambda/5 for the free energy of its "
-    "two atoms; recomputed they are 4/5 and 2 lambda/5, and the minimiser is not the V with its "
-    "knot at 0",
-)
+@claim("C3", kind="exact", source=f"{PAPER}, worked example; derived (E14)")
 def flat_bottomed(X5: xr.Dataset) -> Check:
+    """Two points under any weight decay below sqrt(101) are fitted by a flat-bottomed V with knots
+    at -0.1 and 0.1.
+
+    Falsified by: a knot 1e-9 off, R, coefficients or the minimum off the closed form by 1e-10.
+
+    Stated so: the paper's example states 2/5 for the mass and lambda/5 for the free energy of its
+    two atoms; recomputed they are 4/5 and 2 lambda/5, and the minimiser is not the V with its knot
+    at 0.
+    """
     lam, root = X5["decay"], np.sqrt(101)
     weight = (2 - 2 * lam / root) / root
     one = X5.sel(decay=1.0)
@@ -84,15 +79,13 @@ def flat_bottomed(X5: xr.Dataset) -> Check:
     )
 
 
-@claim(
-    "C4",
-    "At zero temperature both cluster polynomials are at least zero on their gap and vanish at "
-    "every knot.",
-    kind="exact",
-    source=f"{PAPER}, cluster set (E7, E8); derived (E14)",
-    falsified_by="f/(1 + x^2) below -1e-9 on a gap, or above 1e-9 at a knot; a gap of the optimum",
-)
+@claim("C4", kind="exact", source=f"{PAPER}, cluster set (E7, E8); derived (E14)")
 def polynomials_touch(X4: xr.Dataset) -> Check:
+    """At zero temperature both cluster polynomials are at least zero on their gap and vanish at
+    every knot.
+
+    Falsified by: f/(1 + x^2) below -1e-9 on a gap, or above 1e-9 at a knot; a gap of the optimum.
+    """
     return all_of(
         above(X4["least"], -1e-9, what="smallest f/(1 + x^2) on the gaps (draw)"),
         below(X4["zero"], 1e-9, what="f/(1 + x^2) of the knots (draw)"),
@@ -101,16 +94,14 @@ def polynomials_touch(X4: xr.Dataset) -> Check:
     )
 
 
-@claim(
-    "C5",
-    "No gap between inputs has more than three knots or two inside, and one of three has them at "
-    "both ends and inside; every seventh gap has a knot inside.",
-    kind="exact",
-    source=f"{PAPER}, definition of admissible and Theorem 2",
-    falsified_by="one gap with another count, or a share of gaps with knots inside not within "
-    "0.06 to 0.2",
-)
+@claim("C5", kind="exact", source=f"{PAPER}, definition of admissible and Theorem 2")
 def at_most_three(X4: xr.Dataset) -> Check:
+    """No gap between inputs has more than three knots or two inside, and one of three has them at
+    both ends and inside; every seventh gap has a knot inside.
+
+    Falsified by: one gap with another count, or a share of gaps with knots inside not within 0.06
+    to 0.2.
+    """
     count = X4["count"]
     inside = count[["0 inside" not in str(p) for p in X4["pattern"].values]].sum()
     share = float(inside / (count.sum() + X4["others"]))
@@ -121,14 +112,12 @@ def at_most_three(X4: xr.Dataset) -> Check:
     )
 
 
-@claim(
-    "C6",
-    "On the paper's data knots lie beside the inputs as well as at them.",
-    kind="exact",
-    source=f"{PAPER}, figures 7 and 8; derived (E14)",
-    falsified_by="another number of knots, or one 1e-3 from the place derived",
-)
+@claim("C6", kind="exact", source=f"{PAPER}, figures 7 and 8; derived (E14)")
 def knots_of_the_papers_data(X6: xr.Dataset) -> Check:
+    """On the paper's data knots lie beside the inputs as well as at them.
+
+    Falsified by: another number of knots, or one 1e-3 from the place derived.
+    """
     checks = []
     for case, expected in QUOTED_KNOTS.items():
         knots = X6["knots"].sel(case=case).values
@@ -142,17 +131,16 @@ def knots_of_the_papers_data(X6: xr.Dataset) -> Check:
     return all_of(*checks)
 
 
-@claim(
-    "C7",
-    "As the temperature falls the second derivative vanishes away from the knots and grows at "
-    "them.",
-    kind="asymptotic",
-    source=f"{PAPER}, Theorem 1; derived (E11)",
-    falsified_by="a far curvature that does not fall as quoted, a peak that does not grow or is "
-    "not at a knot, a last decade flatter than beta^-0.9",
-    because="the constants of the theorem are not given, so its bound itself cannot be checked",
-)
+@claim("C7", kind="asymptotic", source=f"{PAPER}, Theorem 1; derived (E11)")
 def curvature_vanishes(X1: xr.Dataset) -> Check:
+    """As the temperature falls the second derivative vanishes away from the knots and grows at
+    them.
+
+    Falsified by: a far curvature that does not fall as quoted, a peak that does not grow or is not
+    at a knot, a last decade flatter than beta^-0.9.
+
+    Stated so: the constants of the theorem are not given, so its bound itself cannot be checked.
+    """
     far, peak = X1["far"].values, X1["near"].values
     slope = float(np.log10(far[-1] / far[-2]))
     cold = X1["place"].sel(beta=BETAS[1:])
@@ -169,15 +157,17 @@ def curvature_vanishes(X1: xr.Dataset) -> Check:
 
 @claim(
     "C8",
-    "Noiseless descent of 500 neurons ends at the zero-temperature net: its objective, its "
-    "prediction and its knots.",
     kind="empirical",
     source=f"{PAPER}, section on simulations (E1, E2); derived (E14)",
-    falsified_by="an excess of 1e-4 (relative), a distance of 5e-3 on [0.9, 3.4], or a heavy "
-    "neuron with its knot elsewhere",
     too_small=SMALL,
 )
 def descent_finds_the_limit(X2: xr.Dataset) -> Check:
+    """Noiseless descent of 500 neurons ends at the zero-temperature net: its objective, its
+    prediction and its knots.
+
+    Falsified by: an excess of 1e-4 (relative), a distance of 5e-3 on [0.9, 3.4], or a heavy neuron
+    with its knot elsewhere.
+    """
     excess = X2["excess"].isel(time=-1)
     gap = abs(X2["outputs"] - X2["cold"]).max("x")
     knots = X2["knots"].values.ravel()
@@ -193,15 +183,19 @@ def descent_finds_the_limit(X2: xr.Dataset) -> Check:
 
 @claim(
     "C9",
-    "Particles sample the Gibbs law with noise sqrt(4 s/beta); with the printed sqrt(2 s/beta) "
-    "they sample that of twice the inverse temperature.",
     kind="exact",
     source=f"{PAPER}, noisy descent (3.3) against the Gibbs form (E3, E6)",
-    falsified_by="a mean of |theta|^2 or of the prediction at 10 more than 0.005 off its law",
-    because="the paper prints the second noise with the first law: its drift is twice the gradient",
     too_small=SMALL,
 )
 def noise_convention(X3_noise: xr.Dataset) -> Check:
+    """Particles sample the Gibbs law with noise sqrt(4 s/beta); with the printed sqrt(2 s/beta)
+    they sample that of twice the inverse temperature.
+
+    Falsified by: a mean of |theta|^2 or of the prediction at 10 more than 0.005 off its law.
+
+    Stated so: the paper prints the second noise with the first law: its drift is twice the
+    gradient.
+    """
     d = X3_noise
     apart = abs(float(d["square_law"][0] - d["square_law"][1]))
     quoted = [0.82385, 0.76996]
@@ -216,15 +210,18 @@ def noise_convention(X3_noise: xr.Dataset) -> Check:
 
 @claim(
     "C10",
-    "The average over time of 500 noisy neurons is near the infinitely wide net.",
     kind="empirical",
     source=f"{PAPER}, corollary for stochastic gradient descent (E3); derived (E10, E12)",
-    falsified_by="a distance of 0.05 on [0.9, 3.4], or E |theta|^2 outside 17 to 20",
-    because="half the noise moves the prediction by 0.010 only, so that the second moment is held, "
-    "too: 19.01 of the law, 14.34 of that at twice the inverse temperature",
     too_small=SMALL,
 )
 def noisy_particles(X3: xr.Dataset) -> Check:
+    """The average over time of 500 noisy neurons is near the infinitely wide net.
+
+    Falsified by: a distance of 0.05 on [0.9, 3.4], or E |theta|^2 outside 17 to 20.
+
+    Stated so: half the noise moves the prediction by 0.010 only, so that the second moment is held,
+    too: 19.01 of the law, 14.34 of that at twice the inverse temperature.
+    """
     gap = abs(X3["outputs"] - X3["gibbs"]).max("x")
     return all_of(
         below(gap, 0.05, what="distance of the mean to the Gibbs law (width, seed)"),

@@ -8,7 +8,7 @@ from thalweg.report.spec import Figure, Level, Panel
 SHOWN = (1e2, 1e3, 1e4, 1e6)
 
 
-def _case(case: str) -> Panel:
+def _case(case: str, on: str) -> Panel:
     at = {"case": case}
     targets = series("X6", "targets", over="inputs", at=at, label="data", style="points")
     return curves(
@@ -18,7 +18,8 @@ def _case(case: str) -> Panel:
         at=at,
         labels={"prediction": "zero temperature"},
         more=targets,
-        title=case,
+        x_label=f"x of the {on} (input)",  # ranges of their own
+        title=case.replace(", ", ", weight decay "),
     )
 
 
@@ -88,8 +89,9 @@ FIGURES = (
     Figure(
         "noise",
         "The printed noise samples twice the inverse temperature",
-        "Mean square of the neurons along noisy descent on two points, beta = 20. With variance "
-        "4 s/beta it fluctuates about the Gibbs law, with the printed 2 s/beta about that at 40.",
+        "Mean square of the neurons along noisy descent on two points, beta = 20, from a tenth of "
+        "the run on. With variance 4 s/beta (gibbs) it fluctuates about the Gibbs law, with the "
+        "printed 2 s/beta (paper) about that at 40.",
         (
             curves(
                 "X3-noise",
@@ -113,6 +115,10 @@ FIGURES = (
         "Knots beside the data",
         "Zero-temperature nets on the paper's data at two weight decays. The bends between the "
         "inputs, as at 4.99 and 6.33 in (b), are no artefact of training.",
-        (_case("plateaus, 0.0001"), _case("seven points, 0.0001"), _case("seven points, 0.003")),
+        (
+            _case("plateaus, 0.0001", "plateaus"),
+            _case("seven points, 0.0001", "seven points"),
+            _case("seven points, 0.003", "seven points"),
+        ),
     ),
 )
