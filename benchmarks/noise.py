@@ -1,24 +1,24 @@
 """Noisy steps: one run of label noise, mini-batches of digits, and thousands of runs at once.
 
-    python benchmarks/noise.py [steps]
+    python benchmarks/noise.py [--quick] [--threads N]
 
 Each case runs through `tw.run`, compiled before, beside a NumPy loop of the same work in the same
-process; CPU time (all threads) and wall time. Made once by hand; docs/benchmarks.md keeps it.
+process; CPU time (all threads) and wall time.
 """
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from timing import limit_threads, machine, options
 
 import thalweg as tw
 
-STEPS = int(sys.argv[1]) if len(sys.argv) > 1 else 222_222
+STEPS = 222_222
 ETA = 0.003
 
 
@@ -127,6 +127,9 @@ def ensemble() -> None:
 
 
 if __name__ == "__main__":
+    asked = options(__doc__)
+    limit_threads(asked.threads)
+    STEPS = 4000 if asked.quick else STEPS
+    print(machine(asked.threads))
     for case in (label_noise, batches, ensemble):
-        if len(sys.argv) < 3 or case.__name__ in sys.argv[2:]:
-            case()
+        case()

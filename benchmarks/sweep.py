@@ -10,6 +10,9 @@ Hessian are told. Ours bounds at the first record what a search may have missed,
 The map of regimes is then asked of the sweep, and held against comparisons of single runs, each
 with a gradient flow of its own (of which a few are run). Compiling is counted where it says so: no
 folder of compiled programs is used.
+
+`python benchmarks/sweep.py workers [--quick]` holds the sweep in this process against one and two
+workers of Dask, each of which compiles for itself, and looks that all have the same bits.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -174,7 +178,31 @@ def timed(function: Callable[[], Any]) -> tuple[Any, float]:
     return found, spent() - begun
 
 
+def workers(quick: bool) -> None:
+    """This process, then one and two workers of Dask: processor, seconds, the same bits."""
+    count, seeds, steps, samples = (3, 2, 20, 50) if quick else (20, 5, 200, 100)
+    sizes, on, rows, first = np.geomspace(0.01, 0.3, count), problem(samples), [], None
+    for name, number in (("this process", None), ("one worker", 1), ("two workers", 2)):
+        clock = time.perf_counter()
+        found, seconds = timed(
+            lambda number=number: tw.sweep(
+                on, tw.gradient_descent, step_size=sizes, steps=steps, records=RECORDS,
+                seeds=seeds, workers=number, progress=False,
+            )
+        )  # fmt: skip
+        clock = time.perf_counter() - clock
+        first = found.dataset if first is None else first
+        same = "yes" if found.dataset.drop_attrs().identical(first.drop_attrs()) else "no"
+        rows.append([name, f"{seconds:.1f}", f"{clock:.1f}", same])
+    print(machine(1))
+    title = f"{count} step sizes x {seeds} seeds, compiling"
+    show(title, ["by", "processor", "seconds", "the same bits"], rows)
+
+
 def main() -> None:
+    if sys.argv[1:2] == ["workers"]:
+        workers("--quick" in sys.argv)
+        return
     if sys.argv[1:2] == ["one"]:
         eta, seed, steps, samples = float(sys.argv[2]), *map(int, sys.argv[3:])
         alone(problem(samples), eta, seed, steps)
