@@ -18,7 +18,7 @@ BENCHMARKS = $(sort $(wildcard benchmarks/*.py))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test check verify bench docs lint clean
+.PHONY: help setup others demo test check verify bench docs lint clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 14
@@ -27,6 +27,9 @@ setup: $(VENV)/.installed-test ## install into .venv, with what tests and lint n
 
 demo: $(VENV)/.installed ## gradient descent against gradient flow on real digits, with a report (a minute)
 	$(BIN)/thalweg diagnose digits --model mlp:64-64 --activation tanh --loss cross-entropy --step-size 0.1 --out runs/demo
+
+others: setup ## install Flax, Keras and Dask beside it: tests of what they bring skip without them
+	@$(INSTALL) -e '.[flax,keras,dask]' || echo "Flax, Keras or Dask cannot be had here: their tests skip"
 
 test: setup ## the fast tests: every part's core (about twelve minutes on two cores, half of that the next time)
 	$(PYTEST) -m "not slow and not thorough"

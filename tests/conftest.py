@@ -6,30 +6,37 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from compiler import compile_cheaply
+
 # JAX reads these once, when it is first imported; commands that tests start inherit them.
 COMPILED = Path(__file__).parents[1] / ".pytest_cache" / "compiled"
 COMPILED_BYTES = 1 << 30
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(COMPILED))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("KERAS_BACKEND", "jax")
+compile_cheaply()
 
 import hypothesis  # noqa: E402
 import jax  # noqa: E402
 import pytest  # noqa: E402
 
+from draws import share_programs  # noqa: E402
 from shapes import check_shapes  # noqa: E402
 
 check_shapes("thalweg")
+share_programs()
 
 import thalweg  # noqa: E402, F401  (switches float64 on)
 
 EXPLICIT_ROOMS = {
+    "cli",
     "comparison",
     "core",
     "curvature",
     "diagnosis",
     "driver",
     "dynamics",
+    "estimators",
     "kernels",
     "lab",
     "models",
@@ -38,10 +45,12 @@ EXPLICIT_ROOMS = {
     "problems",
     "report",
     "storage",
+    "studies",
     "sweeps",
     "theory",
     "trajectory",
 }
+THOROUGH_ROOMS = {"curvature", "storage", "sweeps", "theory"}  # in their dear tests, too
 FOREIGN_ROOMS = {"frameworks"}  # models of other packages
 
 pytest_plugins = ["tiers", "pytester"]
@@ -79,10 +88,11 @@ def float64() -> Iterator[None]:
 def explicit(request: pytest.FixtureRequest) -> Iterator[None]:
     """No array grows a dimension and no number changes its type unless the source says so.
 
-    So in the fast tests of the rooms, and in all of theory; the others run the same lines.
+    So in the fast tests of the rooms, in all tests of some, and where a study runs at smoke scale
+    (`studies/conftest.py`); the others run the same lines.
     """
     parts = set(request.path.parts)
-    free = {"implicit"} if "theory" in parts else {"implicit", "thorough", "slow"}
+    free = {"implicit"} if THOROUGH_ROOMS & parts else {"implicit", "thorough", "slow"}
     meant = EXPLICIT_ROOMS & parts and not FOREIGN_ROOMS & parts
     if not meant or any(request.node.get_closest_marker(mark) for mark in free):
         yield

@@ -38,6 +38,7 @@ ROOMS = (
     "thalweg.dynamics",
     "thalweg.curvature",
     "thalweg.oracles",
+    "thalweg.estimators",
     "thalweg.kernels",
     "thalweg.probes",
     "thalweg.driver",

@@ -116,6 +116,13 @@ def test_the_patterns_find_what_they_are_for(text):
     assert REGISTRIES.search(text) or MACHINE_PATHS.search(text)
 
 
+def test_nothing_lies_at_the_root_that_a_run_left_there():
+    known = {"benchmarks", "docs", "src", "tests", "tools", ".ci", ".gitignore", "mkdocs.yml"}
+    known |= {"CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "LICENSE", "Makefile"}
+    known |= {"README.md", "pyproject.toml"}
+    assert {path.relative_to(ROOT).parts[0] for path in tracked()} <= known
+
+
 def test_citation_names_this_version():
     text = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
     stated = re.search(r"^version: (\S+)$", text, re.MULTILINE)

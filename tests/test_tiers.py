@@ -13,9 +13,11 @@ from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import tiers
+from compiler import CHEAP
 
 ROOT = Path(__file__).parents[1]
 TENTH = tiers.Budget(setup=0.1, call=0.1)
@@ -278,6 +280,27 @@ def test_compiled_programs_are_kept_for_the_next_process(tmp_path):
         command = "import jax; jax.jit(lambda x: x * 3.0)(2.0)"
         subprocess.run([sys.executable, "-c", command], check=True)
     assert any((tmp_path / "compiled").iterdir())
+
+
+@pytest.mark.skipif(
+    not set(CHEAP) <= set(os.environ.get("XLA_FLAGS", "").split()), reason="compiled as users do"
+)
+def test_what_is_compiled_cheaply_gives_the_numbers_that_users_get():
+    theirs = {"xla_cpu_use_fusion_emitters": True, "xla_cpu_parallel_codegen_split_count": 32}
+    rng = np.random.default_rng(0)
+    W, x, v = (rng.normal(size=shape) for shape in ((3, 5), (5, 7), (3, 5)))
+
+    def loss(W):
+        return jnp.mean(jnp.log1p(jnp.exp(jnp.tanh(W @ x) ** 3)))
+
+    def measured(W):
+        curved = jax.jvp(jax.grad(loss), (W,), (v,))[1]
+        path = jax.lax.scan(lambda W, _: (W - 0.1 * jax.grad(loss)(W),) * 2, W, length=9)[1]
+        return loss(W), curved, path, jnp.linalg.svd(W @ W.T)[1]
+
+    mine, right = jax.jit(measured)(W), jax.jit(measured, compiler_options=theirs)(W)
+    for found, expected in zip(mine, right, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-13, atol=1e-15)
 
 
 def test_a_torn_program_is_compiled_again():

@@ -44,8 +44,8 @@ def apart(a: Any, b: Any) -> float:
 def differences(old: dict[str, Any], new: dict[str, Any], relative: float) -> list[str]:
     """What a claim says otherwise than before."""
     said = []
-    verdict = new["verdict"].removesuffix(" at reduced scale")
-    if old["verdict"] != verdict or old["statement"] != new["statement"]:
+    before, verdict = (row["verdict"].removesuffix(" at reduced scale") for row in (old, new))
+    if before != verdict or old["statement"] != new["statement"]:
         said.append(f"{old['verdict']} -> {new['verdict']}, statement {old['statement']!r}")
     parts = numbered(new)
     for name_of, part in numbered(old).items():
