@@ -110,15 +110,75 @@ def test_below_the_edge_it_is_gradient_flow_and_its_error_is_told():
         tw.models.mlp([4], "tanh"),
         (np.random.default_rng(0).normal(size=(8, 3)), np.eye(2)[np.arange(8) % 2]),
     )
-    exact = tw.run(problem, gradient_flow(error=1e-9), until=4.0, records=2, progress=False)
+    exact, *paths = (
+        tw.run(problem, flow, until=4.0, records=40, progress=False)
+        for flow in (gradient_flow(error=1e-9), central_flow(0.2, 4), central_flow(0.2, 8))
+    )
     offs = []
-    for m in (4, 8):
-        path = tw.run(problem, central_flow(0.2, m), until=4.0, records=2, progress=False)
-        off = np.linalg.norm((path.parameters - exact.parameters).values[0, -1])
-        assert off == pytest.approx(float(path.dataset["path_error"][0, -1]), rel=0.2)
+    for path in paths:
+        off = np.linalg.norm((path.parameters - exact.parameters).values[0], axis=1)
+        told = path.dataset["path_error"].values[0]
+        assert (off <= told).all()
+        assert off.max() == pytest.approx(told[-1] / 1.5, rel=0.2)  # it does not forget
         assert path.dataset["oscillation"].max() == 0
-        offs.append(off)
+        offs.append(off[-1])
     assert offs[0] / offs[1] == pytest.approx(2, rel=0.1)
+
+
+def by_hand(slopes, steps, w, m):
+    """The flow of descent with one eigenvalue at the edge, in NumPy, at whole steps.
+
+    x^2 = max(0, a)/b, so that eta times the sharpness is at most 2 after a substep of 1/m.
+    """
+    path, traces = [w], []
+    for _ in range(steps):
+        traces.append(0.0)
+        for _ in range(m):
+            g, H, T = slopes(w)
+            values, vectors = np.linalg.eigh(H)
+            u = vectors[:, -1]
+            D = np.einsum("abc,a,b", T, u, u)
+            short = 2 / ETA - values[-1] + ETA / m * (D @ g)
+            x2 = max(0.0, -short / (ETA / m / 2 * (D @ D)))
+            traces[-1] += x2 / m
+            w = w - ETA / m * (g + x2 / 2 * D)
+        path.append(w)
+    return np.array(path), np.array(traces)
+
+
+@pytest.mark.thorough
+def test_its_error_covers_where_path_and_companion_cross():
+    """Three products of five parameters, a sum; the truth is extrapolated from two step sizes."""
+    draw = np.random.default_rng(0)
+    Q = np.zeros((3, 5, 5))
+    for n in range(3):
+        z = draw.normal(size=2)
+        Q[n, 0, 1] = Q[n, 1, 0] = z[0]
+        Q[n, 2, 3] = Q[n, 3, 2] = z[1]
+        Q[n, 4, 4] = draw.normal()
+    y, start = 3 * draw.normal(size=3), draw.normal(size=5) / 2
+    scale = 2.48  # the edge at a third of what gradient flow would sharpen to
+
+    def slopes(w):
+        J, r = Q @ w, y + (Q @ w) @ w / 2
+        JQ = np.tensordot(J, Q, ((0,), (0,)))
+        T = JQ + JQ.transpose(1, 0, 2) + JQ.transpose(1, 2, 0)
+        return scale * (r @ J), scale * (J.T @ J + np.tensordot(r, Q, 1)), scale * T
+
+    problem = Function(
+        lambda w: scale / 2 * jnp.sum((y + jnp.einsum("nij,i,j", Q, w, w) / 2) ** 2), start=start
+    )
+    coarse, fine = (by_hand(slopes, 19, start, m) for m in (40, 80))
+    exact, traces = (2 * b - a for a, b in zip(coarse, fine, strict=True))
+    told = tw.run(
+        problem, central_flow(ETA), times=ETA * np.arange(20), progress=False
+    ).dataset.isel(seed=0)
+    off = np.linalg.norm(told["parameters"].values - exact, axis=1)
+    assert (off[1:] <= told["path_error"].values[1:]).all()
+    assert off[-1] > told["path_error"].values[-1] / 30  # and it is no idle bound
+    assert off[-1] < 0.01 * np.linalg.norm(exact[-1])
+    np.testing.assert_allclose(told["oscillation"][-5:], traces[-5:], rtol=0.01)
+    np.testing.assert_allclose(told["effective_sharpness"][-5:], 2, atol=1e-3)
 
 
 def test_numbers_out_of_range_are_one_sentence():

@@ -36,10 +36,11 @@ Count = Int[Array, ""]
 
 
 class CentralMemory(NamedTuple):
-    """Both paths, and what the substeps of the last step told, the latest first."""
+    """Both paths, their largest distance, and what the last substeps told, the latest first."""
 
     path: Followed
     companion: Followed
+    apart: Scalar
     told: Told
 
 
@@ -124,7 +125,7 @@ class CentralFlow(Continuous):
         told = Told(zero, zero, zero, zero, none, zero, zero, zero, none, code)
         told = jax.tree.map(lambda a: jnp.broadcast_to(a, (self.substeps,)), told)
         spent = 1 + 2 * products.astype(jnp.int64)
-        return fresh(params, CentralMemory(path, path, told))._replace(evaluations=spent)
+        return fresh(params, CentralMemory(path, path, zero, told))._replace(evaluations=spent)
 
     def advance(self, problem: Problem, state: State, until: Scalar, most_steps: Count) -> State:
         unravel = ravel_pytree(state.params)[1]
@@ -145,7 +146,7 @@ class CentralFlow(Continuous):
 
             def leg(carry: CentralMemory, which: Array) -> tuple[CentralMemory, tuple[Array, ...]]:
                 """The path twice, then its companion: one program for all three."""
-                path, companion, told = carry
+                path, companion, apart, told = carry
                 own = which < 2
                 at = jax.tree.map(lambda a, b: jnp.where(own, a, b), path, companion)
                 after, found = substep(
@@ -163,9 +164,14 @@ class CentralFlow(Continuous):
                 )
                 last = jax.tree.map(lambda new, old: jnp.roll(old, 1).at[0].set(new), found, told)
                 told = jax.tree.map(lambda a, b: jnp.where(own, a, b), last, told)
-                return CentralMemory(path, companion, told), (found.evaluations, found.result)
+                return CentralMemory(path, companion, apart, told), (
+                    found.evaluations,
+                    found.result,
+                )
 
             memory, (spent, codes) = jax.lax.scan(leg, memory, jnp.arange(3))
+            apart = vector_norm(memory.path.theta - memory.companion.theta)
+            memory = memory._replace(apart=jnp.maximum(memory.apart, apart))
             path, code = memory.path, jnp.maximum(state.result, jnp.max(codes))
             return State(
                 params=path.theta,
@@ -196,14 +202,15 @@ class CentralFlow(Continuous):
     def path_error(self, problem: Problem, state: State) -> Scalar:
         """Estimated distance of the parameters from the exact path (unit: parameter).
 
-        The distance to the companion, whose substeps are twice as long, at equal time: the method
-        is of order 1. It is an estimate, good to a factor of 2 where eigenvalues do not join in
-        between, and says nothing of how far the flow is from the method.
+        1.5 times the largest distance so far to the companion, whose substeps are twice as long,
+        at equal time: the method is of order 1. The largest, since the two cross where eigenvalues
+        join or a valley narrows, and the distance there says nothing. It is an estimate (on 32
+        problems of five parameters against paths extrapolated to no step it covered all records),
+        and says nothing of how far the flow is from the method.
         """
         memory: CentralMemory = state.memory
         rounding = float(jnp.finfo(memory.path.theta.dtype).eps) * vector_norm(memory.path.theta)
-        gap = vector_norm(memory.path.theta - memory.companion.theta)
-        return gap + rounding * jnp.sqrt(state.step.astype(jnp.float64))
+        return 1.5 * memory.apart + rounding * jnp.sqrt(state.step.astype(jnp.float64))
 
     def recorded(self, problem: Problem) -> tuple[Statistic, ...]:
         return (
