@@ -11,9 +11,10 @@ w_n - w_{n-1} ~ h q' - h^2 q''/2
 and as beta -> 1 this is q_ss + ((1 - beta)/sqrt(eta)) q_s + grad f = 0 in the time s = n sqrt(eta)
 = t/sqrt(m). Optax's Nesterov momentum has beta (g_n - g_{n-1}) ~ -beta h q'' beside g_n where q' is
 -g but for O(h), which takes beta h from m. A lasting gradient leaves both a fixed way behind n h g;
-the start k makes that of the equation the same. At fixed beta its distance is then O(eta^2), where
-gradient flow, m = 0, is O(eta) away; at a fixed friction in the time s it is O(eta) for heavy ball
-and O(sqrt eta) for Nesterov's, where gradient flow does not come near.
+the start k makes that of the equation the same. At fixed beta its distance is then O(eta^2) once
+the start has faded, some m later, and O(eta) before; gradient flow, m = 0, is O(eta) away for good.
+At a fixed friction in the time s it is O(eta) for heavy ball and O(sqrt eta) for Nesterov's, where
+gradient flow does not come near.
 
 **Nesterov's schema** for convex problems, whose momentum grows as 1 - 3/n, has m = alpha, c = 0,
 a = 1, k = 0 on its clock t = n alpha: q_ss + (3/s) q_s + grad f = 0, s = n sqrt(alpha).
@@ -136,7 +137,9 @@ def momentum_flow(
 
         m q'' + q' + grad f(q) = 0,    m = eta (1 + beta)/(2 (1 - beta)^2),
 
-    for heavy ball, and less by beta eta/(1 - beta) for Nesterov's momentum as Optax has it. A step
+    for heavy ball, and less by beta eta/(1 - beta) for Nesterov's momentum as Optax has it, from
+    q'(0) = -(1 - beta)/(1 + beta) grad f(theta_0), for Nesterov's -(1 - beta^2 eta/(m (1 -
+    beta)^2)) grad f(theta_0). The steps are O(eta^2) from it, but O(eta) in the first few m. A step
     counts eta/(1 - beta), as in `tw.dynamics.optimiser("momentum", eta)`, so that all three, steps,
     this and gradient flow, are compared at equal time.
 
