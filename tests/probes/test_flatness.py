@@ -159,6 +159,19 @@ def test_singular_models_against_quadrature(name: str) -> None:
     assert abs(found.coefficient - coefficient) < 3 * found.error + 0.02
 
 
+@pytest.mark.thorough
+def test_on_a_slope_the_mean_is_negative_and_still_the_mean() -> None:
+    """Under exp(-t x - t y^2/2 - g (x^2 + y^2)/2): E t x = -t^2/g, E t y^2/2 = t/(2 (t + g))."""
+    slope, t, g = (
+        tw.problems.Function(lambda z: z[0] + z[1] ** 2 / 2, start=jnp.zeros(2)),
+        50.0,
+        2.0,
+    )
+    value, error, result = measured(slope, tw.probes.learning_coefficient(t, localisation=g))
+    assert result is Result.OK
+    assert abs(value - (-(t**2) / g + t / (2 * (t + g)))) < 4 * error < 20
+
+
 def test_few_draws_are_refused() -> None:
     """Chains that have just begun give no number, rather than one that is too low."""
     problem = tw.problems.Function(lambda x: (x[0] * x[1]) ** 2, start=jnp.zeros(2))

@@ -23,9 +23,11 @@ from thalweg.problems.problem import Problem, Supervised
 class LearningCoefficient(OfChains):
     """t E (f(theta + x) - f(theta)), x ~ exp(-t f(theta + x) - g/2 ||x||^2), at one temperature.
 
-    As t grows it tends to the coefficient lambda of singular learning theory, half the number of
-    parameters where the Hessian has full rank; at a finite t it is the mean itself, lower by about
-    (m - 1)/log t where the multiplicity m is above 1. `learning_coefficients` fits several t.
+    At a minimum it tends, as t grows, to the coefficient lambda of singular learning theory, half
+    the number of parameters where the Hessian has full rank; at a finite t it is the mean itself,
+    lower by about (m - 1)/log t where the multiplicity m is above 1. `learning_coefficients` fits
+    several t. A negative mean, as -t^2 s^2/g on a slope s, says that the point is no minimum: it
+    is a mean like any other, and no coefficient of anything.
 
     value   (), 1; NaN where the chains have not come to rest: no number is better than a wrong one
     error   (), standard error from the means of the independent chains, widened for few chains;
