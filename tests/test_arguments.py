@@ -250,3 +250,12 @@ def test_unknown_names_name_the_nearest() -> None:
         tw.problems.digits(tw.models.mlp([4]), "cros-entropy", samples=20)
     with pytest.raises(tw.InputError, match="Did you mean 'tsit5'"):
         tw.gradient_flow(1e-6, "tsit")
+
+
+def test_an_unknown_argument_is_told_with_those_there_are() -> None:
+    with pytest.raises(TypeError, match=r"diagnose\(\).*'step_size'.*Allowed: problem, dynamics"):
+        tw.diagnose("digits", step_size=0.1)
+    with pytest.raises(TypeError, match="Did you mean 'optimisers'"):
+        tw.race("digits", optimizers="gd")
+    with pytest.raises(TypeError, match="missing"):
+        tw.models.mlp()

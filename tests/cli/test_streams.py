@@ -35,8 +35,8 @@ def test_signs_in_characters_that_a_stream_can_write(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
     monkeypatch.setattr(sys, "stderr", None)
     streams.prepare()
-    print("✓ ✗ • – ± ä \udcff", flush=True)
-    assert raw.getvalue() == b"+ x * - +- ? ?\n"
+    print("✓ ✗ • – ± (2.1 ± 0.5)×10⁻⁴ m² ä \udcff", flush=True)
+    assert raw.getvalue() == b"+ x * - +- (2.1 +- 0.5)x10^-4 m^2 ? ?\n"
     assert sys.stderr.write("goes nowhere") == 12
     sys.stderr.close()
 

@@ -301,10 +301,10 @@ def test_damage_of_a_folder_is_told_by_the_command(table: dict[str, np.ndarray],
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 8
     file.write_bytes(content)
-    with pytest.raises(StoreError, match=rf"{lost[lost.index('/') + 1 :]}.*--fresh"):
+    with pytest.raises(StoreError, match=rf"{lost[lost.index('/') + 1 :]}.*fresh=True"):
         quick(until=0.5, records=4)
     file.unlink()
-    with pytest.raises(StoreError, match=rf"{lost[lost.index('/') + 1 :]}.*--fresh"):
+    with pytest.raises(StoreError, match=rf"{lost[lost.index('/') + 1 :]}.*fresh=True"):
         quick(until=0.5, records=4)
     assert quick(until=0.5, records=4, fresh=True).page is not None
 

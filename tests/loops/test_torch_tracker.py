@@ -250,6 +250,36 @@ def test_preconditioned_sharpness_is_that_of_the_dense_matrix(name):
     assert record.threshold == pytest.approx(wanted)
 
 
+@pytest.mark.parametrize("rates", [(0.0, 0.0), (0.0, 0.1), (0.1, 0.0)])
+def test_a_schedule_that_ends_at_zero_hides_nothing(rates):
+    """A cosine schedule ends at 0: the metric stays, and what does not move has no part in it."""
+    net = made(plain)
+    first, second = (list(part.parameters()) for part in (net[0], net[3]))
+    optimiser = torch.optim.Adam([{"params": first}, {"params": second}], lr=0.1)
+    track = tw.torch.Tracker(net, ENTROPY, optimiser, "loss", precision="float64")
+    for _ in range(3):
+        step(net, optimiser)
+    whole = track.measure((X, LABELS))
+    assert f"of {whole.threshold:.6g} that are stable" in str(whole)
+    for group, rate in zip(optimiser.param_groups, rates, strict=True):
+        group["lr"] = rate
+    ended = track.measure((X, LABELS))
+    moving = [*first, *second] if not any(rates) else first if rates[0] else second
+    _, _, hessian = dense(net.eval(), ENTROPY, X, LABELS)
+    by_name = dict(net.named_parameters())
+    gains = []
+    for name in sorted(by_name):
+        p = by_name[name]
+        moved = any(p is q for q in moving)
+        state = {k: v.double() for k, v in optimiser.state[p].items() if torch.is_tensor(v)}
+        gain = by_hand("adam", optimiser.param_groups[0], state, p)
+        gains.append((gain if moved else torch.zeros_like(gain)).reshape(-1))
+    root = np.sqrt(torch.cat(gains).numpy())
+    truth = np.linalg.eigvalsh(root[:, None] * hessian * root)[-1]
+    holds(ended["preconditioned_sharpness"], truth)
+    assert ended.threshold == (pytest.approx(whole.threshold) if any(rates) else np.inf)
+
+
 def by_hand(name, group, state, p):
     """1/D from the formulas of PyTorch's manual."""
     one = torch.ones_like(p, dtype=torch.float64)

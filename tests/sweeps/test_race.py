@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ import pytest
 import thalweg as tw
 from thalweg.core.counting import counted, marked
 from thalweg.core.result import Result
-from thalweg.sweeps import raced
+from thalweg.storage.files import ReadOnlyError
+from thalweg.sweeps import race_page, raced
 from thalweg.sweeps.contestants import price_of
 from thalweg.sweeps.race_page import cost_table, race_curves, race_figure
 from thalweg.sweeps.race_result import _beside, _notes_told
@@ -183,6 +185,50 @@ def test_what_is_there_is_not_run_again(
     (tmp_path / "mine" / "thesis.tex").touch()
     with pytest.raises(tw.InputError, match="in use for other things"):
         tw.race(bowl(), "gd", **told | {"out": tmp_path / "mine"})
+
+
+@pytest.mark.parametrize("harm", ["flipped", "short", "lost"])
+def test_a_damaged_result_is_told_with_what_to_do_and_raced_again(
+    tmp_path: Path, harm: str
+) -> None:
+    told: dict[str, Any] = {
+        "grid": [0.1, 0.2], "budget": 10, "records": 5, "seeds": 1, "out": tmp_path / "race",
+        "progress": False,
+    }  # fmt: skip
+    first = tw.race(bowl(), "gd, momentum", **told)
+    store = sorted((tmp_path / "race").glob("race-*.zarr"))[0]
+    chunk = next(file for file in (store / "loss" / "c").rglob("*") if file.is_file())
+    content = bytearray(chunk.read_bytes())
+    content[len(content) // 2] ^= 1
+    match harm:
+        case "flipped":
+            chunk.write_bytes(content)
+        case "short":
+            chunk.write_bytes(content[:-3])
+        case _:
+            chunk.unlink()
+    with pytest.raises(tw.InputError, match=f"damaged.*{chunk.name}.*delete .*{store.name}"):
+        tw.race(bowl(), "gd, momentum", **told)
+    shutil.rmtree(store)  # as it says
+    again = tw.race(bowl(), "gd, momentum", **told)
+    np.testing.assert_array_equal(again.dataset["loss"], first.dataset["loss"])
+
+
+def test_a_finished_race_on_a_read_only_disk_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: dict[str, Any] = {
+        "grid": [0.1, 0.2], "budget": 10, "records": 5, "seeds": 1, "out": tmp_path / "race",
+        "progress": False,
+    }  # fmt: skip
+    first = tw.race(bowl(), "gd", **told)
+
+    def refuses(*_: Any) -> None:
+        raise ReadOnlyError("the file system is read-only")
+
+    monkeypatch.setattr(race_page, "save_dataset", refuses)
+    again = tw.race(bowl(), "gd", **told)
+    assert (again.page, again.sentence) == (None, first.sentence)
 
 
 def test_divergence_is_a_result() -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 READABLE = 40  # characters of a text beside its name; below, it stands under it
@@ -33,6 +34,34 @@ def named(console: Console, rows: Iterable[tuple[str, str]]) -> None:
         return
     for name, text in rows:
         item(console, name.ljust(widest), text)
+
+
+def columns(
+    console: Console, headings: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[str]
+) -> None:
+    """A table where its cells fit side by side whole, else each row in words.
+
+    Args:
+        console: Where it goes.
+        headings: Of the columns; the first is what a row is about.
+        rows: Their cells, in Rich's markup.
+        left: Headings of what is no number.
+    """
+    plain = [[Text.from_markup(cell).plain for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(headings, *plain, strict=True)]
+    if sum(widths) + 2 * (len(widths) - 1) > console.width:
+        named(console, ((first, _in_words(headings[1:], rest)) for first, *rest in plain))
+        return
+    table = Table(box=None, pad_edge=False)
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading in left else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+
+
+def _in_words(headings: Sequence[str], cells: Sequence[str]) -> str:
+    return "; ".join(f"{head} {cell}" for head, cell in zip(headings, cells, strict=True))
 
 
 def item(console: Console, head: str, text: str, style: str = "bold", body: str = "") -> None:

@@ -7,17 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from rich.markup import escape
-from rich.table import Table
 
 from thalweg.cli.config import OPTION, command_with, config_option, keep
 from thalweg.cli.declared import stand_in
 from thalweg.cli.derive import as_options, option, parameters_of, summary_of, taking
 from thalweg.cli.diagnose import PANELS, is_own, problem_options, seen_by, where
+from thalweg.cli.layout import columns
 from thalweg.cli.own import problem_at
 from thalweg.cli.streams import keep_programs, screen
 from thalweg.core.errors import InputError
 
 RACE = "Race optimisers: loss against gradients and seconds, each tuned over one grid."
+HEADINGS = ("optimiser", "best at", "final loss", "gradients", "seconds", "ms/step")
 FLAGS = {"optimisers": "optimisers,optimizers"}
 
 
@@ -55,7 +56,8 @@ def race() -> Callable[..., None]:
         except InputError as error:
             raise InputError(as_options(str(error), options)) from error
         assert done.folder is not None
-        keep(done.folder, options, every)
+        if done.page is not None:
+            keep(done.folder, options, every)
         show(done, options)
 
     summary = summary_of(found) + (
@@ -81,15 +83,12 @@ def show(done: Any, options: dict[str, Any]) -> None:
     """What was found, on the screen."""
     console, rows = screen(), done.rows()
     console.print(f"[bold]{escape(done.sentence)}[/]")
-    table = Table(box=None, pad_edge=False)
-    for heading in ("optimiser", "best at", "final loss", "gradients", "seconds", "ms/step"):
-        side: Any = "left" if heading in ("optimiser", "best at") else "right"
-        table.add_column(heading, justify=side, overflow="fold")
+    cells = []
     for row in rows:
         setting = row["setting"]
         at = f"{setting:.3g}" if setting == setting else "–"
         reached = row["to_goal"] < float("inf")
-        cells = [
+        told = [
             row["optimiser"],
             at,
             _short(row["final_loss"], row["final_loss_error"]),
@@ -98,8 +97,8 @@ def show(done: Any, options: dict[str, Any]) -> None:
             f"{1e3 * row['seconds_per_step']:.3g}",
         ]
         best = "green" if row["level"] else "red" if row["final_loss"] == float("inf") else ""
-        table.add_row(*(f"[{best}]{escape(c)}[/]" if best else escape(c) for c in cells))
-    console.print(table)
+        cells.append([f"[{best}]{escape(c)}[/]" if best else escape(c) for c in told])
+    columns(console, HEADINGS, cells, left=HEADINGS[:2])
     for sentence in done.sentences:
         console.print(f"  • {escape(as_options(sentence, options))}")
     console.print(f"Run folder: {escape(str(done.folder))}")
@@ -107,6 +106,6 @@ def show(done: Any, options: dict[str, Any]) -> None:
 
 
 def _short(value: float, error: float) -> str:
-    if not value < float("inf"):
-        return "diverged"
-    return f"{value:.4g}±{error:.1g}" if 0 < error < float("inf") else f"{value:.4g}"
+    from thalweg.sweeps.race_result import number_told
+
+    return number_told(value, error) if value < float("inf") else "diverged"

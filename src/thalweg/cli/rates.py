@@ -10,12 +10,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from thalweg.cli.derive import as_options, option, taking
-from thalweg.cli.diagnose import PANELS, is_own, problem_options
+from thalweg.cli.diagnose import PANELS, is_own, problem_options, where
+from thalweg.cli.layout import named
 from thalweg.cli.own import problem_at
 from thalweg.cli.streams import keep_programs, screen
 from thalweg.core.errors import InputError
 
 RATES = "Hold methods with their theorems' step sizes against their bounds."
+WIDE = 120  # columns of a terminal from which the table keeps its words whole
 QUICK = "robust"  # the problem that is taken where none is named
 
 
@@ -91,17 +93,40 @@ def show(found: Any) -> None:
                           a.bound)  # fmt: skip
     console.print(constants)
     console.print()
+    if console.width < WIDE:
+        named(console, ((row["method"], _in_words(row)) for row in found.rows()))
+    else:
+        console.print(_table(found))
+    if found.folder is not None:
+        console.print(f"Run folder: {escape(str(found.folder))}")
+        console.print(f"Report:     {escape(where(found.page))}")
+
+
+def _table(found: Any) -> Table:
     table = Table(box=None, pad_edge=False)
     for heading in ("method", "assumption", "step", "cost to eps", "exponent", "ratio", "bound"):
         side: Any = "right" if heading in ("exponent", "ratio") else "left"
         table.add_column(heading, overflow="fold", justify=side)
     for row in found.rows():
-        exponent, error = row["exponent"], row["exponent_error"]
-        told = f"{exponent:.2f}±{error:.2f}" if exponent == exponent else "–"
         ratio = f"{row['ratio']:.3g}" if row["ratio"] == row["ratio"] else "–"
         colour = "green" if row["holds"] else "red" if row["ratio"] == row["ratio"] else "dim"
         cells = [escape(row[name]) for name in ("method", "assumption", "step", "complexity")]
-        table.add_row(*cells, told, ratio, f"[{colour}]{escape(row['said'])}[/]")
-    console.print(table)
-    if found.page is not None:
-        console.print(f"Report: {escape(str(found.page.resolve()))}")
+        exponent = _exponent(row) or "–"
+        table.add_row(*cells, exponent, ratio, f"[{colour}]{escape(row['said'])}[/]")
+    return table
+
+
+def _in_words(row: dict[str, Any]) -> str:
+    """A row where there is no room for columns."""
+    said = [f"{row['assumption']}; step {row['step']}; cost to eps {row['complexity']}"]
+    if _exponent(row):
+        said.append(f"exponent {_exponent(row)}")
+    held = row["ratio"] == row["ratio"]
+    said.append(f"at most {row['ratio']:.3g} of its bound, {row['said']}" if held else row["said"])
+    return "; ".join(said)
+
+
+def _exponent(row: dict[str, Any]) -> str:
+    """Of the decay, with its error; empty where there is none."""
+    exponent, error = row["exponent"], row["exponent_error"]
+    return f"{exponent:.2f}±{error:.2f}" if exponent == exponent else ""

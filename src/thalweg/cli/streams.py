@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import contextlib
 import os
+import re
 import sys
 from typing import Any, TextIO, cast
 
@@ -12,7 +13,9 @@ from rich.console import Console
 
 from thalweg.core.errors import InputError
 
-_PLAIN = {"•": "*", "✓": "+", "✗": "x", "–": "-", "…": "...", "−": "-", "²": "^2", "±": "+-"}
+_PLAIN = {"•": "*", "✓": "+", "✗": "x", "–": "-", "…": "...", "−": "-", "±": "+-", "×": "x",
+          "∞": "inf", "\u202f": " "}  # fmt: skip
+_RAISED = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")
 
 
 def prepare() -> None:
@@ -31,7 +34,8 @@ def _plain(error: UnicodeError) -> tuple[str, int]:
     """Signs that a stream cannot write, in characters that every stream can."""
     assert isinstance(error, UnicodeEncodeError)
     text = error.object[error.start : error.end]
-    return "".join(_PLAIN.get(c, "?") for c in text), error.end
+    raised = re.sub("[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+", lambda found: "^" + found[0].translate(_RAISED), text)
+    return "".join(_PLAIN.get(c, c if c.isascii() else "?") for c in raised), error.end
 
 
 class Output:

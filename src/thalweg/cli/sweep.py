@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.markup import escape
-from rich.table import Table
 
 from thalweg.cli.config import OPTION, command_with, config_option, keep
 from thalweg.cli.declared import constant
@@ -20,7 +19,9 @@ from thalweg.cli.diagnose import (
     problem_options,
     seen_by,
     training_options,
+    where,
 )
+from thalweg.cli.layout import columns
 from thalweg.cli.own import problem_at
 from thalweg.cli.streams import keep_programs, screen
 from thalweg.core.errors import InputError
@@ -59,7 +60,8 @@ def sweep() -> Callable[..., None]:
         except InputError as error:
             raise InputError(as_options(str(error), options)) from error
         folder = found[0].sweep.folder
-        keep(folder, options, every)
+        if found[2] is not None:
+            keep(folder, options, every)
         show(options, *found)
 
     summary = (
@@ -95,11 +97,12 @@ def _kept(panel: str) -> list[Any]:
     return [option(name, kind, default, told, panel) for name, kind, default, told in rows]
 
 
-def _swept(options: dict[str, Any], command: str) -> tuple[Any, str, Path]:
+def _swept(options: dict[str, Any], command: str) -> tuple[Any, str, Path | None]:
     """The map of regimes, what was trained, and the page."""
     from thalweg.driver.block import Horizon
     from thalweg.problems.in_words import problem as problem_in_words
     from thalweg.report import build_index
+    from thalweg.storage.files import ReadOnlyError
     from thalweg.sweeps.folder import in_common
     from thalweg.sweeps.regime_map import flow_for
     from thalweg.sweeps.swept import sweep as follow
@@ -124,7 +127,10 @@ def _swept(options: dict[str, Any], command: str) -> tuple[Any, str, Path]:
         fresh=options["fresh"], workers=options["workers"], progress=options["progress"],
     )  # fmt: skip
     regimes = found.regimes(**{name: options[name] for name in (*flow, "progress")})
-    page = regimes.page(data=data, command=command)
+    try:
+        page = regimes.page(data=data, command=command)
+    except ReadOnlyError:  # all was followed before: the map stands
+        page = None
     build_index(Path(folder).resolve().parent)
     return regimes, data, page
 
@@ -179,15 +185,12 @@ def _probes(problem: Any, family: Callable[..., Any], grid: dict[str, Any]) -> l
     return [preconditioned_sharpness() if own else "sharpness"]
 
 
-def show(options: dict[str, Any], found: Any, data: str, page: Path) -> None:
+def show(options: dict[str, Any], found: Any, data: str, page: Path | None) -> None:
     """What was found, on the screen."""
-    console, table = screen(), Table(box=None, pad_edge=False)
+    console, rows = screen(), []
     told, members = found.table, found.sweep.members
     console.print(f"{escape(data)}: {escape(str(found.sweep).splitlines()[0])}")
     headings = (found.quantity, "regime (seeds)", "loss at end", "curvature/threshold", "distance")
-    for heading in headings:
-        side: Any = "left" if heading == headings[1] else "right"
-        table.add_column(heading, overflow="fold", justify=side)
     for i in range(len(members.dynamics)):
         counts = Counter(told["regime"].values[i].tolist())
         words = [
@@ -199,12 +202,12 @@ def show(options: dict[str, Any], found: Any, data: str, page: Path) -> None:
         value = f"{members.labels[members.dim][i]:.4g}"
         cells = [_cell(told[name].values[i]) for name in ("final_loss", "largest_stability")]
         share = told["share_of_way"].values[i].max()
-        table.add_row(escape(value), ", ".join(words), *cells, f"{100 * share:.3g} %")
-    console.print(table)
+        rows.append([escape(value), ", ".join(words), *cells, f"{100 * share:.3g} %"])
+    columns(console, headings, rows, left=headings[1:2])
     for sentence in found.sentences:
         console.print(f"  • {escape(as_options(sentence, options))}")
     console.print(f"Run folder: {escape(str(found.sweep.folder))}")
-    console.print(f"Report:     {escape(str(page.resolve()))}")
+    console.print(f"Report:     {escape(where(page))}")
 
 
 def _cell(values: Any) -> str:

@@ -18,7 +18,7 @@ import jax
 import numpy as np
 
 from thalweg.core.arguments import check, is_array, is_jaxtyped, of_axes, told
-from thalweg.core.errors import require
+from thalweg.core.errors import require, unknown
 
 
 def guard(room: dict[str, Any], names: Iterable[str]) -> None:
@@ -53,7 +53,8 @@ def checked(function: Callable[..., Any]) -> Callable[..., Any]:
 
     Lists in place of arrays become arrays.
 
-    Arguments that Python itself refuses (missing, unknown) stay a `TypeError`, as everywhere.
+    Arguments that Python itself refuses (missing, unknown) stay a `TypeError`, as everywhere; of
+    an unknown one it says the nearest, and all there are.
     """
     if hasattr(function, "__checked__"):
         return function
@@ -63,6 +64,7 @@ def checked(function: Callable[..., Any]) -> Callable[..., Any]:
         try:
             bound = _signature(function).bind(*args, **kwargs)
         except TypeError:
+            _refuse_unknown(function, kwargs)
             return function(*args, **kwargs)
         hints, given = _hints(function), {}
         for name, value in bound.arguments.items():
@@ -149,6 +151,17 @@ def is_drawn(params: Any, init: Callable[[jax.Array], Any] | None) -> bool:
     return same == jax.tree.structure(params) and all(
         np.shape(a) == b.shape for a, b in zip(leaves, jax.tree.leaves(drawn), strict=True)
     )
+
+
+def _refuse_unknown(function: Callable[..., Any], given: Iterable[str]) -> None:
+    """Raise Python's `TypeError` of a keyword that a function has not, with those that it has."""
+    known = list(_signature(function).parameters)
+    for name in given:
+        if name not in known:
+            raise TypeError(
+                f"{function.__name__}() got an unexpected keyword argument: "
+                f"{unknown(name, known, 'argument')}"
+            )
 
 
 def _parts(function: Callable[..., Any], name: str, value: Any) -> list[tuple[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ from thalweg.problems.problem import Problem, unraveller
 from thalweg.trajectory import Trajectory, load
 
 SEED = ":seed="  # after the path of a store of several seeds
+CHECKPOINTS = (".pt", ".pth", ".ckpt", ".safetensors")
 OF_A_FOLDER = "descent.zarr"  # what is begun at of a run folder of ours
 
 
@@ -37,9 +39,9 @@ def checkpoint(problem: Problem, start: Any) -> Checkpoint:
 
     Args:
         problem: Whose parameters they are.
-        start: None, parameters as a tree or flat (p,), a trajectory of one seed, a store ending in
-            .zarr (of several seeds with `:seed=3` behind it), a run folder, or a file of flat
-            parameters ending in .npy or .npz; nothing is unpickled.
+        start: None, parameters as a tree, flat (p,) or as a `state_dict` of PyTorch, a trajectory
+            of one seed, a store ending in .zarr (of several seeds with `:seed=3` behind it), a run
+            folder, or a file of flat parameters ending in .npy or .npz; nothing is unpickled.
 
     Raises:
         InputError: If there is none, it is not what its ending says, one of several seeds must be
@@ -69,7 +71,28 @@ def checkpoint(problem: Problem, start: Any) -> Checkpoint:
         )
         kind = jnp.result_type(*jax.tree.leaves(drawn))
         found = found if own else unraveller(problem)(jnp.asarray(found, kind))
+    elif isinstance(found, Mapping) and isinstance(drawn, dict):
+        found = _by_name(found, drawn)
     return Checkpoint(found, words)
+
+
+def _by_name(found: Mapping[str, Any], drawn: Mapping[str, Any]) -> dict[str, Any]:
+    """A `state_dict` of tensors as the problem has its parameters, or what came if it is none.
+
+    What it holds beside them, as the averages of batch normalisation, the problem holds fixed as
+    its module has it, so that it cannot come from elsewhere.
+    """
+    if not any(hasattr(value, "detach") for value in found.values()):
+        return dict(found)
+    lost = [f"without {name}, which is" for name in drawn if name not in found]
+    others = [f"with {name}, which is not" for name in found if name not in drawn]
+    for how in (*lost, *others):
+        raise InputError(
+            f"start came as a state_dict {how} among the parameters of the problem; load it into "
+            "the module, net.load_state_dict(start), make the problem of that, and leave start "
+            "out: training begins at the weights that the module holds"
+        )
+    return {name: np.asarray(found[name].detach().cpu()) for name in drawn}
 
 
 def _read(start: str) -> tuple[np.ndarray, str]:
@@ -78,6 +101,12 @@ def _read(start: str) -> tuple[np.ndarray, str]:
     path = Path(place)
     if not path.suffix and (path / OF_A_FOLDER).is_dir():
         path /= OF_A_FOLDER
+    require(
+        path.suffix not in CHECKPOINTS,
+        f"start came as {start!r}, a framework's checkpoint; load it into the module, as "
+        "net.load_state_dict(torch.load(...)), make the problem of that, and leave start out: "
+        "training begins at the weights that the module holds",
+    )
     require(
         path.suffix in (".zarr", ".npy", ".npz"),
         f"start came as {start!r}; give a run (.zarr, or its folder) or flat parameters (.npy, "

@@ -36,7 +36,7 @@ from thalweg.problems import Problem, Supervised
 from thalweg.problems.data.reading import what_was_read
 from thalweg.problems.in_words import problem as problem_in_words
 from thalweg.report import build_index
-from thalweg.storage.files import ReadOnlyError, StoreError, replace, sealed, writing
+from thalweg.storage.files import ReadOnlyError, replace, sealed, writing
 from thalweg.storage.lock import LOCK, locked, require_own
 from thalweg.trajectory import Trajectory
 from thalweg.trajectory.provenance import fingerprint
@@ -239,22 +239,16 @@ def diagnosed(
     options: dict[str, Any] = {"seeds": seeds, "progress": progress, "start": start, "fresh": fresh}
     built: Path | None = None
     with locked(folder / LOCK, folder):
-        try:
-            descent = run(
-                problem, steps, times=times, probes=[*every, *own], out=folder / "descent.zarr",
-                **options,
-            )  # fmt: skip
-            # Where every descent has diverged there is nothing left to compare, at a high price.
-            times = times[: descent.dataset.sizes["time"]]
-            # A flow with a preconditioner of its own tells its 1/D as the steps do.
-            told = any(hasattr(follow, name) for name in ("step_gains", "gain_root"))
-            beside = [*every, *own] if told else every
-            flow = run(
-                problem, follow, times=times, probes=beside, out=folder / "flow.zarr", **options
-            )
-        except StoreError as error:
-            hint = " (--fresh on the command line)" if "fresh run" in str(error) else ""
-            raise StoreError(f"{error}{hint}") from error
+        descent = run(
+            problem, steps, times=times, probes=[*every, *own], out=folder / "descent.zarr",
+            **options,
+        )  # fmt: skip
+        # Where every descent has diverged there is nothing left to compare, at a high price.
+        times = times[: descent.dataset.sizes["time"]]
+        # A flow with a preconditioner of its own tells its 1/D as the steps do.
+        told = any(hasattr(follow, name) for name in ("step_gains", "gain_root"))
+        beside = [*every, *own] if told else every
+        flow = run(problem, follow, times=times, probes=beside, out=folder / "flow.zarr", **options)
 
         def followed() -> Trajectory | None:
             """The central flow, where there is one."""

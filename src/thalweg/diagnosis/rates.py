@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 from collections.abc import Mapping
@@ -28,7 +29,7 @@ from thalweg.problems import Problem, Supervised, robust_regression
 from thalweg.problems.in_words import problem as problem_in_words
 from thalweg.report import build, build_index, write_page
 from thalweg.storage.datasets import save_dataset
-from thalweg.storage.files import replace, writing
+from thalweg.storage.files import ReadOnlyError, replace, writing
 from thalweg.storage.lock import LOCK, locked, require_own
 from thalweg.theory.optimisers.rates import RATES
 from thalweg.trajectory.provenance import command_line
@@ -50,7 +51,7 @@ class Rates:
         paths: By run and step: loss, gradient norm and passes.
         assumptions: The constants, as they were measured.
         folder: The run folder, if one was asked for.
-        page: Its page.
+        page: Its page; None without a folder, or where that is read-only.
     """
 
     table: xr.Dataset
@@ -152,7 +153,10 @@ def rated(
     begun = time.monotonic()
     with locked(folder / LOCK, folder):
         made = _found(problem, steps, seeds, batch)
-        return _kept(made, problem, folder, command, time.monotonic() - begun)
+        try:
+            return _kept(made, problem, folder, command, time.monotonic() - begun)
+        except ReadOnlyError:  # the table stands
+            return dataclasses.replace(made, folder=folder)
 
 
 def _found(problem: Problem, steps: int, seeds: int, batch: int | None) -> Rates:

@@ -128,7 +128,8 @@ class Loop:
         like, structure = jax.tree.flatten((self.at.states, self.at.memories))
         if [_bare(a).shape for a in like] != [b.shape for b in leaves]:
             raise StoreError(
-                f"the checkpoint of {store.path} is of another shape of run; ask for a fresh run"
+                f"the checkpoint of {store.path} is of another shape of run; ask for a fresh run "
+                "(fresh=True)"
             )
         arrays = [_typed(b, a) for a, b in zip(like, leaves, strict=True)]
         states, memories = jax.tree.unflatten(structure, arrays)

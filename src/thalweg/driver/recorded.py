@@ -205,14 +205,15 @@ def opened_store(
             old, fingerprint = stored["configuration"], stored["fingerprint"]
         except (KeyError, TypeError, json.JSONDecodeError):
             raise StoreError(
-                f"{path} has lost its provenance; give another path, or ask for a fresh run"
+                f"{path} has lost its provenance; give another path, or ask for a fresh run "
+                "(fresh=True)"
             ) from None
         asked = json.loads(attrs["provenance"])
         if fingerprint != asked["fingerprint"]:
             changes = "; ".join(changes_between(old, asked["configuration"]))
             raise OtherRunError(
                 f"{path} holds another run ({changes}); "
-                "give another path, or ask for a fresh run to replace it"
+                "give another path, or ask for a fresh run (fresh=True) to replace it"
             )
         store.check([v.name for v in variables])
     return store, True

@@ -91,15 +91,16 @@ class Folder:
             stored = unsealed(index)
         except (OSError, StoreError):
             raise StoreError(
-                f"{index} is missing or damaged, so the {self.what} cannot go on; its blocks can "
-                "be read with xarray.open_zarr: give another folder, or ask for a fresh run"
+                f"{index} is missing or damaged, so the {self.what} cannot go on; the results "
+                "beside it can be read with xarray.open_zarr: give another folder, or ask for a "
+                "fresh run (fresh=True)"
             ) from None
         if stored.get("format") != FORMAT or stored["common"] != self.common:
             changes = "; ".join(changes_between(stored.get("common", {}), self.common))
             told = changes or "written by another version"
             raise OtherRunError(
                 f"{self.path} holds another {self.what} ({told}); give another folder, or ask for "
-                "a fresh run to replace it"
+                "a fresh run (fresh=True) to replace it"
             )
         self.blocks = [tuple(Place(*lane) for lane in lanes) for lanes in stored["blocks"]]
 

@@ -22,9 +22,10 @@ from thalweg.report import (
     write_page,
 )
 from thalweg.report.notebook import card, plot_figure
+from thalweg.report.number import show
 from thalweg.storage.datasets import save_dataset
-from thalweg.storage.files import writing
-from thalweg.sweeps.race_result import PRICES, RaceRecords
+from thalweg.storage.files import ReadOnlyError, writing
+from thalweg.sweeps.race_result import PRICES, RaceRecords, number_told
 from thalweg.trajectory.provenance import versions
 
 CURVES, TABLE = "curves", "race"
@@ -61,8 +62,12 @@ class Race(RaceRecords):
         )  # fmt: skip
 
     def kept(self, folder: Path, command: str, data: str) -> Race:
-        """The same, with its page in a folder."""
-        return dataclasses.replace(self, folder=folder, page=keep_race(self, folder, command, data))
+        """The same, with its page in a folder; without one where that is read-only."""
+        try:
+            page = keep_race(self, folder, command, data)
+        except ReadOnlyError:  # all were raced before: the result stands
+            page = None
+        return dataclasses.replace(self, folder=folder, page=page)
 
 
 def race_curves(found: RaceRecords) -> xr.Dataset:
@@ -124,11 +129,17 @@ def race_figure(found: RaceRecords) -> Figure:
     some = f" The best {MOST_DRAWN} of {many} are drawn." if many > MOST_DRAWN else ""
     if bool(np.any(race_curves(found)["loss"] == _floor(found))):
         some += f" Losses below {_floor(found):.1g}, the rounding of the start's, are drawn there."
+    drawn_losses = race_curves(found)["loss"].values
+    above = (
+        f" Losses above {ABOVE:g} times that of the start are not drawn."
+        if bool(np.any(np.isnan(drawn_losses)))
+        else ""
+    )
     return Figure(
         "race",
         "Each optimiser at its best setting",
         f"The median over {seeds} seed{'s' if seeds > 1 else ''}{band}. Seconds are CPU seconds of "
-        f"one path alone, in proportion to its gradients, compiling not counted.{some}",
+        f"one path alone, in proportion to its gradients, compiling not counted.{some}{above}",
         (panel("cost", "gradients spent"), panel("seconds", "CPU seconds")),
     )
 
@@ -220,7 +231,7 @@ def _cells(row: dict[str, Any], found: RaceRecords) -> tuple[str, ...]:
         f"{row['per_step']:.3g}",
         f"{1e3 * row['seconds_per_step']:.3g}",
         f"{row['compiling']:.2g}",
-        f"{row['state_bytes'] / 1e3:.3g}",
+        show(row["state_bytes"] / 1e3),
         f"{row['diverged']} of {row['trials'] * seeds}",
     )
 
@@ -237,13 +248,6 @@ def to_goal(row: dict[str, Any], seeds: int) -> str:
     if not np.isfinite(row["to_goal"]):
         return f"not reached ({row['arrived']} of {seeds} seeds)"
     return number_told(row["to_goal"], row["to_goal_error"])
-
-
-def number_told(value: float, error: float) -> str:
-    """A number with its error; a dash for what is not finite."""
-    if not np.isfinite(value):
-        return "–"
-    return f"{value:.4g}" + (f" ± {error:.1g}" if np.isfinite(error) and error else "")
 
 
 def _finite(value: Any) -> bool:

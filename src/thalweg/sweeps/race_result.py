@@ -12,6 +12,7 @@ import xarray as xr
 
 from thalweg.core.result import Result
 from thalweg.problems import Problem
+from thalweg.report.number import MISSING, show
 from thalweg.sweeps.contestants import Contestant, settings_told
 from thalweg.sweeps.tuning import chosen, first_at, level_with_best, median_error
 
@@ -144,11 +145,11 @@ class RaceRecords:
         if self.by == "final":
             return (
                 f"After {self.budget:g} gradients {first['optimiser']} is lowest{tied}: loss "
-                f"{first['final_loss']:.4g}{_give_or_take(first['final_loss_error'])}."
+                f"{number_told(first['final_loss'], first['final_loss_error'])}."
             )
         return (
             f"{first['optimiser']} is first at the loss {self.goal:.4g}{tied}: after "
-            f"{first['to_goal']:.4g} gradients{_give_or_take(first['to_goal_error'])}."
+            f"{number_told(first['to_goal'], first['to_goal_error'])} gradients."
         )
 
     @property
@@ -164,8 +165,9 @@ class RaceRecords:
             near = [timed[i]["optimiser"] for i in np.flatnonzero(level) if timed[i] is not fast]
             told.append(
                 f"In CPU seconds {fast['optimiser']} is first at the loss {self.goal:.4g}"
-                f"{_beside(near)}, after {fast['seconds_to_goal']:.3g} s"
-                f"{_give_or_take(fast['seconds_to_goal_error'])}, compiling not counted "
+                f"{_beside(near)}, after "
+                f"{number_told(fast['seconds_to_goal'], fast['seconds_to_goal_error'])} s, "
+                "compiling not counted "
                 f"({fast['compiling']:.2g} s)."
             )
         told += _notes_told(rows)
@@ -297,6 +299,8 @@ def _notes_told(rows: Sequence[dict[str, Any]]) -> list[str]:
     return [f"{note}." for note in told] if len(told) <= MOST_NOTES else [f"{'; '.join(told)}."]
 
 
-def _give_or_take(error: float) -> str:
-    """An error in a sentence; nothing where one seed leaves none."""
-    return f" (±{error:.1g})" if error > 0 else ""
+def number_told(value: float, error: float) -> str:
+    """A number with its error, where seeds or records leave one; a dash for what is not finite."""
+    if not np.isfinite(value):
+        return MISSING
+    return show(value, error) if 0 < error < np.inf else f"{value:.4g}"

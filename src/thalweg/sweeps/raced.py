@@ -24,6 +24,7 @@ from thalweg.oracles.oracle import Oracle
 from thalweg.problems import Problem
 from thalweg.problems.in_words import problem as problem_in_words
 from thalweg.storage.datasets import open_dataset, save_dataset
+from thalweg.storage.files import StoreError
 from thalweg.storage.lock import LOCK, locked
 from thalweg.sweeps.contestants import Contestant, contestants, price_of
 from thalweg.sweeps.folder import Folder, in_common
@@ -170,7 +171,7 @@ def raced(
         for index, each in enumerate(running):
             place = None if folder is None else folder.path / f"{_name(folder, each, labels)}.zarr"
             if place is not None and place.exists():
-                found[each.name] = open_dataset(place).load()
+                found[each.name] = _read(place, each.name)
                 continue
             told_of = Portion(meter, index, len(running), each.name)
             found[each.name] = _followed(problem, each, labels, marks, told_of)
@@ -214,6 +215,17 @@ def _grid(grid: Any) -> np.ndarray:
         f'"{GRID}"',
     )
     return np.sort(values)
+
+
+def _read(place: Path, name: str) -> xr.Dataset:
+    """The results of an optimiser that lie in the folder."""
+    try:
+        return open_dataset(place).load()
+    except StoreError as error:
+        raise StoreError(
+            f"{error}; delete {place} and give the same command to race {name} again: the others "
+            "are kept"
+        ) from error
 
 
 def _name(folder: Folder, each: Contestant, labels: tuple[int, ...]) -> str:

@@ -15,10 +15,12 @@ class Preconditioner(NamedTuple):
     """Of each weight, how far a gradient that lasts moves it in a step, and what pulls it to zero.
 
     Attributes:
-        gains: 1/D by name, in units of the first group's learning rate.
+        gains: 1/D by name, in units of the first group's learning rate; where that is 0, of the
+            first which is not, and of all alike where a schedule has set all to 0.
         decays: What is added to the gradient, times the weight (L2 penalty).
         shrinks: What is taken off the weight beside the gradient, in the same units (AdamW).
-        threshold: The largest stable eigenvalue of D^{-1/2} (H + decays) D^{-1/2} + shrinks.
+        threshold: The largest stable eigenvalue of D^{-1/2} (H + decays) D^{-1/2} + shrinks;
+            infinite where all learning rates are 0.
     """
 
     gains: dict[str, np.ndarray]
@@ -133,17 +135,17 @@ def preconditioner(optimiser: Any, names: dict[int, str]) -> Preconditioner | No
         names: Of the weights, by `id`.
 
     Returns:
-        None before its first step, or where it does not move at all.
+        None before its first step.
     """
     rule = RULES[type(optimiser).__name__]
-    rate = _rate(optimiser.param_groups[0])
-    if rate <= 0:
-        return None
+    groups = optimiser.param_groups
+    unit = next((group for group in groups if _rate(group) > 0), groups[0])
+    rate = _rate(unit)
     gains: dict[str, np.ndarray] = {}
     decays: dict[str, float] = {}
     shrinks: dict[str, float] = {}
-    for group in optimiser.param_groups:
-        share = _rate(group) / rate
+    for group in groups:
+        share = _rate(group) / rate if rate > 0 else 1.0
         for p in group["params"]:
             if id(p) not in names:
                 continue
@@ -153,7 +155,8 @@ def preconditioner(optimiser: Any, names: dict[int, str]) -> Preconditioner | No
             name = names[id(p)]
             gains[name] = share * found.gain
             decays[name], shrinks[name] = float(found.decay), share * float(found.shrink)
-    return Preconditioner(gains, decays, shrinks, _threshold(optimiser.param_groups[0]) / rate)
+    threshold = _threshold(unit) / rate if rate > 0 else np.inf
+    return Preconditioner(gains, decays, shrinks, threshold)
 
 
 def _threshold(group: Any) -> float:

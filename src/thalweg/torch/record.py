@@ -6,6 +6,8 @@ import dataclasses
 
 from thalweg.core.result import Reading, Result
 
+PRECONDITIONED = "preconditioned_sharpness"  # the reading that the threshold belongs to
+
 
 @dataclasses.dataclass(frozen=True)
 class Record:
@@ -38,6 +40,8 @@ class Record:
         for name, (value, error, code) in self.readings.items():
             good = code == Result.OK
             said = f"{value:.6g} (error {error:.1g})" if good else Result(int(code)).sentence
+            if name == PRECONDITIONED and good and self.threshold is not None:
+                said += f" of {self.threshold:.6g} that are stable"
             told.append(f"{name.replace('_', ' ')} {said}")
         cost = f"{self.gradients} gradients and {self.products} Hessian products"
         return f"{', '.join(told)}; {cost} by {self.by} in {self.seconds:.2g} s"

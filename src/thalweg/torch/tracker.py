@@ -16,11 +16,10 @@ from thalweg.torch.check import Verdict, verdict
 from thalweg.torch.extremes import Extremes, reading
 from thalweg.torch.objective import Copy
 from thalweg.torch.optimisers import check_optimiser, preconditioner
-from thalweg.torch.record import Record
+from thalweg.torch.record import PRECONDITIONED, Record
 
 QUANTITIES = ("loss", "gradient_norm", "sharpness", "smallest_eigenvalue")
 ENDS = {"sharpness": "largest", "smallest_eigenvalue": "smallest"}
-PRECONDITIONED = "preconditioned_sharpness"
 PRECISIONS = ("float64", "float32")
 DOUBLE_BACKWARD = "PyTorch's double backward"
 

@@ -38,7 +38,7 @@ _OWN = re.compile(rf"{LOCK}|(commit\.json|state-\d+\.npz)(\.\d+)?(\.partial)?") 
 
 _REMEDY = (
     "what is left of its points can be read with xarray.open_zarr (missing ones are NaN), so give "
-    "another path, or ask for a fresh run"
+    "another path, or ask for a fresh run (fresh=True)"
 )
 
 
@@ -237,7 +237,7 @@ class ZarrStore(Store):
         """
         lost = (
             f"{self.mark} is missing or damaged; the recorded points are still in {self.path} "
-            "(unwritten ones are NaN), so give another path, or ask for a fresh run"
+            "(unwritten ones are NaN), so give another path, or ask for a fresh run (fresh=True)"
         )
         try:
             mark = json.loads(self.mark.read_bytes())
@@ -250,7 +250,7 @@ class ZarrStore(Store):
             raise OtherRunError(
                 f"{self.path} is of store format {written}, this version writes format {FORMAT}; "
                 f"its {count} recorded points can be read with xarray.open_zarr, so give another "
-                "path, or ask for a fresh run to replace it"
+                "path, or ask for a fresh run (fresh=True) to replace it"
             )
         return mark
 
@@ -274,7 +274,7 @@ class ZarrStore(Store):
         raise StoreError(
             f"the checkpoint {path} is missing or damaged, so the run cannot go on; its "
             f"{mark['records']} recorded points are still readable in {self.path}: give another "
-            "path, or ask for a fresh run"
+            "path, or ask for a fresh run (fresh=True)"
         )
 
     def dataset(self) -> xr.Dataset:

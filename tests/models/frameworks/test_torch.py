@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import thalweg as tw
+from thalweg.diagnosis.checkpoint import checkpoint
 from thalweg.models import from_torch
 from thalweg.models.frameworks import aten, torch_modules
 from thalweg.problems import supervised
@@ -213,6 +214,33 @@ def test_a_module_in_one_line_and_back():
     for mine, theirs in zip(after.parameters(), twin.parameters(), strict=True):
         np.testing.assert_allclose(mine.detach(), theirs.detach(), atol=1e-7)
     np.testing.assert_array_equal(net[0].weight.detach(), mlp()[0].weight.detach())  # untouched
+
+
+def test_a_state_dict_says_where_a_run_is_now():
+    problem, later = supervised(mlp(), (X, LABELS)), mlp()
+    with torch.no_grad():
+        for p in later.parameters():
+            p.mul_(1.5)
+    params = checkpoint(problem, later.state_dict()).params
+    loss = nn.functional.cross_entropy(later.double()(torch.as_tensor(X)), torch.as_tensor(LABELS))
+    assert float(problem.objective(params)) == pytest.approx(loss.item(), abs=1e-12)
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_a_state_dict_of_another_net_is_told_by_name(tmp_path, lost):
+    problem = supervised(mlp(), (X, LABELS))
+    state = mlp().state_dict()
+    name = "2.bias" if lost else "1.running_mean"
+    if lost:
+        del state[name]
+    else:
+        state[name] = torch.ones(5)
+    words = f"with{'out' if lost else ''} {name}.*net.load_state_dict"
+    with pytest.raises(tw.InputError, match=words):
+        tw.diagnose(problem, 0.1, start=state, out=tmp_path / "now")
+    with pytest.raises(tw.InputError, match="checkpoint; load it into the module"):
+        tw.diagnose(problem, 0.1, start="run.pt", out=tmp_path / "now")
+    assert not (tmp_path / "now").exists()
 
 
 def test_buffers_and_frozen_weights_are_held():
