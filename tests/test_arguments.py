@@ -138,6 +138,18 @@ def test_probes_by_name_and_by_maker_are_the_probes():
     assert tw.every(2, "loss").probe == tw.probes.loss()
 
 
+def test_a_probe_that_asks_the_dynamics_goes_by_its_name():
+    """Heavy ball moves by eta g/(1 - beta) a step in the long run: its D is 1 - beta."""
+    bowl = tw.problems.Function(lambda x: x[0] ** 2 / 2 + 1.5 * x[1] ** 2, start=jnp.ones(2))
+    ball = tw.optax_dynamics(optax.sgd(0.01, momentum=0.75), 0.01)
+    for name in ("preconditioned_sharpness", "preconditioned-sharpness"):
+        path = tw.run(bowl, ball, until=0.02, records=1, probes=["sharpness", name]).dataset
+        np.testing.assert_allclose(path["sharpness"], 3.0, rtol=1e-9)
+        np.testing.assert_allclose(path["preconditioned_sharpness"], 12.0, rtol=1e-9)
+    with pytest.raises(tw.InputError, match="needs a method that keeps a second moment"):
+        tw.measure(bowl, bowl.start, "preconditioned_sharpness")
+
+
 def test_an_optimiser_as_it_is():
     problem = supervised(NET, (X, Y))
     known = optax.inject_hyperparams(optax.sgd)(0.1)

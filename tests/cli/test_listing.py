@@ -19,6 +19,7 @@ import thalweg as tw
 from thalweg.cli import catalogue, layout
 from thalweg.core.aliases import ALIASES, plainly
 from thalweg.core.errors import InputError, choose
+from thalweg.dynamics.schedules import SCHEDULES
 from thalweg.models.initialisers import INITIALISERS, LAWS
 from thalweg.models.model import FAMILIES, FORMULAS
 from thalweg.models.parse import FORMS
@@ -46,6 +47,7 @@ def test_lists_are_the_tables() -> None:
         assert names(of) == list(table), of
     assert names("models")[: len(FORMS)] == list(FORMS)
     assert names("data") == [*SOURCES, "openml:NAME"]
+    assert names("schedules") == list(SCHEDULES)
     families = ["power_tail", "stretched_exponential"]
     assert names("margin-losses") == [*tw.problems.MARGIN_LOSSES, *families]
     assert (list(FORMULAS), list(LAWS)) == (list(tw.models.ACTIVATIONS), list(INITIALISERS))

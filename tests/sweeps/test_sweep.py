@@ -276,3 +276,18 @@ def test_rates_of_one_optimiser_share_a_program(
         np.testing.assert_allclose(found.member(i).parameters.values[0, -1], x, rtol=1e-12)
         about = found.members.dynamics[i].describe()
         assert about["learning_rate"] == rate
+
+
+def test_what_decides_stability_is_measured_unless_something_else_is_asked() -> None:
+    """By the rules of all members; where none is known, the sharpness."""
+    members = [tw.gradient_descent(0.1), tw.dynamics.optimiser("adam", 0.1)]
+    options = {"steps": 2, "records": 1}
+    both = tw.sweep(bowl(), members, **options).dataset
+    assert {"sharpness", "preconditioned_sharpness"} <= set(both)
+    one = tw.sweep(bowl(), members[1:], **options).dataset
+    assert "sharpness" not in one
+    np.testing.assert_array_equal(
+        one["preconditioned_sharpness"].values[0], both["preconditioned_sharpness"].values[1]
+    )
+    none = tw.sweep(bowl(), members[1:], probes=(), **options).dataset
+    assert "preconditioned_sharpness" not in none

@@ -104,6 +104,19 @@ def _optimisers() -> Iterator[Entry]:
         yield Entry(name, "optimisers", partial(str, about), use, tuple(others.get(name, ())))
 
 
+def _schedules() -> Iterator[Entry]:
+    """Each with the numbers that it takes."""
+    for name, made in table("thalweg.dynamics.schedules", "SCHEDULES").items():
+        assert isinstance(made, ast.Call)
+        about, given = ast.literal_eval(made.args[0]), {k.arg for k in made.keywords}
+        numbers = ["warmup=0"] if "numbered" in given else ["steps", "warmup=0"]
+        numbers += ["end=0"] if "ends" in given else []
+        form = f"{name}(1000)" if numbers[0] == "steps" else f"{name}(warmup=100)"
+        told = f"The learning rate {about}; takes {', '.join(numbers)}."
+        use = (f'--schedule "{form}"', f'optimiser("adam", 1e-3, schedule="{form}")')
+        yield Entry(name, "schedules", partial(str, told), use)
+
+
 def _methods() -> Iterator[Entry]:
     """Each with what its theorem assumes and the step that it gives."""
     module = "thalweg.dynamics.methods.shelf"
@@ -177,6 +190,7 @@ LISTS: dict[str, Callable[[], Iterator[Entry]]] = {
     "losses": _losses,
     "margin-losses": _margin_losses,
     "optimisers": _optimisers,
+    "schedules": _schedules,
     "methods": _methods,
     "probes": _probes,
     "oracles": _oracles,
@@ -194,6 +208,7 @@ VALUES = {
     "loss": "losses",
     "optimizer": "optimisers",
     "optimisers": "optimisers",
+    "schedule": "schedules",
     "oracle": "oracles",
 }
 LISTED = ("optimisers",)  # of those the ones that take several, with commas

@@ -123,8 +123,8 @@ def _swept(options: dict[str, Any], command: str) -> tuple[Any, str, Path | None
         folder = Path("runs") / f"sweep-{name}-{fingerprint(about)[:8]}"
     found = follow(
         problem, family, **grid, seeds=options["seeds"], until=until, steps=steps,
-        records=options["records"], probes=_probes(problem, family, grid), out=folder,
-        fresh=options["fresh"], workers=options["workers"], progress=options["progress"],
+        records=options["records"], out=folder, fresh=options["fresh"],
+        workers=options["workers"], progress=options["progress"],
     )  # fmt: skip
     regimes = found.regimes(**{name: options[name] for name in (*flow, "progress")})
     try:
@@ -167,22 +167,6 @@ def _members(options: dict[str, Any]) -> tuple[Callable[..., Any], dict[str, Any
         return optimiser(name, learning_rate, schedule=schedule, oracle=seen, **given)
 
     return family, {"learning_rate": values_of(rates, "learning_rate=")}
-
-
-def _probes(problem: Any, family: Callable[..., Any], grid: dict[str, Any]) -> list[Any]:
-    """The eigenvalue that the stability rule of the dynamics asks for."""
-    import jax
-
-    from thalweg.models.spiking.surrogates import takes_surrogates
-    from thalweg.probes import preconditioned_sharpness
-
-    one = family(**{name: float(values[0]) for name, values in grid.items()})
-    shapes = jax.eval_shape(problem.init, jax.random.key(0))
-    if takes_surrogates(problem.objective, shapes):
-        return []
-    rule = one.stability(problem, shapes)
-    own = rule.eigenvalue == "preconditioned_sharpness"
-    return [preconditioned_sharpness() if own else "sharpness"]
 
 
 def show(options: dict[str, Any], found: Any, data: str, page: Path | None) -> None:

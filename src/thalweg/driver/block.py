@@ -182,7 +182,7 @@ def run_block(
         memories = start_probes(problem, probing, states.params, lanes)
         going = np.ones(len(seeds), bool)
         variables = recorded_variables(
-            problem, each, probing, states, memories, keys, lanes, parameters, going
+            problem, each, schedule, probing, states, memories, keys, lanes, parameters, going
         )
         coords, attrs = _labels(problem, block, times, asked, states.params, parameters)
         place = None if path is None else store_at(path, False, AXES)

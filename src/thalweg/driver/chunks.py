@@ -23,8 +23,9 @@ from thalweg.driver.lanes import (
     advance_to,
     flat_of_lanes,
     of_any_lane,
-    readings_at,
+    readings_of,
     take_steps,
+    together,
     told_by,
     variable_names,
 )
@@ -116,6 +117,7 @@ class Loop:
         self.problem, self.dynamics, self.schedule = problem, dynamics, schedule
         self.kind: Dynamics = of_any_lane(dynamics)
         self.probes = tuple(probes) or tuple(s.probe for s in schedule)
+        self.groups = together(schedule)
         self.marks, self.keys, self.lanes = marks, keys, lanes
         self.blank, self.store, self.at = blank, store, at
         self.seconds, self.pace = 0.0, 16
@@ -231,18 +233,7 @@ class Loop:
     def record(self, states: State) -> None:
         """Measure what is due at this mark and keep it for the next flush."""
         at = self.at
-        due = [i for i, s in enumerate(self.schedule) if at.next % s.period == 0]
         going = self._going()
-        readings, renewed = readings_at(
-            self.problem,
-            tuple(self.probes[i] for i in due),
-            states,
-            tuple(at.memories[i] for i in due),
-            np.asarray(at.next),
-            self.keys,
-            self.lanes,
-            going,
-        )
         row: dict[str, Any] = {
             **self.blank,
             "step": states.step,
@@ -252,11 +243,22 @@ class Loop:
         row |= told_by(self.problem, self.dynamics, states, self.lanes)
         if "parameters" in self.blank:
             row["parameters"] = flat_of_lanes(states.params)
-        for i, reading in zip(due, readings, strict=True):
-            row |= dict(zip(variable_names(self.schedule[i].probe), reading, strict=True))
         memories = list(at.memories)
-        for i, memory in zip(due, renewed, strict=True):
-            memories[i] = memory
+        for group in (g for g in self.groups if at.next % g.period == 0):
+            readings, renewed = readings_of(
+                group,
+                self.problem,
+                self.probes,
+                states,
+                at.memories,
+                np.asarray(at.next),
+                self.keys,
+                self.lanes,
+                going,
+            )
+            for i, reading, memory in zip(group.places, readings, renewed, strict=True):
+                row |= dict(zip(variable_names(self.schedule[i].probe), reading, strict=True))
+                memories[i] = memory
         kept = {name: np.asarray(value, self.blank[name].dtype) for name, value in row.items()}
         if isinstance(self.kind, Continuous):
             kept = _known(kept, _reached(states, self.marks.times[at.next]))

@@ -7,8 +7,8 @@ lanes as it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -17,11 +17,12 @@ from jax.typing import ArrayLike
 from jaxtyping import Array
 
 from thalweg.core import tree
+from thalweg.core.compiling import QuickToCompile
 from thalweg.core.result import Reading, tree_finite
 from thalweg.core.tree import Params
 from thalweg.driver.steps import steps_on
 from thalweg.dynamics.dynamics import Continuous, Discrete, Dynamics, State
-from thalweg.probes.probe import Moment, Probe
+from thalweg.probes.probe import Every, Moment, Probe
 from thalweg.problems.problem import Problem
 
 
@@ -84,19 +85,35 @@ def over_lanes(
     return jax.tree.map(lambda leaf: leaf[None], result)
 
 
-@eqx.filter_jit
 def start_states(
     problem: Problem, dynamics: Dynamics | Each, keys: Array, lanes: str, given: Params | None
 ) -> State:
     """Draw each lane's parameters, if none are given, and put the dynamics at time zero."""
+    # Apart, so that the draws, which take long to compile, are one program for all dynamics.
+    params, results = _drawn(problem, keys, lanes, given)
+    return _begun(problem, dynamics, params, results, lanes)
 
-    def one(dynamics: Dynamics, key: Array) -> State:
+
+@QuickToCompile
+def _drawn(problem: Problem, keys: Array, lanes: str, given: Params | None) -> tuple[Params, Array]:
+    """The parameters of each lane at time zero, and a code for those that cannot be descended."""
+
+    def one(key: Array) -> tuple[Params, Array]:
         params = problem.init(jax.random.fold_in(key, 0)) if given is None else given
+        return params, jnp.maximum(tree_finite(params), tree_finite(problem.objective(params)))
+
+    return over_lanes(one, lanes, (), keys)
+
+
+@eqx.filter_jit
+def _begun(
+    problem: Problem, dynamics: Dynamics | Each, params: Params, results: Array, lanes: str
+) -> State:
+    def one(dynamics: Dynamics, params: Params, bad: Array) -> State:
         state = dynamics.init(problem, params)
-        bad = jnp.maximum(tree_finite(params), tree_finite(problem.objective(params)))
         return state._replace(result=jnp.maximum(state.result, bad))
 
-    return over_lanes(one, lanes, (dynamics,), keys)
+    return over_lanes(one, lanes, (dynamics,), params, results)
 
 
 @eqx.filter_jit
@@ -151,16 +168,76 @@ def advance_to(
     return over_lanes(one, lanes, (dynamics,), states)
 
 
-@eqx.filter_jit
-def readings_at(
+class Together(NamedTuple):
+    """Probes that are measured in one program.
+
+    Attributes:
+        places: Which of the schedule they are.
+        period: They are due at every so-manyth record.
+        process: Whether they ask what the dynamics carries.
+    """
+
+    places: tuple[int, ...]
+    period: int
+    process: bool
+
+
+def together(schedule: Sequence[Every]) -> list[Together]:
+    """The probes of a schedule by program.
+
+    Those that do not ask the process share theirs with every other dynamics, and none is compiled
+    once with another and once without because that one is not always due.
+    """
+    kinds = [(s.period, s.probe.asks_process) for s in schedule]
+    return [
+        Together(tuple(i for i, kind in enumerate(kinds) if kind == own), *own)
+        for own in dict.fromkeys(kinds)
+    ]
+
+
+def readings_of(
+    group: Together,
     problem: Problem,
-    probes: tuple[Probe | Each, ...],
+    probes: Sequence[Probe | Each],
     states: State,
-    memories: tuple[Any, ...],
+    memories: Sequence[Any],
     record: ArrayLike,
     keys: Array,
     lanes: str,
     going: ArrayLike | None = None,
+    shapes: bool = False,
+) -> tuple[tuple[Reading, ...], tuple[Any, ...]]:
+    """What the probes of a group read at a record, and their memories after it: see `_read`.
+
+    Of `shapes` alone nothing is compiled, and what is traced for them is not traced again.
+    """
+    read: Any = _read.shapes if shapes else _read
+    return read(  # type: ignore[no-any-return]
+        problem,
+        tuple(probes[i] for i in group.places),
+        group.places,
+        states.params,
+        states.memory if group.process else (),
+        tuple(memories[i] for i in group.places),
+        record,
+        keys,
+        lanes,
+        going,
+    )
+
+
+@QuickToCompile
+def _read(
+    problem: Problem,
+    probes: tuple[Probe | Each, ...],
+    places: tuple[int, ...],
+    params: Params,
+    process: Any,
+    memories: tuple[Any, ...],
+    record: ArrayLike,
+    keys: Array,
+    lanes: str,
+    going: ArrayLike | None,
 ) -> tuple[tuple[Reading, ...], tuple[Any, ...]]:
     """What the probes read at a record, and their memories after it, with a leading axis of lanes.
 
@@ -170,14 +247,14 @@ def readings_at(
     count = len(probes)
 
     def one(*given: Any) -> Any:
-        measuring, (state, memories, key, *active) = given[:count], given[count:]
+        measuring, (params, process, memories, key, *active) = given[:count], given[count:]
         key = jax.random.fold_in(jax.random.fold_in(key, 2), record)
 
         def measured() -> Any:
             pairs = []
-            for i, (probe, memory) in enumerate(zip(measuring, memories, strict=True)):
-                moment = Moment(jnp.asarray(record), jax.random.fold_in(key, i), state.memory)
-                pairs.append(probe.measure(problem, state.params, memory, moment))
+            for i, probe, memory in zip(places, measuring, memories, strict=True):
+                moment = Moment(jnp.asarray(record), jax.random.fold_in(key, i), process)
+                pairs.append(probe.measure(problem, params, memory, moment))
             return tuple(r for r, _ in pairs), tuple(m for _, m in pairs)
 
         if not active:
@@ -187,7 +264,7 @@ def readings_at(
         return jax.lax.cond(active[0], measured, lambda: (blank, tuple(memories)))
 
     own = () if going is None else (going,)
-    return over_lanes(one, lanes, probes, states, memories, keys, *own)
+    return over_lanes(one, lanes, probes, params, process, memories, keys, *own)
 
 
 @eqx.filter_jit

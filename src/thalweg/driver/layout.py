@@ -20,7 +20,7 @@ from thalweg.core.memory import require_memory
 from thalweg.core.result import Result
 from thalweg.core.tree import Params
 from thalweg.driver.chunks import Marks
-from thalweg.driver.lanes import Each, of_any_lane, readings_at, told_by, variable_names
+from thalweg.driver.lanes import Each, of_any_lane, readings_of, together, told_by, variable_names
 from thalweg.dynamics.dynamics import Continuous, Discrete, Dynamics, State
 from thalweg.models import Network
 from thalweg.probes.probe import Every, Probe, ProbeLike, as_probe
@@ -166,6 +166,7 @@ def work_of(problem: Problem) -> int:
 def recorded_variables(
     problem: Problem,
     dynamics: Dynamics | Each,
+    schedule: Sequence[Every],
     probes: Sequence[Probe | Each],
     states: State,
     memories: Any,
@@ -196,10 +197,14 @@ def recorded_variables(
         kind = np.dtype(jax.eval_shape(tree.flatten, first).dtype)
         meta = {"units": "parameter", "long_name": "flat parameters"}
         variables.append(Variable("parameters", ("parameter",), (tree.size(first),), kind, meta))
-    readings, _ = eqx.filter_eval_shape(
-        readings_at, problem, tuple(probes), states, memories, np.asarray(0), keys, lanes, going
-    )
-    for probe, reading in zip(map(of_any_lane, probes), readings, strict=True):
+    found: dict[int, Any] = {}
+    for group in together(schedule):
+        readings, _ = readings_of(
+            group, problem, probes, states, memories, np.asarray(0), keys, lanes, going, shapes=True
+        )
+        found |= dict(zip(group.places, readings, strict=True))
+    for i, probe in enumerate(map(of_any_lane, probes)):
+        reading = found[i]
         value, error, code = variable_names(probe)
         meta = {"units": probe.unit, "long_name": value.replace("_", " ")}
         kind = np.dtype(reading.value.dtype)

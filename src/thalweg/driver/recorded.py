@@ -17,6 +17,7 @@ from thalweg.core import tree
 from thalweg.core.errors import InputError, require
 from thalweg.core.memory import short_of_memory
 from thalweg.core.tree import Params
+from thalweg.driver.changes import changes_between
 from thalweg.driver.chunks import Interrupted, Loop, Progress
 from thalweg.driver.footprint import LOWER, require_room
 from thalweg.driver.lanes import start_probes, start_states
@@ -42,9 +43,6 @@ from thalweg.storage.files import StoreError, writing
 from thalweg.trajectory.provenance import digest, provenance
 from thalweg.trajectory.store import AXES, MemoryStore, OtherRunError, Store, Variable, ZarrStore
 from thalweg.trajectory.trajectory import Trajectory
-
-# What the digests of a configuration stand for.
-DIGESTS = {"digest": "data", "start": "initial parameters", "records": "times of the records"}
 
 
 def run(
@@ -126,7 +124,7 @@ def run(
         measuring = tuple(s.probe for s in schedule)
         memories = start_probes(problem, measuring, states.params, lanes)
         variables = recorded_variables(
-            problem, dynamics, measuring, states, memories, keys, lanes, parameters
+            problem, dynamics, schedule, measuring, states, memories, keys, lanes, parameters
         )
         record_of = provenance(
             {
@@ -217,17 +215,6 @@ def opened_store(
             )
         store.check([v.name for v in variables])
     return store, True
-
-
-def changes_between(old: Any, new: Any, name: str = "") -> list[str]:
-    """What differs between two configurations, as "step_size 0.1, now 0.2"."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        keys = [key for key in {**new, **old} if old.get(key) != new.get(key)]
-        return [text for key in keys for text in changes_between(old.get(key), new.get(key), key)]
-    told = [str(value) for value in (old, new)]
-    if name in DIGESTS or max(map(len, told)) > 200:
-        return [f"other {DIGESTS.get(name, name)}"]
-    return [f"{name} {told[0]}, now {told[1]}"]
 
 
 __all__ = ["InputError", "Interrupted", "run"]

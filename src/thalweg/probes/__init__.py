@@ -94,6 +94,7 @@ PROBES: dict[str, Callable[[], Probe]] = {
     "silent-neurons": silent_neurons,
     "surrogate-alive": surrogate_alive,
     "sharpness": sharpness,
+    "preconditioned-sharpness": preconditioned_sharpness,
     "smallest-eigenvalue": smallest_eigenvalue,
     "top-eigenvalues": top_eigenvalues,
     "kernel-drift": kernel_drift,

@@ -21,6 +21,7 @@ class Objective(Probe):
     name: ClassVar[str] = "loss"
     unit: ClassVar[str] = "loss"
     dims: ClassVar[tuple[str, ...]] = ()
+    asks_process: ClassVar[bool] = False
 
     def measure(
         self, problem: Problem, params: Params, memory: Any, moment: Moment
@@ -34,6 +35,7 @@ class GradientNorm(Probe):
     name: ClassVar[str] = "gradient_norm"
     unit: ClassVar[str] = "loss/parameter"
     dims: ClassVar[tuple[str, ...]] = ()
+    asks_process: ClassVar[bool] = False
 
     def measure(
         self, problem: Problem, params: Params, memory: Any, moment: Moment
@@ -47,6 +49,7 @@ class Accuracy(Probe):
     name: ClassVar[str] = "accuracy"
     unit: ClassVar[str] = "1"
     dims: ClassVar[tuple[str, ...]] = ()
+    asks_process: ClassVar[bool] = False
 
     def measure(
         self, problem: Problem, params: Params, memory: Any, moment: Moment
@@ -66,6 +69,7 @@ class DistanceFromStart(Probe):
     name: ClassVar[str] = "distance_from_start"
     unit: ClassVar[str] = "parameter"
     dims: ClassVar[tuple[str, ...]] = ()
+    asks_process: ClassVar[bool] = False
 
     def start(self, problem: Problem, params: Params) -> Any:
         return params
@@ -86,6 +90,7 @@ class LayerDrift(Probe):
     name: ClassVar[str] = "layer_drift"
     unit: ClassVar[str] = "parameter^2"
     dims: ClassVar[tuple[str, ...]] = ("layer",)
+    asks_process: ClassVar[bool] = False
 
     def start(self, problem: Problem, params: Params) -> Any:
         return params

@@ -215,6 +215,7 @@ class TopEigenvalues(Probe):
     name: ClassVar[str] = "top_eigenvalues"
     unit: ClassVar[str] = "loss/parameter^2"
     dims: ClassVar[tuple[str, ...]] = ("eigenvalue",)
+    asks_process: ClassVar[bool] = False
 
     def __check_init__(self) -> None:
         require(self.count >= 1, f"count came as {self.count}; give at least 1")
@@ -255,6 +256,7 @@ class SmallestEigenvalue(Probe):
     name: ClassVar[str] = "smallest_eigenvalue"
     unit: ClassVar[str] = "loss/parameter^2"
     dims: ClassVar[tuple[str, ...]] = ()
+    asks_process: ClassVar[bool] = False
 
     def __check_init__(self) -> None:
         require(self.products >= 2, f"products came as {self.products}; give at least 2")

@@ -92,6 +92,7 @@ class Balancedness(Probe):
     name: ClassVar[str] = "balancedness"
     unit: ClassVar[str] = "parameter^2"
     dims: ClassVar[tuple[str, ...]] = ("pair",)
+    asks_process: ClassVar[bool] = False
 
     def measure(
         self, problem: Problem, params: Params, memory: Any, moment: Moment
@@ -117,6 +118,7 @@ class SingularValues(Probe):
     name: ClassVar[str] = "singular_values"
     unit: ClassVar[str] = "parameter"
     dims: ClassVar[tuple[str, ...]] = ("layer", "rank")
+    asks_process: ClassVar[bool] = False
     outputs: str = eqx.field(static=True, default="by-name")
 
     def measure(

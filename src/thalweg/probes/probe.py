@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import inspect
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
@@ -42,11 +42,14 @@ class Probe(Checked):
         name: The variable's name in the data set.
         unit: Its unit, "1" if it has none.
         dims: Names of the dimensions of one value, () for a scalar.
+        asks_process: Whether it looks at `Moment.process`. Where it does not, runs of other
+            dynamics measure it by the same compiled program; `Moment.process` is then ().
     """
 
     name: eqx.AbstractClassVar[str]
     unit: eqx.AbstractClassVar[str]
     dims: eqx.AbstractClassVar[tuple[str, ...]]
+    asks_process: ClassVar[bool] = True
 
     def start(self, problem: Problem, params: Params) -> Any:
         """Memory before the first record, carried from record to record by the driver."""

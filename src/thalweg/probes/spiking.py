@@ -95,6 +95,7 @@ class FiringRate(Probe):
     name: ClassVar[str] = "firing_rate"
     unit: ClassVar[str] = "1"
     dims: ClassVar[tuple[str, ...]] = ("firing_layer",)
+    asks_process: ClassVar[bool] = False
 
     def measure(
         self, problem: Problem, params: Params, memory: Any, moment: Moment
@@ -113,6 +114,7 @@ class SilentNeurons(Probe):
     name: ClassVar[str] = "silent_neurons"
     unit: ClassVar[str] = "1"
     dims: ClassVar[tuple[str, ...]] = ("firing_layer",)
+    asks_process: ClassVar[bool] = False
 
     def measure(
         self, problem: Problem, params: Params, memory: Any, moment: Moment
@@ -141,6 +143,7 @@ class SurrogateAlive(Probe):
     name: ClassVar[str] = "surrogate_alive"
     unit: ClassVar[str] = "1"
     dims: ClassVar[tuple[str, ...]] = ("firing_layer",)
+    asks_process: ClassVar[bool] = False
     least: float = eqx.field(static=True, default=0.0)
 
     def __check_init__(self) -> None:
@@ -169,6 +172,7 @@ class LayerGradientNorm(Probe):
     name: ClassVar[str] = "layer_gradient_norm"
     unit: ClassVar[str] = "loss/parameter"
     dims: ClassVar[tuple[str, ...]] = ("layer",)
+    asks_process: ClassVar[bool] = False
 
     def measure(
         self, problem: Problem, params: Params, memory: Any, moment: Moment

@@ -20,8 +20,8 @@ import xarray as xr
 
 from thalweg.core.tree import Params
 from thalweg.driver.block import AXES, Horizon, labelled
+from thalweg.driver.changes import changes_between
 from thalweg.driver.layout import arrays_in, schedule_of, start_as_drawn
-from thalweg.driver.recorded import changes_between
 from thalweg.problems.problem import Problem
 from thalweg.storage.files import StoreError, replace, sealed, unsealed, writing
 from thalweg.storage.lock import is_lock, require_own

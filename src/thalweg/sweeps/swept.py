@@ -104,9 +104,6 @@ class Sweep(SweepRecords):
         return RegimeMap(**vars(found))
 
 
-MEASURED = ("sharpness",)
-
-
 def sweep(
     problem: Problem,
     dynamics: Any,
@@ -115,7 +112,7 @@ def sweep(
     until: float | None = None,
     steps: int | None = None,
     records: int = 40,
-    probes: ProbeLike | Iterable[ProbeLike | Every] = MEASURED,
+    probes: ProbeLike | Iterable[ProbeLike | Every] | None = None,
     start: Params | None = None,
     parameters: bool = True,
     out: str | Path | None = None,
@@ -142,7 +139,8 @@ def sweep(
         records: How many records after the one at time zero, evenly spaced; fewer where a member
             takes fewer steps.
         probes: What to measure at each record, as `run` takes it; the loss always. By default the
-            sharpness, but of nets with surrogate gradients, which have no Hessian.
+            eigenvalues that the members' rules of stability ask for, the sharpness where none is
+            known; none of nets with surrogate gradients, which have no Hessian.
         start: Parameters that all start from instead.
         parameters: Whether to record the flat parameters, needed for distances.
         out: A folder, or None to keep the records in memory. What is there of the same sweep is
@@ -187,8 +185,8 @@ def sweep(
         # What a dynamics or its oracle refuses it refuses at once.
         jax.eval_shape(lambda params, member=member: member.init(problem, params), shapes)
     start = start_as_drawn(problem, start)
-    if probes is MEASURED and takes_surrogates(problem.objective, shapes):
-        probes = ()  # no Hessian of the loss is at hand
+    if probes is None:
+        probes = _decisive(problem, shapes, members.dynamics)
     probes = tuple(schedule_of(probes)[0])
     if out is None:
         _require_records(problem, sum(counts) * len(labels), len(probes), parameters)
@@ -247,6 +245,14 @@ def sweep(
         start,
         None if folder is None else folder.path,
     )
+
+
+def _decisive(problem: Problem, shapes: Params, members: Sequence[Any]) -> tuple[str, ...]:
+    """The eigenvalues that decide stability, by the names of their probes."""
+    if takes_surrogates(problem.objective, shapes):
+        return ()  # no Hessian of the loss is at hand
+    rules = dict.fromkeys(member.stability(problem, shapes).eigenvalue for member in members)
+    return tuple(filter(None, rules)) or ("sharpness",)
 
 
 def _require_records(problem: Problem, records: int, probes: int, parameters: bool) -> None:

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
-from scipy import stats
+from scipy.special import ndtri
 
 from thalweg.core.errors import require
 
-Z = stats.norm.ppf(0.975)
+Z = float(ndtri(0.975))
 
 
 def staying_share(
@@ -60,6 +60,8 @@ def staying_share(
         until.shape in ((), left.shape),
         f"followed came with shape {until.shape}; give one number or one for each run",
     )
+    from scipy import stats  # takes long, and most who import this file have no use for it
+
     until = np.broadcast_to(until, left.shape)
     seen = np.isfinite(left) & (left <= until)
     require(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
 from jaxtyping import Array, Float
@@ -43,6 +43,7 @@ class FlatnessMeasure(Probe):
     """
 
     title: eqx.AbstractClassVar[str]
+    asks_process: ClassVar[bool] = False
 
     @property
     @abc.abstractmethod

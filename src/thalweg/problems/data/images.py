@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import zoom
 
 from thalweg.core.errors import InputError, require, unknown
 from thalweg.problems.data.data import Data, from_arrays
@@ -77,6 +76,8 @@ def digit_images(
     bundled = load_digits()
     pixels, source = bundled.images / 16.0, "sklearn.datasets.load_digits, pixel / 16"
     if size != SIDE:
+        from scipy.ndimage import zoom  # imported by those who ask for another size
+
         pixels = zoom(pixels, (1, size / SIDE, size / SIDE), order=1)
         source += f", resampled linearly to {size}x{size}"
     data = from_arrays(

@@ -26,7 +26,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import scipy.signal
 from numpy.typing import ArrayLike, NDArray
 
 from thalweg.core.errors import InputError, require
@@ -296,7 +295,9 @@ def wave_speed(curve: VolumeCurve, window: int | None = None) -> SpeedCurve:
             window % 2 == 1 and 3 <= window <= N,
             f"window came as {window}; give an odd number from 3 to {N}",
         )
-        slope = scipy.signal.savgol_filter(curve.volume, window, 2, deriv=1, delta=dt)
+        from scipy.signal import savgol_filter  # takes long to import
+
+        slope = savgol_filter(curve.volume, window, 2, deriv=1, delta=dt)
     speed = np.divide(1.0, slope, out=np.full_like(slope, np.nan), where=slope > 0)
     ends = dt * np.cumsum(speed, axis=-1)
     return SpeedCurve(curve.travel_time, speed, ends - dt * speed / 2, ends[..., -1])
