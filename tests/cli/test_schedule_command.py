@@ -32,11 +32,16 @@ def bowl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return "my.py:problem"
 
 
+def stored(path: Path) -> xr.Dataset:
+    return xr.open_zarr(path, consolidated=False)
+
+
 def end(rate: float, steps: int) -> np.ndarray:
     """Where so many steps lead on the bowl."""
     return np.prod(1 - rate * FACTORS[:steps, None] * CURVATURES, axis=0)
 
 
+@pytest.mark.thorough
 def test_a_diagnosis_takes_the_steps_of_the_schedule(thalweg_says: Says, bowl: str) -> None:
     """Its clock is the sum of the step sizes, and the flow has run as long."""
     until = 0.2 * FACTORS[:14].sum()
@@ -44,7 +49,7 @@ def test_a_diagnosis_takes_the_steps_of_the_schedule(thalweg_says: Says, bowl: s
         "diagnose", bowl, "--lr", 0.2, *COSINE, "--until", until, "--records", 4, "--out", "run"
     )
     assert said.code == 0, said.err
-    descent, flow = (xr.open_zarr(f"run/{name}.zarr") for name in ("descent", "flow"))
+    descent, flow = (stored(Path(f"run/{name}.zarr")) for name in ("descent", "flow"))
     assert int(descent["step"].values[0, -1]) == 14
     np.testing.assert_allclose(descent["parameters"].values[0, -1], end(0.2, 14), rtol=1e-12)
     np.testing.assert_allclose(descent["time"].values[-1], until, rtol=1e-12)
@@ -60,7 +65,7 @@ def test_a_sweep_takes_the_schedule_at_every_rate(thalweg_says: Says, bowl: str)
         "--out", "run",
     )  # fmt: skip
     assert said.code == 0, said.err
-    (block,) = (xr.open_zarr(path) for path in Path("run").glob("block-*.zarr"))
+    (block,) = map(stored, Path("run").glob("block-*.zarr"))
     for lane, rate in enumerate((0.1, 0.2)):
         ended: Any = block["parameters"].values[lane, -1]
         np.testing.assert_allclose(ended, end(rate, 14), rtol=1e-12)

@@ -27,7 +27,7 @@ def first() -> dict[str, Any]:
 
 ADAM = tw.dynamics.optimiser("adam", 0.1)
 OTHERS: dict[str, tuple[Any, Any, dict[str, Any], str]] = {
-    "step": (problem(), tw.gradient_descent(0.05), {}, "step size 0.1, now 0.05"),
+    "step": (problem(), tw.gradient_descent(0.05), {}, "step_size 0.1, now 0.05"),
     "dynamics": (problem(), ADAM, {}, "dynamics gradient descent, now Adam"),
     "model": (problem(3), tw.gradient_descent(0.1), {}, r"model MLP\(hidden=\(2,.*, now MLP"),
     "data": (problem(scale=2.0), tw.gradient_descent(0.1), {}, "other data"),
@@ -62,7 +62,7 @@ def test_a_start_of_ones_own_is_told(tmp_path: Path) -> None:
 def test_numbers_of_an_optimiser_hide_what_follows_from_them() -> None:
     old = {"dynamics": {"name": "Adam", "learning_rate": 0.1, "step_size": 16 * "a"}}
     new = {"dynamics": {"name": "Adam", "learning_rate": 0.2, "step_size": 16 * "b"}}
-    assert changes_between(old, new) == ["learning rate 0.1, now 0.2"]
+    assert changes_between(old, new) == ["learning_rate 0.1, now 0.2"]
     hidden = {"dynamics": old["dynamics"] | {"step_size": 16 * "b"}}
-    assert changes_between(old, hidden) == ["other step size"]
+    assert changes_between(old, hidden) == ["other step_size"]
     assert changes_between(old, old) == []

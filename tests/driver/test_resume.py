@@ -214,9 +214,9 @@ def test_a_run_where_every_seed_diverged_is_over(
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"seeds": 3}, r"seeds \[0, 1\], now \[0, 1, 2\]"),
+        ({"seeds": 3}, "seeds 0 and 1, now 0, 1 and 2"),
         ({"records": 6}, "other times of the records"),
-        ({"probes": []}, "Sharpness"),
+        ({"probes": []}, "no longer measured: sharpness and smallest eigenvalue"),
         ({"parameters": False}, "parameters recorded True, now False"),
     ],
 )

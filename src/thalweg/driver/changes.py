@@ -1,4 +1,7 @@
-"""What differs between what is in a folder and what is asked for, in words."""
+"""What differs between what is in a folder and what is asked for, in words.
+
+Numbers keep the names of their arguments, which the command line turns into its options.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,7 @@ _DIGEST = re.compile(r"(?:[0-9a-f]{2}){8,32}")
 def changes_between(
     old: dict[str, Any], new: dict[str, Any], above: Collection[str] = ()
 ) -> list[str]:
-    """What differs between two configurations, each in words, as "step size 0.1, now 0.2".
+    """What differs between two configurations, each in words, as "step_size 0.1, now 0.2".
 
     Digests are told as "other data"; not at all where something that is told explains them.
 
@@ -49,7 +52,7 @@ def changes_between(
         >>> from thalweg.driver.changes import changes_between
         >>> old = {"dynamics": {"name": "descent", "step_size": 0.1}, "seeds": [0]}
         >>> changes_between(old, {"dynamics": {"name": "descent", "step_size": 0.2}, "seeds": [0]})
-        ['step size 0.1, now 0.2']
+        ['step_size 0.1, now 0.2']
     """
     changed = [key for key in {**new, **old} if old.get(key) != new.get(key)]
     if "name" in changed:  # another kind of thing has other numbers
@@ -66,11 +69,11 @@ def changes_between(
             inner = changes_between(was, now, {*above, *changed})
             found += [_named(key, text) for text in inner]
         elif _digested(was) and _digested(now):
-            found.append(f"other {WORDS.get(key, _plain(key))}")
+            found.append(f"other {WORDS.get(key, key)}")
         elif plain:
             found.append(_pair(key, was, now))
     if not found and changed and not above:  # digests on one side alone
-        found = [f"other {WORDS.get(key, _plain(key))}" for key in changed[:1]]
+        found = [f"other {WORDS.get(key, key)}" for key in changed[:1]]
     said = [text for text in found if not text.startswith("other ")]
     others = [text for text in dict.fromkeys(found) if text.startswith("other ")]
     return said + others
@@ -78,7 +81,7 @@ def changes_between(
 
 def _named(key: str, text: str) -> str:
     """What "name" names: a dynamics or data."""
-    return re.sub(r"^name ", f"{_plain(key)} ", text)
+    return re.sub(r"^name ", f"{key} ", text)
 
 
 def _pair(key: str, was: Any, now: Any) -> str:
@@ -86,8 +89,8 @@ def _pair(key: str, was: Any, now: Any) -> str:
         return _probes(was, now)
     words = [_value(value) for value in (was, now)]
     if words[0] == words[1] or max(map(len, words)) > LONGEST:
-        return f"other {WORDS.get(key, _plain(key))}"
-    return f"{_plain(key)} {words[0]}, now {words[1]}"
+        return f"other {WORDS.get(key, key)}"
+    return f"{key} {words[0]}, now {words[1]}"
 
 
 def _probes(was: Any, now: Any) -> str:
@@ -113,8 +116,6 @@ def _probe(text: str) -> str:
 def _value(value: Any) -> str:
     if value is None:
         return "not given"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
     if isinstance(value, list) and all(isinstance(each, int | float | str) for each in value):
         return _and([str(each) for each in value]) if len(value) <= 8 else f"{len(value)} of them"
     if isinstance(value, dict):
@@ -128,7 +129,3 @@ def _and(words: list[str]) -> str:
 
 def _digested(value: Any) -> bool:
     return isinstance(value, str) and _DIGEST.fullmatch(value) is not None
-
-
-def _plain(key: str) -> str:
-    return key.replace("_", " ")

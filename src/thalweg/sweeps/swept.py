@@ -139,8 +139,8 @@ def sweep(
         records: How many records after the one at time zero, evenly spaced; fewer where a member
             takes fewer steps.
         probes: What to measure at each record, as `run` takes it; the loss always. By default the
-            eigenvalues that the members' rules of stability ask for, the sharpness where none is
-            known; none of nets with surrogate gradients, which have no Hessian.
+            eigenvalue that the rule of stability of every member asks for, the sharpness where
+            there is no such one; none of nets with surrogate gradients, which have no Hessian.
         start: Parameters that all start from instead.
         parameters: Whether to record the flat parameters, needed for distances.
         out: A folder, or None to keep the records in memory. What is there of the same sweep is
@@ -248,11 +248,11 @@ def sweep(
 
 
 def _decisive(problem: Problem, shapes: Params, members: Sequence[Any]) -> tuple[str, ...]:
-    """The eigenvalues that decide stability, by the names of their probes."""
+    """The eigenvalue that decides stability, by the name of its probe."""
     if takes_surrogates(problem.objective, shapes):
         return ()  # no Hessian of the loss is at hand
-    rules = dict.fromkeys(member.stability(problem, shapes).eigenvalue for member in members)
-    return tuple(filter(None, rules)) or ("sharpness",)
+    asked = {member.stability(problem, shapes).eigenvalue for member in members}
+    return tuple(asked) if len(asked) == 1 and all(asked) else ("sharpness",)
 
 
 def _require_records(problem: Problem, records: int, probes: int, parameters: bool) -> None:
