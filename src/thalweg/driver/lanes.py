@@ -212,7 +212,7 @@ def readings_of(
     Of `shapes` alone nothing is compiled, and what is traced for them is not traced again.
     """
     read: Any = _read.shapes if shapes else _read
-    return read(  # type: ignore[no-any-return]
+    return read(
         problem,
         tuple(probes[i] for i in group.places),
         group.places,
