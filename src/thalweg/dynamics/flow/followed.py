@@ -192,10 +192,10 @@ class Flow(Continuous):
         cross it is too small. Held against SciPy's DOP853 at 1e-12 on 20 problems of five
         parameters, at four times each and tolerances of 1e-4 and 1e-6, it covered the error in 99 %
         of records of Tsit5 and 78 % of "auto"; at 1e-6 in 70 % of RKC2, 93 % along the flow of
-        momentum, 86 % along Adam's; twice it in 95 % or more of each, five times it in 99 %, and the
+        momentum, 86 % along Adam's; twice it in 95 % or more of each, five times it in 99 %; the
         worst was 11 times too small. Along preconditioned flows at 1e-4, where few steps are short
-        against the turns of the path, it was up to 36 times too small. With kinks it is rougher, see
-        `doubts`. What rounding adds, `noise_floor`, is included: it matters in float32.
+        against the turns of the path, it was up to 36 times too small. With kinks it is rougher:
+        see `doubts`. What rounding adds, `noise_floor`, is included: it matters in float32.
         """
         return path_error(_of_parameters(state), problem.smooth and not self.bent)
 
