@@ -141,6 +141,7 @@ def main() -> None:
     grids: dict[str, list[Discrete]] = {
         "K-FAC, defaults": [tw.kfac()],
         "K-FAC, block-tridiagonal": [tw.kfac(structure="tridiagonal")],
+        "EKFAC": [tw.kfac(structure="eigenvalues")],
         "K-FAC, the paper's constants": [method("K-FAC")],
         "Nesterov, best of 8": [
             tw.dynamics.optimiser("nesterov", r, momentum=m) for r, m in nesterov

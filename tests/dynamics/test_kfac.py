@@ -11,6 +11,7 @@ import pytest
 import thalweg as tw
 from thalweg.core import tree
 from thalweg.core.errors import InputError
+from thalweg.driver import chunks
 from thalweg.dynamics.natural_gradient.quadratic_model import QuadraticModel, next_damping
 from thalweg.dynamics.natural_gradient.seen import strided
 
@@ -134,6 +135,70 @@ def test_the_first_damping_is_the_best_of_those_tried():
     np.testing.assert_allclose(flat(stepped(fixed, problem, params)[1].params), flat(state.params), rtol=1e-10)  # fmt: skip # noqa: E501
 
 
+@pytest.mark.thorough
+def test_ekfac_averages_what_dense_fisher_matrices_have_on_their_diagonal():
+    """s <- share s + (1 - share) diag(Q^T F Q); where Q is renewed diag(Q'^T Q diag(s) Q^T Q')."""
+    problem, params = net()
+    dynamics = tw.kfac(0.1, targets="exact", structure="eigenvalues", average=0.6, refresh=2)
+    states = stepped(dynamics, problem, params, 6)
+    layers = tw.curvature.kronecker_layers(problem.problem, params)
+    unflat = jax.flatten_util.ravel_pytree(params)[1]
+    numbered = jax.tree.leaves(unflat(jnp.arange(len(flat(params)), dtype=float)))
+    where = [np.asarray(rows).ravel().astype(int) for rows in layers.split(numbered)]
+    kept = [None] * len(where)
+    for k, (before, after) in enumerate(pairwise(states)):
+        F = np.asarray(tw.curvature.fisher(problem.problem, before.params).dense())
+        share = min(1 - 1 / (k + 1), 0.6)
+        for i, (at, (U, V), s) in enumerate(zip(where, *after.memory.shared, strict=True)):
+            Q, last = np.kron(V, U), kept[i]  # rows of the weight, its columns and the bias
+            factors = after.memory.factors
+            if k < 3 or k % 2 == 0:
+                for M, own in ((factors.inputs[i], U), (factors.outputs[i], V)):
+                    rotated = own.T @ M @ own
+                    np.testing.assert_allclose(rotated, np.diag(np.diag(rotated)), atol=1e-13)
+            else:
+                np.testing.assert_array_equal(Q, last[0])
+            now = np.diag(Q.T @ F[np.ix_(at, at)] @ Q)
+            if k:
+                turn = Q.T @ last[0]
+                now = share * np.diag(turn @ np.diag(last[1]) @ turn.T) + (1 - share) * now
+            np.testing.assert_allclose(np.ravel(s), now, rtol=1e-9, atol=1e-13)
+            kept[i] = Q, now
+    g = flat(jax.grad(problem.objective)(states[-2].params))
+    gamma2 = float(states[-2].memory.damping) + 0.01
+    ahead = np.zeros(len(g))
+    for at, (Q, s) in zip(where, kept, strict=True):
+        ahead[at] = -Q @ ((Q.T @ g[at]) / (s + gamma2))
+    alpha, mu = states[-1].memory.along
+    step = alpha * ahead + mu * flat(states[-2].memory.last)
+    np.testing.assert_allclose(flat(states[-1].memory.last), step, rtol=1e-7, atol=1e-11)
+
+
+@pytest.mark.thorough
+def test_an_interrupted_run_of_ekfac_goes_on_to_the_same_bits(tmp_path, monkeypatch):
+    """Bases and averages are in what a store keeps, also between two renewals."""
+    problem, _ = net()
+    dynamics = tw.kfac(0.1, structure="eigenvalues", refresh=4)
+    options = {"until": 12, "records": 4, "probes": ["loss"], "progress": False}
+    whole = tw.run(problem, dynamics, **options)
+    record, taken = chunks.Loop.record, []
+
+    def watched(self, states):
+        record(self, states)
+        taken.append(states)
+        if len(taken) == 3:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as stopped:
+        stopped.setattr(chunks.Loop, "record", watched)
+        with pytest.raises(tw.Interrupted):
+            tw.run(problem, dynamics, out=tmp_path / "run.zarr", **options)
+    assert int(jnp.max(taken[-1].step)) % 4 != 0
+    on = tw.run(problem, dynamics, out=tmp_path / "run.zarr", **options)
+    for name in ("loss", "damping", "parameters"):
+        np.testing.assert_array_equal(on.dataset[name], whole.dataset[name])
+
+
 # ---- switches ----------------------------------------------------------------------------------
 
 
@@ -174,6 +239,8 @@ def test_norm_constraint_polyak_schedules_and_kept_inverses():
     shared = [jax.tree.leaves(s.memory.shared)[0] for s in kept[1:]]
     assert not np.allclose(shared[0], shared[1])
     np.testing.assert_array_equal(shared[2], shared[4])
+    assert tw.kfac(structure="eigenvalues").refresh == 20
+    assert tw.kfac().refresh == 1
 
 
 @pytest.mark.thorough
@@ -235,12 +302,13 @@ def test_by_default_factors_are_of_an_eighth_of_the_examples_and_of_all_in_time(
 
 
 @pytest.mark.thorough
-def test_it_maps_over_seeds_and_settings_and_runs_in_single_precision():
+@pytest.mark.parametrize("structure", ["diagonal", "eigenvalues"])
+def test_it_maps_over_seeds_and_settings_and_runs_in_single_precision(structure):
     problem, params = net()
     dampings = jnp.array([0.01, 0.1, 1.0])
 
     def run(damping, key):
-        dynamics = tw.kfac(damping)
+        dynamics = tw.kfac(damping, structure=structure)
         state = dynamics.init(problem, params)
         for k in range(3):
             state = dynamics.step(problem, state, jax.random.fold_in(key, k))[0]
@@ -251,7 +319,7 @@ def test_it_maps_over_seeds_and_settings_and_runs_in_single_precision():
     for i in range(3):
         np.testing.assert_allclose(together[i], jax.jit(run)(dampings[i], keys[i]), rtol=1e-9)
     small, start = net(precision="float32")
-    state = stepped(tw.kfac(), small, start, 5)[-1]
+    state = stepped(tw.kfac(structure=structure), small, start, 5)[-1]
     assert {leaf.dtype for leaf in jax.tree.leaves(state.params)} == {jnp.dtype("float32")}
     assert float(small.objective(state.params)) < float(small.objective(start))
 

@@ -10,6 +10,7 @@ from thalweg.curvature.kronecker.block_diagonal import BlockDiagonal, Eigenbasis
 from thalweg.curvature.kronecker.layers import Layer
 from thalweg.curvature.kronecker.passes import Passes
 
+Bases = tuple[tuple[Array, ...], ...]  # (V_A, V_G) of each block, () where it is diagonal
 TOGETHER = 16  # examples whose gradients are held at once where they are no single outer products
 
 
@@ -29,29 +30,61 @@ def in_eigenbasis(
 
     Source: George et al. (2018, arXiv 1806.03884).
     """
-    basis, n = diagonal.shifted(0.0), len(at.outputs)
+    basis = diagonal.shifted(0.0)
+    values = second_moments(diagonal, basis.bases, at, covectors, weight)
+    return Eigenbasis(diagonal.layers, basis.bases, values, basis.damping)
+
+
+def second_moments(
+    diagonal: BlockDiagonal,
+    bases: Bases,
+    at: Passes,
+    covectors: Float[Array, "c n k"],
+    weight: Array | float,
+) -> tuple[Array, ...]:
+    """The s of `in_eigenbasis` in any orthogonal bases (V_A, V_G) of the blocks."""
+    layers, n = diagonal.layers.blocks, len(at.outputs)
 
     def squares(r: Array) -> list[Array]:
         sent = at.pull(r)[1]
         made = []
-        for layer, axes, h, g in zip(
-            diagonal.layers.blocks, basis.bases, at.vectors, sent, strict=True
-        ):
+        for layer, axes, h, g in zip(layers, bases, at.vectors, sent, strict=True):
             if layer.kronecker:
                 U, V = axes
                 made.append(_squared(layer, U, V, h, g))
         return made
 
-    found = iter(jax.tree.map(lambda s: jnp.sum(s, axis=0), jax.lax.map(squares, covectors)))
-    values = tuple(
-        weight / n * next(found) if layer.kronecker else s
-        for layer, s in zip(diagonal.layers.blocks, basis.values, strict=True)
+    if len(covectors) == 1:
+        each = squares(covectors[0])
+    else:
+        each = jax.tree.map(lambda s: jnp.sum(s, axis=0), jax.lax.map(squares, covectors))
+    found = iter(each)
+    return tuple(
+        weight / n * next(found) if layer.kronecker else A[None]
+        for layer, A in zip(layers, diagonal.factors.inputs, strict=True)
     )
-    return Eigenbasis(diagonal.layers, basis.bases, values, basis.damping)
+
+
+def carried(old: Bases, values: tuple[Array, ...], new: Bases) -> tuple[Array, ...]:
+    """The diagonal in new bases of blocks that are diagonal in old ones: V'^T V diag(s) V^T V'.
+
+        s' = (V_G'^T V_G)^2 s (V_A^T V_A')^2,    squares entry by entry.
+
+    Each matrix of squares has rows and columns that add up to 1, so that the trace stays.
+    """
+    made = []
+    for axes, others, s in zip(old, new, values, strict=True):
+        if not axes:
+            made.append(s)
+            continue
+        (U, V), (W, Z) = axes, others
+        made.append((Z.T @ V) ** 2 @ s @ (U.T @ W) ** 2)
+    return tuple(made)
 
 
 def _squared(layer: Layer, U: Array, V: Array, h: list[Array], g: list[Array]) -> Array:
     """The sum over examples of (V^T DW U)^2."""
+    U, V = U.astype(h[0].dtype), V.astype(g[0].dtype)
     if layer.single:
         return ((g[0][:, 0] @ V) ** 2).T @ ((h[0][:, 0] @ U) ** 2)
 

@@ -19,6 +19,7 @@ from thalweg.curvature.kronecker.factors import TARGETS
 from thalweg.curvature.kronecker.fisher import STRUCTURES
 from thalweg.dynamics.dynamics import State
 from thalweg.dynamics.natural_gradient.kronecker import KFAC
+from thalweg.dynamics.natural_gradient.preconditioning import STEPS_KEPT
 from thalweg.problems.problem import Problem
 
 Setting = float | Callable[[Any], Any] | None
@@ -37,7 +38,7 @@ def kfac(
     least_damping: float = 1e-8,
     gamma_decay: float | None = None,
     gamma_period: int = 20,
-    refresh: int = 1,
+    refresh: int | None = None,
     average: float = 0.95,
     norm_constraint: float | None = None,
     polyak: float | None = None,
@@ -66,7 +67,8 @@ def kfac(
             function of the step for a schedule, which is then kept.
         learning_rate: alpha, a number or a function of the step; None for the model's.
         momentum: mu; None for the model's, 0 for none, which saves a pass forward.
-        structure: "diagonal", "tridiagonal" (dense layers only) or "eigenvalues" (EKFAC).
+        structure: "diagonal", "tridiagonal" (dense layers only) or "eigenvalues" (EKFAC:
+            diagonal in the eigenbasis of the factors, with entries measured there).
         targets: "sampled" from the model, "exact" (k passes backward) or "empirical" (the data's).
         samples: Draws of targets for every example.
         damping_decay: omega: a look multiplies or divides lambda by omega^T1; None keeps lambda.
@@ -75,7 +77,9 @@ def kfac(
         gamma_decay: Search gamma among gamma and gamma times or over this to the T2; None ties
             gamma = sqrt(lambda + weight decay).
         gamma_period: T2, steps between searches.
-        refresh: T3, steps between inversions; each search makes its own.
+        refresh: T3, steps between inversions; each search makes its own. Of EKFAC steps for which a
+            basis is kept; the averages of eigenvalues are measured at each and go on from basis to
+            basis. None for 1, and for 20 of EKFAC.
         average: Largest weight of the past in the moving average, min(1 - 1/k, average) at step k.
         norm_constraint: Bound of delta^T (F + lambda I) delta.
         polyak: Weight of the past in an average of iterates, told as `evaluation_loss`.
@@ -116,6 +120,7 @@ def kfac(
             value is None or traced(value) or (not misfit(value, float) and 0 < value < 1),
             f"{name} came as {told(value)}; give a number between 0 and 1, as 0.95, or None",
         )
+    refresh = STEPS_KEPT.get(structure, 1) if refresh is None else refresh
     counts = {
         "samples": samples,
         "damping_period": damping_period,

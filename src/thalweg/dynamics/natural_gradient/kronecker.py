@@ -13,14 +13,17 @@ from jaxtyping import Array, Int
 from thalweg.core import tree
 from thalweg.core.result import finite, tree_finite
 from thalweg.core.tree import Params
-from thalweg.curvature.kronecker.block_diagonal import BlockDiagonal, Eigenbasis, Matrices
-from thalweg.curvature.kronecker.eigenvalues import in_eigenbasis
 from thalweg.curvature.kronecker.factors import Factors, check_chain, covectors_of, factors_of
 from thalweg.curvature.kronecker.layers import Layers
 from thalweg.curvature.kronecker.passes import Passes, layers_of, passes
-from thalweg.curvature.kronecker.tridiagonal import Tridiagonal
 from thalweg.dynamics.descent import CountedSteps
 from thalweg.dynamics.dynamics import Info, State, Statistic, fresh
+from thalweg.dynamics.natural_gradient.preconditioning import (
+    diagonal_of,
+    direction,
+    inverted,
+    measured,
+)
 from thalweg.dynamics.natural_gradient.quadratic_model import next_damping
 from thalweg.dynamics.natural_gradient.seen import (
     KFACMemory,
@@ -136,7 +139,10 @@ class KFAC(CountedSteps):
             seen = StepView(
                 problem, data, layers, params, at, (at, r, weight), found, params, decay
             )
-            return found, self._inverted(seen, decay) if self.refresh > 1 else ()
+            if self.structure == "eigenvalues":
+                basis = diagonal_of(seen).shifted(decay)
+                return found, (basis.bases, basis.values)
+            return found, inverted(self.structure, seen, decay) if self.refresh > 1 else ()
 
         shapes = jax.eval_shape(first, params)
         factors, shared = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
@@ -172,7 +178,11 @@ class KFAC(CountedSteps):
         if few is not None and few < n:
             at = passes(layers, params, data.inputs[strided(n, few, state.step)])
         seen = StepView(problem, data, layers, params, at, statistics, factors, gradient, decay)
-        best, tried = self._best(seen, state)
+        shared = memory.shared
+        if self.structure == "eigenvalues":
+            due = (state.step < 3) | (state.step % self.refresh == 0)
+            shared = measured(seen, shared, due, share)
+        best, tried = self._best(seen, state, shared)
         return self._taken(seen, state, best, tried, loss)
 
     def _statistics(
@@ -195,35 +205,7 @@ class KFAC(CountedSteps):
     def _factors(self, layers: Layers, at: Passes, r: Array, weight: Array | float) -> Factors:
         return factors_of(layers, at, r, weight, chain=self.structure == "tridiagonal")
 
-    def _inverted(self, seen: StepView, gamma: Scalar) -> Any:
-        """What solutions share; in double precision, as gamma is small beside the factors."""
-        wide = jax.tree.map(lambda a: a.astype(jnp.float64), seen.factors)
-        diagonal = BlockDiagonal(seen.layers, wide)
-        if self.structure == "eigenvalues":
-            basis = in_eigenbasis(diagonal, *seen.statistics)
-            return basis.bases, basis.values
-        if self.structure == "tridiagonal":
-            return Tridiagonal(seen.layers, diagonal.damped(gamma)).factorised()
-        return diagonal.damped(gamma).factorised()
-
-    def _direction(self, seen: StepView, shared: Any, gamma: Scalar) -> Params:
-        """-(damped Kronecker factors)^-1 gradient."""
-        wide = [g.astype(jnp.float64) for g in jax.tree.leaves(seen.gradient)]
-        blocks: Matrices = seen.layers.split(wide)
-        diagonal = BlockDiagonal(seen.layers, seen.factors)
-        if self.structure == "eigenvalues":
-            bases, values = shared
-            made = Eigenbasis(seen.layers, bases, values, gamma**2).solved((), blocks)
-        elif self.structure == "tridiagonal":
-            made = Tridiagonal(seen.layers, diagonal).solved(shared, blocks)
-        else:
-            made = diagonal.solved(shared, blocks)
-        leaves = seen.layers.joined([-m for m in made])
-        kinds = jax.tree.leaves(seen.params)
-        leaves = [a.astype(like.dtype) for a, like in zip(leaves, kinds, strict=True)]
-        return jax.tree.unflatten(seen.layers.structure, leaves)
-
-    def _best(self, seen: StepView, state: State) -> tuple[Proposal, Array]:
+    def _best(self, seen: StepView, state: State, shared: Any) -> tuple[Proposal, Array]:
         """The best of the candidates for damping, and how many they were."""
         memory, number = state.memory, state.step
         damping = setting_at(self.damping, number) if callable(self.damping) else memory.damping
@@ -245,10 +227,12 @@ class KFAC(CountedSteps):
                 power = jnp.asarray([0.0, 1.0, -1.0])[jnp.minimum(i, 2)]
                 factor = self.gamma_decay ** (power * self.gamma_period.astype(jnp.float64))
                 gam = jnp.where(looking, gam * factor, gam)
-            shared = self._inverted(seen, gam) if self.refresh == 1 else jax.lax.cond(
-                due, lambda: self._inverted(seen, gam), lambda: memory.shared
+            if self.structure == "eigenvalues":  # the same for every gamma
+                return self._proposed(seen, state, shared, lam, gam, first)
+            made = inverted(self.structure, seen, gam) if self.refresh == 1 else jax.lax.cond(
+                due, lambda: inverted(self.structure, seen, gam), lambda: shared
             )  # fmt: skip
-            return self._proposed(seen, state, shared, lam, gam, first)
+            return self._proposed(seen, state, made, lam, gam, first)
 
         if self.damping is not None and self.gamma_decay is None:
             return candidate(jnp.zeros((), int)), jnp.ones((), int)
@@ -268,7 +252,7 @@ class KFAC(CountedSteps):
         self, seen: StepView, state: State, shared: Any, lam: Scalar, gam: Scalar, first: Array
     ) -> Proposal:
         """Where a damping leads: as far as the exact model says, or as is asked for."""
-        ahead, last = self._direction(seen, shared, gam), state.memory.last
+        ahead, last = direction(self.structure, seen, shared, gam), state.memory.last
         alpha, mu = (
             setting_at(self.learning_rate, state.step),
             setting_at(self.momentum, state.step),
@@ -296,7 +280,8 @@ class KFAC(CountedSteps):
                 return seen.problem.objective(moved).astype(jnp.float64)
 
             score = jax.lax.cond(first, truly, lambda: change)
-        return Proposal(step, shared if self.refresh > 1 else (), lam, gam, along, change, score)
+        kept = shared if self.refresh > 1 or self.structure == "eigenvalues" else ()
+        return Proposal(step, kept, lam, gam, along, change, score)
 
     def _taken(
         self, seen: StepView, state: State, best: Proposal, tried: Array, loss: Scalar

@@ -33,6 +33,7 @@ class KFACMemory(NamedTuple):
     Attributes:
         factors: Moving averages of the Kronecker factors.
         shared: What solutions share, from the last refresh; nothing where each step makes its own.
+            Of EKFAC the bases, and the averages of second moments in them.
         last: The last step delta_0, shaped as the parameters.
         damping: lambda (unit: loss/parameter^2).
         gamma: Damping of the factors; its square is in units of lambda.
