@@ -60,6 +60,8 @@ DIAGNOSE = [
     ("good.npz --model linear:3 --activation rellu", "'relu'"),
     ("good.npz --initialiser orthogonel", "'orthogonal'"),
     ("good.npz --flow-solver tsit6", "'tsit5'"),
+    ("good.npz --limit second", "'second-order'"),
+    ("good.npz --optimizer adam --lr 0.1 --limit second-order", "no equation of second order"),
     ("good.npz --precision float46", "'float64'"),
     ("good.npz --task regresion", "'regression'"),
     ("good.npz --model mpl:3", "'mlp'"),

@@ -26,6 +26,7 @@ from thalweg.driver.recorded import run
 from thalweg.dynamics.dynamics import Continuous, Discrete, Dynamics
 from thalweg.dynamics.flow.followed import error_asked
 from thalweg.dynamics.flow.gradient_flow import MOST_GRADIENTS
+from thalweg.dynamics.given_limit import limit_named
 from thalweg.dynamics.stability import stated_rule
 from thalweg.models import MLP, SpikingModel
 from thalweg.models.spiking.surrogates import takes_surrogates
@@ -89,6 +90,7 @@ def diagnose(
     *,
     optimizer: str | None = None,
     oracle: Oracle | str | None = None,
+    limit: str | None = None,
     start: Any = None,
     until: float | None = None,
     records: int = 40,
@@ -119,6 +121,9 @@ def diagnose(
             "trust-region(radius=0.5)"; `thalweg list optimisers` has the names.
         oracle: What its steps see of the problem: an oracle, or its name with numbers, as
             "label_noise(0.1)"; all of it by default.
+        limit: What steps are held against: first-order, the flow that they follow as their size
+            goes to 0 (by default); or second-order, of momentum, nesterov and accelerated the
+            equation of a ball with mass, which is closer.
         start: Where to begin, instead of where the problem draws: a run folder or the store of a
             run (.zarr), whose last record is taken, of several seeds with the one behind it, as in
             run.zarr:seed=3; or a file of flat parameters (.npy, or .npz of one array); in Python
@@ -176,6 +181,7 @@ def diagnosed(
     dynamics: float | Dynamics | optax.GradientTransformation,
     command: str,
     *,
+    limit: str | None,
     start: Any,
     until: float | None,
     records: int,
@@ -193,7 +199,7 @@ def diagnosed(
     require(seeds >= 1, f"seeds came as {seeds}; give at least 1")
     require_positive(eps=eps)
     require(smallest_every >= 1, f"smallest_every came as {smallest_every}; give at least 1")
-    steps = _in_steps(dynamics)
+    steps = limit_named(_in_steps(dynamics), limit)
     begun = checkpoint(problem, start)
     start = begun.params
     require(

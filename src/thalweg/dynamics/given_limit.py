@@ -6,10 +6,18 @@ from typing import Any
 
 from jaxtyping import Array
 
+from thalweg.core.errors import require, unknown
 from thalweg.core.tree import Params
 from thalweg.dynamics.around import Around
 from thalweg.dynamics.dynamics import Continuous, Discrete, Info, State
+from thalweg.dynamics.flow.second_order import SecondOrderFlow, accelerated_flow, momentum_flow
+from thalweg.dynamics.methods.accelerated import AcceleratedDescent
+from thalweg.dynamics.noisy_steps import Noisy
+from thalweg.dynamics.optax_descent import OptaxDescent
 from thalweg.problems.problem import Problem
+
+LIMITS = ("first-order", "second-order")
+OF_MOMENTUM = {"momentum": False, "Nesterov momentum": True}  # name: gradient taken ahead
 
 
 class WithLimit(Around):
@@ -89,3 +97,48 @@ def with_limit(dynamics: Discrete, flow: Continuous) -> WithLimit:
         ('the second-order flow', 'on the flow')
     """
     return WithLimit(dynamics, flow)
+
+
+def limit_named(dynamics: Discrete, limit: str | None) -> Discrete:
+    """A dynamics that is held against a limit by name; its own, "first-order", as it is.
+
+    Args:
+        dynamics: What takes steps.
+        limit: One of `LIMITS`, or None for its own.
+
+    Raises:
+        InputError: If the name is unknown, or no equation of second order is known of the dynamics.
+    """
+    require(limit is None or limit in LIMITS, unknown(str(limit), LIMITS, "limit"))
+    return with_limit(dynamics, second_order(dynamics)) if limit == "second-order" else dynamics
+
+
+def second_order(dynamics: Discrete) -> SecondOrderFlow:
+    """The equation of second order that momentum follows, on its own clock.
+
+    Raises:
+        InputError: If none is known of the dynamics.
+    """
+    inner = dynamics.base if isinstance(dynamics, Noisy) else dynamics
+    if isinstance(inner, AcceleratedDescent):
+        require(
+            float(inner.quotient) == 0 and float(inner.first) == float("inf"),
+            "limit came as second-order beside a convexity, with which no equation is known; leave "
+            "convexity out, or take nesterov, whose momentum is constant",
+        )
+        return accelerated_flow(float(inner.step_size))
+    known = isinstance(inner, OptaxDescent) and inner.name in OF_MOMENTUM and inner.family
+    require(
+        bool(known),
+        f"limit came as second-order with {dynamics.name}, of which no equation of second order is "
+        "known; give momentum, nesterov or accelerated by name, or leave limit out",
+    )
+    assert isinstance(inner, OptaxDescent)
+    require(
+        not callable(inner.step_size) and inner.learning_rate is not None,
+        "limit came as second-order with a schedule, and the equation is that of one learning "
+        "rate; leave schedule or limit out",
+    )
+    assert inner.learning_rate is not None
+    beta = float(dict(inner.settings)["momentum"])
+    return momentum_flow(float(inner.learning_rate), beta, nesterov=OF_MOMENTUM[inner.name])

@@ -8,6 +8,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Int
 
 from thalweg.core import tree
@@ -145,7 +146,8 @@ class KFAC(CountedSteps):
             return found, inverted(self.structure, seen, decay) if self.refresh > 1 else ()
 
         shapes = jax.eval_shape(first, params)
-        factors, shared = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+        # Zeros of the host compile no program for each shape.
+        factors, shared = jax.tree.map(lambda s: jnp.asarray(np.zeros(s.shape, s.dtype)), shapes)
         nan = jnp.asarray(jnp.nan, jnp.float64)
         start = nan if self.damping is None or callable(self.damping) else self.damping
         gamma, average = jnp.sqrt(start + decay), None if self.polyak is None else params
