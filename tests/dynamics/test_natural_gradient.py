@@ -73,7 +73,7 @@ def test_the_step_is_that_of_brute_force(matrix: str) -> None:
     steps = natural_gradient_descent(eta, lam, matrix)
     after, _ = steps.step(problem, steps.init(problem, start), jax.random.key(0))
     np.testing.assert_allclose(ravel_pytree(after.params)[0], exact, rtol=1e-9, atol=1e-12)
-    assert int(after.evaluations) == 1 + int(np.ceil(4 / 3 * theta.size))
+    assert int(after.evaluations) == 1 + int(np.ceil((1 + 4 * theta.size) / 3))
 
 
 def test_of_kronecker_factors_it_is_their_solution() -> None:

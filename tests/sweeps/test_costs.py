@@ -21,11 +21,11 @@ from thalweg.sweeps.contestants import price_of
 
 STEPS, DIRECTIONS = 3, 2
 SEEN: Counter[str] = Counter()
-# They look at examples or at the model itself: see the tests below and those of each.
+# They look at examples or at the model itself: see the tests below and test_costs_of_models.py.
 OF_A_MODEL = {
     "kfac", "natural-gradient", "gauss-newton", "constant-kfac", "levenberg-marquardt",
 }  # fmt: skip
-# The whole Hessian is one batch of products, which a call-back sees once.
+# The whole Hessian is one batch of products, which this call-back sees once; that file's sees all.
 IN_A_BATCH = {"relaxed-newton"}
 SEARCHING = (
     "armijo", "polyak-step", "lbfgs", "agmsdr", "conjugate-gradients", "bfgs", "trust-region",

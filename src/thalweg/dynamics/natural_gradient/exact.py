@@ -63,21 +63,23 @@ def _lifted(matrix: Array, damping: Array) -> Dense:
     return matrix + damping.astype(matrix.dtype) * jnp.eye(len(matrix), dtype=matrix.dtype)
 
 
-# M + lambda I of each, its name in sentences, and gradients for each parameter that it costs.
-MATRICES: dict[str, tuple[Callable[..., Dense], str, float]] = {
-    "fisher": (_fisher, "natural gradient", 4 / 3),
-    "gauss-newton": (_gauss_newton, "Gauss-Newton", 4 / 3),
-    "kronecker": (_kronecker, "Kronecker-factored natural gradient", 0.0),
-    "hessian": (_hessian, "Newton", 2.0),
-    "absolute-hessian": (_sizes, "saddle-free Newton", 2.0),
+# M + lambda I of each, its name in sentences, and what it costs in thirds of a gradient, which is
+# a pass forward and two back: where it begins, and for each parameter.
+MATRICES: dict[str, tuple[Callable[..., Dense], str, tuple[int, int]]] = {
+    "fisher": (_fisher, "natural gradient", (1, 4)),
+    "gauss-newton": (_gauss_newton, "Gauss-Newton", (1, 4)),
+    "kronecker": (_kronecker, "Kronecker-factored natural gradient", (1, 0)),
+    "hessian": (_hessian, "Newton", (3, 6)),
+    "absolute-hessian": (_sizes, "saddle-free Newton", (3, 6)),
 }
 
 
 def metric_price(matrix: str, problem: Problem, params: Params) -> int:
-    """Gradients that a step takes: its own, and those of its matrix."""
+    """Gradients that a step takes, its own and those of its matrix, to the next whole one."""
     outputs = getattr(problem, "targets", np.zeros((1, 1))).shape[-1]
-    factors = outputs if matrix == "kronecker" else 0  # a pass backward for each output
-    return 1 + factors + int(np.ceil(MATRICES[matrix][2] * tree.size(params)))
+    back = 2 * outputs if matrix == "kronecker" else 0  # a pass for each output
+    first, each = MATRICES[matrix][2]
+    return 1 + -(-(first + back + each * tree.size(params)) // 3)
 
 
 def require_decomposable(matrix: str, params: Params) -> None:
@@ -94,9 +96,10 @@ class NaturalGradientDescent(Discrete):
     """theta <- theta - eta (M + lambda I)^-1 grad f, M at each point anew.
 
     Step k sits at training time k eta. Deterministic. Cost: a gradient and the matrix, 4 p/3
-    gradients of the Fisher and Gauss-Newton matrix, 2 p of the Hessian, one for each output of
-    Kronecker factors; p^3 operations. Result: NONFINITE once objective or parameters are not
-    finite. Source: Amari (1998); Martens (2020, arXiv 1412.1193).
+    gradients of the Fisher and Gauss-Newton matrix, 2 p of the Hessian, two thirds of one for each
+    output of Kronecker factors, and the pass that each begins with; p^3 operations. Result:
+    NONFINITE once objective or parameters are not finite. Source: Amari (1998); Martens (2020,
+    arXiv 1412.1193).
 
     Attributes:
         step_size: eta.

@@ -339,7 +339,8 @@ class KFAC(CountedSteps):
         """Gradients of a step, to the next whole one: an example forward a third, back two."""
         ways = 2 * (1 if self.without_momentum else 2) if self.modelled else 0
         few = few_of(n := len(seen.data.inputs), self.factor_examples)
-        back = -(-(2 * len(seen.statistics[1]) + (few < n)) * few // n)
+        draws = len(seen.statistics[1]) * (2 if self.structure == "eigenvalues" else 1)
+        back = -(-(2 * draws + (few < n)) * few // n)
         thirds = 3 + back + ways * tried + look.astype(int)
         trials = jnp.where((tried > 3), tried, 0)
         return ((thirds + trials + 2) // 3).astype(jnp.int64)
