@@ -19,7 +19,9 @@ CARD = Card(
     paper_size="part",
     full=(
         "Ten times the media for the solver; nets are trained on up to 8000 media, not on 30000 as "
-        "that of the paper's program."
+        "that of the paper's program. "
+        "C7, C7d and C8 hold at quick scale and fail there: one draw, one number of media and one "
+        "of eight seeds are beyond what they ask."
     ),
     answer=(
         "The solver itself is exact to rounding: from the sound at the end of a half line it finds "
