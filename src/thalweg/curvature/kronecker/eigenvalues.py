@@ -31,11 +31,11 @@ def in_eigenbasis(
     Source: George et al. (2018, arXiv 1806.03884).
     """
     basis = diagonal.shifted(0.0)
-    values = second_moments(diagonal, basis.bases, at, covectors, weight)
+    values = moments_in_bases(diagonal, basis.bases, at, covectors, weight)
     return Eigenbasis(diagonal.layers, basis.bases, values, basis.damping)
 
 
-def second_moments(
+def moments_in_bases(
     diagonal: BlockDiagonal,
     bases: Bases,
     at: Passes,

@@ -21,9 +21,9 @@ from thalweg.dynamics.descent import CountedSteps
 from thalweg.dynamics.dynamics import Info, State, Statistic, fresh
 from thalweg.dynamics.natural_gradient.preconditioning import (
     diagonal_of,
-    direction,
     inverted,
     measured,
+    preconditioned_direction,
 )
 from thalweg.dynamics.natural_gradient.quadratic_model import next_damping
 from thalweg.dynamics.natural_gradient.seen import (
@@ -254,7 +254,7 @@ class KFAC(CountedSteps):
         self, seen: StepView, state: State, shared: Any, lam: Scalar, gam: Scalar, first: Array
     ) -> Proposal:
         """Where a damping leads: as far as the exact model says, or as is asked for."""
-        ahead, last = direction(self.structure, seen, shared, gam), state.memory.last
+        ahead, last = preconditioned_direction(self.structure, seen, shared, gam), state.memory.last
         alpha, mu = (
             setting_at(self.learning_rate, state.step),
             setting_at(self.momentum, state.step),

@@ -10,7 +10,7 @@ from jaxtyping import Array
 
 from thalweg.core.tree import Params
 from thalweg.curvature.kronecker.block_diagonal import BlockDiagonal, Eigenbasis, Matrices
-from thalweg.curvature.kronecker.eigenvalues import carried, second_moments
+from thalweg.curvature.kronecker.eigenvalues import carried, moments_in_bases
 from thalweg.curvature.kronecker.tridiagonal import Tridiagonal
 from thalweg.dynamics.natural_gradient.seen import Scalar, StepView
 
@@ -49,12 +49,12 @@ def measured(seen: StepView, shared: Any, due: Array, share: Scalar) -> Any:
         return new, carried(before, averages, new)
 
     bases, values = jax.lax.cond(due, renewed, lambda: shared)
-    new = second_moments(diagonal, bases, *seen.statistics)
+    new = moments_in_bases(diagonal, bases, *seen.statistics)
     kept = [a + (1 - share) * (b.astype(a.dtype) - a) for a, b in zip(values, new, strict=True)]
     return bases, tuple(kept)
 
 
-def direction(structure: str, seen: StepView, shared: Any, gamma: Scalar) -> Params:
+def preconditioned_direction(structure: str, seen: StepView, shared: Any, gamma: Scalar) -> Params:
     """-(damped Kronecker factors)^-1 gradient."""
     wide = [g.astype(jnp.float64) for g in jax.tree.leaves(seen.gradient)]
     blocks: Matrices = seen.layers.split(wide)
