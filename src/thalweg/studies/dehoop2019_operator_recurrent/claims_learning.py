@@ -9,6 +9,7 @@ from thalweg.lab.claims import Failure, claim
 
 PAPER = "de Hoop, Lassas and Wong (2019)"
 SHORT = "smoke scale trains for a few steps on coarse media alone"
+FULL = ("full",)
 
 
 @claim("C3", kind="exact", source=f"{PAPER}; E11, E12")
@@ -68,7 +69,19 @@ def bounds_hold(N0: xr.Dataset) -> Check:
     return all_of(*(below(N0[name], 1 + 1e-9, what=f"{name} (draw)") for name in names))
 
 
-@claim("C7", kind="empirical", source=f"{PAPER}; experiment on volumes", too_small=SHORT)
+@claim(
+    "C7",
+    kind="empirical",
+    source=f"{PAPER}; experiment on volumes",
+    too_small=SHORT,
+    failures=(
+        Failure(
+            "0.31 on one of five draws, 0.07 to 0.15 on the others",
+            "net / MLP, 2000 media (draw)",
+            FULL,
+        ),
+    ),
+)
 def it_learns_volumes_from_few(B: xr.Dataset) -> Check:
     """A net that applies the map has at 2000 media at most a fifth of the test error of a line and
     of an MLP on the standardised response, at the fewest at most a twentieth of that of the MLP,
@@ -126,7 +139,13 @@ def it_is_ahead_of_a_better_mlp(B: xr.Dataset) -> Check:
     return all_of(*_ahead_of(B, "mlp"))
 
 
-@claim("C7d", kind="empirical", source="measured here", too_small=SHORT)
+@claim(
+    "C7d",
+    kind="empirical",
+    source="measured here",
+    too_small=SHORT,
+    failures=(Failure("1.985 at 8000 media", "Glorot's start (media)", FULL),),
+)
 def what_an_mlp_starts_from_and_reads_decides(B: xr.Dataset) -> Check:
     """Rounding scaled to deviation 1, which half of the response is, and Glorot's start, whose
     outputs have several times the variance of the volumes, each make the MLP's test error at least
@@ -164,7 +183,21 @@ def _ahead_of(B: xr.Dataset, reader: str) -> tuple[Check, Check]:
     )
 
 
-@claim("C8", kind="empirical", source=f"{PAPER}; its bound on the gap", too_small=SHORT)
+ONE_SEED = "on the one of eight seeds whose gap without a penalty is the least"
+
+
+@claim(
+    "C8",
+    kind="empirical",
+    source=f"{PAPER}; its bound on the gap",
+    too_small=SHORT,
+    failures=(
+        Failure(f"3.0 {ONE_SEED}, 0.06 to 0.81 on others", "gap, with / without (seed)", FULL),
+        Failure("0.78; the ratio of the mean gaps is 0.44", "gap, with / without, mean", FULL),
+        Failure(f"4.7 {ONE_SEED}", "clean error, with / without (seed)", FULL),
+        Failure("0.97, by the one seed", "clean error, with / without, mean", FULL),
+    ),
+)
 def a_penalty_closes_the_gap(C: xr.Dataset) -> Check:
     """At a strength of 1e-4 the gap is below that without a penalty on every seed, and on average
     three quarters of it at most; the clean error hardly grows on any and falls on average; the
