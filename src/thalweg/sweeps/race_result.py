@@ -124,7 +124,7 @@ class RaceRecords:
         if best.ties:
             values = ", ".join(f"{settings[k]:.3g}" for k in best.ties[:3])
             more = f" and {len(best.ties) - 3} more" if len(best.ties) > 3 else ""
-            told.append(f"{values}{more} {'do' if len(best.ties) > 1 else 'does'} as well")
+            told.append(f"{what} {values}{more} {'do' if len(best.ties) > 1 else 'does'} as well")
         if best.place >= 0 and 0 < cost < 0.5 * self.budget:
             told.append(f"spent {cost:.3g} of {self.budget:g} gradients: its next step costs more")
         return tuple(told)
