@@ -17,7 +17,6 @@ import pytest
 import xarray as xr
 from filelock import FileLock
 
-from compiler import UNOPTIMISED
 from planting import Fault, rerun
 from thalweg.lab.experiment import Lab
 from thalweg.lab.runner import experiments
@@ -40,8 +39,7 @@ def smoke(request: pytest.FixtureRequest) -> Callable[[str], dict[str, xr.Datase
     Workers share them: who asks while another runs the study waits for it.
     """
     cache = getattr(request.config, "cache", None)
-    given = [os.environ.get(name, "") for name in ("XLA_FLAGS", UNOPTIMISED)]
-    options = zlib.crc32(" ".join(given).encode())  # others round differently
+    options = zlib.crc32(os.environ.get("XLA_FLAGS", "").encode())  # others round differently
     folder = Path(cache.mkdir(f"smoke-{options:x}")) if cache is not None else None
     found: dict[str, dict[str, xr.Dataset]] = {}
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import importlib
-import os
 import re
 import time
 from collections.abc import Iterator
 
-import jax
 import numpy as np
 import pytest
 import xarray as xr
 
-from compiler import UNOPTIMISED
 from planting import Fault, rerun
 from thalweg.lab.claims import Claim, judge
 from thalweg.lab.curves import labelled, present
@@ -152,18 +149,7 @@ def test_what_is_stored_is_what_was_found(slug, smoke, tmp_path):
     )
 
 
-@pytest.fixture
-def optimised() -> Iterator[None]:
-    """What is compiled from now on runs as fast as it does for users."""
-    jax.config.update("jax_disable_most_optimizations", False)
-    yield
-    jax.config.update(
-        "jax_disable_most_optimizations", os.environ[UNOPTIMISED] not in {"0", "false"}
-    )
-
-
 @pytest.mark.slow
-@pytest.mark.usefixtures("optimised")
 @every_study
 def test_smoke_scale_takes_seconds(slug):
     study, lab = study_named(slug), Lab("smoke", progress=False)
