@@ -84,7 +84,8 @@ def test_the_error_that_is_told_holds_beyond_the_edge():
     assert (path.dataset["critical"][0, 2:] >= 1).all()
     off = np.linalg.norm((path.parameters - fine.parameters).values[0, 1:], axis=1)
     told = path.dataset["path_error"].values[0, 1:] - fine.dataset["path_error"].values[0, 1:]
-    np.testing.assert_allclose(off, told, rtol=0.25)
+    assert (off <= told).all()
+    assert (told <= 2.5 * off).all()
 
 
 @pytest.mark.slow
