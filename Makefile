@@ -34,7 +34,7 @@ others: setup ## install Flax, Keras and Dask beside it: tests of what they brin
 test: setup ## the fast tests: every part's core (about twelve minutes on two cores, half of that the next time)
 	$(PYTEST) -m "not slow and not thorough"
 
-check: setup ## the thorough tests: planted faults, hostile input, campaigns (about half an hour)
+check: setup ## the thorough tests: planted faults, hostile input, campaigns (about forty minutes)
 	$(PYTEST) -m "thorough and not slow"
 
 verify: setup ## the slow tests, then every claim of every study (long)
