@@ -615,6 +615,36 @@ def test_netcdf_holds_the_stored_dataset(run_folder: Path) -> None:
             assert set(data.attrs) == set(make().attrs)
 
 
+@pytest.mark.parametrize("mode", ["r", "r+"])
+def test_exports_do_not_wait_for_who_has_the_file_open(run_folder: Path, mode: str) -> None:
+    """A notebook that reads it, or a run beside this one whose index builds this page, too."""
+    pytest.importorskip("h5netcdf")
+    h5py = pytest.importorskip("h5py")
+    path = export_data(run_folder, "descent")[1]
+    program = (
+        "import sys, h5py\n"
+        f"file = h5py.File({str(path)!r}, {mode!r})\n"
+        "print('open', flush=True)\n"
+        "sys.stdin.read()\n"
+        "print(*file['loss'][...].ravel()[:3])\n"
+    )
+    command = [sys.executable, "-c", program]
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    data = descent()
+    before = data["loss"].values.ravel()[:3].tolist()
+    data["loss"] = 2 * data["loss"]
+    with subprocess.Popen(command, **pipes) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "open\n"
+        save_dataset(data, run_folder / "descent.zarr")
+        assert export_data(run_folder, "descent")[1] == path
+        read, _ = other.communicate()
+    assert [float(x) for x in read.split()] == before  # what it had open is as it was
+    with h5py.File(path) as file:
+        np.testing.assert_array_equal(file["loss"][...], data["loss"].values)
+    assert not list(path.parent.glob("*.partial"))
+
+
 def test_complex_values_reach_netcdf_in_parts(tmp_path: Path) -> None:
     pytest.importorskip("h5netcdf")
     pytest.importorskip("h5py")

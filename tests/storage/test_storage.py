@@ -21,7 +21,7 @@ import zarr
 
 from thalweg.storage import arrays
 from thalweg.storage.datasets import open_dataset, save_dataset
-from thalweg.storage.files import StoreError, replace, sealed, unsealed
+from thalweg.storage.files import StoreError, replace, replacing, sealed, unsealed
 from thalweg.storage.lock import locked
 
 
@@ -51,6 +51,51 @@ def flipped(path: Path, bit: int) -> None:
     content = bytearray(path.read_bytes())
     content[bit // 8] ^= 1 << bit % 8
     path.write_bytes(content)
+
+
+# ---- files --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stop", [OSError, KeyboardInterrupt])
+def test_a_file_that_is_not_finished_takes_nobodys_place(
+    tmp_path: Path, stop: type[BaseException]
+) -> None:
+    path = tmp_path / "a"
+    path.write_text("before")
+
+    def stopped() -> None:
+        with replacing(path) as partial:
+            partial.write_text("half")
+            raise stop
+
+    with pytest.raises(stop):
+        stopped()
+    assert path.read_text() == "before"
+    with replacing(path) as partial:
+        partial.write_text("after")
+        assert path.read_text() == "before"
+    assert files_of(tmp_path) == [path]
+    assert path.read_text() == "after"
+
+
+def test_two_threads_write_one_file_each_for_itself(tmp_path: Path) -> None:
+    path, meet = tmp_path / "a", threading.Barrier(2)
+    names = []
+
+    def write() -> None:
+        with replacing(path) as partial:
+            names.append(partial.name)
+            partial.write_text(partial.name)
+            meet.wait(10)
+
+    threads = [threading.Thread(target=write) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(names)) == 2
+    assert path.read_text() in names
+    assert files_of(tmp_path) == [path]
 
 
 # ---- data sets ----------------------------------------------------------------------------------

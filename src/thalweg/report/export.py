@@ -16,6 +16,7 @@ from thalweg.report.colours import Colours
 from thalweg.report.drawing import reading
 from thalweg.report.matplotlib_drawing import draw_canvas, require_matplotlib
 from thalweg.report.store import PathLike, open_data, read_page
+from thalweg.storage.files import replacing
 from thalweg.storage.netcdf import portable
 
 FORMATS = ("svg", "png", "pdf")
@@ -50,10 +51,12 @@ def export_data(folder: PathLike, name: str) -> list[Path]:
     target.mkdir(exist_ok=True)
     paths = [target / f"{name}.csv"]
     try:
-        _write_csv(data, paths[0])
+        with replacing(paths[0]) as partial:
+            _write_csv(data, partial)
         if all(importlib.util.find_spec(module) for module in ("h5netcdf", "h5py")):
             paths.append(target / f"{name}.nc")
-            portable(data).to_netcdf(paths[1], engine="h5netcdf")
+            with replacing(paths[1]) as partial:
+                portable(data).to_netcdf(partial, engine="h5netcdf")
     except (OSError, RuntimeError, ValueError, KeyError) as error:
         raise InputError(
             f"dataset {name!r} of {folder} cannot be exported ({error}); "
@@ -98,7 +101,8 @@ def export_figures(folder: PathLike, formats: Iterable[str] = FORMATS) -> list[P
             (folder / "figures").mkdir(exist_ok=True)
             for kind in formats:
                 paths.append(folder / "figures" / f"{figure.name}.{kind}")
-                canvas.savefig(paths[-1], dpi=300, metadata=UNDATED.get(kind))
+                with replacing(paths[-1]) as partial:
+                    canvas.savefig(partial, format=kind, dpi=300, metadata=UNDATED.get(kind))
     return paths
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,23 +25,35 @@ class ReadOnlyError(StoreError):
     """A place where nothing may be written; what is there can be read."""
 
 
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A name to write a file under, which takes its place when the body has written it.
+
+    Whoever reads the file meanwhile keeps what was there, and two who write it at once do not meet.
+
+    Raises:
+        OSError: If the file system refuses; nothing is left behind, as after any other error.
+    """
+    # A name of its own for each writer: two processes, or threads, may write one file.
+    partial = path.with_name(f"{path.name}.{threading.get_native_id()}.partial")
+    try:
+        yield partial
+        with partial.open("rb+") as file:
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
 def replace(path: Path, content: bytes) -> None:
     """Write a file whole or not at all.
 
     Raises:
         OSError: If the file system refuses; nothing is left behind.
     """
-    # A name of its own for each writer: two processes may write one file, an index for example.
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
+    with replacing(path) as partial:
+        partial.write_bytes(content)
 
 
 def digest_of(content: Mapping[str, Any]) -> str:

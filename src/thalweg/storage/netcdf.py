@@ -13,7 +13,7 @@ import xarray as xr
 
 from thalweg.core.errors import require
 from thalweg.storage.arrays import in_one_line
-from thalweg.storage.files import StoreError, writing
+from thalweg.storage.files import StoreError, replacing, writing
 
 AS_JSON = "attributes_in_json"  # names the attributes that are JSON, so that they are read back
 NEEDED = ("h5netcdf", "h5py")
@@ -27,11 +27,10 @@ def save_netcdf(dataset: xr.Dataset, path: Path) -> Path:
         StoreError: If the file system refuses.
     """
     _require_netcdf()
-    unfinished = path.with_name(f"{path.name}.unfinished")
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        portable(dataset, told=True).to_netcdf(unfinished, engine="h5netcdf")
-        unfinished.replace(path)
+        with replacing(path) as partial:
+            portable(dataset, told=True).to_netcdf(partial, engine="h5netcdf")
     return path
 
 
