@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time as clock
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from thalweg.core.errors import require, unknown
 from thalweg.driver.recorded import run
 from thalweg.dynamics import Dynamics
 from thalweg.lab.card import SCALES
+from thalweg.lab.kept import keep_table, kept_table
 from thalweg.lab.reached import source_digest
 from thalweg.problems import Problem
 from thalweg.trajectory import Trajectory
@@ -28,11 +30,15 @@ class Lab:
         scale: "smoke" (seconds), "quick" (minutes on two cores) or "full" (the card says what).
         folder: Long runs are stored here and resumed; None keeps them in memory.
         progress: See `thalweg.run`.
+        parts: Where what `part` made is kept until the experiment's table is; None keeps nothing.
+        key: What the table of the experiment at work is known by, and its parts with it.
     """
 
     scale: str = "quick"
     folder: Path | None = None
     progress: bool | None = None
+    parts: Path | None = None
+    key: str = ""
 
     def __post_init__(self) -> None:
         """Refuse an unknown scale."""
@@ -45,6 +51,34 @@ class Lab:
             return run(problem, dynamics, out=out, progress=self.progress, **options)
         except OtherRunError:  # the study has changed since; its folder is its own
             return run(problem, dynamics, out=out, fresh=True, progress=self.progress, **options)
+
+    def part(self, name: str, make: Callable[[], xr.Dataset]) -> xr.Dataset:
+        """A table that an experiment is made of, kept as soon as it is there.
+
+        An experiment that is interrupted goes on behind its last part, to the same bits. For what
+        `run` does not do, as paths whose parameters are too many to be recorded.
+
+        Args:
+            name: Within the experiment.
+            make: What makes it, of nothing that the experiment's size and source do not fix.
+
+        Raises:
+            StoreError: If what was kept is damaged, or cannot be written.
+
+        Examples:
+            >>> from thalweg.lab.experiment import Lab
+            >>> from thalweg.lab.table import table
+            >>> lab = Lab("smoke")  # without a folder nothing is kept
+            >>> lab.part("one", lambda: table({"": {"a": (1.0, "1", "a number")}}))["a"].item()
+            1.0
+        """
+        kept = kept_table(self.parts, name, self.key)
+        if kept is not None:
+            return kept[0]
+        begun = clock.perf_counter()
+        made = make()
+        keep_table(self.parts, name, self.key, made, clock.perf_counter() - begun)
+        return made
 
 
 @dataclass(frozen=True)

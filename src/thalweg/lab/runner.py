@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
+import shutil
 import time as clock
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -18,6 +20,7 @@ from thalweg.lab.checks import Check
 from thalweg.lab.claims import REDUCED, REPRODUCED, Verdict, judge
 from thalweg.lab.curves import labelled, present
 from thalweg.lab.experiment import Experiment, Lab
+from thalweg.lab.kept import keep_table, kept_table, seconds_kept, took_before
 from thalweg.lab.outlook import Outlook
 from thalweg.lab.study import Study
 from thalweg.report import (
@@ -32,8 +35,7 @@ from thalweg.report import (
     write_page,
 )
 from thalweg.report.notebook import card, page_card, plot_figure
-from thalweg.storage.datasets import open_dataset, save_dataset
-from thalweg.storage.files import ReadOnlyError, StoreError, replace, sealed, unsealed, writing
+from thalweg.storage.files import ReadOnlyError, replace, sealed, unsealed, writing
 from thalweg.storage.lock import LOCK, locked, require_own
 from thalweg.trajectory.provenance import fingerprint, provenance, versions
 
@@ -120,20 +122,24 @@ def experiments(
     wanted = {n: e for n, e in study.experiments.items() if only is None or n in only}
     keys = {name: _key(experiment, lab) for name, experiment in wanted.items()}
     minutes = study.minutes.get(lab.scale) if only is None else None
-    before = {name: _took_before(name, key, lab) for name, key in keys.items()}
+    folder = lab.folder
+    before = {name: took_before(folder, name, key) for name, key in keys.items()}
     outlook = Outlook(before, minutes and 60 * minutes)
     for name, experiment in wanted.items():
         key = keys[name]
-        stored = _stored(name, key, lab)
+        stored = kept_table(folder, name, key)
         if stored is not None:
             tell(f"{name}: stored, {stored[1]:.0f} s when it was run")
             results[name], took = stored
         else:
             tell(f"{name}: running ({outlook.at(name)})")
-            begun = clock.perf_counter()
-            results[name] = experiment(lab)
+            parts = folder and folder / f"{name}.parts"
+            begun = clock.perf_counter() - seconds_kept(parts, key)
+            results[name] = experiment(dataclasses.replace(lab, parts=parts, key=key))
             took = clock.perf_counter() - begun
-            _store(name, key, lab, results[name], took)
+            keep_table(folder, name, key, results[name], took)
+            if parts is not None:  # the table is made of them
+                shutil.rmtree(parts, ignore_errors=True)
         outlook.took(name, took)
         seconds += took
     return results, seconds
@@ -357,39 +363,3 @@ def _key(experiment: Experiment, lab: Lab) -> str:
     """What its stored table is known by."""
     known = {"versions": versions(), "scale": lab.scale, "name": experiment.name}
     return fingerprint(known | experiment.known_by(lab.scale))
-
-
-def _stored(name: str, key: str, lab: Lab) -> tuple[xr.Dataset, float] | None:
-    if lab.folder is None:
-        return None
-    note = lab.folder / f"{name}.done.json"
-    if not note.exists():
-        return None
-    try:
-        if json.loads(note.read_bytes())["key"] != key:
-            return None
-        seconds = float(unsealed(note)["seconds"])
-        return open_dataset(lab.folder / f"{name}.zarr").load(), seconds
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        why = error if isinstance(error, StoreError) else f"{note} is damaged"
-        raise StoreError(f"{why}; delete {note} to run this experiment again") from error
-
-
-def _took_before(name: str, key: str, lab: Lab) -> float | None:
-    """Seconds that an experiment took when it was last run here; 0 if it need not be run again."""
-    if lab.folder is None:
-        return None
-    try:
-        note = json.loads((lab.folder / f"{name}.done.json").read_bytes())
-        return 0.0 if note["key"] == key else float(note["seconds"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None  # what is damaged, `_stored` tells
-
-
-def _store(name: str, key: str, lab: Lab, data: xr.Dataset, seconds: float) -> None:
-    if lab.folder is None:
-        return
-    save_dataset(data, lab.folder / f"{name}.zarr")
-    done = {"key": key, "seconds": seconds}
-    with writing(lab.folder):
-        replace(lab.folder / f"{name}.done.json", sealed(done))

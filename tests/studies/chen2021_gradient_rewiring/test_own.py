@@ -2,7 +2,12 @@
 
 import jax
 import numpy as np
+import pytest
+import xarray as xr
 
+from thalweg.lab.experiment import Lab
+from thalweg.lab.runner import experiments
+from thalweg.studies.chen2021_gradient_rewiring import training
 from thalweg.studies.chen2021_gradient_rewiring.exact import back
 from thalweg.studies.chen2021_gradient_rewiring.training import Images, counts, task
 
@@ -27,3 +32,23 @@ def test_the_split_is_stratified_and_the_net_the_papers():
     weights = at.problem.init(jax.random.key(0))
     assert [layer["weight"].shape for layer in weights] == [(200, 64), (10, 200)]
     assert all("bias" not in layer for layer in weights)
+
+
+@pytest.mark.thorough
+def test_training_that_is_stopped_goes_on_to_the_same_bits(study, results, tmp_path, monkeypatch):
+    train, calls = training.trained, []
+
+    def watched(method, *rest):
+        calls.append(method)
+        if len(calls) == 4:  # the dense net and two that rewire are there
+            raise KeyboardInterrupt
+        return train(method, *rest)
+
+    monkeypatch.setattr(training, "trained", watched)
+    lab = Lab("smoke", tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        experiments(study, lab, only=["X1"])
+    found, _ = experiments(study, lab, only=["X1"])
+    last = "magnitude, fine-tuned"
+    assert calls == ["dense", "Grad R", "Grad R", last, last]
+    xr.testing.assert_identical(found["X1"], results["X1"])

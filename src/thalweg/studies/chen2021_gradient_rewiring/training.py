@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -15,15 +15,16 @@ import xarray as xr
 from jaxtyping import Array, Float, UInt8
 from sklearn.model_selection import train_test_split
 
-from thalweg.core.tree import Params
+from thalweg.core.tree import Params, flatten, lane
 from thalweg.driver.path import path
 from thalweg.dynamics import deep_r, grad_r, magnitude_pruned, magnitude_pruning, optax_dynamics
 from thalweg.dynamics.dynamics import State
 from thalweg.lab.experiment import Lab, experiment
-from thalweg.lab.table import table
+from thalweg.lab.table import over, table
 from thalweg.models import spiking_mlp
 from thalweg.oracles import minibatch
 from thalweg.problems import Problem, Supervised, digit_images, mnist5k_images, supervised
+from thalweg.problems.problem import unraveller
 
 TARGET = 0.95
 OTHERS = ("accurate gradient", "Deep R", "magnitude, fine-tuned")
@@ -64,14 +65,6 @@ class Seen(NamedTuple):
     present: UInt8[Array, " bytes"]
 
 
-class Ran(NamedTuple):
-    """Records of a lane, its parameters at the end, and its strengths where it has any."""
-
-    seen: Seen
-    params: Params
-    strengths: Params
-
-
 def task(size: Images) -> Task:
     """Digits of 8x8 pixels in a stratified split 75 to 25, or MNIST's 5000 images, 4000 to 1000."""
     if size.data == "digits":
@@ -105,18 +98,18 @@ def by_method(method: str) -> Make:
 
 @eqx.filter_jit
 def trained(
-    make: Make,
+    method: str,
     at: Task,
-    starts: Params,
-    alphas: Float[Array, " lanes"],
-    reached: Float[Array, " lanes"],
-    keys: Array,
+    start: Params,
+    alpha: Float[Array, ""],
+    reached: Float[Array, ""],
+    key: Array,
     rate: float,
     batch: int,
     every: int,
     records: int,
-) -> Ran:
-    """Lanes one after the other: on a CPU side by side they leave the cache."""
+) -> tuple[Seen, Params, Params]:
+    """What is seen of a net, its parameters at the end, and its strengths where it has any."""
 
     def observed(problem: Problem, state: State) -> Seen:
         outputs = at.problem.model.apply(state.params, at.inputs)
@@ -124,16 +117,12 @@ def trained(
         there = [layer["weight"].ravel() != 0 for layer in state.params]
         return Seen(right, jnp.packbits(jnp.concatenate(there)))
 
-    def one(lane: tuple[Params, Array, Array, Array]) -> Ran:
-        start, alpha, share, key = lane
-        transform = make(rate, alpha, share, key)
-        dynamics = optax_dynamics(transform, rate, oracle=minibatch(batch))
-        found = path(dynamics, at.problem, start, every, records, observed, key)
-        strengths = optax.tree_utils.tree_get(found.last.memory, "strength")
-        plain = jax.tree.map(jnp.abs, found.last.params)
-        return Ran(found.seen, found.last.params, plain if strengths is None else strengths)
-
-    return jax.lax.map(one, (starts, alphas, reached, keys))
+    transform = by_method(method)(rate, alpha, reached, key)
+    dynamics = optax_dynamics(transform, rate, oracle=minibatch(batch))
+    found = path(dynamics, at.problem, start, every, records, observed, key)
+    strengths = optax.tree_utils.tree_get(found.last.memory, "strength")
+    plain = jax.tree.map(jnp.abs, found.last.params)
+    return found.seen, found.last.params, plain if strengths is None else strengths
 
 
 def counts(present: np.ndarray, weights: int) -> dict[str, np.ndarray]:
@@ -144,6 +133,18 @@ def counts(present: np.ndarray, weights: int) -> dict[str, np.ndarray]:
         "pruned": np.bitwise_count(before & ~after).sum(-1),
         "regrown": np.bitwise_count(~before & after).sum(-1),
     }
+
+
+def told(seen: Seen, params: Params, strengths: Params, weights: int) -> xr.Dataset:
+    """What is kept of a net."""
+    found = counts(np.asarray(seen.present), weights)
+    along = found | {"accuracy": np.asarray(seen.accuracy)}
+    dims = {k: "after" if k in ("pruned", "regrown") else "passes" for k in along}
+    at_end = {"params": flatten(params), "strengths": flatten(strengths)}
+    return xr.Dataset(
+        {k: (dims[k], v) for k, v in along.items()}
+        | {k: ("parameter", np.asarray(v)) for k, v in at_end.items()}
+    )
 
 
 @experiment(
@@ -166,69 +167,69 @@ def images(lab: Lab, size: Images) -> xr.Dataset:
     keys = jax.random.split(jax.random.key(0), size.seeds)
     starts = jax.vmap(at.problem.init)(keys)
     weights = sum(layer["weight"][0].size for layer in starts)
+    unravelled = unraveller(at.problem)
 
     def run(
-        method: str, starts: Params, alphas: Any, shares: Any, passes: int
-    ) -> tuple[Ran, tuple[int, int]]:
-        """Over alphas (first) and seeds; shares is of that shape, starts have seeds alone."""
-        shape = np.shape(shares)
-        lanes = jax.tree.map(lambda a: jnp.concatenate([a] * shape[0]), starts)
-        alpha = jnp.repeat(jnp.asarray(alphas, jnp.float32), shape[1])
-        share = jnp.asarray(shares, jnp.float32).ravel()
-        own = jnp.concatenate([keys] * shape[0])
-        make = by_method(method)
-        found = trained(make, at, lanes, alpha, share, own, size.rate, size.batch, every, passes)
-        return found, shape
+        method: str, begin: list[Params], alphas: Sequence[float], shares: np.ndarray, passes: int
+    ) -> xr.Dataset:
+        """Over alphas and seeds, the latter the axes of shares: each net is a part of its own."""
 
-    def told(found: Ran, shape: tuple[int, int]) -> dict[str, np.ndarray]:
-        present = np.asarray(found.seen.present)
-        all_of = counts(present, weights) | {"accuracy": np.asarray(found.seen.accuracy)}
-        return {k: v.reshape(*shape, *v.shape[1:]) for k, v in all_of.items()}
+        def one(alpha: float, seed: int) -> xr.Dataset:
+            seen, params, strengths = trained(
+                method, at, begin[seed], jnp.float32(alpha),
+                jnp.float32(shares[alphas.index(alpha), seed]), keys[seed],
+                size.rate, size.batch, every, passes,
+            )  # fmt: skip
+            return told(seen, params, strengths, weights)
 
-    none = np.zeros((1, size.seeds))
-    dense_run, shape = run("dense", starts, [0.0], none, size.passes)
-    dense = told(dense_run, shape)["accuracy"][0]
-    grid = np.zeros((len(size.alphas), size.seeds))
-    rewired_run, shape = run("Grad R", starts, size.alphas, grid, size.passes)
-    rewired = told(rewired_run, shape)
-    left = rewired["connectivity"][..., -1]
+        def net(alpha: float, seed: int) -> xr.Dataset:
+            name = f"{'-'.join(method.replace(',', '').split())}-{alpha:g}-{seed}"
+            return lab.part(name, lambda: one(alpha, seed))
+
+        return over(net, alpha=alphas, seed=range(size.seeds))
+
+    none = np.zeros((len(size.alphas), size.seeds))
+    begin = [lane(starts, seed) for seed in range(size.seeds)]
+    dense = run("dense", begin, [0.0], none, size.passes).isel(alpha=0)
+    rewired = run("Grad R", begin, size.alphas, none, size.passes)
+    left = rewired["connectivity"].values[..., -1]
     reached = np.minimum(1 - left, 1 - 1 / weights)  # no method is asked to keep nothing
 
     compared = [size.alphas.index(alpha) for alpha in size.compared]
+    ends = [unravelled(jnp.asarray(flat)) for flat in dense["params"].values]
     accuracy, connectivity = [], []
     for method in size.others:
         tuned = method == "magnitude, fine-tuned"
-        begin, passes = (dense_run.params, size.tuning) if tuned else (starts, size.passes)
-        found = told(*run(method, begin, size.compared, reached[compared], passes))
-        accuracy.append(found["accuracy"][..., -1])
-        connectivity.append(found["connectivity"][..., -1])
+        start, passes = (ends, size.tuning) if tuned else (begin, size.passes)
+        found = run(method, start, size.compared, reached[compared], passes)
+        accuracy.append(found["accuracy"].values[..., -1])
+        connectivity.append(found["connectivity"].values[..., -1])
 
     once = [
-        [_accuracy(at, magnitude_pruned(_lane(dense_run.params, s), reached[a, s]))
-         for s in range(size.seeds)]
-        for a in range(len(size.alphas))
-    ]  # fmt: skip
-    rates = [_rate(at, _lane(dense_run.params, s)) for s in range(size.seeds)]
-    pruned_rates = [
-        [_rate(at, _lane(rewired_run.params, a * size.seeds + s)) for s in range(size.seeds)]
-        for a in range(len(size.alphas))
+        [_accuracy(at, magnitude_pruned(*each)) for each in zip(ends, shares, strict=True)]
+        for shares in reached
     ]
-    first = [_lane(rewired_run, a * size.seeds) for a in range(len(size.alphas))]
+    rates = [_rate(at, end) for end in ends]
+    pruned_rates = [
+        [_rate(at, unravelled(jnp.asarray(flat))) for flat in of_alpha]
+        for of_alpha in rewired["params"].values
+    ]
+    first = rewired.isel(seed=0)
     unit = "1"
     return table(
         {
-            "seed passes": {"dense": (dense, unit, "accuracy held out, dense")},
+            "seed passes": {"dense": (dense["accuracy"].values, unit, "accuracy held out, dense")},
             "alpha seed passes": {
-                "accuracy": (rewired["accuracy"], unit, "accuracy held out"),
-                "connectivity": (rewired["connectivity"], unit, "connectivity"),
+                "accuracy": (rewired["accuracy"].values, unit, "accuracy held out"),
+                "connectivity": (rewired["connectivity"].values, unit, "connectivity"),
             },
             "alpha seed after": {
-                "pruned": (rewired["pruned"], unit, "connections pruned in a pass"),
-                "regrown": (rewired["regrown"], unit, "connections grown again in a pass"),
+                "pruned": (rewired["pruned"].values, unit, "connections pruned in a pass"),
+                "regrown": (rewired["regrown"].values, unit, "connections grown again in a pass"),
             },
             "alpha seed": {
                 "left": (left, unit, "connectivity at the end"),
-                "final": (rewired["accuracy"][..., -1], unit, "accuracy at the end, Grad R"),
+                "final": (rewired["accuracy"].values[..., -1], unit, "accuracy at the end, Grad R"),
                 "one_shot": (once, unit, "accuracy of the dense net cut to it"),
                 "firing": (pruned_rates, unit, "spikes of a hidden neuron and step, Grad R"),
             },
@@ -239,10 +240,10 @@ def images(lab: Lab, size: Images) -> xr.Dataset:
             },
             "alpha strength": {
                 "strengths": (
-                    [_histogram(run.strengths) for run in first], unit, "share of strengths, seed 0"
+                    _histograms(first["strengths"]), unit, "share of strengths, seed 0"
                 ),
                 "weights": (
-                    [_histogram(run.params) for run in first], unit, "share of weights, seed 0"
+                    _histograms(first["params"]), unit, "share of weights, seed 0"
                 ),
             },
         },
@@ -256,10 +257,6 @@ def images(lab: Lab, size: Images) -> xr.Dataset:
     )  # fmt: skip
 
 
-def _lane(found: Any, lane: int) -> Any:
-    return jax.tree.map(lambda a: a[lane], found)
-
-
 def _accuracy(at: Task, params: Params) -> float:
     outputs = at.problem.model.apply(params, at.inputs)
     return float(np.mean(np.argmax(np.asarray(outputs), axis=1) == np.asarray(at.labels)))
@@ -270,6 +267,5 @@ def _rate(at: Task, params: Params) -> float:
     return float(jnp.mean(model.layer_runs(params, at.inputs)[0].spikes))
 
 
-def _histogram(tensors: Params) -> np.ndarray:
-    flat = np.concatenate([np.asarray(a).ravel() for a in jax.tree.leaves(tensors)])
-    return np.histogram(flat, EDGES)[0] / flat.size
+def _histograms(flat: xr.DataArray) -> list[np.ndarray]:
+    return [np.histogram(row, EDGES)[0] / row.size for row in flat.values]
