@@ -20,6 +20,7 @@ from thalweg.probes import (
     smallest_eigenvalue,
     top_eigenvalues,
 )
+from thalweg.probes.curvature import SMALL
 from thalweg.problems import Function
 
 P = 150
@@ -187,7 +188,7 @@ def test_other_sizes(name, p):
 )
 def test_what_overtakes_unseen_is_found_at_the_next_recheck(name):
     """Directions that no carried vector knows rise one after the other, along axes."""
-    p, period = 60, 10
+    p, period = SMALL + 4, 10
     probe = (sharpness if name == "sharpness" else functools.partial(top_eigenvalues, 3))(
         recheck=period
     )

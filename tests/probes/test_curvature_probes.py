@@ -11,6 +11,7 @@ import thalweg as tw
 from thalweg.core.hessian_product import dense_hessian
 from thalweg.core.result import Result
 from thalweg.probes import Moment, sharpness, smallest_eigenvalue
+from thalweg.probes.curvature import SMALL
 from thalweg.problems import Function
 
 CURVATURE = jnp.asarray([4.0, 1.0, -7.0])
@@ -143,7 +144,7 @@ def test_vmap_is_a_loop(which):
 @pytest.mark.thorough
 def test_an_eigenvalue_from_outside_the_block_is_found_at_a_recheck():
     """A direction that both carried vectors are blind to rises above them."""
-    rank = 60
+    rank = SMALL + 4
 
     def f(x):
         # x[-1] plays the clock: it sets the curvature of the direction x[2].
@@ -165,6 +166,23 @@ def test_an_eigenvalue_from_outside_the_block_is_found_at_a_recheck():
             late.append(record)
     assert len(late) <= 10
     assert late == [] or max(late) <= 20
+
+
+def test_modes_that_take_over_in_turn_from_a_symmetric_start_are_seen_at_once():
+    """Of a diagonal linear net no flow leads into the directions whose curvature takes over."""
+    target = np.diag([3.0, 1.0])
+    problem = tw.problem((np.eye(2), target), model="linear:2", loss="squared-error")
+    start = jax.tree.map(lambda w: 1e-3 * jnp.eye(*w.shape), problem.init(jax.random.key(0)))
+    flow = tw.run(
+        problem, tw.gradient_flow(error=1e-4), until=14.0, records=14, start=start,
+        probes="sharpness",
+    )  # fmt: skip
+    unravel = jax.flatten_util.ravel_pytree(start)[1]
+    hessian = jax.vmap(lambda flat: dense_hessian(problem.objective, unravel(flat)))
+    truth = np.linalg.eigvalsh(hessian(jnp.asarray(flow.parameters.values[0])))[:, -1]
+    value = flow.dataset["sharpness"].values[0]
+    assert np.all(value <= truth + 1e-9)
+    assert np.all(truth <= value + flow.dataset["sharpness_error"].values[0])
 
 
 def test_bad_settings_are_refused():

@@ -21,6 +21,7 @@ from thalweg.probes.probe import Moment, Probe, bent_objective
 from thalweg.problems.problem import Problem
 
 FAILURE = 0.005  # with which a recheck may overlook an eigenvalue
+SMALL = 256  # parameters up to which a recheck costs so little that every record is one
 
 
 class Sharpness(FlatnessMeasure):
@@ -28,9 +29,10 @@ class Sharpness(FlatnessMeasure):
 
     value   (), loss/parameter^2; gradient descent's threshold of stability is 2/eta
     error   (), the true eigenvalue lies in [value, value + error]. At every `recheck`-th record,
-            the first included, that holds with probability 0.995: Lanczos from a random start
-            bounds what was missed. In between it holds unless an eigenvalue from outside the two
-            vectors carried has overtaken since; the error is then ||H v - value v||
+            the first included, and at every one of at most 256 parameters, that holds with
+            probability 0.995: Lanczos from a random start bounds what was missed. In between it
+            holds unless an eigenvalue from outside the two vectors carried has overtaken since;
+            the error is then ||H v - value v||
     result  NOT_CONVERGED if the error is above `tolerance * |value|`, infinite where
             `most_products` left none to look with; NONFINITE if the value is not finite
     cost    2 products when training moves slowly; at a recheck some 10 to 60 more, fewer the
@@ -115,8 +117,10 @@ def tracked(
 ) -> Largest:
     """Largest eigenvalues, from the vectors of the last record.
 
-    At every `recheck`-th record what the search may have missed is bounded from a random start
-    (`thalweg.core.complement`), and whatever that sees is pursued until nothing more is seen. The
+    At every `recheck`-th record, and at every one of few parameters, what the search may have
+    missed is bounded from a random start (`thalweg.core.complement`), and whatever that sees is
+    pursued until nothing more is seen: from a symmetric start, as a diagonal linear net, carried
+    vectors can stay in a subspace that the flow does not leave, and another takes over. The
     wanted vectors survive a recheck, their challengers are drawn anew. Warm vectors that are not
     usable (at the first record, or after a divergence) are not kept.
 
@@ -128,7 +132,7 @@ def tracked(
     # A search that met numbers which are not finite leaves zeros.
     total = jnp.sum(jnp.abs(memory))
     usable = (moment.record > 0) & jnp.isfinite(total) & (total > 0)
-    again = moment.record % recheck == 0
+    again = (moment.record % recheck == 0) | (p <= SMALL)
     # A recheck leaves half of the tolerance to what the complement may hide.
     half = jnp.asarray(jnp.where(again, tolerance / 2, tolerance), memory.dtype)
     eps, tiny = jnp.finfo(memory.dtype).eps, jnp.finfo(memory.dtype).tiny
