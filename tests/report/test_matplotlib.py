@@ -192,6 +192,20 @@ def test_text_of_any_kind_is_text() -> None:
     assert said == [f"{NASTY}{i}" for i in (0, 1)]
 
 
+def test_a_long_legend_stays_within_the_figure() -> None:
+    """Matplotlib's own font is wider than the page's, by which lines were broken."""
+    words = "gradient descent with noise on labels, median of 3 seeds"
+    series = [Series("d", "loss", label=words, select={"seed": 0, "mode": 1})]
+    series.append(Series("d", "loss", label="other", select={"seed": 1, "mode": 1}))
+    for font in (7, 10, 16):
+        with rc_context({"legend.fontsize": font}):
+            canvas = draw_canvas(Figure("f", "t", "", [Panel(series)]), lambda name: data())
+            canvas.canvas.draw()
+        legend = canvas.axes[0].get_legend()
+        assert words in [text.get_text().replace("\n", " ") for text in legend.get_texts()]
+        assert legend.get_window_extent().x1 <= canvas.bbox.x1
+
+
 def test_axes_that_are_given_keep_what_is_there() -> None:
     canvas = Canvas()
     ax = canvas.subplots()

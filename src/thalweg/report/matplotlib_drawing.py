@@ -18,7 +18,7 @@ from thalweg.report.drawing import NEUTRAL
 from thalweg.report.lines import Line
 from thalweg.report.resolved import Resolved, band, resolve, sharing
 from thalweg.report.spec import Figure, Level
-from thalweg.report.text import broken, text_width
+from thalweg.report.text import broken, drawn_width
 from thalweg.report.ticks import SIZE, Span, linear_range, log_range, log_ticks, tick_texts
 from thalweg.report.traces import has_lonely
 
@@ -178,12 +178,13 @@ def _panel(ax: Axes, shown: Resolved, colours: Colours, foot: Any = None) -> Non
         )  # fmt: skip
     if shown.title:
         size = _points("axes.titlesize") * SMALL
-        title = "\n".join(broken(shown.title, size, _width(ax), bold=True))
+        title = "\n".join(broken(shown.title, size, _width(ax), True, drawn_width))
         ax.set_title(title, loc="left", fontsize=size, fontweight="bold", parse_math=False)
     if panel.x_label:
         ax.set_xlabel(panel.x_label, parse_math=False)
     if panel.y_label:
-        rows = broken(panel.y_label, _points("axes.labelsize"), 0.65 * _height(ax))
+        tall = 0.65 * _height(ax)
+        rows = broken(panel.y_label, _points("axes.labelsize"), tall, False, drawn_width)
         ax.set_ylabel("\n".join(rows), parse_math=False)
     if shown.legend or named:
         _legend(ax, foot)
@@ -245,7 +246,7 @@ def _legend(ax: Axes, foot: Any = None) -> None:
 
     handles, labels = ax.get_legend_handles_labels()
     size, room = _points("legend.fontsize") * SMALL, _width(ax)
-    widest = max((text_width(label, size) for label in labels), default=0.0) + 3 * size
+    widest = max((drawn_width(label, size) for label in labels), default=0.0) + 3 * size
     inside = len(labels) <= MOST_INSIDE and widest <= INSIDE * room
     place: dict[str, Any] = {"loc": "best", "framealpha": 0.8}
     if not inside:
@@ -256,7 +257,8 @@ def _legend(ax: Axes, foot: Any = None) -> None:
         columns = min(len(labels), 3, max(1, int(room / widest)))
         place = {"loc": "upper left", "bbox_to_anchor": (0.0, 0.0), "bbox_transform": under}
         place |= {"ncols": columns, "borderaxespad": 0.0}
-    words = ["\n".join(broken(label, size, room - 3 * size)) for label in labels]
+    room -= 3 * size
+    words = ["\n".join(broken(label, size, room, False, drawn_width)) for label in labels]
     legend = (foot if not inside else ax).legend(
         handles, words, fontsize=size, handlelength=1.8, frameon=inside, **place
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Callable
 
 # Widths of the characters from space to tilde in Helvetica and the fonts cut to its measure (Arial,
 # Liberation Sans), in thousandths of the font's size.
@@ -22,12 +23,27 @@ def text_width(text: str, size: float, bold: bool = False) -> float:
     return sum(_WIDTH.get(sign, _OTHER) for sign in text) * size * (1.1 if bold else 1.03)
 
 
-def broken(text: str, size: float, room: float, bold: bool = False) -> list[str]:
+def drawn_width(text: str, size: float, bold: bool = False) -> float:
+    """The width of one line in points in matplotlib's font, which can be wider than Helvetica."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import text_to_path
+
+    font = FontProperties(size=size, weight="bold" if bold else "normal")
+    return float(text_to_path.get_text_width_height_descent(text, font, ismath=False)[0])
+
+
+def broken(
+    text: str,
+    size: float,
+    room: float,
+    bold: bool = False,
+    width: Callable[[str, float, bool], float] = text_width,
+) -> list[str]:
     """The text in lines, broken between words so that each fits the room if its words do."""
     rows: list[str] = []
     for word in text.split(" "):
         longer = f"{rows[-1]} {word}" if rows else word
-        if rows and text_width(longer, size, bold) <= room:
+        if rows and width(longer, size, bold) <= room:
             rows[-1] = longer
         else:
             rows.append(word)
