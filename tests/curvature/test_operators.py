@@ -352,6 +352,15 @@ def test_a_product_compiles_once_per_shape():
     assert len(traced) == count
 
 
+def test_a_name_is_a_leaf_or_all_leaves_below_it():
+    bowl = Function(lambda w: sum(jnp.sum(x**2) * k for k, x in enumerate(jax.tree.leaves(w))), {})
+    params = {"1": {"b": jnp.ones(2), "w": jnp.ones(3)}, "10": jnp.ones(4), "1.w": jnp.ones(5)}
+    sizes = {"1": 10, "1.b": 2, "1.w": 8, "10": 4}  # a flat name with a dot, as in PyTorch, too
+    assert {name: hessian(bowl, params, name).shape[0] for name in sizes} == sizes
+    assert hessian(bowl, params, "1.b").dense().tolist() == [[0.0, 0.0], [0.0, 0.0]]
+    assert hessian(bowl, params, "10").dense().tolist() == (2.0 * 3 * np.eye(4)).tolist()
+
+
 @pytest.mark.parametrize(
     ("act", "sentence"),
     [
@@ -359,6 +368,7 @@ def test_a_product_compiles_once_per_shape():
         (lambda p, w: hessian(p, w) @ [np.ones(3)], "shaped as the parameters"),
         (lambda p, w: jacobian(p, w).T @ np.ones(3), "outputs of shape"),
         (lambda p, w: hessian(p, w, lambda path: "wieght" in path), "chooses no parameter"),
+        (lambda p, w: hessian(p, w, "9"), "where='9' chooses no parameter; the leaves are 0."),
         (lambda p, w: hessian(p, w, [True]), "not a prefix"),
         (lambda p, w: hessian(p, w, [1, 2]), "booleans"),
         (lambda p, w: fisher_sampled(p, w, KEY, 0), "samples"),

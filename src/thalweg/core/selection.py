@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int
 from thalweg.core.errors import InputError, reason, require
 from thalweg.core.tree import Params
 
-Where = Callable[[str], bool] | Any  # predicate on a path, or booleans over (a prefix of) the tree
+Where = Callable[[str], bool] | Any  # a name, predicate on a path, or booleans over (part of) a tree
 
 
 class Part(eqx.Module):
@@ -84,8 +84,8 @@ def part_of(params: Params, where: Where = None) -> Part:
 
     Args:
         params: A pytree of floating-point arrays.
-        where: None for all; a function of a leaf's path, as `lambda path: path == "1.weight"`;
-            or booleans shaped as the parameters or a prefix of them, a leaf's boolean standing
+        where: None for all; a leaf or a layer by name, as "1.weight" or "1"; a function of a
+            leaf's path, as `lambda path: path.endswith("weight")`; or booleans shaped as the parameters or a prefix of them, a leaf's boolean standing
             for the leaf or, as an array of its shape, for its entries.
 
     Raises:
@@ -96,7 +96,8 @@ def part_of(params: Params, where: Where = None) -> Part:
     chosen, fixed = eqx.partition(params, jax.tree.map(lambda m: bool(m.any()), marks))
     inside = [m.ravel() for m in jax.tree.leaves(marks) if m.any()]
     paths = ", ".join(path for path, _ in _leaves(params))
-    require(bool(inside), f"where chooses no parameter; the leaves are {paths}")
+    named = f"where={where!r}" if isinstance(where, str) else "where"
+    require(bool(inside), f"{named} chooses no parameter; the leaves are {paths}")
     flat = np.concatenate(inside)
     return Part(chosen, fixed, None if flat.all() else jnp.asarray(np.flatnonzero(flat)))
 
@@ -113,6 +114,10 @@ def _marks(params: Params, where: Where) -> Any:
     """Which entries are chosen: a tree of boolean NumPy arrays."""
     if where is None:
         where = True
+    if isinstance(where, str):
+        named = f"{where}."
+        chosen = [f"{path}.".startswith(named) for path, _ in _leaves(params)]
+        where = jax.tree.unflatten(jax.tree.structure(params), chosen)
     if callable(where):
         try:
             chosen = [bool(where(path)) for path, _ in _leaves(params)]
@@ -138,6 +143,6 @@ def _marks(params: Params, where: Where) -> Any:
     except ValueError as error:
         paths = ", ".join(path for path, _ in _leaves(params))
         raise InputError(
-            f"where is not a prefix of the parameters, whose leaves are {paths}; give a function "
-            "of a path, or booleans in the structure of the parameters"
+            f"where is not a prefix of the parameters, whose leaves are {paths}; give a name, "
+            "a function of a path, or booleans in the structure of the parameters"
         ) from error

@@ -174,7 +174,8 @@ def hessian(problem: Problem, params: Params, where: Where = None) -> Hessian:
     Args:
         problem: What is trained; any `Problem`.
         params: The point.
-        where: The part of the parameters, all by default; see `part_of`.
+        where: The part of the parameters, all by default: a layer or a leaf by name, as "1" or
+            "1.weight"; a function of a leaf's name; or booleans in the structure of the parameters.
 
     Returns:
         Operator (p, p), loss/parameter^2; exact up to rounding. For piecewise smooth nets it is

@@ -77,7 +77,8 @@ def trained_part(problem: Problem, params: Params, where: Where = None) -> Probl
     Args:
         problem: What is trained. A `Supervised` stays one.
         params: All parameters: the start of the part, and what the rest is held at.
-        where: Which part, as `core.part.part_of` takes it: `lambda path: path == "0.weight"`.
+        where: Which part: a layer or a leaf by name, as "0" or "0.weight"; a function of a leaf's
+            name; or booleans in the structure of the parameters.
 
     Returns:
         The problem of the part.
