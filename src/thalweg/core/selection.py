@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int
 from thalweg.core.errors import InputError, reason, require
 from thalweg.core.tree import Params
 
-Where = Callable[[str], bool] | Any  # a name, predicate on a path, or booleans over (part of) a tree
+Where = Callable[[str], bool] | Any  # a name, a predicate on a path, or booleans
 
 
 class Part(eqx.Module):
@@ -85,8 +85,9 @@ def part_of(params: Params, where: Where = None) -> Part:
     Args:
         params: A pytree of floating-point arrays.
         where: None for all; a leaf or a layer by name, as "1.weight" or "1"; a function of a
-            leaf's path, as `lambda path: path.endswith("weight")`; or booleans shaped as the parameters or a prefix of them, a leaf's boolean standing
-            for the leaf or, as an array of its shape, for its entries.
+            leaf's path, as `lambda path: path.endswith("weight")`; or booleans shaped as the
+            parameters or a prefix of them, a leaf's boolean standing for the leaf or, as an array
+            of its shape, for its entries.
 
     Raises:
         InputError: If `where` does not fit the parameters or chooses nothing.
