@@ -17,6 +17,7 @@ from command_line import Said
 
 import thalweg as tw
 from thalweg.cli import catalogue, layout
+from thalweg.comparison import regime
 from thalweg.core.aliases import ALIASES, plainly
 from thalweg.core.errors import InputError, choose
 from thalweg.dynamics.schedules import SCHEDULES
@@ -48,6 +49,7 @@ def test_lists_are_the_tables() -> None:
     assert names("models")[: len(FORMS)] == list(FORMS)
     assert names("data") == [*SOURCES, "openml:NAME"]
     assert names("schedules") == list(SCHEDULES)
+    assert names("regimes") == list(map(plainly, regime.REGIMES))
     families = ["power_tail", "stretched_exponential"]
     assert names("margin-losses") == [*tw.problems.MARGIN_LOSSES, *families]
     assert (list(FORMULAS), list(LAWS)) == (list(tw.models.ACTIVATIONS), list(INITIALISERS))
@@ -101,6 +103,26 @@ def test_a_formula_is_that_of_the_function() -> None:
         for z in (-1.5, 0.25, 2.0):
             expected = float(tw.models.ACTIVATIONS[name].function(z))
             assert eval(text, words | {"z": z}) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("word", ["edge of stability", "edge-of-stability", "edge", "Catapult"])
+def test_the_words_of_a_verdict_are_explained(word: str, thalweg_says: Says) -> None:
+    said = thalweg_says("show", word)
+    assert said.code == 0
+    assert "a regime" in said.out
+    assert "threshold" in said.out
+
+
+def test_the_rules_told_have_the_numbers_that_judge() -> None:
+    told = {name: " ".join(text.split()) for name, text in regime.MEANINGS.items()}
+    assert f"{regime.EDGE:g} of it or above in at least a fifth" in told["edge of stability"]
+    assert regime.EDGE_SHARE == 1 / 5
+    assert f"above {regime.GROWTH:g} times its start" in told["divergent"]
+    assert f"to {regime.FALLEN:g} of its largest" in told["divergent"]
+    assert (
+        f"{inspect.signature(tw.compare).parameters['eps'].default:.0%}".replace("%", " %")
+        in told["on the flow"]
+    )
 
 
 @pytest.mark.parametrize("of", catalogue.LISTS)

@@ -164,6 +164,15 @@ def _data() -> Iterator[Entry]:
     )
 
 
+def _regimes() -> Iterator[Entry]:
+    for name, text in constant("thalweg.comparison.regime", "MEANINGS").items():
+        use = (
+            "thalweg diagnose digits --step-size 0.3",
+            "thalweg sweep digits --step-size 0.05:5:6log",
+        )
+        yield Entry(plainly(name), "regimes", partial(str, text), use)
+
+
 def _studies() -> Iterator[Entry]:
     from thalweg.studies import STUDIES
 
@@ -196,6 +205,7 @@ LISTS: dict[str, Callable[[], Iterator[Entry]]] = {
     "oracles": _oracles,
     "dynamics": lambda: _makers("dynamics", "thalweg.dynamics", "Dynamics"),
     "problems": lambda: _makers("problems", "thalweg.problems", "Problem"),
+    "regimes": _regimes,
     "studies": _studies,
     "data": _data,
 }

@@ -29,6 +29,27 @@ REGIMES = {
     "divergent": "diverges",
 }
 
+# What each is, for who meets the word.
+MEANINGS = {
+    "on the flow": "at equal time never farther from its flow than 5 % of the way that the flow "
+    "travels.\n\nWhat theory says of the flow, as where it ends, holds of the steps that nearly.",
+    "off the flow": "another way than its flow, without a catapult and not at the edge.\n\n"
+    "Stable where the verdict says so: nothing is wrong with such a training, but what theory "
+    "says of the flow need not hold of it.",
+    "catapult": "begun beyond the threshold of stability, thrown, and below the threshold since."
+    "\n\nThe threshold of gradient descent is 2/eta. Beyond it disturbances grow with every step; "
+    "where they lead to flatter regions, training goes on there. What counts is where it ended. "
+    "Source: Lewkowycz et al. (2020), arXiv 2003.02218.",
+    "edge of stability": "the curvature hovers at the threshold of stability, 2/eta of gradient "
+    "descent: at 0.95 of it or above in at least a fifth of the records of the second half.\n\n"
+    "Along gradient flow the sharpness of a net often rises. Descent cannot follow beyond 2/eta, "
+    "where a step overshoots along the sharpest direction by more than it corrects: the loss falls "
+    "unevenly and the sharpness stays near that line. Source: Cohen et al. (2021), arXiv "
+    "2103.00065.",
+    "divergent": "the loss left the finite numbers, or ended above 2 times its start and not on "
+    "its way down to 0.5 of its largest.",
+}
+
 
 def worst_of(regimes: Iterable[str]) -> str:
     """The worst of several regimes, in the order of `REGIMES`."""
