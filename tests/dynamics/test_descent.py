@@ -193,7 +193,7 @@ def test_bad_step_sizes_are_refused(step):
 
 def test_times_that_cannot_be_reached_are_refused():
     schedule = optax.polynomial_schedule(0.1, 0.0, 1, 10)
-    with pytest.raises(tw.InputError, match="out of reach"):
+    with pytest.raises(tw.InputError, match="out of reach; ask for no more"):
         tw.optax_dynamics(optax.sgd(schedule), schedule).steps_until(5.0)
 
 

@@ -290,3 +290,19 @@ def test_what_decides_stability_is_measured_unless_something_else_is_asked() -> 
     both = tw.sweep(bowl(), [tw.gradient_descent(0.1), adam], **options).dataset
     assert "sharpness" in both
     assert "preconditioned_sharpness" not in both
+
+
+def test_what_a_measurement_takes_is_traced_along_the_members_own_method() -> None:
+    """With parameters enough to be looked at: eta(k) lambda/(1 - beta) of scheduled momentum."""
+    weights = jnp.linspace(1.0, 4.0, 3000)
+    wide = Function(lambda x: 0.5 * jnp.sum(weights * x**2), start=jnp.ones(3000))
+
+    def family(learning_rate: float) -> Any:
+        return tw.dynamics.optimiser("momentum", learning_rate, schedule="cosine(60)")
+
+    found = tw.sweep(wide, family, learning_rate=[0.01, 0.02], steps=30, records=1).dataset
+    measured, error = (found[f"preconditioned_sharpness{end}"].values for end in ("", "_error"))
+    for i, rate in enumerate((0.01, 0.02)):
+        expected = rate * 4 / (1 - 0.9) * np.array([1.0, 0.5])  # half of it after half the steps
+        assert (abs(measured[i, 0] - expected) <= error[i, 0] + 1e-9).all()
+        assert (error[i, 0] < 0.02 * expected).all()

@@ -269,7 +269,8 @@ class OptaxDescent(Discrete):
             if stopped or count > 50_000_000:
                 raise InputError(
                     f"the schedule's step sizes add up to only {reached[-1]:g} in {count} steps; "
-                    f"training time {time:g} is out of reach"
+                    f"training time {time:g} is out of reach; ask for no more than that, or for "
+                    "a longer schedule"
                 )
             count *= 4
         return int(np.argmin(np.abs(np.concatenate([[0.0], reached]) - time)))

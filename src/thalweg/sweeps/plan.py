@@ -14,6 +14,7 @@ from thalweg.core.errors import require
 from thalweg.driver.block import Block, Horizon, program_key
 from thalweg.driver.footprint import room_for_lane
 from thalweg.driver.layout import schedule_of, work_of
+from thalweg.probes.probe import Every
 from thalweg.problems.problem import Problem
 from thalweg.sweeps.members import Members
 from thalweg.trajectory.provenance import fingerprint
@@ -93,7 +94,8 @@ def _members_at_once(
 ) -> int:
     if work_of(problem) > ALONE:
         return 1
-    schedule = schedule_of(probes)[0]
-    room = room_for_lane(problem, members.dynamics[first], schedule, LARGEST / MOST_LANES)
+    member = members.dynamics[first]
+    schedule = [Every(s.probe.along(member), s.period) for s in schedule_of(probes)[0]]
+    room = room_for_lane(problem, member, schedule, LARGEST / MOST_LANES)
     most = min(MOST_LANES, LARGEST / max(room, 1))
     return max(1, int(most // seeds))
