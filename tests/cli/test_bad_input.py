@@ -129,7 +129,10 @@ OTHERS = [
     ("study", "STUDY"),
     ("study saxe2014-exact-solutions", "'saxe2013-exact-solutions'"),
     ("study saxe2013-exact-solutions --scale quik", "'quick'"),
-    ("study saxe2013-exact-solutions --out good.npz", "a file of that name"),
+    (
+        "study saxe2013-exact-solutions --out good.npz",
+        "--out came as good.npz, a file; give a folder",
+    ),
     ("study saxe2013-exact-solutions --out good.npz/x", "is a file"),
     ("verify saxe2014-exact-solutions", "'saxe2013-exact-solutions'"),
     ("verify saxe2013-exact-solutions --json nowhere/claims.json", "cannot be written"),

@@ -2,15 +2,19 @@
 
 import dataclasses
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import xarray as xr
 
+from thalweg.core.errors import InputError
 from thalweg.lab.experiment import Experiment, Lab
-from thalweg.lab.runner import experiments
+from thalweg.lab.runner import experiments, run_study
 from thalweg.lab.study import Study
 from thalweg.lab.table import over, table
+from thalweg.storage.datasets import save_dataset
 from thalweg.storage.files import StoreError, sealed
 
 FLOATS = [1 / 3, np.float32(1 / 3), np.pi, -0.0, np.nan, 5e-324]
@@ -61,8 +65,9 @@ def test_what_was_made_is_not_made_again_and_the_bits_are_the_same(stopped):
 
 def test_the_time_of_what_was_made_before_counts(stopped):
     note = stopped / "X.parts" / "draw-1.done.json"
-    key = json.loads(note.read_text())["key"]
-    note.write_bytes(sealed({"key": key, "seconds": 1000.0}))
+    told = json.loads(note.read_text())
+    del told["checksum"]
+    note.write_bytes(sealed(told | {"seconds": 1000.0}))
     _, seconds = experiments(study(drawn([])), Lab("quick", stopped))
     assert 1000 < seconds < 1100
 
@@ -95,3 +100,33 @@ def test_a_damaged_part_is_told_with_what_to_delete(stopped, harm):
     made = []
     experiments(study(drawn(made)), Lab("quick", stopped))
     assert made == [2, 4, 5]
+
+
+def test_an_intact_table_of_something_else_is_not_taken(tmp_path):
+    """Swapped by hand, or new beside an old note: its chunks know their checksum, not whose."""
+    lab = Lab("quick", tmp_path)
+    experiments(study(drawn([])), lab)
+    place, chunk = tmp_path / "X.zarr", Path("a") / "c" / "0" / "0"
+    whole = (place / chunk).read_bytes()
+    experiments(study(drawn([])), lab)
+    renamed = table({"draw x": {"a": (np.ones((6, 2)), "1", "a number")}}, draw=range(6))
+    save_dataset(renamed, tmp_path / "Y.zarr")
+    (place / chunk).write_bytes((tmp_path / "Y.zarr" / chunk).read_bytes())
+    with pytest.raises(StoreError, match=r"not the table that was stored here; delete .*X\.done"):
+        experiments(study(drawn([])), lab)
+    (place / chunk).write_bytes(whole)
+    experiments(study(drawn([])), lab)
+    shutil.rmtree(place)
+    (tmp_path / "Y.zarr").rename(place)
+    with pytest.raises(StoreError, match="not the table that was stored here"):
+        experiments(study(drawn([])), lab)
+
+
+def test_a_folder_that_cannot_be_a_studys_is_told(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"out came as .*file, a file; give a folder"):
+        run_study(study(drawn([])), "smoke", tmp_path / "file", progress=False)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "study.json").write_text("{}")
+    with pytest.raises(StoreError, match=r"study\.json is damaged: .*; give another folder, or"):
+        run_study(study(drawn([])), "smoke", tmp_path / "run", progress=False)

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from thalweg.cli import layout, listing
-from thalweg.cli.derive import DerivedCommand
+from thalweg.cli.derive import DerivedCommand, as_options
 from thalweg.cli.diagnose import DIAGNOSE, diagnose, where
 from thalweg.cli.race import RACE, race
 from thalweg.cli.rates import RATES, rates
@@ -106,9 +106,12 @@ def study(
     keep_programs()
     from thalweg.studies import rerun
 
-    outcome = rerun.study(
-        slug, scale, out, tell=lambda text: console.print(f"[dim]{escape(text)}[/]")
-    )
+    try:
+        outcome = rerun.study(
+            slug, scale, out, tell=lambda text: console.print(f"[dim]{escape(text)}[/]")
+        )
+    except InputError as error:
+        raise InputError(as_options(str(error), ("out",))) from error
     _show(outcome, console)
     console.print(f"Report: {escape(where(outcome.page))}")
     if outcome.surprises:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+from hashlib import sha256
 from pathlib import Path
 
 import xarray as xr
 
 from thalweg.storage.datasets import open_dataset, save_dataset
-from thalweg.storage.files import StoreError, replace, sealed, unsealed, writing
+from thalweg.storage.files import StoreError, digest_of, replace, sealed, unsealed, writing
 
 NOTE = ".done.json"  # written last: what the table beside it is known by, and what it took
 
@@ -22,9 +23,11 @@ def keep_table(folder: Path | None, name: str, key: str, data: xr.Dataset, secon
     """
     if folder is None:
         return
-    save_dataset(data, folder / f"{name}.zarr")
+    place = folder / f"{name}.zarr"
+    save_dataset(data, place)
     with writing(folder):
-        replace(folder / f"{name}{NOTE}", sealed({"key": key, "seconds": seconds}))
+        told = {"key": key, "seconds": seconds, "table": _digest(place)}
+        replace(folder / f"{name}{NOTE}", sealed(told))
 
 
 def kept_table(folder: Path | None, name: str, key: str) -> tuple[xr.Dataset, float] | None:
@@ -41,11 +44,21 @@ def kept_table(folder: Path | None, name: str, key: str) -> tuple[xr.Dataset, fl
     try:
         if json.loads(note.read_bytes())["key"] != key:
             return None
-        seconds = float(unsealed(note)["seconds"])
-        return open_dataset(folder / f"{name}.zarr").load(), seconds
+        told, place = unsealed(note), folder / f"{name}.zarr"
+        data = open_dataset(place).load()
+        if told["table"] != _digest(place):
+            raise StoreError(f"{place} is intact, but not the table that was stored here")
+        return data, float(told["seconds"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         why = error if isinstance(error, StoreError) else f"{note} is damaged"
         raise StoreError(f"{why}; delete {note} to run this experiment again") from error
+
+
+def _digest(place: Path) -> str:
+    """A digest of a stored table: chunks know their own checksum, but not whose they are."""
+    files = (f for f in sorted(place.rglob("*")) if f.is_file() and not f.name.startswith("."))
+    content = {f.relative_to(place).as_posix(): sha256(f.read_bytes()).hexdigest() for f in files}
+    return digest_of(content)
 
 
 def took_before(folder: Path | None, name: str, key: str) -> float | None:

@@ -35,7 +35,7 @@ from thalweg.report import (
     write_page,
 )
 from thalweg.report.notebook import card, page_card, plot_figure
-from thalweg.storage.files import ReadOnlyError, replace, sealed, unsealed, writing
+from thalweg.storage.files import ReadOnlyError, StoreError, replace, sealed, unsealed, writing
 from thalweg.storage.lock import LOCK, locked, require_own
 from thalweg.trajectory.provenance import fingerprint, provenance, versions
 
@@ -167,6 +167,7 @@ def run_study(
             than runs of this study.
     """
     folder = Path(out) if out is not None else default_folder(study.slug, scale)
+    require(not folder.is_file(), f"out came as {folder}, a file; give a folder")
     lab = Lab(scale, folder, progress)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -196,7 +197,10 @@ def _enter(folder: Path, slug: str) -> None:
     """
     mark = folder / MARK
     if mark.exists():
-        holder = unsealed(mark)["study"]
+        try:
+            holder = unsealed(mark)["study"]
+        except StoreError as error:
+            raise StoreError(f"{error}; give another folder, or delete that file") from None
         require(holder == slug, f"{folder} holds the study {holder}; give another folder")
     elif not any(folder.glob("*.done.json")):  # which older versions began with
         require_own(folder, MARK)
