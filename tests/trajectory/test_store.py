@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+import zarr
 import zarr.storage._local as zarr_files
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -471,3 +472,17 @@ def test_empty_folders_and_own_remains_are_free(tmp_path: Path) -> None:
     assert not store.foreign()
     store.mark.unlink()
     assert not store.foreign()
+
+
+def test_an_empty_group_that_an_interrupted_run_left_is_nobodys(tmp_path: Path) -> None:
+    """Zarr makes it in a thread of its own, after Ctrl-C has tidied up the folder beside it."""
+    store = ZarrStore(tmp_path / "a.zarr")
+    group = zarr.open_group(store.path, mode="w", zarr_format=3)
+    assert not store.resume.exists()
+    assert not store.foreign()
+    group.attrs["mine"] = 1
+    assert store.foreign()
+    del group.attrs["mine"]
+    assert not store.foreign()
+    group.create_array("x", data=np.ones(2))
+    assert store.foreign()

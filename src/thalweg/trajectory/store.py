@@ -139,8 +139,19 @@ class ZarrStore(Store):
         """Whether something that no store of ours has left is at its place."""
         if self.resume.is_dir():
             return not all(_OWN.fullmatch(file.name) for file in self.resume.iterdir())
-        empty = self.path.is_dir() and not any(self.path.iterdir())
-        return self.resume.exists() or (self.path.exists() and not empty)
+        return self.resume.exists() or (self.path.exists() and not self._bare())
+
+    def _bare(self) -> bool:
+        """Whether a folder or group without content is there.
+
+        Zarr writes in a thread of its own, which makes the group after Ctrl-C has tidied up.
+        """
+        files = list(self.path.iterdir()) if self.path.is_dir() else [self.path]
+        bare = {"attributes": {}, "node_type": "group", "zarr_format": 3}
+        try:
+            return all(f.name == "zarr.json" and json.loads(f.read_bytes()) == bare for f in files)
+        except (OSError, ValueError):
+            return False
 
     def create(
         self, variables: Sequence[Variable], coords: Mapping[str, Any], attrs: Mapping[str, Any]
