@@ -12,6 +12,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip
 INSTALL := $(PIP) install --quiet --disable-pip-version-check
+# Compiled Python is kept: without it each worker and each command compiles all modules anew.
+export PYTHONDONTWRITEBYTECODE :=
 # BUDGET=2 doubles what a test may cost, for a slow machine.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(if $(BUDGET),--budget $(BUDGET))
 BENCHMARKS = $(sort $(wildcard benchmarks/*.py))

@@ -1,16 +1,28 @@
 """How tests have JAX compile, which is most of what they cost.
 
-XLA's older emitters on one thread take 0.6 of the time. They optimise as much and give the numbers
-of the newer ones to rounding (`test_tiers.py`); some programs run slower, which few tests notice.
-`thalweg verify` and the benchmarks compile as users do.
+XLA's older emitters on one thread take 0.6 of the time, and half of that where they optimise
+nothing: so it is in all files but those of which a test runs long (`RUN_LONG`). The numbers are
+those of users to rounding (`test_tiers.py`). `thalweg verify` and the benchmarks compile as users
+do.
 """
 
 from __future__ import annotations
 
 import os
 from importlib.metadata import version
+from pathlib import Path
 
-CHEAP = ("--xla_cpu_use_fusion_emitters=false", "--xla_cpu_parallel_codegen_split_count=1")
+CHEAP = (
+    "--xla_cpu_use_fusion_emitters=false",
+    "--xla_cpu_parallel_codegen_split_count=1",
+    "--xla_backend_optimization_level=1",
+)
+HERE = Path(__file__).parent
+# Folders and files whose programs run longer than they take to compile.
+RUN_LONG = {
+    "dynamics/test_diffusion.py",
+    "studies",
+}
 KNOWN = "0.10."  # XLA ends a process that names an option it lacks
 
 
@@ -20,3 +32,13 @@ def compile_cheaply() -> None:
     if version("jaxlib").startswith(KNOWN):  # the last of two wins, and a word without -- ends all
         own = [flag for flag in CHEAP if flag not in given]
         os.environ["XLA_FLAGS"] = " ".join([*own, *given])
+
+
+def optimise(path: Path) -> None:
+    """Whether programs of a file of tests are optimised from now on, and of commands it starts."""
+    import jax  # it reads the environment above when it is imported
+
+    names = {str(part.relative_to(HERE)) for part in (path, *path.parents) if HERE in part.parents}
+    idle = not names & RUN_LONG
+    jax.config.update("jax_disable_most_optimizations", idle)
+    os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = str(int(idle))

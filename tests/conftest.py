@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from compiler import compile_cheaply
+from compiler import compile_cheaply, optimise
 
 # JAX reads these once, when it is first imported; commands that tests start inherit them.
 COMPILED = Path(__file__).parents[1] / ".pytest_cache" / "compiled"
@@ -102,8 +102,12 @@ def explicit(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True, scope="module")
-def compiled() -> Iterator[None]:
-    """Programs are dropped after each file: thousands of them exhaust a process's memory maps."""
+def compiled(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Programs are dropped after each file: thousands of them exhaust a process's memory maps.
+
+    So each file may have them compiled in its own way.
+    """
+    optimise(request.path)
     yield
     jax.clear_caches()
 

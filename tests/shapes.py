@@ -10,15 +10,20 @@ number, as in the functions of JAX itself: what is computed from NumPy's may sta
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 import importlib.abc
 import importlib.machinery
+import importlib.util
 import inspect
+import marshal
+import os
 import re
 import sys
 import types
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import jax
@@ -155,13 +160,34 @@ class Mark(ast.NodeTransformer):
         return node
 
 
+def stamp(path: str) -> tuple[int, int]:
+    """When a file was written, and its size."""
+    found = os.stat(path)
+    return found.st_mtime_ns, found.st_size
+
+
 class Loader(importlib.machinery.SourceFileLoader):
-    """Reads a module's source anew, with the checks in it."""
+    """Reads a module's source, with the checks in it; its code is kept beside that without."""
 
     def get_code(self, fullname: str) -> types.CodeType:
         path = self.get_filename(fullname)
+        kept = Path(importlib.util.cache_from_source(path, optimization="shapes"))
+        meant = (stamp(path), stamp(__file__))
+        try:
+            made_from, code = marshal.loads(kept.read_bytes())
+            if made_from == meant:
+                return code
+        except (OSError, EOFError, TypeError, ValueError):
+            pass  # nothing there, or half of it
         tree = ast.parse(self.get_data(path), path)
-        return compile(Mark(tree).visit(tree), path, "exec", dont_inherit=True)
+        code = compile(Mark(tree).visit(tree), path, "exec", dont_inherit=True)
+        if not sys.dont_write_bytecode:
+            with contextlib.suppress(OSError):
+                kept.parent.mkdir(exist_ok=True)
+                half = kept.with_suffix(f".{os.getpid()}")
+                half.write_bytes(marshal.dumps((meant, code)))
+                half.replace(kept)
+        return code
 
     def exec_module(self, module: types.ModuleType) -> None:
         module.__dict__[MARK] = checked

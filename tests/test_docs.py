@@ -27,7 +27,7 @@ PAGES = {
     for path in [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 }
 FENCE = re.compile(
-    r"(?P<before>[^\n]*\n)?\n?^(?P<indent> *)```(?P<language>\w+)[^\n]*\n"
+    r"^(?P<before>[^\n]*\n)?\n?^(?P<indent> *)```(?P<language>\w+)[^\n]*\n"
     r"(?P<body>.*?)^(?P=indent)```",
     re.MULTILINE | re.DOTALL,
 )

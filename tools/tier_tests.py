@@ -1,7 +1,7 @@
 """Which tests are thorough or slow because they are dear, from what a run measured.
 
     python -m pytest -n 2 -m "not slow" --budget inf --cpu-times times.json
-    python tools/tier_tests.py times.json [--most 2.0] [--longest 12]
+    python tools/tier_tests.py times.json [--most 1.5] [--longest 6]
 
 A test that is fast by its markers and of which one case costs more CPU seconds than `--most` goes
 to the thorough tier, all its cases together; no further one of a contract, which meets newcomers,
@@ -9,7 +9,8 @@ does, and what is listed and was not run stays listed. What a module's shared se
 for the first test that asks for it and for no other, so it is left out.
 
 A single case that costs more than `--longest` goes to the slow tier, `tests/slow.txt`; what stands
-there is taken out by hand. What a newcomer meets first stays: the quick start and the examples.
+there is taken out by hand. What a newcomer meets first stays: the quick start and the examples; and
+of the faults planted in a study the cheapest one.
 """
 
 from __future__ import annotations
@@ -21,14 +22,30 @@ from pathlib import Path
 TESTS = Path(__file__).parents[1] / "tests"
 LIST, DEAREST = TESTS / "thorough.txt", TESTS / "slow.txt"
 FIRST_MET = ("docs/quickstart.md", "tests/test_examples.py")
+FAULTS = "test_faults.py::"
+
+
+def cost(phases: dict[str, float]) -> float:
+    """CPU seconds of a test, without a set-up that its neighbours share."""
+    return phases.get("call", 0.0)
+
+
+def kept(measured: dict[str, dict[str, float]]) -> set[str]:
+    """What stays in `make check` whatever it costs."""
+    cheapest: dict[str, str] = {}
+    for name in sorted(measured, key=lambda name: cost(measured[name])):
+        if FAULTS in name and measured[name]["tier"] != "slow":
+            cheapest.setdefault(name.split(FAULTS)[0], name)
+    first = {name for name in measured if any(part in name for part in FIRST_MET)}
+    return first | set(cheapest.values())
 
 
 def main() -> None:
     """Write the list, and say what is left."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("times", type=Path)
-    parser.add_argument("--most", type=float, default=2.0, help="CPU seconds of a fast test")
-    parser.add_argument("--longest", type=float, default=12.0, help="of a case of `make check`")
+    parser.add_argument("--most", type=float, default=1.5, help="CPU seconds of a fast test")
+    parser.add_argument("--longest", type=float, default=6.0, help="of a case of `make check`")
     asked = parser.parse_args()
     measured = json.loads(asked.times.read_text())
     listed = set(LIST.read_text("utf-8").split()) if LIST.exists() else set()
@@ -37,16 +54,12 @@ def main() -> None:
         for name, phases in measured.items()
         if phases["tier"] == "fast" or name.split("[")[0] in listed
     }
-    dear = {n.split("[")[0] for n, phases in fast.items() if phases.get("call", 0.0) > asked.most}
+    dear = {n.split("[")[0] for n, phases in fast.items() if cost(phases) > asked.most}
     dear |= listed - {name.split("[")[0] for name in measured}  # of these nothing new is known
     dear -= {name for name in dear - listed if "/test_contract.py::" in name}
     LIST.write_text("".join(f"{name}\n" for name in sorted(dear)), "utf-8")
     slow = set(DEAREST.read_text("utf-8").splitlines())
-    slow |= {
-        name
-        for name, phases in measured.items()
-        if phases.get("call", 0.0) > asked.longest and not any(part in name for part in FIRST_MET)
-    }
+    slow |= {n for n, phases in measured.items() if cost(phases) > asked.longest} - kept(measured)
     DEAREST.write_text("".join(f"{name}\n" for name in sorted(slow)), "utf-8")
     seconds = {
         name: sum(v for k, v in phases.items() if k != "tier")
@@ -56,6 +69,12 @@ def main() -> None:
     print(
         f"{len(dear)} tests are dear; {sum(seconds.values()):.0f} CPU s in {len(seconds)} stay fast"
     )
+    left = {
+        name: sum(v for k, v in phases.items() if k != "tier")
+        for name, phases in measured.items()
+        if name not in slow and name not in seconds and phases["tier"] != "slow"
+    }
+    print(f"{sum(left.values()):.0f} CPU s in {len(left)} are thorough")
 
 
 if __name__ == "__main__":

@@ -336,7 +336,8 @@ def test_tracking_spends_what_it_is_told_to():
     A, Q = symmetric(spectrum), rotation(100)
     warm = Q[:, :2].T
     assert largest(A, warm, 1e-2).products == 2
-    assert 16 <= largest(A, warm, 1e-2, 16).products <= 18
+    near = warm + 1e-6 * np.random.default_rng(0).normal(size=warm.shape)  # nothing grows from an
+    assert 16 <= largest(A, near, 1e-2, 16).products <= 18  # invariant space but by its rounding
 
 
 def test_more_products_see_a_third_eigenvalue_above_a_converged_pair():
