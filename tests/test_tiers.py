@@ -122,10 +122,10 @@ def test_the_first_cases_may_stay_fast(session):
 
 
 @pytest.mark.parametrize(
-    ("folder", "name", "fast"),
-    [("theory", "test_x", 2), ("kernels", "test_contract", 5), ("report", "test_x", 5)],
+    ("folder", "name", "fast", "slow"),
+    [("theory", "test_x", 2, 1), ("kernels", "test_contract", 5, 0), ("report", "test_x", 5, 0)],
 )
-def test_later_cases_are_thorough_where_each_compiles(session, pytester, folder, name, fast):
+def test_later_cases_are_slower_where_each_compiles(session, pytester, folder, name, fast, slow):
     pytester.mkdir(folder)
     text = """
     @pytest.mark.parametrize("a", range(5))
@@ -140,6 +140,8 @@ def test_later_cases_are_thorough_where_each_compiles(session, pytester, folder,
     importing = "--import-mode=importlib"  # other files of this name were imported before
     done = session(text, "-m", "not thorough", importing, name=f"{folder}/{name}")
     done.assert_outcomes(passed=fast + 4, deselected=6 - fast)
+    done = session(text, "-m", "slow", importing, name=f"{folder}/{name}")
+    done.assert_outcomes(passed=slow, deselected=10 - slow)
 
 
 def test_set_up_has_a_budget_of_its_own(session):

@@ -40,10 +40,10 @@ TARGETS = {FAST: "make test", THOROUGH: "make check", SLOW: "make verify"}
 # Planted faults: each runs a claim again on a study that was made wrong.
 THOROUGH_FILES = {"test_faults.py"}
 
-# Where each case of a test compiles programs of its own, only the first ones of it are fast, but
-# for what a contract asks of each newcomer.
+# Where each case of a test compiles programs of its own, the first ones of it are fast, the last
+# ones slow, but for what a contract asks of each newcomer.
 COMPILING_ROOMS = {"curvature", "dynamics", "kernels", "models", "probes", "theory"}
-FAST_CASES = 2
+FAST_CASES, THOROUGH_CASES = 2, 4
 CONTRACTS = {"test_contract.py"}
 
 # A study's smoke run compiles all that is in it: that of one study is fast, a sample of the rest.
@@ -108,8 +108,12 @@ def thorough_by_rule(item: pytest.Item) -> bool:
         return True
     if SMOKE in getattr(item, "fixturenames", ()) and FAST_STUDY not in item.nodeid:
         return True
-    compiling = COMPILING_ROOMS & set(item.path.parts) and item.path.name not in CONTRACTS
-    return bool(compiling) and case(item) >= FAST_CASES
+    return compiling(item) and case(item) >= FAST_CASES
+
+
+def compiling(item: pytest.Item) -> bool:
+    """Whether each case of this test compiles programs of its own."""
+    return bool(COMPILING_ROOMS & set(item.path.parts)) and item.path.name not in CONTRACTS
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -131,6 +135,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         else:
             if thorough_by_rule(item):
                 item.add_marker(THOROUGH)
+            if compiling(item) and case(item) >= THOROUGH_CASES:
+                item.add_marker(SLOW)
 
 
 def timed(item: pytest.Item, phase: str) -> Generator[None, Any, Any]:
