@@ -258,6 +258,7 @@ def test_kinks_raise_no_alarm():
     assert track.measure((POINTS, LABELS)).by == "PyTorch's double backward"
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated:DeprecationWarning")
 def test_one_sharpness_and_a_compiled_module():
     net, x = of("MLP")
     compiled = torch.compile(net)  # nothing is compiled before a call

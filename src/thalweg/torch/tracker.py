@@ -303,7 +303,8 @@ def sharpness(
         >>> import torch
         >>> net = torch.nn.Linear(2, 1, bias=False)
         >>> x, y = torch.tensor([[3.0, 0.0], [0.0, 1.0]]), torch.zeros(2, 1)
-        >>> round(tw.torch.sharpness(net, torch.nn.MSELoss(), (x, y)).value, 5)  # 2 x^T x / n
+        >>> found = tw.torch.sharpness(net, torch.nn.MSELoss(), (x, y))
+        >>> round(float(found.value), 5)  # 2 x^T x / n
         9.0
     """
     track = Tracker(net, loss, None, "sharpness", tolerance=tolerance, **options)
