@@ -20,8 +20,9 @@ CHEAP = (
 HERE = Path(__file__).parent
 # Folders and files whose programs run longer than they take to compile.
 RUN_LONG = {
+    "dynamics/rewiring/test_hidden_strengths.py",
     "dynamics/test_diffusion.py",
-    "studies",
+    "studies/cohen2025_central_flows",
 }
 KNOWN = "0.10."  # XLA ends a process that names an option it lacks
 
