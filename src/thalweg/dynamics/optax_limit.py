@@ -197,7 +197,8 @@ def _numbers(
                 moved, after = move(g, state, x)
                 return np.asarray(moved), after
 
-            return _identified(update, begin, flat.size, decay, momentum, counts)
+            with np.errstate(all="ignore"):  # no number is none of the forms that are asked for
+                return _identified(update, begin, flat.size, decay, momentum, counts)
     except Exception as error:  # a stranger's code may raise anything
         return f"its update cannot be examined alone ({type(error).__name__})"
 
