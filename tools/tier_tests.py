@@ -1,7 +1,7 @@
 """Which tests are thorough or slow because they are dear, from what a run measured.
 
     python -m pytest -n 2 -m "not slow" --budget inf --cpu-times times.json
-    python tools/tier_tests.py times.json [--most 1.5] [--longest 6]
+    python tools/tier_tests.py times.json [--most 1.3] [--longest 3]
 
 A test that is fast by its markers and of which one case costs more CPU seconds than `--most` goes
 to the thorough tier, all its cases together; no further one of a contract, which meets newcomers,
@@ -9,8 +9,8 @@ does, and what is listed and was not run stays listed. What a module's shared se
 for the first test that asks for it and for no other, so it is left out.
 
 A single case that costs more than `--longest` goes to the slow tier, `tests/slow.txt`; what stands
-there is taken out by hand. What a newcomer meets first stays: the quick start and the examples; and
-of the faults planted in a study the cheapest one.
+there is taken out by hand. What a newcomer meets first stays: the quick start, the examples and
+Ctrl-C; and of the faults planted in a study the cheapest one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 
 TESTS = Path(__file__).parents[1] / "tests"
 LIST, DEAREST = TESTS / "thorough.txt", TESTS / "slow.txt"
-FIRST_MET = ("docs/quickstart.md", "tests/test_examples.py")
+FIRST_MET = ("docs/quickstart.md", "tests/test_examples.py", "test_ctrl_c_is_a_sentence")
 FAULTS = "test_faults.py::"
 
 
@@ -44,8 +44,8 @@ def main() -> None:
     """Write the list, and say what is left."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("times", type=Path)
-    parser.add_argument("--most", type=float, default=1.5, help="CPU seconds of a fast test")
-    parser.add_argument("--longest", type=float, default=6.0, help="of a case of `make check`")
+    parser.add_argument("--most", type=float, default=1.3, help="CPU seconds of a fast test")
+    parser.add_argument("--longest", type=float, default=3.0, help="of a case of `make check`")
     asked = parser.parse_args()
     measured = json.loads(asked.times.read_text())
     listed = set(LIST.read_text("utf-8").split()) if LIST.exists() else set()
