@@ -22,7 +22,6 @@ HERE = Path(__file__).parent
 RUN_LONG = {
     "dynamics/rewiring/test_hidden_strengths.py",
     "dynamics/test_diffusion.py",
-    "studies/cohen2025_central_flows",
 }
 KNOWN = "0.10."  # XLA ends a process that names an option it lacks
 
