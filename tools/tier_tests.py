@@ -34,7 +34,7 @@ def kept(measured: dict[str, dict[str, float]]) -> set[str]:
     """What stays in `make check` whatever it costs."""
     cheapest: dict[str, str] = {}
     for name in sorted(measured, key=lambda name: cost(measured[name])):
-        if FAULTS in name and measured[name]["tier"] != "slow":
+        if FAULTS in name and "call" in measured[name] and measured[name]["tier"] != "slow":
             cheapest.setdefault(name.split(FAULTS)[0], name)
     first = {name for name in measured if any(part in name for part in FIRST_MET)}
     return first | set(cheapest.values())
