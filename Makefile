@@ -33,10 +33,10 @@ demo: $(VENV)/.installed ## gradient descent against gradient flow on real digit
 others: setup ## install Flax, Keras and Dask beside it: tests of what they bring skip without them
 	@$(INSTALL) -e '.[flax,keras,dask]' || echo "Flax, Keras or Dask cannot be had here: their tests skip"
 
-test: setup ## the fast tests: every part's core (about twelve minutes on two cores, half of that the next time)
+test: setup ## the fast tests: every part's core (about ten minutes on two cores, half of that the next time)
 	$(PYTEST) -m "not slow and not thorough"
 
-check: setup ## the thorough tests: planted faults, hostile input, campaigns (about forty minutes)
+check: setup ## the thorough tests: planted faults, hostile input, campaigns (about half an hour)
 	$(PYTEST) -m "thorough and not slow"
 
 verify: setup ## the slow tests, then every claim of every study (long)
