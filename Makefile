@@ -33,7 +33,7 @@ demo: $(VENV)/.installed ## gradient descent against gradient flow on real digit
 others: setup ## install Flax, Keras and Dask beside it: tests of what they bring skip without them
 	@$(INSTALL) -e '.[flax,keras,dask]' || echo "Flax, Keras or Dask cannot be had here: their tests skip"
 
-test: setup ## the fast tests: every part's core (about ten minutes on two cores, half of that the next time)
+test: setup ## the fast tests: every part's core (about ten minutes on two cores, less the next time)
 	$(PYTEST) -m "not slow and not thorough"
 
 check: setup ## the thorough tests: planted faults, hostile input, campaigns (about half an hour)
