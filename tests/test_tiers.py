@@ -288,7 +288,12 @@ def test_compiled_programs_are_kept_for_the_next_process(tmp_path):
     not set(CHEAP) <= set(os.environ.get("XLA_FLAGS", "").split()), reason="compiled as users do"
 )
 def test_what_is_compiled_cheaply_gives_the_numbers_that_users_get():
-    theirs = {"xla_cpu_use_fusion_emitters": True, "xla_cpu_parallel_codegen_split_count": 32}
+    theirs = {
+        "xla_cpu_use_fusion_emitters": True,
+        "xla_cpu_parallel_codegen_split_count": 32,
+        "xla_backend_optimization_level": 3,
+        "xla_llvm_disable_expensive_passes": False,
+    }
     rng = np.random.default_rng(0)
     W, x, v = (rng.normal(size=shape) for shape in ((3, 5), (5, 7), (3, 5)))
 
