@@ -19,7 +19,7 @@ CHEAP = (
 )
 HERE = Path(__file__).parent
 # Folders and files whose programs run longer than they take to compile. In that of the pace an
-# estimate of an error, no bound, covers by users' rounding and is half of it by the other.
+# estimate of an error, no bound, covers by this rounding and is half of it by the other.
 RUN_LONG = {
     "dynamics/flow/test_pace.py",
     "dynamics/rewiring/test_hidden_strengths.py",
