@@ -326,6 +326,24 @@ def test_thresholds_are_where_a_quadratic_diverges(momentum, nesterov):
         assert (abs(float(net.weight.detach())) > 1) == grows
 
 
+def test_a_record_says_what_was_only_followed():
+    torch.manual_seed(0)
+    net = nn.Linear(40, 7)
+    optimiser = torch.optim.Adam(net.parameters(), 1e-3)
+    batch = torch.randn(30, 40), torch.randn(30, 7)
+    track = tw.torch.Tracker(net, nn.MSELoss(), optimiser, ALL)
+    told = []
+    for _ in range(3):
+        optimiser.zero_grad()
+        nn.functional.mse_loss(net(batch[0]), batch[1]).backward()
+        optimiser.step()
+        record = track.measure(batch)
+        told.append((record.unbounded, "of what is followed" in str(record)))
+    ends = ("sharpness", "smallest_eigenvalue", "preconditioned_sharpness")
+    assert told == [((), False), (ends, True), (ends, True)]
+    assert track.measure(batch).products < 12
+
+
 def test_single_precision_knows_its_error():
     net = made(plain).eval()
     track = tw.torch.Tracker(net, nn.MSELoss(), quantities=ALL)
@@ -358,6 +376,7 @@ def test_other_batches():
         (lambda n: tw.torch.Tracker(n, ENTROPY, 0.1), "optimizer came as 0.1"),
         (lambda n: tw.torch.Tracker(n, ENTROPY, quantities="sharpnes"), "Did you mean 'sharpness'"),
         (lambda n: tw.torch.Tracker(n, ENTROPY, precision="half"), "unknown precision 'half'"),
+        (lambda n: tw.torch.Tracker(n, ENTROPY, recheck=0), "recheck came as 0; give at least 1"),
         (
             lambda n: tw.torch.Tracker(n, ENTROPY, torch.optim.Rprop(n.parameters())),
             "preconditioner of Rprop is not known; known are SGD, Adam, AdamW, RMSprop, Adagrad",

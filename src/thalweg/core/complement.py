@@ -22,6 +22,7 @@ from jaxtyping import Array, Bool, Float, Int
 from thalweg.core.hessian_product import Product
 from thalweg.core.tree import length
 
+SMALL = 256  # parameters up to which a recheck costs so little that every record is one
 # Where the polynomials are followed, in units of what may be missed.
 STEPS = np.concatenate([[0.0], 2.0 ** np.arange(-4, 40)])
 ALLOWED = int(np.searchsorted(STEPS, 1.0))

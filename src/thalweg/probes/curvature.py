@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from thalweg.core import tree
-from thalweg.core.complement import missed
+from thalweg.core.complement import SMALL, missed
 from thalweg.core.errors import require
 from thalweg.core.hessian_product import Product, hessian_product
 from thalweg.core.lanczos import Tracked, lanczos_smallest, track_largest
@@ -21,7 +21,6 @@ from thalweg.probes.probe import Moment, Probe, bent_objective
 from thalweg.problems.problem import Problem
 
 FAILURE = 0.005  # with which a recheck may overlook an eigenvalue
-SMALL = 256  # parameters up to which a recheck costs so little that every record is one
 
 
 class Sharpness(FlatnessMeasure):

@@ -7,13 +7,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from thalweg.core.complement import SMALL
 from thalweg.core.result import Reading, Result
 from thalweg.torch.lanczos import PLACE, SIGN, bounded
 
 FAILURE = 0.005  # with which a recheck may overlook an eigenvalue
 WIDTH = 8  # products after which a search from the last vectors has lost them
 CHALLENGED = 5  # every so many records the second eigenvalue is looked at
-RECHECKS = 25, 100  # at first after so many records, at last after so many
+AFRESH = 5  # records after which a recheck is due at first
+RECHECK = 100  # and at the latest
 
 Product = Callable[[Any], Any]
 
@@ -24,22 +26,27 @@ class Ends(NamedTuple):
     Attributes:
         readings: By end, "largest" and "smallest".
         products: How many were spent.
+        bounded: Whether the errors bound what may have been missed; if not, they are residuals of
+            what was followed from the last record.
     """
 
     readings: dict[str, Reading]
     products: int
+    bounded: bool
 
 
 class Extremes:
     """The largest eigenvalue, the smallest or both, of a map that changes from record to record.
 
     At a recheck Lanczos goes from a random start until it bounds what it may have missed
-    (`thalweg.torch.lanczos`): at the first record and after 25, then, as long as it finds the
-    vectors that were followed, after 50 and every 100. In between one space serves both ends: it
-    begins with a vector of each, the last one or where it and the one before it lead, whichever was
-    nearer at the record before, and grows by the residual of the first pair that has not converged;
-    should it grow too large, a recheck is made. Every fifth record the vector of the second largest
-    eigenvalue is looked at too.
+    (`thalweg.torch.lanczos`): at every record of at most 256 parameters; of more at records 0, 5,
+    15, 35, 75, ..., as twice as many records may pass before the next while it finds what was
+    followed, at most `recheck`, and five where it finds something else: a mode that training does
+    not turn to, as at a symmetric start, is no part of vectors that are carried. In between one
+    space serves both ends: it begins with a vector of each, the last one or where it and the one
+    before it lead, whichever was nearer at the record before, and grows by the residual of the
+    first pair that has not converged; should it grow too large, a recheck is made. Every fifth
+    record the vector of the second largest eigenvalue is looked at too.
 
     The largest eigenvalue lies in [value, value + error], the smallest in [value - error, value]:
     after a recheck with probability 0.995; in between unless another has overtaken since, with the
@@ -52,6 +59,7 @@ class Extremes:
         most_products: After which a search gives up.
         seed: Of the random starts.
         bound: Whether rechecks bound what they may have missed.
+        recheck: Records after which one is due at the latest.
     """
 
     def __init__(
@@ -61,6 +69,7 @@ class Extremes:
         most_products: int,
         seed: int,
         bound: bool = True,
+        recheck: int = RECHECK,
     ) -> None:
         import torch
 
@@ -70,7 +79,7 @@ class Extremes:
         self.kept: dict[str, Any] = {}  # of each end, to begin with at the next record,
         self.before: dict[str, Any] = {}  # at the record before,
         self.ahead: dict[str, bool] = {}  # and whether their line was the better guess
-        self.records, self.due, self.pause = 0, 0, RECHECKS[0]
+        self.records, self.due, self.pause, self.recheck = 0, 0, 0, recheck
 
     def measure(self, product: Product, like: Any, rounding: float) -> Ends:
         """Both ends of a symmetric map.
@@ -81,13 +90,14 @@ class Extremes:
             rounding: Error of a product relative to ||A||.
         """
         spent, found = 0, None
-        if self.kept and self.records < self.due:
+        if self.kept and self.records < self.due and len(like) > SMALL:
             found, spent = self._followed(product, like, rounding)
+        bounded = found is None and self.failure is not None
         if found is None:
             found, more = self._searched(product, like, rounding, self.most - spent)
             spent += more
         self.records += 1
-        return Ends(found, spent)
+        return Ends(found, spent, bounded)
 
     def _allowed(self, end: str, value: float, scale: float) -> float:
         return self.tolerance * (abs(value) if end == "largest" else scale)
@@ -121,12 +131,17 @@ class Extremes:
         self.kept = {end: found.vector(place) for end, place in places.items()}
         if "largest" in self.ends and len(found.values) > len(self.ends):
             self.kept["second"] = found.vector(-2)
-        same = all(
-            end in old and float(abs(old[end] @ self.kept[end]) / old[end].norm()) > 0.9
-            for end in self.ends
-        )
+        same = bool(old) and len(like) > SMALL
+        for end, place in places.items() if same else ():
+            unit = old[end] / old[end].norm()
+            if float(abs(unit @ self.kept[end])) > 0.9:
+                continue
+            # One of several about as large is no less the outermost.
+            value, spent = float(found.values[place]), spent + 1
+            behind = SIGN[end] * (value - float(unit @ product(unit)))
+            same = same and behind <= self._allowed(end, value, found.scale)
         self.before, self.ahead = {}, {}
-        self.pause = min(2 * self.pause, RECHECKS[1]) if same else RECHECKS[0]
+        self.pause = min(2 * self.pause if same else AFRESH, self.recheck)
         self.due = self.records + self.pause
         told = {
             end: self._told(end, float(found.values[place]), found.beyond[end], found.scale, noise)

@@ -23,6 +23,8 @@ class Record:
         seconds: Wall time, the copy of the weights and at a first record the check included.
         by: What computed the products: "PyTorch's double backward", or differences of gradients,
             and why.
+        unbounded: Names of the eigenvalues whose error is that of what was followed since the last
+            recheck: one that was not may have overtaken.
     """
 
     readings: dict[str, Reading]
@@ -31,6 +33,7 @@ class Record:
     products: int
     seconds: float
     by: str
+    unbounded: tuple[str, ...] = ()
 
     def __getitem__(self, name: str) -> Reading:
         return self.readings[name]
@@ -39,7 +42,8 @@ class Record:
         told = []
         for name, (value, error, code) in self.readings.items():
             good = code == Result.OK
-            said = f"{value:.6g} (error {error:.1g})" if good else Result(int(code)).sentence
+            of = " of what is followed" if name in self.unbounded else ""
+            said = f"{value:.6g} (error {error:.1g}{of})" if good else Result(int(code)).sentence
             if name == PRECONDITIONED and good and self.threshold is not None:
                 said += f" of {self.threshold:.6g} that are stable"
             told.append(f"{name.replace('_', ' ')} {said}")

@@ -13,7 +13,7 @@ from thalweg.core.errors import InputError, reason, require, unknown
 from thalweg.core.result import Reading, Result
 from thalweg.models.frameworks.network import needing
 from thalweg.torch.check import Verdict, verdict
-from thalweg.torch.extremes import Extremes, reading
+from thalweg.torch.extremes import RECHECK, Ends, Extremes, reading
 from thalweg.torch.objective import Copy
 from thalweg.torch.optimisers import check_optimiser, preconditioner
 from thalweg.torch.record import PRECONDITIONED, Record
@@ -50,16 +50,17 @@ class Tracker:
     error   of an eigenvalue: the largest lies in [value, value + error], the smallest in
             [value - error, value], with probability 0.995 at a recheck, the first record included;
             in between, unless another eigenvalue has overtaken since, with the residual
-            ||H v - value v|| for an error. Rounding, measured in single precision, is in it. Of
-            loss and gradient norm: 0 up to rounding
+            ||H v - value v|| for an error: `record.unbounded` has their names. Rounding, measured
+            in single precision, is in it. Of loss and gradient norm: 0 up to rounding
     result  NOT_CONVERGED if the error is above `tolerance` times |value|, for the smallest times
             the largest |eigenvalue|; NONFINITE after a divergence
     cost    a gradient, and with eigenvalues a product for each when training is slow, one more
-            every fifth record; at a recheck, from a random start, 12 to 40: after 25 records, then,
-            as long as it finds what was followed, after 50 and every 100. A product takes as long
-            as two or three training steps on the batch. `record` counts them. Memory: a vector for
-            each product, three between rechecks, and the graph of a gradient. Once: a copy of the
-            net in double precision on the CPU
+            every fifth record; at a recheck, from a random start, 12 to 40. Of at most 256
+            parameters every record is one; of more records 0, 5, 15, 35, ... are, twice as many
+            apart each time while they find what was followed, at most `recheck`. A product takes
+            as long as two or three training steps on the batch. `record` counts them. Memory: a
+            vector for each product, three between rechecks, and the graph of a gradient. Once: a
+            copy of the net in double precision on the CPU
 
     Args:
         net: A module; its parameters that require gradients are measured in.
@@ -80,6 +81,8 @@ class Tracker:
             as many products; that is what ARPACK and power iteration stop at.
         most_products: Products after which a search gives up.
         seed: Of the random directions.
+        recheck: Records after which a recheck is due at the latest; 1 makes every record one, for
+            a start whose symmetry training keeps.
 
     Raises:
         InputError: If an argument does not fit, or PyTorch is not installed.
@@ -101,6 +104,7 @@ class Tracker:
         bound: bool = True,
         most_products: int = 200,
         seed: int = 0,
+        recheck: int = RECHECK,
     ) -> None:
         with needing("torch"):
             import torch
@@ -124,6 +128,7 @@ class Tracker:
             0 < float(tolerance) < 1, f"tolerance came as {tolerance}; give one between 0 and 1"
         )
         require(most_products >= 1, f"most_products came as {most_products}; give at least 1")
+        require(recheck >= 1, f"recheck came as {recheck}; give at least 1")
         # A compiled module cannot be differentiated twice; what it was made of can.
         net = getattr(net, "_orig_mod", net)
         self.title = f"the PyTorch module {type(net).__name__}"
@@ -136,7 +141,7 @@ class Tracker:
             check_optimiser(optimizer, self.names)
         self.precision = precision
         ends = tuple(end for name, end in ENDS.items() if name in self.quantities)
-        limits = float(tolerance), int(most_products), int(seed), bool(bound)
+        limits = float(tolerance), int(most_products), int(seed), bool(bound), int(recheck)
         self.spectrum = Extremes(ends, *limits) if ends else None
         self.scaled = Extremes(("largest",), *limits)
         self.copy: Copy | None = None
@@ -171,6 +176,7 @@ class Tracker:
         if self.copy is None:
             self.copy = self._begun(batch)
         copy, readings, products = self.copy, {}, 0
+        plain, unbounded = None, []
         copy.load(self.net, batch)
         scaling, threshold = self._scaling(copy)
         asked = set(self.quantities) - {"loss"} or scaling is not None
@@ -185,16 +191,17 @@ class Tracker:
             if "gradient_norm" in self.quantities:
                 readings["gradient_norm"] = _exact(float(gradient.norm()))
             if self.spectrum is not None:
-                found = self.spectrum.measure(copy.product, gradient, self.found.rounding)
-                products += found.products
+                plain = self.spectrum.measure(copy.product, gradient, self.found.rounding)
+                products += plain.products
                 for name, end in ENDS.items():
                     if name in self.quantities:
-                        readings[name] = found.readings[end]
+                        readings[name] = plain.readings[end]
+                        unbounded += [] if plain.bounded else [name]
             if scaling is not None:
-                readings[PRECONDITIONED], more = self._preconditioned(
-                    copy, gradient, scaling, readings.get("sharpness")
-                )
-                products += more
+                found = self._preconditioned(copy, gradient, scaling, plain)
+                readings[PRECONDITIONED] = found.readings["largest"]
+                products += found.products
+                unbounded += [] if found.bounded else [PRECONDITIONED]
             elif self.optimizer is not None:
                 readings[PRECONDITIONED] = reading(np.nan, np.nan, Result.NOT_MEASURED)
         finally:
@@ -203,24 +210,24 @@ class Tracker:
         if self.found.wrong:
             by = f"differences of PyTorch's gradients ({self.found.wrong})"
         seconds = time.perf_counter() - begun
-        return Record(readings, threshold, int(bool(asked)), products, seconds, by)
+        gradients = int(bool(asked))
+        return Record(readings, threshold, gradients, products, seconds, by, tuple(unbounded))
 
-    def _preconditioned(
-        self, copy: Copy, like: Any, scaling: Any, sharpness: Reading | None
-    ) -> tuple[Reading, int]:
-        """The reading of D^{-1/2} (H + decays) D^{-1/2} + shrinks, and its products."""
+    def _preconditioned(self, copy: Copy, like: Any, scaling: Any, plain: Ends | None) -> Ends:
+        """The largest of D^{-1/2} (H + decays) D^{-1/2} + shrinks; `plain` are those of H."""
         gains, decays, shrinks = scaling
-        if sharpness is not None and all(bool((part == part[0]).all()) for part in scaling):
+        alike = all(bool((part == part[0]).all()) for part in scaling)
+        if alike and plain is not None and "largest" in plain.readings:
             gain, decay, shrink = (float(part[0]) for part in scaling)  # the same vectors
-            value, error, code = (float(part) for part in sharpness)
-            return reading(gain * (value + decay) + shrink, gain * error, code), 0
+            value, error, code = (float(part) for part in plain.readings["largest"])
+            same = reading(gain * (value + decay) + shrink, gain * error, code)
+            return Ends({"largest": same}, 0, plain.bounded)
         root = gains.sqrt()
 
         def product(v: Any) -> Any:
             return root * (copy.product(root * v) + decays * root * v) + shrinks * v
 
-        found = self.scaled.measure(product, like, self.found.rounding)
-        return found.readings["largest"], found.products
+        return self.scaled.measure(product, like, self.found.rounding)
 
     def _batch(self, batch: Any) -> tuple[Any, Any]:
         """Inputs and targets as tensors."""
