@@ -11,7 +11,8 @@ NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip
-INSTALL := $(PIP) install --quiet --disable-pip-version-check
+# Modules are compiled as they are imported: compiling all that was installed takes as long again.
+INSTALL := $(PIP) install --quiet --disable-pip-version-check --no-compile
 # Compiled Python is kept: without it each worker and each command compiles all modules anew.
 export PYTHONDONTWRITEBYTECODE :=
 # BUDGET=2 doubles what a test may cost, for a slow machine.

@@ -1,16 +1,17 @@
 """Which tests are thorough or slow because they are dear, from what a run measured.
 
     python -m pytest -n 2 -m "not slow" --budget inf --cpu-times times.json
-    python tools/tier_tests.py times.json [--most 1.3] [--longest 3]
+    python tools/tier_tests.py times.json [--most 1.0] [--longest 2.6] [--alone 3]
 
 A test that is fast by its markers and of which one case costs more CPU seconds than `--most` goes
 to the thorough tier, all its cases together; no further one of a contract, which meets newcomers,
 does, and what is listed and was not run stays listed. What a module's shared set-up costs counts
 for the first test that asks for it and for no other, so it is left out.
 
-A single case that costs more than `--longest` goes to the slow tier, `tests/slow.txt`; what stands
-there is taken out by hand. What a newcomer meets first stays: the quick start, the examples and
-Ctrl-C; and of the faults planted in a study the cheapest one.
+A single case that costs more than `--longest` goes to the slow tier, `tests/slow.txt`, a test that
+has no other case only above `--alone`; what stands there is taken out by hand. What a newcomer
+meets first stays: the quick start, the examples and Ctrl-C; and of the faults planted in a study
+the cheapest one. That imports point down is asked in the fast tier, whatever it costs.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from pathlib import Path
 
 TESTS = Path(__file__).parents[1] / "tests"
 LIST, DEAREST = TESTS / "thorough.txt", TESTS / "slow.txt"
-FIRST_MET = ("docs/quickstart.md", "tests/test_examples.py", "test_ctrl_c_is_a_sentence")
+LAYERS = "tests/test_layers.py"
+FIRST_MET = (LAYERS, "docs/quickstart.md", "tests/test_examples.py", "test_ctrl_c_is_a_sentence")
 FAULTS = "test_faults.py::"
 
 
@@ -44,8 +46,9 @@ def main() -> None:
     """Write the list, and say what is left."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("times", type=Path)
-    parser.add_argument("--most", type=float, default=1.3, help="CPU seconds of a fast test")
-    parser.add_argument("--longest", type=float, default=3.0, help="of a case of `make check`")
+    parser.add_argument("--most", type=float, default=1.0, help="CPU seconds of a fast test")
+    parser.add_argument("--longest", type=float, default=2.6, help="of a case of `make check`")
+    parser.add_argument("--alone", type=float, default=3.0, help="of a test of one case")
     asked = parser.parse_args()
     measured = json.loads(asked.times.read_text())
     listed = set(LIST.read_text("utf-8").split()) if LIST.exists() else set()
@@ -56,10 +59,11 @@ def main() -> None:
     }
     dear = {n.split("[")[0] for n, phases in fast.items() if cost(phases) > asked.most}
     dear |= listed - {name.split("[")[0] for name in measured}  # of these nothing new is known
-    dear -= {name for name in dear - listed if "/test_contract.py::" in name}
+    dear -= {name for name in dear - listed if "/test_contract.py::" in name or LAYERS in name}
     LIST.write_text("".join(f"{name}\n" for name in sorted(dear)), "utf-8")
     slow = set(DEAREST.read_text("utf-8").splitlines())
-    slow |= {n for n, phases in measured.items() if cost(phases) > asked.longest} - kept(measured)
+    longest = {n: asked.longest if "[" in n else asked.alone for n in measured}
+    slow |= {n for n, spent in measured.items() if cost(spent) > longest[n]} - kept(measured)
     DEAREST.write_text("".join(f"{name}\n" for name in sorted(slow)), "utf-8")
     seconds = {
         name: sum(v for k, v in phases.items() if k != "tier")
