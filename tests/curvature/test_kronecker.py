@@ -227,6 +227,40 @@ def _two_places(W):
     return (X.T @ X / 12, np.mean(sent, axis=0) / 2), (np.eye(3) / 2, h.T @ h / 12)
 
 
+def test_weights_that_meet_each_other_both_have_their_signals():
+    """y = A B x of white x and white noise: the Fisher blocks are B B^T (x) I and I (x) A^T A."""
+    white = np.linalg.qr(RNG.normal(size=(8, 3)))[0] * np.sqrt(8)
+
+    def apply(p, x):
+        return x @ (p["A"] @ p["B"]).T
+
+    start = {"A": jnp.asarray(RNG.normal(size=(4, 2))), "B": jnp.asarray(RNG.normal(size=(2, 3)))}
+    problem = tw.problems.supervised(Applied(apply, start=start), (white, np.zeros((8, 4))))
+    A, B = (np.asarray(start[name]) for name in "AB")
+    f = kronecker_fisher(problem, start).factors
+    known = B @ B.T, A.T @ A, np.eye(4), np.eye(3)
+    for found, expected in zip((*f.inputs, *f.outputs), known, strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-13)
+
+
+def test_layers_with_another_order_of_biases_are_others():
+    """Or a program compiled for the one would serve the other, its biases mixed up."""
+
+    def layers_with(turned):
+        def apply(p, x):
+            bias = p["b"].T if turned else p["b"]
+            return (jnp.einsum("nd,dhk->nhk", x, p["W"]) + bias[None]).reshape(len(x), 4)
+
+        start = {"W": jnp.ones((3, 2, 2)), "b": jnp.ones((2, 2))}
+        problem = tw.problems.supervised(Applied(apply, start=start), (X, np.zeros((12, 4))))
+        return tw.curvature.kronecker_layers(problem, start)
+
+    straight, turned = layers_with(turned=False), layers_with(turned=True)
+    assert straight.blocks[0].shape == turned.blocks[0].shape == (4, 4)
+    assert straight != turned
+    assert straight == layers_with(turned=False)
+
+
 def test_what_is_found_in_an_equinox_module_with_calls_inside():
     """Compiled functions inside are walked through; positions of a sequence are locations."""
 

@@ -86,7 +86,8 @@ class Layers:
     ) -> None:
         self.trace, self.blocks, self.structure, self.leaves = trace, blocks, structure, leaves
         self._key = structure, tuple((s.shape, s.dtype) for s in leaves), tuple(
-            (b.kind, b.weight, b.bias, b.shape, b.entries.tobytes(), len(b.places)) for b in blocks
+            (b.kind, b.weight, b.bias, b.shape, b.entries.tobytes(), len(b.places),
+             None if b.permutation is None else b.permutation.tobytes()) for b in blocks
         )  # fmt: skip
 
     def __eq__(self, other: object) -> bool:
@@ -268,21 +269,22 @@ class _Walk:
 
 def _picked(flat: Array, index: np.ndarray) -> Array:
     """flat[index], without a gather where the entries lie in order."""
-    if _in_order(index):
+    if in_order(index):
         return flat.reshape(index.shape)
-    if _in_order(index.T):
+    if in_order(index.T):
         return flat.reshape(index.T.shape).T
     return flat[index]
 
 
 def _placed(matrix: Array, index: np.ndarray) -> Array:
     """The flat leaf of its matrix."""
-    if _in_order(index):
+    if in_order(index):
         return matrix.ravel()
-    if _in_order(index.T):
+    if in_order(index.T):
         return matrix.T.ravel()
     return matrix.ravel()[np.argsort(index.ravel())]
 
 
-def _in_order(index: np.ndarray) -> bool:
+def in_order(index: np.ndarray) -> bool:
+    """Whether entries come as they are counted."""
     return bool(np.array_equal(index.ravel(), np.arange(index.size)))

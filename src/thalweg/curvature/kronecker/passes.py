@@ -7,13 +7,14 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.extend.core import Var
 from jaxtyping import Array, Float
 
 from thalweg.core.errors import require
 from thalweg.core.trace import evaluated, shape_of
 from thalweg.core.tree import Params
-from thalweg.curvature.kronecker.layers import Layers, find_layers
+from thalweg.curvature.kronecker.layers import Layer, Layers, find_layers, in_order
 from thalweg.models import Model
 
 Signals = list[list[Array]]  # of each block, of each of its places: (n, T, d)
@@ -62,12 +63,9 @@ def layers_of(model: Model, params: Params, x: Any) -> Layers:
 
 def passes(layers: Layers, params: Params, x: Float[Array, "n ..."]) -> Passes:
     """One forward pass on some examples, linearised in all parameters; cost: 1 gradient about."""
-    taps: list[Var] = []
-    sources: list[Var] = []
-    for layer in layers.blocks:
-        leaf = layers.trace.jaxpr.invars[layer.weight]
-        taps.extend([place.tap for place in layer.places] or [leaf])
-        sources.extend(place.source for place in layer.places)
+    sources = [place.source for layer in layers.blocks for place in layer.places]
+    # Where two weights meet each other, as in a product of low rank, they share a tap.
+    taps = list(dict.fromkeys(tap for layer in layers.blocks for tap in _taps(layers, layer)))
 
     def run(leaves: list[Array], added: list[Array]) -> tuple[Array, list[Array]]:
         def one(x: Array, added: list[Array]) -> tuple[Array, list[Array]]:
@@ -86,7 +84,9 @@ def passes(layers: Layers, params: Params, x: Float[Array, "n ..."]) -> Passes:
 
     def pull(covector: Array) -> tuple[Params, Signals]:
         gradient, sent = transposed(covector)
-        return jax.tree.unflatten(layers.structure, gradient), _signals(layers, sent)
+        return jax.tree.unflatten(layers.structure, gradient), _signals(
+            layers, dict(zip(taps, sent, strict=True))
+        )
 
     return Passes(outputs, _vectors(layers, met), push, pull)
 
@@ -105,17 +105,25 @@ def _vectors(layers: Layers, met: list[Array]) -> Signals:
     return found
 
 
-def _signals(layers: Layers, sent: list[Array]) -> Signals:
+def _signals(layers: Layers, sent: dict[Var, Array]) -> Signals:
     """Derivatives by the taps, as (n, T, d_out) in each place."""
-    found, rest = [], iter(sent)
+    found = []
     for layer in layers.blocks:
-        here = []
-        for place in layer.places:
-            g = next(rest)
-            flat = g.reshape(len(g), -1)
-            here.append(flat[:, place.order])
-        if not layer.places:
-            g = next(rest)
-            here.append(g.reshape(len(g), 1, -1))
-        found.append(here)
+        flat = [sent[tap].reshape(len(sent[tap]), -1) for tap in _taps(layers, layer)]
+        places = layer.places
+        here = [_ordered(g, p.order) for g, p in zip(flat, places, strict=True)] if places else []
+        found.append(here or [g[:, None] for g in flat])
     return found
+
+
+def _ordered(flat: Array, order: np.ndarray) -> Array:
+    """flat[:, order], without a gather where its entries lie in order."""
+    if in_order(order):
+        return flat.reshape(-1, *order.shape)
+    return jnp.swapaxes(_ordered(flat, order.T), 1, 2) if in_order(order.T) else flat[:, order]
+
+
+def _taps(layers: Layers, layer: Layer) -> list[Var]:
+    """Where a block is tapped: the z of its places, itself where it has none."""
+    leaf = layers.trace.jaxpr.invars[layer.weight]
+    return [place.tap for place in layer.places] or [leaf]
