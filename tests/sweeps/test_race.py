@@ -18,7 +18,7 @@ from thalweg.storage.files import ReadOnlyError
 from thalweg.sweeps import race_page, raced
 from thalweg.sweeps.contestants import price_of
 from thalweg.sweeps.race_page import cost_table, race_curves, race_figure
-from thalweg.sweeps.race_result import _beside, _notes_told
+from thalweg.sweeps.race_result import _beside, _notes_told, _one_of
 from thalweg.sweeps.tuning import chosen, first_at, level_with_best, median_error
 from thalweg.theory.quadratics.linear_methods import linear_method, modal_trajectory
 
@@ -297,6 +297,9 @@ def test_what_many_have_in_common_is_said_once() -> None:
     assert _beside(names[:2]) == ", not told apart from a and b"
     assert _beside(names[:1]) == ", not told apart from a"
     assert _beside([]) == ""
+    assert _one_of([1.5]) == "1.5"
+    assert _one_of([3.16, 10.0]) == "3.16 or 10"
+    assert _one_of([0.1, 1.0, 10.0, 20.0, 30.0]) == "0.1, 1, 10 or 2 others"
 
 
 @pytest.mark.parametrize("seeds", [2, 3, 10])

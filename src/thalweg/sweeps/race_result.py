@@ -22,7 +22,7 @@ PRICES = (
     "are not counted."
 )
 
-MOST_NAMED = 4  # optimisers in a sentence that are level with the best
+MOST_NAMED = 4  # optimisers or settings in a sentence that are level with the best
 MOST_NOTES = 6  # paragraphs of notes
 
 
@@ -122,9 +122,7 @@ class RaceRecords:
             other = "smallest" if best.edge == "lower" else "largest"
             told.append(f"best at the edge of the grid, its {other} {what}: widen")
         if best.ties:
-            values = ", ".join(f"{settings[k]:.3g}" for k in best.ties[:3])
-            more = f" and {len(best.ties) - 3} more" if len(best.ties) > 3 else ""
-            told.append(f"{what} {values}{more} {'do' if len(best.ties) > 1 else 'does'} as well")
+            told.append(f"{what} {_one_of([settings[k] for k in best.ties])} does as well")
         if best.place >= 0 and 0 < cost < 0.5 * self.budget:
             told.append(f"spent {cost:.3g} of {self.budget:g} gradients: its next step costs more")
         return tuple(told)
@@ -276,6 +274,15 @@ def _reached(made: xr.Dataset) -> float:
         if best.place >= 0:
             return float(final[best.place].max())
     return float("nan")
+
+
+def _one_of(values: Sequence[float]) -> str:
+    """Settings of which any one will do, in a sentence."""
+    shown = [f"{value:.3g}" for value in values]
+    if len(shown) > MOST_NAMED:
+        shown = [*shown[: MOST_NAMED - 1], f"{len(shown) - MOST_NAMED + 1} others"]
+    before = f"{', '.join(shown[:-1])} or " if len(shown) > 1 else ""
+    return f"{before}{shown[-1]}"
 
 
 def _beside(names: Sequence[str]) -> str:
