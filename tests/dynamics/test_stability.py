@@ -136,6 +136,11 @@ UNKNOWN = {
     "sign": (optax.sign_sgd(ETA), "not proportional to small gradients"),
     "lars": (optax.lars(ETA), "not proportional to small gradients"),
     "lbfgs": (optax.lbfgs(), "cannot be examined alone"),
+    # Warnings are errors in tests: that of NumPy would be told as the reason.
+    "no number": (
+        optax.stateless(lambda g, _: jax.tree.map(lambda v: -jnp.log(v), g)),
+        "not proportional to small gradients",
+    ),
     "several": (
         optax.MultiSteps(optax.sgd(ETA), 3).gradient_transformation(),
         "at every step",

@@ -208,7 +208,8 @@ def _response(
 ) -> Response | str:
     params = jax.tree.unflatten(structure, [np.ones(shape) for shape in shapes])
     try:
-        with jax.ensure_compile_time_eval():
+        # What is no number is not proportional to a gradient, which `_examined` says.
+        with jax.ensure_compile_time_eval(), np.errstate(all="ignore"):
             return _examined(transform, params, late)
     except Exception as error:  # a stranger's code may raise anything
         if isinstance(error, TypeError) and "keyword-only" in str(error) and "value" in str(error):
