@@ -105,7 +105,8 @@ def makers() -> dict[str, Callable[..., Any]]:
 
 def returned_by_functions() -> set[str]:
     made = [f for make in makers().values() for f in (make, *typing.get_overloads(make))]
-    return {str(inspect.signature(make).return_annotation) for make in made}
+    annotated = [inspect.signature(make).return_annotation for make in made]
+    return {a.__name__ if inspect.isclass(a) else str(a) for a in annotated}  # or a text
 
 
 def owing() -> Iterator[tuple[str, Any]]:
