@@ -201,8 +201,30 @@ def test_one_of_several_seeds_is_chosen_and_the_page_says_which() -> None:
     )
     assert "of mine/descent.zarr, seed 0, not" in str(again)
     assert "What momentum remembers of earlier steps begins anew there." in str(again)
+    assert "of this restart" not in str(
+        again
+    )  # what a threshold is held against does not hang on it
     assert "begins anew" not in str(done)
     assert "Both begin" not in str(found(bowl(), 0.1, until=1.0, out=Path("drawn")))
+
+
+@pytest.mark.slow
+def test_a_restart_of_averages_is_told_where_the_first_records_show_it() -> None:
+    """At the end of a descent gradients are small, and Adam divides by no others."""
+    bent = tw.problems.Function(
+        lambda x: jnp.sum((x**2 - 1) ** 2), start=jnp.array([0.999, -1.001])
+    )
+    adam = tw.dynamics.optimiser("adam", 0.01)
+    done = found(bent, adam, start=jnp.array([0.9999, -1.0001]), until=0.1)
+    first = done.descent.dataset["preconditioned_sharpness"].values[0, 0]
+    assert first > 3800  # a run that came from afar holds squares of larger gradients
+    told = (
+        "preconditioned sharpness of the first records, and what is said of its threshold there, "
+    )
+    assert told + "is that of this restart" in str(done)
+    assert told in " ".join(read_page(done.folder).paragraphs)
+    drawn = found(bent, adam, until=0.1, out=Path("drawn"))
+    assert "restart" not in str(drawn)
 
 
 @pytest.mark.parametrize(

@@ -274,6 +274,12 @@ def diagnosed(
             where = f"Both begin at {begun.words}, not where the problem draws."
             if jax.tree.leaves(state.memory):
                 where += f" What {verdict.name} remembers of earlier steps begins anew there."
+                if own:
+                    where += (
+                        " Its preconditioner is made of the few gradients since: the "
+                        "preconditioned sharpness of the first records, and what is said of its "
+                        "threshold there, is that of this restart, not of the run before."
+                    )
             verdict = dataclasses.replace(verdict, reasons=(where, *verdict.reasons))
         try:
             with writing(folder):
