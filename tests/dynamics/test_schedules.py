@@ -87,3 +87,54 @@ def test_what_sets_its_own_steps_takes_none(name):
     rate = {} if name == "armijo" else {"learning_rate": 0.1}
     with pytest.raises(InputError, match="takes no schedule"):
         tw.dynamics.optimiser(name, schedule="cosine(10)", **rate)
+
+
+@pytest.mark.parametrize(
+    ("words", "weight_decay"), [("cosine(4000)", 0.1), ("exponential(3000, warmup=400)", 0.5)]
+)
+def test_the_threshold_of_adamw_on_a_schedule_is_where_its_update_grows(words, weight_decay):
+    """Spectral radii of Optax's own update of a quadratic, at steps along the schedule."""
+    epsilon, schedule = 1e3, as_schedule(words)  # beside which second moments are nothing
+    tiny = jnp.asarray(1e-12)
+    plain = optax.adamw(lambda k: 0.02 * schedule(k), eps=epsilon, weight_decay=weight_decay)
+    named = tw.dynamics.optimiser("adamw", 0.02, epsilon=epsilon, schedule=words,
+                                  weight_decay=weight_decay)  # fmt: skip
+    rule = named.stability(BOWL, jax.ShapeDtypeStruct((2,), float))
+
+    @jax.jit
+    def columns(curvature, count):
+        def after(x, m):
+            state = optax.tree_utils.tree_set(plain.init(x), mu=m, count=count)
+            with jax.numpy_dtype_promotion("standard"):
+                moved, state = plain.update(curvature * x, state, x)
+            return jnp.stack([x + moved, optax.tree_utils.tree_get(state, "mu")])
+
+        parts = [after(tiny, 0 * tiny), after(0 * tiny, tiny)]  # linear beside epsilon
+        return jnp.stack(parts, axis=1) / tiny
+
+    found = []
+    for count in (300, 450, 1500, 2900):  # where what the start is corrected by has died out
+        rate = 0.02 * float(schedule(count))
+        low, high = 1.0, 100.0  # of the curvature that the step sees
+        for _ in range(30):
+            middle = (low + high) / 2
+            update = columns(middle * epsilon / rate, jnp.asarray(count, jnp.int32))
+            grows = np.abs(np.linalg.eigvals(update)).max() > 1
+            low, high = (low, middle) if grows else (middle, high)
+        found.append(low)
+    assert rule.kind == "frozen"
+    assert np.ptp(found) > 0  # the decay of a step moves it
+    assert 0.99 * max(found) <= rule.threshold <= min(found) * (1 + 1e-9)
+    assert rule.threshold == pytest.approx(38 * (1 - 0.02 * weight_decay / 2), rel=1e-6)
+
+
+def test_what_a_schedule_leaves_unknown_says_why():
+    decayed = tw.dynamics.optimiser("adamw", 0.1, schedule="cosine(1000)", weight_decay=1.0)
+    rule = decayed.stability(BOWL, jax.ShapeDtypeStruct((2,), float))
+    assert not rule.known
+    assert "its threshold lies between 36.1 and 38" in rule.because
+    ball = tw.dynamics.optimiser("rmsprop", 0.01, schedule="cosine(1000)", momentum=0.9)
+    told = ball.without_limit(BOWL, jax.ShapeDtypeStruct((2,), float))
+    assert "keeps steps of the sizes that the schedule had before" in told
+    alone = tw.dynamics.optimiser("rmsprop", 0.01, schedule="cosine(1000)")
+    assert alone.without_limit(BOWL, jax.ShapeDtypeStruct((2,), float)) == ""

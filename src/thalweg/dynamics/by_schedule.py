@@ -12,12 +12,22 @@ import numpy as np
 import optax
 
 from thalweg.core.tree import Params
-from thalweg.dynamics.linear_response import LATE
+from thalweg.dynamics.linear_response import (
+    LATE,
+    SOURCE,
+    largest_curvature,
+    response,
+    short_recursion,
+    transformation_rule,
+)
 from thalweg.dynamics.optax_update import ANY_RATE, optax_converts
 from thalweg.dynamics.schedules import in_counts
+from thalweg.dynamics.stability import StabilityRule, no_rule
+from thalweg.dynamics.threshold_formulas import by_step, formula_of
 
 ROUNDING = 1e-9  # relative to an update
 CHECKED = 12  # steps from the start; three more late
+NARROW = 0.01  # of a threshold, by which a decay of weights may move it and it is still one number
 
 
 class StepCounts(NamedTuple):
@@ -92,3 +102,54 @@ def by_schedule(
         return moved, Scheduled(inner, state.taken + 1)
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def scheduled_rule(
+    transform: optax.GradientTransformationExtraArgs,
+    params: Params,
+    schedule: Callable[[Any], Any],
+) -> StabilityRule:
+    """The stability rule of a transformation whose steps follow a schedule.
+
+    That of `transformation_rule`, for an eigenvalue in which the step size of each step is counted.
+    Where weights decay beside the gradient by eta(k) omega in a step, as AdamW's, the root that
+    leaves the unit circle does so at a threshold that falls with eta(k) omega; told is the one at
+    the largest step, below which every step is stable, if that is near the one without decay.
+
+    Args:
+        transform: The transformation.
+        params: Parameters; only structure, shapes and types count.
+        schedule: Of counts, the training time of each step.
+    """
+    late = late_of(schedule)
+    rule = transformation_rule(transform, params, None, late)
+    if rule.known or counts_of(schedule) is None:
+        return rule
+    found = response(by_schedule(transform, schedule), params, late)
+    if isinstance(found, str) or not (found.steady and found.decay):
+        return rule
+    recursion = short_recursion(found.shape)
+    if recursion is None:
+        return rule
+    with jax.ensure_compile_time_eval(), optax_converts():
+        most = float(np.max(np.asarray(jax.vmap(schedule)(jnp.arange(LATE)), float)))
+    without, least = (largest_curvature(*recursion, decay) for decay in (0.0, found.decay * most))
+    if without is None or least is None:
+        return no_rule("its update is unstable at every curvature, or at none")
+    total = float(np.sum(recursion[0]) / np.sum(recursion[1]))
+    if least < (1 - NARROW) * without:
+        return no_rule(
+            f"its weights decay by up to {found.decay * most:.3g} in a step, and by less as the "
+            f"schedule goes on, so that its threshold lies between {least * total:.4g} and "
+            f"{without * total:.4g}"
+        )
+    formula = by_step(formula_of(found.shape, None, 1 / total, 0.0))
+    return StabilityRule(
+        "preconditioned_sharpness",
+        least * total,
+        formula,
+        "frozen",
+        "its preconditioner is taken as it stands at each record, and the decay of its weights as "
+        "at the largest step",
+        source=SOURCE,
+    )

@@ -37,6 +37,7 @@ VARIES = (
     "than a preconditioner"
 )
 SEARCHES = "cannot be examined alone: it asks for values of the objective, as a line search does"
+OWN_WAY = "its update depends on the parameters in a way of its own"
 FORGETS_NOT = "its memory of past gradients follows no short linear recursion"
 SOURCE = "linear stability of the update; Cohen et al. (2022), section 3, for adaptive methods"
 
@@ -47,7 +48,9 @@ class Response(NamedTuple):
     Attributes:
         gain: h_0 of each coordinate at several states, early and late, (state, p).
         shape: h_k/h_0, the same in every coordinate, (TERMS,).
-        decay: omega, the decay of weights beside the gradient (decoupled).
+        decay: omega, the decay of weights beside the gradient (decoupled); where it changes from
+            step to step, as with a schedule, at the first one looked at.
+        steady: Whether that is the same at every step.
         penalty: The same inside the gradient: g + penalty x.
         linear: Whether the update is proportional to gradients of every size.
         quiet: Whether nothing is added that is not from gradients or weights, as noise.
@@ -57,6 +60,7 @@ class Response(NamedTuple):
     gain: Float[np.ndarray, "s p"]
     shape: Float[np.ndarray, " k"]
     decay: float
+    steady: bool
     penalty: float
     linear: bool
     quiet: bool
@@ -86,7 +90,9 @@ def transformation_rule(
     recursion = short_recursion(found.shape)
     if recursion is None:
         return no_rule(FORGETS_NOT)
-    limit = _limit(*recursion, found.decay)
+    if not found.steady:
+        return no_rule(OWN_WAY)
+    limit = largest_curvature(*recursion, found.decay)
     if limit is None:
         return no_rule("its update is unstable at every curvature, or at none")
     total = float(np.sum(recursion[0]) / np.sum(recursion[1]))
@@ -331,17 +337,19 @@ def _read(
     shape = shapes[0, :, 0]
     if np.abs(shapes - shape[None, :, None]).max() > 1e-6:
         return VARIES
-    decay = penalty = 0.0
+    decay, steady, penalty = 0.0, True, 0.0
     w, h = w[chosen], h[chosen]
     if w.any():
         size = np.abs(w).max()
         quotient = float(w[0, 0, moves][0] / gain[chosen][0, moves][0])
         inside = quotient > 0 and np.abs(w - quotient * h).max() <= 1e-6 * size
-        beside = w[0, 0, 0] > 0 and not w[:, 1:].any() and np.ptp(w[:, 0]) <= 1e-6 * size
+        alike = np.ptp(w[:, 0], axis=1).max() <= 1e-6 * size
+        beside = (w[:, 0, 0] > 0).all() and not w[:, 1:].any() and alike
         if not (inside or beside):
-            return "its update depends on the parameters in a way of its own"
+            return OWN_WAY
         penalty, decay = (quotient, 0.0) if inside else (0.0, float(w[0, 0, 0]))
-    return Response(gain, shape, decay, penalty, linear, quiet, momentum)
+        steady = bool(inside or np.ptp(w[:, 0]) <= 1e-6 * size)
+    return Response(gain, shape, decay, steady, penalty, linear, quiet, momentum)
 
 
 def short_recursion(shape: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
@@ -363,8 +371,8 @@ def short_recursion(shape: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     return None
 
 
-def _limit(above: np.ndarray, below: np.ndarray, decay: float) -> float | None:
-    """The curvature times h_0 from which on a root leaves the unit circle."""
+def largest_curvature(above: np.ndarray, below: np.ndarray, decay: float) -> float | None:
+    """The curvature times h_0 from which on a root leaves the unit circle, if there is one."""
     still = np.convolve([1.0, decay - 1.0], below)  # (z - 1 + omega) D, highest power first
 
     def growth(mu: float) -> float:

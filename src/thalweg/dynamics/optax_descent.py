@@ -17,7 +17,7 @@ from thalweg.core.arguments import told
 from thalweg.core.errors import InputError, require
 from thalweg.core.result import finite, tree_finite
 from thalweg.core.tree import Params
-from thalweg.dynamics.by_schedule import late_of
+from thalweg.dynamics.by_schedule import late_of, scheduled_rule
 from thalweg.dynamics.descent import nearest_count
 from thalweg.dynamics.dynamics import (
     VALUES,
@@ -276,8 +276,9 @@ class OptaxDescent(Discrete):
         return int(np.argmin(np.abs(np.concatenate([[0.0], reached]) - time)))
 
     def stability(self, problem: Problem, params: Params) -> StabilityRule:
-        size = None if callable(self.step_size) else float(self.step_size)
-        return transformation_rule(self.examined, params, size, late_of(self.step_size))
+        if callable(self.step_size):
+            return scheduled_rule(self.examined, params, in_counts(self.step_size))
+        return transformation_rule(self.examined, params, float(self.step_size))
 
     def limit(self, problem: Problem, params: Params) -> Flow | None:
         found = self._limit(problem, params)

@@ -40,6 +40,7 @@ from thalweg.dynamics.flow.gradient_flow import GradientFlow, gradient_flow
 from thalweg.dynamics.flow.pace import Pace
 from thalweg.dynamics.flow.preconditioned import PreconditionedFlow
 from thalweg.dynamics.linear_response import (
+    OWN_WAY,
     Response,
     at_late,
     response,
@@ -102,6 +103,8 @@ def _found(
     found = response(transform, params, counts.late)
     if isinstance(found, str):
         return found
+    if not found.steady:
+        return OWN_WAY
     if not found.quiet:
         return "its update adds noise of its own"
     alike, because = _on_the_clock(found, step_size)
@@ -113,7 +116,7 @@ def _found(
     shapes = tuple(tuple(min(n, 2) for n in np.shape(leaf)) for leaf in leaves)
     numbers = _numbers(transform, structure, shapes, found.decay, _kept(found), counts)
     if isinstance(numbers, str):
-        return numbers
+        return f"{numbers}{_KEPT}" if scheduled and numbers == _OTHER else numbers
     if isinstance(numbers, Accumulated):
         if numbers.initial == 0:
             return "its sum of squares begins at 0, from where a flow would start at infinite speed"
@@ -304,6 +307,10 @@ def _short(number: float) -> float:
 
 
 _OTHER = "its preconditioner is none of those of Adam, RMSProp and AdaGrad, whose flow is known"
+_KEPT = (
+    " where steps follow a schedule: a momentum behind the preconditioner, for one, keeps steps of "
+    "the sizes that the schedule had before"
+)
 
 
 def _averages(
