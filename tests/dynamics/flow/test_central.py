@@ -104,6 +104,65 @@ def test_what_rises_outside_the_vectors_held_is_seen():
     assert few.dataset["result"].max() == Result.NOT_CONVERGED
 
 
+def rings(pulls, aims, begin, turn):
+    """Sums of |y|^2 x^2/2 + k |y - a|^2/2, all of them turned at once, and each one's mean path.
+
+    y goes straight for a until it meets the ring |y|^2 = 2/eta; the angle from a, d, then goes as
+    tan(d/2) = tan(d_0/2) exp(-k |a| t/r), and x^2 = k (|a| cos(d)/r - 1) in the mean.
+    """
+    pulls, aims, begin, turn = map(np.asarray, (pulls, aims, begin, turn))
+    n, r2 = len(pulls), 2 / ETA
+
+    def objective(z):
+        x, *y = (turn.T @ z).reshape(3, n)
+        off = jnp.sum((jnp.stack(y) - aims) ** 2, axis=0)
+        return jnp.sum((y[0] ** 2 + y[1] ** 2) * x**2 + pulls * off) / 2
+
+    def path(time):
+        y, spread = aims + (begin - aims) * np.exp(-pulls * time), np.zeros(n)
+        for i in np.flatnonzero(np.sum(y**2, axis=0) > r2):
+            k, a, b = pulls[i], aims[:, i], (begin - aims)[:, i]
+            share = np.min(np.roots([b @ b, 2 * a @ b, a @ a - r2]))
+            met, size, goal = a + b * share, np.hypot(*a), np.arctan2(a[1], a[0])
+            late = size / np.sqrt(r2) * (k * time + np.log(share))
+            d = 2 * np.arctan(np.tan((np.arctan2(met[1], met[0]) - goal) / 2) * np.exp(-late))
+            y[:, i] = np.sqrt(r2) * np.array([np.cos(goal + d), np.sin(goal + d)])
+            spread[i] = k * (size * np.cos(d) / np.sqrt(r2) - 1)
+        return turn @ np.concatenate([0 * pulls, *y]), spread.sum()
+
+    start = turn @ np.concatenate([0 * pulls, *begin])
+    return Function(objective, start=start), path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("copies", [1, 2])
+def test_problems_side_by_side_take_their_own_paths_however_they_are_turned(copies):
+    """Three and six eigenvalues at the edge, twice two of them equal throughout.
+
+    Nothing couples them, so that third-order products of two are zero, and B singular.
+    """
+    of = [0, 1, 2] * copies
+    pulls = np.array([0.2, 0.3, 0.25])[of]
+    aims = np.array([[5.0, 2.0, -4.5], [2.0, -5.0, -2.5]])[:, of]
+    begin = np.array([[2.5, 3.4, -2.0], [3.4, -1.5, -3.4]])[:, of]
+    turn, _ = np.linalg.qr(np.random.default_rng(copies).normal(size=(9 * copies, 9 * copies)))
+    ends = []
+    for Q in (turn, np.eye(9 * copies)):
+        problem, truth = rings(pulls, aims, begin, Q)
+        path = tw.run(problem, central_flow(ETA), until=6.0, records=4, progress=False)
+        told = path.dataset.isel(seed=0)
+        assert told["result"].max() == Result.OK
+        assert told["critical"][-1] == 3 * copies
+        exact, spread = zip(*map(truth, told["time"].values), strict=True)
+        off = np.linalg.norm(told["parameters"].values - np.array(exact), axis=1)
+        assert (off[1:] <= told["path_error"].values[1:]).all()
+        assert off[-1] < 0.01 * np.linalg.norm(exact[-1])
+        assert float(told["oscillation"][-1]) == pytest.approx(spread[-1], rel=0.01)
+        np.testing.assert_allclose(told["effective_sharpness"][-1], 2, atol=1e-4)
+        ends.append(Q.T @ told["parameters"].values[-1])
+    np.testing.assert_allclose(*ends, atol=2e-4)
+
+
 @pytest.mark.thorough
 def test_below_the_edge_it_is_gradient_flow_and_its_error_is_told():
     problem = tw.problems.supervised(

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int
 
 from thalweg.core.hessian_product import hessian_product, third_product
 from thalweg.core.lanczos import track_largest
-from thalweg.core.result import Result
+from thalweg.core.result import Result, finite
 from thalweg.core.tree import Params
 from thalweg.dynamics.flow.edge import EDGE, Scaling, assembled, thirds, turned
 from thalweg.problems.problem import Problem
@@ -25,6 +25,8 @@ WIDTH = 3  # of the basis that they span, in vectors held: about one product eac
 THIRD = 4  # gradients that a third-order product counts for
 RENEWED = 8  # substeps for which third-order products serve
 BEYOND = 1e-4  # above the edge, to which eigenvalues may go before they are taken anew
+PROJECTIONS = 200  # for X from the last one, at most: where B is singular they never end
+HELD = 1e-4  # residual of X, relative to ||A||, that is good enough
 TURNED = 0.05  # squared sine of the angle of an eigenvector with the span that they are of, at most
 
 Vector = Float[Array, " p"]
@@ -146,12 +148,14 @@ def substep(
         bent = Bent(of, D, jnp.where(anew > 0, 1, at.bent.age + 1))
         D = turned(D, jnp.where(near[:, None], found.vectors, 0) @ of.T)
         at_edge = assembled(scaling, D, at.gradient, at.nu, U, values, count, h)
-        solved = at_edge.solved(overlap @ at.X @ overlap.T)
+        solved = at_edge.solved(overlap @ at.X @ overlap.T, PROJECTIONS)
         off = solved.residual / jnp.linalg.norm(at_edge.slack)
         excess = at_edge.excess(solved.X)
         spread = jnp.sum(at_edge.variances(solved.X))
         force = at_edge.force(at.gradient, solved.X)
-        return solved.X, force, excess, spread, off, solved.result, bent
+        short = jnp.where(off > HELD, int(Result.NOT_CONVERGED), 0).astype(jnp.int32)
+        code = jnp.maximum(short, finite(solved.X, off))
+        return solved.X, force, excess, spread, off, code, bent
 
     def free() -> tuple[Any, ...]:
         none = jnp.zeros((), kind)

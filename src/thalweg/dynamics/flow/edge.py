@@ -30,7 +30,7 @@ from jaxtyping import Array, Float, Int
 
 from thalweg.core.errors import require
 from thalweg.core.hessian_product import Product
-from thalweg.core.sdcp import Complementary, sdcp, smat, svec
+from thalweg.core.sdcp import MOST_ITERATIONS, Complementary, sdcp, smat, svec
 
 EDGE = 2.0  # eigenvalue of P^-1 H from which on disturbances grow
 AVERAGES = ("none", "shared", "each")  # of squared gradients: of all together, of each parameter
@@ -117,9 +117,11 @@ class Edge(NamedTuple):
     slack: Float[Array, "c c"]
     growth: Float[Array, "m m"]
 
-    def solved(self, start: Float[Array, "c c"] | None = None) -> Complementary:
+    def solved(
+        self, start: Float[Array, "c c"] | None = None, most_iterations: int = MOST_ITERATIONS
+    ) -> Complementary:
         """X and Y."""
-        return sdcp(self.slack, self.growth, start)
+        return sdcp(self.slack, self.growth, start, most_iterations=most_iterations)
 
     def force(self, gradient: Vector, X: Float[Array, "c c"]) -> Vector:
         """Grad f + (1/2) grad <H, Sigma>."""
