@@ -238,9 +238,21 @@ def _diagonal(
 ) -> tuple[Params, dict[str, Array]]:
     """Traces (outputs, inputs, width), those of biases (outputs, width)."""
     curvature = jnp.diagonal(seen.curvature, axis1=1, axis2=2)  # (n, outputs)
-    steered = by.history * seen.error.T @ seen.features  # (outputs, width)
-    kept = 1 - by.history * by.step_size * curvature.T @ seen.features**2
-    back = _backpropagated(seen, last)
+    # What each unit needs is divided by 1/eta, not multiplied by eta: XLA does not repeat a
+    # division for every input of the unit, as it would repeat all products below.
+    rate, own = 1 / by.step_size, 1 / by.feature_step_size
+    steered = by.history * seen.error.T @ seen.features / own  # (outputs, width)
+    kept = 1 - by.history * curvature.T @ seen.features**2 / rate
+    back = by.direct * (seen.error @ last["weight"]) * seen.slope / own
+    # e_k - d c_k phi_j w_kj for each example, times s'.
+    drive = (
+        (
+            seen.error[:, :, None]
+            - by.direct * curvature[:, :, None] * seen.features[:, None] * last["weight"][None]
+        )
+        * seen.slope[:, None]
+        / rate
+    )
     hidden, after = {}, {}
     for name, given in seen.given.items():
         h = trace[name]
@@ -249,17 +261,10 @@ def _diagonal(
             """(..., width) beside every input."""
             return array.reshape(*array.shape[:-1], *(1,) * (h.ndim - 2), array.shape[-1])
 
-        past = jnp.sum(over(steered) * h, axis=0)
-        hidden[name] = first[name] + by.feature_step_size * (past + by.direct * back[name])
+        hidden[name] = first[name] + jnp.sum(over(steered) * h, axis=0) + _outer(given, back)
         # Without a word on the order of both updates the trace would be copied before its own.
         then = 0 * hidden[name].reshape(-1)[0]
-        # e_k - d c_k phi_j w_kj for each example, times gamma_ij.
-        drive = (
-            seen.error[:, :, None]
-            - by.direct * curvature[:, :, None] * seen.features[:, None] * last["weight"][None]
-        ) * seen.slope[:, None] + then
-        driven = jnp.einsum("nkj,n...->k...j", drive, given)
-        after[name] = h * over(kept) + by.step_size * driven
+        after[name] = h * over(kept) + jnp.einsum("nkj,n...->k...j", drive, given) + then
     return hidden, after
 
 
