@@ -141,6 +141,10 @@ UNKNOWN = {
         optax.stateless(lambda g, _: jax.tree.map(lambda v: -jnp.log(v), g)),
         "not proportional to small gradients",
     ),
+    "SAM": (
+        optax.contrib.sam(optax.sgd(ETA), optax.sgd(0.05), opaque_mode=True),
+        "gradients of its own",
+    ),
     "several": (
         optax.MultiSteps(optax.sgd(ETA), 3).gradient_transformation(),
         "at every step",
@@ -164,7 +168,7 @@ UNKNOWN = {
 }
 
 
-@pytest.mark.parametrize("name", costly(UNKNOWN, "lion", "several", "sums", "ascent"))
+@pytest.mark.parametrize("name", costly(UNKNOWN, "lion", "several", "sums", "ascent", "SAM"))
 def test_no_rule_is_made_up(name):
     transform, why = UNKNOWN[name]
     rule = transformation_rule(transform, TREE, ETA)
@@ -172,6 +176,23 @@ def test_no_rule_is_made_up(name):
     assert not rule.eigenvalue
     assert np.isnan(rule.threshold)
     assert why in rule.because
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        tw.kfac(),
+        tw.kfac(learning_rate=0.1),
+        tw.dynamics.optimiser("entropy-sgd"),
+        tw.dynamics.optimiser("replicated-sgd"),
+    ],
+)
+def test_what_is_no_transformation_says_why_there_is_no_rule(given):
+    """A reason of its own, and one beside a limit that it has not got."""
+    bowl = tw.problems.Quadratic([1.0], slope=[0.0], start=[1.0])
+    params = bowl.init(jax.random.key(0))
+    reasons = given.stability(bowl, params).because, given.without_limit(bowl, params)
+    assert all(reason and reason != "it states none" for reason in reasons)
 
 
 def test_what_is_only_indicative_says_why():

@@ -7,6 +7,7 @@ from typing import Any
 
 from thalweg.probes import Assumption
 from thalweg.report import Figure, Number, Page, Panel, Series
+from thalweg.report.number import show
 from thalweg.report.spec import ClaimRow
 
 SOURCE = (
@@ -70,7 +71,7 @@ def _claim(row: dict[str, Any], place: int) -> ClaimRow:
     ran = row["ratio"] == row["ratio"]
     exponent = row["exponent"]
     cost = f"complexity {row['complexity']}" if row["complexity"] else ""
-    told = f"; on this run eps^-{exponent:.2f}, error {row['exponent_error']:.2f}"
+    told = f"; on this run eps^-({show(exponent, row['exponent_error'])})"
     told = told if exponent == exponent else ""
     at = f"{row['bounded']} over its bound, largest at step {row['at']}" if ran else ""
     return ClaimRow(

@@ -24,6 +24,7 @@ from thalweg.dynamics.scoping import (
     drop_steps,
     number,
 )
+from thalweg.dynamics.stability import StabilityRule, no_rule
 from thalweg.oracles.oracle import Oracle, full
 from thalweg.problems.problem import Problem
 
@@ -168,6 +169,9 @@ class EntropySGD(Scoped):
 
     def statistics(self, problem: Problem, state: State) -> dict[str, Array]:
         return {"coupling": self.gamma(state)}
+
+    def stability(self, problem: Problem, params: Params) -> StabilityRule:
+        return no_rule("its step leads to where an inner loop lingers, not along its gradient")
 
     def without_limit(self, problem: Problem, params: Params) -> str:
         return "its inner loop descends the local-entropy loss, whose flow is not known in numbers"

@@ -36,8 +36,8 @@ VARIES = (
     "it answers gradients in a way that differs between parameters, or from step to step, by more "
     "than a preconditioner"
 )
-SEARCHES = "cannot be examined alone: it asks for values of the objective, as a line search does"
 OWN_WAY = "its update depends on the parameters in a way of its own"
+ALONE = "its update cannot be examined alone"
 FORGETS_NOT = "its memory of past gradients follows no short linear recursion"
 SOURCE = "linear stability of the update; Cohen et al. (2022), section 3, for adaptive methods"
 
@@ -218,10 +218,17 @@ def _response(
         with jax.ensure_compile_time_eval(), np.errstate(all="ignore"):
             return _examined(transform, params, late)
     except Exception as error:  # a stranger's code may raise anything
-        if isinstance(error, TypeError) and "keyword-only" in str(error) and "value" in str(error):
-            return f"its update {SEARCHES}"
-        reason = " ".join(str(error).split())[:120]
-        return f"its update cannot be examined alone ({type(error).__name__}: {reason})"
+        return refused_by(error)
+
+
+def refused_by(error: Exception) -> str:
+    """Why an update that raises an error when it is given a gradient alone has no response."""
+    reason = " ".join(str(error).split())
+    if isinstance(error, TypeError) and "keyword-only" in reason and "value" in reason:
+        return f"{ALONE}: it asks for values of the objective, as a line search does"
+    if "grad_fn" in reason:
+        return f"{ALONE}: it takes gradients of its own, as where a step of ascent leads"
+    return f"{ALONE} ({type(error).__name__}: {reason[:120]})"
 
 
 def _examined(transform: optax.GradientTransformation, params: Params, late: int) -> Response | str:

@@ -43,6 +43,7 @@ from thalweg.dynamics.linear_response import (
     OWN_WAY,
     Response,
     at_late,
+    refused_by,
     response,
     short_recursion,
 )
@@ -203,7 +204,7 @@ def _numbers(
             with np.errstate(all="ignore"):  # no number is none of the forms that are asked for
                 return _identified(update, begin, flat.size, decay, momentum, counts)
     except Exception as error:  # a stranger's code may raise anything
-        return f"its update cannot be examined alone ({type(error).__name__})"
+        return refused_by(error)
 
 
 def _identified(

@@ -23,6 +23,7 @@ from thalweg.dynamics.scoping import (
     drop_steps,
     number,
 )
+from thalweg.dynamics.stability import StabilityRule, no_rule
 from thalweg.oracles.oracle import Oracle, full
 from thalweg.problems.problem import Problem
 
@@ -144,6 +145,9 @@ class ReplicatedSGD(Scoped):
         count = len(jax.tree.leaves(copies)[0])  # of each, once, at the start
         told = {"coupling": self.gamma(state), "replica_spread": spread(copies)}
         return told | {VALUES: jnp.asarray(count, jnp.int64)}
+
+    def stability(self, problem: Problem, params: Params) -> StabilityRule:
+        return no_rule("its copies stand at points of their own, and are drawn to their mean")
 
     def without_limit(self, problem: Problem, params: Params) -> str:
         return "it moves several copies, and its parameters are their mean"

@@ -382,7 +382,11 @@ class KFAC(CountedSteps):
         )
 
     def stability(self, problem: Problem, params: Params) -> StabilityRule:
-        return no_rule("its step is as long as the exact Fisher matrix allows")
+        if self.learning_rate is None:
+            return no_rule("its step is as long as the exact Fisher matrix allows")
+        return no_rule("its factors are averages over steps; of constant-kfac one is known")
 
     def without_limit(self, problem: Problem, params: Params) -> str:
-        return "its step size is chosen anew at each step and does not go to 0"
+        if self.learning_rate is None:
+            return "its step size is chosen anew at each step and does not go to 0"
+        return "its factors are averages over steps; constant-kfac has a flow"
