@@ -11,6 +11,8 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
+from thalweg.core.compiling import QuickToCompile
+
 KEPT = 3  # examples looked at, beside a random one
 MANY, FEW = (8, 16), (1, 4)  # lines and their strips, through small and large sets of parameters
 LARGE = 20_000  # parameters
@@ -51,10 +53,11 @@ def mixes(
 
     Cost: eight calls on batches of at most four examples.
     """
-    rows = x[np.unique(np.linspace(0, len(x) - 1, KEPT).astype(int))]
-    draw = jax.random.normal(jax.random.key(0), (len(rows) + 2, *rows.shape[1:]), x.dtype)
-    others = jnp.mean(rows) + (jnp.std(rows) + 1) * draw
-    batch = jnp.concatenate([rows, others[:1]])
+    # By NumPy, as single operations of JAX would each compile a program.
+    rows = np.asarray(x[np.unique(np.linspace(0, len(x) - 1, KEPT).astype(int))])
+    draw = np.random.default_rng(0).normal(size=(len(rows) + 2, *rows.shape[1:]))
+    others = (np.mean(rows) + (np.std(rows) + 1) * draw).astype(rows.dtype)
+    batch = np.concatenate([rows, others[:1]])
     last, call = len(batch) - 1, jax.jit(outputs)
     try:
         jax.eval_shape(outputs, batch)
@@ -65,19 +68,20 @@ def mixes(
         precision = float(jnp.finfo(whole.dtype).eps)
         scale = float(np.max(np.abs(whole[np.isfinite(whole)]), initial=0.0))
 
-        def differ(some: Array, kept: np.ndarray, relative: float) -> bool:
+        def differ(some: np.ndarray, kept: np.ndarray, relative: float) -> bool:
             gap = relative * scale
-            return not np.allclose(np.asarray(some), kept, rtol=0, atol=gap, equal_nan=True)
+            return not np.allclose(some, kept, rtol=0, atol=gap, equal_nan=True)
 
         strangers = [others[1:]]
-        strangers += [jnp.full_like(batch, bad) for bad in (jnp.inf, jnp.nan) if poison]
+        strangers += [np.full_like(batch, bad) for bad in (np.inf, np.nan) if poison]
         for row in (0, last):
             for strange in strangers:
-                exchanged = strange.at[row].set(batch[row])
-                if differ(call(exchanged)[row], whole[row], 1e3 * precision):
+                exchanged = strange.copy()
+                exchanged[row] = batch[row]
+                if differ(np.asarray(call(exchanged))[row], whole[row], 1e3 * precision):
                     return True
         some = np.array([last, 0])
-        return differ(call(batch[some]), whole[some], precision**0.5)
+        return differ(np.asarray(call(batch[some])), whole[some], precision**0.5)
 
 
 def kinked(function: Callable[[Any], Array], params: Any) -> bool:
@@ -97,11 +101,12 @@ def kinked(function: Callable[[Any], Array], params: Any) -> bool:
     """
     flat, unravel = ravel_pytree(params)
     count, strips = FEW if flat.size > LARGE else MANY
-    along = jax.random.normal(jax.random.key(1), (count, flat.size), flat.dtype)
-    size = jnp.linalg.norm(flat) + jnp.asarray(1.0, flat.dtype)
-    lines = size * along / jnp.linalg.norm(along, axis=1, keepdims=True)
+    along = np.random.default_rng(1).normal(size=(count, flat.size))
+    size = np.linalg.norm(np.asarray(flat, np.float64)) + 1
+    unit = along / np.linalg.norm(along, axis=1, keepdims=True)
+    lines = jnp.asarray(size * unit, flat.dtype)
 
-    @jax.jit
+    @QuickToCompile
     def bends(t: Array) -> Array:
         """First and second derivative at points (line, place) of the lines, (line, place, 2, k)."""
 
@@ -121,7 +126,7 @@ def kinked(function: Callable[[Any], Array], params: Any) -> bool:
         return found.reshape(*t.shape, *found.shape[1:])
 
     def seen(t: np.ndarray) -> np.ndarray:
-        return np.nan_to_num(np.asarray(bends(jnp.asarray(t, flat.dtype)), np.float64))
+        return np.nan_to_num(np.asarray(bends(np.asarray(t, flat.dtype)), np.float64))
 
     marks = np.tile(np.linspace(-1.0, 1.0, strips + 1), (count, 1))
     ends = np.stack([marks[:, :-1], marks[:, 1:]])
