@@ -202,6 +202,10 @@ class Saga(Remembering):
         looks = 1 if self.batch == 1 else 2
         return Counts(gradients=looks, component_gradients=looks * self.batch)
 
+    def spent(self, problem: Problem, steps: np.ndarray) -> np.ndarray:
+        """The table first, then what looks took."""
+        return _count(problem) + super().spent(problem, steps)
+
     def size(self, problem: Problem, params: Params) -> int:
         return _count(problem)
 
