@@ -275,7 +275,7 @@ def test_ties_and_edges_are_told() -> None:
     one = tw.problems.Quadratic([1.0], slope=[0.0], start=[1.0])
     tied = tw.race(one, "gd", grid=[0.5, 1.5, 1.9], budget=10, seeds=1, progress=False).rows()[0]
     assert tied["setting"] == 0.5
-    assert any("1.5 does as well" in note for note in tied["notes"])
+    assert any("1.5 would do as well" in note for note in tied["notes"])
     assert any("edge of the grid" in note and "widen" in note for note in tied["notes"])
     best = chosen(np.array([[3.0, 3.2], [1.0, 1.15], [1.1, 0.9], [np.inf, 1.0]]))
     assert (best.place, best.edge, best.ties) == (2, "", (1,))

@@ -122,7 +122,7 @@ class RaceRecords:
             other = "smallest" if best.edge == "lower" else "largest"
             told.append(f"best at the edge of the grid, its {other} {what}: widen")
         if best.ties:
-            told.append(f"{what} {_one_of([settings[k] for k in best.ties])} does as well")
+            told.append(f"{what} {_one_of([settings[k] for k in best.ties])} would do as well")
         if best.place >= 0 and 0 < cost < 0.5 * self.budget:
             told.append(f"spent {cost:.3g} of {self.budget:g} gradients: its next step costs more")
         return tuple(told)
