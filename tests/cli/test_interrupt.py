@@ -61,6 +61,30 @@ def test_ctrl_c_anywhere_else(
     assert said.err == f"thalweg: {expected}.\n"
 
 
+def test_ctrl_c_where_nothing_can_be_raised_is_neither_shown_nor_lost(tmp_path: Path) -> None:
+    """In a callback of the garbage collector, as JAX has one, and after all is done."""
+    program = (
+        "import atexit, gc, signal, sys, time\n"
+        "from thalweg.cli import commands\n"
+        "def collected(phase, info):\n"
+        "    gc.callbacks.remove(collected)\n"
+        "    signal.raise_signal(signal.SIGINT)\n"
+        "def work(given):\n"
+        "    if not given: return 0\n"
+        "    gc.callbacks.append(collected)\n"
+        "    try:\n"
+        "        gc.collect(); time.sleep(20); return 1\n"
+        "    except KeyboardInterrupt: return 130\n"
+        "commands._exit_code = work\n"
+        "atexit.register(signal.raise_signal, signal.SIGINT)\n"
+        "commands.main()\n"
+    )
+    for given, code in ([], 0), (["x"], 130):
+        command = [sys.executable, "-c", HEEDFUL + "\n" + program, *given]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout, done.stderr) == (code, "", "")
+
+
 @pytest.mark.slow
 def test_sigint_to_a_process(desk: Path) -> None:
     """A run that would take minutes, stopped while it descends."""

@@ -645,6 +645,18 @@ def test_exports_do_not_wait_for_who_has_the_file_open(run_folder: Path, mode: s
     assert not list(path.parent.glob("*.partial"))
 
 
+def test_what_is_in_the_way_of_an_export_is_said(run_folder: Path) -> None:
+    target = run_folder / "data"
+    target.write_text("a file")
+    with pytest.raises(InputError, match=r"descent\.csv: a file of that name is in the way\. What"):
+        export_data(run_folder, "descent")
+    target.unlink()
+    (target / "descent.csv").mkdir(parents=True)
+    with pytest.raises(InputError, match=r"a folder of that name is in the way\. What it is made"):
+        export_data(run_folder, "descent")
+    assert [file.name for file in target.iterdir()] == ["descent.csv"]
+
+
 def test_complex_values_reach_netcdf_in_parts(tmp_path: Path) -> None:
     pytest.importorskip("h5netcdf")
     pytest.importorskip("h5py")

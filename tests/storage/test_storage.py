@@ -98,7 +98,44 @@ def test_two_threads_write_one_file_each_for_itself(tmp_path: Path) -> None:
     assert files_of(tmp_path) == [path]
 
 
+def test_what_killed_writers_have_left_goes_with_the_next_file(tmp_path: Path) -> None:
+    """A file that a living process is at stays, whatever its age, and so do other people's."""
+    script = (
+        "import os, sys, pathlib; from thalweg.storage.files import replacing\n"
+        "with replacing(pathlib.Path(sys.argv[1])) as partial:\n"
+        "    partial.write_text('half'); os.kill(os.getpid(), 9)\n"
+    )
+    killed = [sys.executable, "-c", script, str(tmp_path / "b")]
+    assert subprocess.run(killed, check=False).returncode == -9
+    (left,) = tmp_path.glob("b.*.partial")
+    foreign = tmp_path / left.name.replace(left.name.split(".")[1][:8], "0" * 8)
+    foreign.write_text("of another machine")
+    theirs = tmp_path / "thesis.partial"
+    theirs.write_text("no writer of ours")
+    with replacing(tmp_path / "c") as at_work:
+        at_work.write_text("whole")
+        os.utime(at_work, (0, 0))
+        replace(tmp_path / "a", b"a")
+        assert at_work.exists()
+    assert not left.exists()
+    assert foreign.exists()
+    os.utime(foreign, (0, 0))  # nobody has written to it for a day
+    replace(tmp_path / "a", b"a")
+    assert files_of(tmp_path) == [tmp_path / "a", tmp_path / "c", theirs]
+
+
 # ---- data sets ----------------------------------------------------------------------------------
+
+
+def test_chunks_of_a_data_set_in_each_others_place_are_told(tmp_path: Path) -> None:
+    data = xr.Dataset({name: ("day", np.arange(3.0) + i) for i, name in enumerate("ab")})
+    save_dataset(data, path := tmp_path / "a.zarr")
+    one, other = path / "a/c/0", path / "b/c/0"
+    held = one.read_bytes()
+    one.write_bytes(other.read_bytes())
+    other.write_bytes(held)
+    with pytest.raises(StoreError, match=r"intact files that were not written there \(a/c, b/c\)"):
+        open_dataset(path)
 
 
 def test_a_data_set_is_read_back(tmp_path: Path) -> None:

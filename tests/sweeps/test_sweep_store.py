@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import killed_sweep
 import numpy as np
 import pytest
@@ -135,6 +136,29 @@ def test_a_folder_that_is_used_otherwise_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(tw.InputError, match="a file; give a folder"):
         go(tmp_path / "notes.txt")
     assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_what_is_refused_leaves_nothing_behind(tmp_path: Path) -> None:
+    """At the start, which the blocks see first, when the list of them is written."""
+    lost = tw.problems.Function(lambda x: jnp.sum(jnp.log(x)), start=-jnp.ones(2))
+    line = {"step_size": [0.1], "steps": 4, "records": 4, "out": tmp_path / "new/sweep"}
+    with pytest.raises(tw.InputError, match="not finite at the start"):
+        tw.sweep(lost, tw.gradient_descent, **line)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_block_in_the_place_of_another_is_told(tmp_path: Path) -> None:
+    bowl = tw.problems.Function(lambda x: 0.5 * jnp.sum(x**2), start=jnp.ones(2))
+    line = {"steps": 4, "records": 4, "probes": (), "out": tmp_path / "sweep"}
+    for size in (0.1, 0.2):
+        tw.sweep(bowl, tw.gradient_descent, step_size=[size], **line)
+    one, other = sorted((tmp_path / "sweep").glob("block-*.zarr"))
+    for end in (".zarr", ".resume"):
+        one.with_suffix(end).rename(tmp_path / end)
+        other.with_suffix(end).rename(one.with_suffix(end))
+        (tmp_path / end).rename(other.with_suffix(end))
+    with pytest.raises(StoreError, match=rf"{one.stem}\.zarr holds block {other.stem}|{one.stem};"):
+        tw.sweep(bowl, tw.gradient_descent, step_size=[0.1, 0.2], **line)
 
 
 @pytest.mark.parametrize("harm", ["chunk", "index", "gone"])

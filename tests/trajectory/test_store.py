@@ -441,6 +441,54 @@ def test_leftovers_of_a_killed_write_are_ignored(tmp_path: Path) -> None:
     assert not store.foreign()
 
 
+def test_what_a_killed_zarr_has_left_goes_with_the_next_record(tmp_path: Path) -> None:
+    store = filled(tmp_path / "a.zarr", 2)
+    left = store.path / "loss/c/0/0.0123abcd.partial"
+    left.write_bytes(b"half")
+    commit(ZarrStore(store.path), 2, 1)
+    assert not left.exists()
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "name"),
+    [
+        ("loss/c/0/0", "loss_error/c/0/0", "loss/c, loss_error/c"),
+        ("parameters/c/0/1/0", "parameters/c/0/2/0", "parameters/c"),
+        ("parameters/c/0/0/0", "parameters/c/1/0/0", "parameters/c"),
+        ("time/c/0", "later/c/0", "later/c, time/c"),
+    ],
+)
+def test_intact_chunks_in_each_others_place_are_told(
+    tmp_path: Path, one: str, other: str, name: str
+) -> None:
+    """Of two quantities, two records, two seeds, two labels; by whoever reads the run."""
+    more = Variable("loss_error", (), (), np.dtype(np.float64), {})
+    store = ZarrStore(tmp_path / "a.zarr")
+    later = ("time", np.linspace(1, 4, TIMES), {})
+    store.create([*VARIABLES, more], COORDS | {"later": later}, ATTRS)
+    store.write(0, records(0, 4) | {"loss_error": records(0, 4)["loss"] / 9})
+    store.commit(4, leaves(4), {"finished": True})
+    load(store.path)
+    assert open_dataset(store.path).sizes["time"] == 4  # what is committed
+    a, b = store.path / one, store.path / other
+    held = a.read_bytes()
+    a.write_bytes(b.read_bytes())
+    b.write_bytes(held)
+    for read in (load, open_dataset, lambda path: ZarrStore(path).check()):
+        with pytest.raises(StoreError, match=rf"not written there \({name}\)"):
+            read(store.path)
+
+
+def test_a_run_that_goes_on_knows_all_its_records(tmp_path: Path) -> None:
+    """Its digests go on where those of the process before it have ended."""
+    store = filled(tmp_path / "a.zarr", 2)
+    resumed = ZarrStore(store.path)
+    resumed.check()
+    commit(resumed, 2, 3)
+    whole = filled(tmp_path / "b.zarr", 2, 3)
+    assert resumed.committed()["digests"] == whole.committed()["digests"] != {}
+
+
 def test_nothing_to_load(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no store at"):
         load(tmp_path / "none.zarr")

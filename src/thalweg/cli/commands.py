@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -258,6 +259,8 @@ def main(arguments: list[str] | None = None) -> None:
         code = _exit_code(sys.argv[1:] if arguments is None else arguments)
     finally:
         settle()
+    if arguments is None:  # all is done and said: Ctrl-C has nothing left to stop
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.exit(code)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import _thread
 import codecs
 import contextlib
 import os
 import re
 import sys
+import threading
 from typing import Any, TextIO, cast
 
 from rich.console import Console
@@ -28,6 +30,18 @@ def prepare() -> None:
         reconfigure = getattr(getattr(sys, name), "reconfigure", None)
         if reconfigure is not None:
             reconfigure(errors="plain")
+    sys.unraisablehook = _unraisable
+
+
+def _unraisable(told: Any) -> None:
+    """Hand on a Ctrl-C that came where nothing can be raised, as while memory is tidied up."""
+    if not isinstance(told.exc_value, KeyboardInterrupt):
+        sys.__unraisablehook__(told)
+        return
+    again = threading.Timer(0.05, _thread.interrupt_main)  # once this has been left
+    again.daemon = True
+    with contextlib.suppress(RuntimeError):  # at the very end no thread can begin
+        again.start()
 
 
 def _plain(error: UnicodeError) -> tuple[str, int]:

@@ -186,6 +186,7 @@ def run_block(
         )
         coords, attrs = _labels(problem, block, times, asked, states.params, parameters)
         place = None if path is None else store_at(path, False, AXES)
+        attrs |= {} if place is None else {"block": place.path.stem}
         at = Progress(states, memories, 0, ())
         blank = blank_record(variables, len(seeds))
         with place.locked() if place else nullcontext():

@@ -8,6 +8,7 @@ and mark carry checksums: what was damaged or lost since is told, never read.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Iterator
@@ -94,7 +95,9 @@ def tangent_kernel_to_zarr(
             _write_mark(path, mark)
         _check(path, cut, mark["blocks"])
         array = zarr.open_array(path, mode="r+", zarr_format=3)
-        done = {tuple(corner) for corner in mark["blocks"]}
+        done = {(row, column) for row, column, *_ in mark["blocks"]}
+        for leftover in path.rglob("*.partial"):  # of a Zarr that was killed
+            leftover.unlink()
         with zarr.config.set(arrays.WHOLE_CHUNKS):
             for row, column in cut.cells():
                 if (row.start, column.start) in done:
@@ -103,7 +106,8 @@ def tangent_kernel_to_zarr(
                 array[row, column] = np.asarray(kernel)
                 if cut.symmetric and row != column:
                     array[column, row] = np.asarray(mirrored(kernel))
-                mark["blocks"].append([row.start, column.start])
+                here = [row.start, column.start]
+                mark["blocks"].append([*here, _digest(path, array, cut, here)])
                 _write_mark(path, mark)
         return zarr.open_array(path, mode="r", zarr_format=3)
 
@@ -166,7 +170,7 @@ def _laid_out(path: Path, cut: Blocks, k: int) -> None:
     arrays.seal(path)
 
 
-def _check(path: Path, cut: Blocks, blocks: list[list[int]]) -> None:
+def _check(path: Path, cut: Blocks, blocks: list[list[Any]]) -> None:
     """Read every final block once, and refuse to go on if one is missing or damaged."""
     try:
         array = arrays.opened(path)
@@ -174,13 +178,26 @@ def _check(path: Path, cut: Blocks, blocks: list[list[int]]) -> None:
         lost = arrays.lost_chunks(path, array, _places(cut, blocks, array.ndim - 2))
         if lost:
             raise StoreError(f"{path} has missing or damaged files ({arrays.file_names(lost)})")
+        for row, column, *told in blocks:  # older versions have told nothing
+            if told not in ([], [_digest(path, array, cut, [row, column])]):
+                raise StoreError(
+                    f"{path} holds intact files that were not written there (block {row}, {column})"
+                )
     except StoreError as error:
         raise StoreError(f"{error}; delete it and {_mark_of(path)} to start again") from error
 
 
-def _places(cut: Blocks, blocks: list[list[int]], further: int) -> Iterator[tuple[int, ...]]:
+def _digest(path: Path, array: zarr.Array, cut: Blocks, corner: list[int]) -> str:
+    """Of the chunks of a block: they know their own checksum, but not whose they are."""
+    whole = hashlib.sha256()
+    for place in _places(cut, [corner], array.ndim - 2):
+        whole.update(arrays.chunk_file(path, array, place).read_bytes())
+    return whole.hexdigest()
+
+
+def _places(cut: Blocks, blocks: list[list[Any]], further: int) -> Iterator[tuple[int, ...]]:
     """The chunks of blocks, each with its mirror image where the kernel is symmetric."""
-    for row, column in blocks:
+    for row, column, *_ in blocks:
         place = row // cut.size, column // cut.size
         yield (*place, *(0,) * further)
         if cut.symmetric and row != column:

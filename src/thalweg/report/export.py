@@ -15,15 +15,17 @@ from thalweg.core.errors import InputError, require, unknown
 from thalweg.report.colours import Colours
 from thalweg.report.drawing import reading
 from thalweg.report.matplotlib_drawing import draw_canvas, require_matplotlib
-from thalweg.report.store import PathLike, open_data, read_page
-from thalweg.storage.files import replacing
-from thalweg.storage.netcdf import portable
+from thalweg.report.store import AGAIN, PathLike, open_data, read_page
+from thalweg.storage.arrays import in_one_line
+from thalweg.storage.files import replacing, writing
+from thalweg.storage.netcdf import portable, write_netcdf
 
 FORMATS = ("svg", "png", "pdf")
 # Type 42 keeps letters as letters, which publishers ask for; a salt keeps names in files the same.
 EMBEDDED: Any = {"pdf.fonttype": 42, "ps.fonttype": 42, "svg.hashsalt": "thalweg"}
 UNDATED: dict[str, dict[str, Any]] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
 ROWS_AT_ONCE = 500_000
+EXPORTED = "What it is made from is safe; mend this and export it again"
 
 
 def export_data(folder: PathLike, name: str) -> list[Path]:
@@ -36,7 +38,7 @@ def export_data(folder: PathLike, name: str) -> list[Path]:
         The paths written.
 
     Raises:
-        InputError: If the dataset is missing or damaged.
+        InputError: If the dataset is missing or damaged, or a file cannot be written.
 
     Examples:
         >>> from thalweg import report
@@ -48,20 +50,21 @@ def export_data(folder: PathLike, name: str) -> list[Path]:
     """
     data = open_data(folder, name)
     target = Path(folder) / "data"
-    target.mkdir(exist_ok=True)
     paths = [target / f"{name}.csv"]
-    try:
-        with replacing(paths[0]) as partial:
-            _write_csv(data, partial)
-        if all(importlib.util.find_spec(module) for module in ("h5netcdf", "h5py")):
-            paths.append(target / f"{name}.nc")
-            with replacing(paths[1]) as partial:
-                portable(data).to_netcdf(partial, engine="h5netcdf")
-    except (OSError, RuntimeError, ValueError, KeyError) as error:
-        raise InputError(
-            f"dataset {name!r} of {folder} cannot be exported ({error}); "
-            "free some space or run the study again."
-        ) from error
+    if all(importlib.util.find_spec(module) for module in ("h5netcdf", "h5py")):
+        paths.append(target / f"{name}.nc")
+    for path, write in zip(paths, (_write_csv, _write_netcdf), strict=False):
+        try:
+            with writing(path, again=EXPORTED):
+                target.mkdir(exist_ok=True)
+                with replacing(path) as partial:
+                    write(data, partial)
+        except InputError:
+            raise
+        except (RuntimeError, ValueError, KeyError) as error:  # of codecs and formats
+            raise InputError(
+                f"dataset {name!r} of {folder} cannot be exported ({in_one_line(error)}); {AGAIN}"
+            ) from error
     return paths
 
 
@@ -98,12 +101,17 @@ def export_figures(folder: PathLike, formats: Iterable[str] = FORMATS) -> list[P
         colours = Colours(figures, find)
         for figure in figures:
             canvas = draw_canvas(figure, find, colours)
-            (folder / "figures").mkdir(exist_ok=True)
             for kind in formats:
-                paths.append(folder / "figures" / f"{figure.name}.{kind}")
-                with replacing(paths[-1]) as partial:
-                    canvas.savefig(partial, format=kind, dpi=300, metadata=UNDATED.get(kind))
+                paths.append(path := folder / "figures" / f"{figure.name}.{kind}")
+                with writing(path, again=EXPORTED):
+                    path.parent.mkdir(exist_ok=True)
+                    with replacing(path) as partial:
+                        canvas.savefig(partial, format=kind, dpi=300, metadata=UNDATED.get(kind))
     return paths
+
+
+def _write_netcdf(data: xr.Dataset, path: Path) -> None:
+    write_netcdf(portable(data), path)
 
 
 def _write_csv(data: xr.Dataset, path: Path) -> None:

@@ -1,7 +1,8 @@
 """Zarr folders in which every damaged or missing file is noticed, and that can run no code.
 
 Each chunk ends in a checksum (Zarr's crc32c codec), which every reader checks. The metadata of all
-arrays are sealed by digests in the attributes of the root. Before Zarr opens anything, its
+arrays, and the chunks that are there by then, are sealed by digests in the attributes of the root:
+an intact chunk in the place of another is noticed, too. Before Zarr opens anything, its
 `zarr.json` are read here: format 3, plain types and plain codecs only.
 """
 
@@ -30,15 +31,20 @@ _METADATA = "zarr.json"
 
 
 def seal(path: Path) -> None:
-    """Put the digests of all metadata of a Zarr folder into the attributes of its root."""
+    """Put digests of a Zarr folder into the attributes of its root.
+
+    Of all metadata, and of the chunks of every array that has some: these are final from now on.
+    """
     file = path / _METADATA
     root = json.loads(file.read_bytes())
     arrays = {
         child.parent.name: _digest(child.read_bytes())
         for child in sorted(path.glob(f"*/{_METADATA}"))
     }
+    written = {name: told for name in arrays if (told := _content(path / name))}
     root["attributes"].pop(SEAL, None)
-    root["attributes"][SEAL] = {"root": digest_of(root), "arrays": arrays}
+    seals = {"root": digest_of(root), "arrays": arrays, "chunks": written}
+    root["attributes"][SEAL] = seals
     file.write_text(json.dumps(root, indent=1))
 
 
@@ -72,6 +78,19 @@ def lost_chunks(path: Path, array: zarr.Array, places: Iterable[tuple[int, ...]]
         for place in places
         if not _readable(chunk := chunk_file(path, array, place), array, place)
     ]
+
+
+def displaced(path: Path) -> list[str]:
+    """Arrays of an opened folder whose chunks are not those that were sealed, intact or not."""
+    seals = json.loads((path / _METADATA).read_bytes())["attributes"][SEAL]
+    written = seals.get("chunks", {})  # folders of older versions have none
+    return [name for name, told in written.items() if _content(path / name) != told]
+
+
+def told_displaced(path: Path, names: Iterable[str]) -> str:
+    """What is to be said of arrays that hold other chunks than were written."""
+    files = file_names(f"{name}/c" for name in names)
+    return f"{path} holds intact files that were not written there ({files})"
 
 
 def chunk_file(path: Path, array: zarr.Array, place: tuple[int, ...]) -> Path:
@@ -119,7 +138,7 @@ def _intact_arrays(path: Path) -> list[str]:
     there = {file.parent.name: file for file in path.glob(f"*/{_METADATA}")}
     bad = [] if whole == digest_of(root) else [_METADATA]
     for name in sorted({*arrays, *there}):
-        if name not in there or _digest(there[name].read_bytes()) != arrays.get(name):
+        if name not in there or _digest_of_file(there[name]) != arrays.get(name):
             bad.append(f"{name}/{_METADATA}")
     if bad:
         raise StoreError(f"{path} has missing or damaged files ({file_names(bad)})")
@@ -147,6 +166,20 @@ def _read_metadata(file: Path, kinds: tuple[str, ...] = ("array", "group")) -> d
             "reads Zarr format 3 with plain numbers and text"
         )
     return content
+
+
+def _content(folder: Path) -> str:
+    """A digest of the chunks of an array, and where each lies; empty if there are none."""
+    files = sorted(file for file in folder.rglob("*") if file.is_file() and file.name != _METADATA)
+    each = {file.relative_to(folder).as_posix(): _digest_of_file(file) for file in files}
+    return digest_of(each) if each else ""
+
+
+def _digest_of_file(file: Path) -> str:
+    try:
+        return _digest(file.read_bytes())
+    except OSError:  # a folder in its place, or a bad disk
+        return ""
 
 
 def _digest(content: bytes) -> str:

@@ -9,8 +9,8 @@ import numpy as np
 import xarray as xr
 import zarr
 
-from thalweg.storage import arrays
-from thalweg.storage.files import StoreError, writing
+from thalweg.storage import arrays, whose
+from thalweg.storage.files import StoreError, unsealed, writing
 
 
 def save_dataset(dataset: xr.Dataset, path: Path) -> None:
@@ -41,24 +41,32 @@ def _portable(dataset: xr.Dataset) -> xr.Dataset:
 
 
 def open_dataset(path: Path) -> xr.Dataset:
-    """A data set that `save_dataset` wrote, every chunk checked, its values read when used.
+    """A data set on disk, every chunk checked, its values read when used.
+
+    Args:
+        path: What `save_dataset` wrote; or a run, of which the committed records are read.
 
     Raises:
-        StoreError: If a file of it is missing or damaged: which.
+        StoreError: If a file of it is missing, damaged, or not what was written there: which.
     """
     if not path.is_dir():
         raise StoreError(f"{path} does not exist")
     group = arrays.opened(path)
     if isinstance(group, zarr.Array):
         raise StoreError(f"{path} is one array, not a data set")
-    lost = [
-        file
-        for _, array in group.arrays()
-        for file in arrays.lost_chunks(path, array, arrays.chunks(array))
-    ]
+    found, committed = dict(group.arrays()), path.with_suffix(".resume") / whose.MARK
+    mark = unsealed(committed) if committed.exists() else {}
+    if "axis" not in mark:  # not a run, or one that an older version wrote
+        mark, axis, whole = {"records": 0}, "", slice(None)
+    else:
+        axis, whole = mark["axis"], slice(mark["records"])
+    _, lost, displaced = whose.compared(path, found, mark, axis)
     if lost:
         raise StoreError(f"{path} has missing or damaged files ({arrays.file_names(lost)})")
-    return as_dataset(path)
+    if displaced:
+        raise StoreError(arrays.told_displaced(path, displaced))
+    data = as_dataset(path)
+    return data.isel({axis: whole}) if axis else data
 
 
 def as_dataset(path: Path) -> xr.Dataset:

@@ -7,7 +7,10 @@ import errno
 import hashlib
 import json
 import os
+import platform
+import re
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,13 @@ from typing import Any
 from thalweg.core.errors import InputError
 
 SEAL = "checksum"  # the key under which sealed JSON keeps the digest of everything else
+
+
+_PARTIAL = re.compile(r"\.([0-9a-f]{8})-(\d+)-\d+\.partial$")  # host and process of a writer
+
+
+_IN_THE_WAY = (errno.EEXIST, errno.EISDIR, errno.ENOTEMPTY, errno.ENOTDIR)
+AGAIN = "Points recorded so far are safe; mend this and give the same command to go on"
 
 
 class StoreError(InputError):
@@ -30,12 +40,15 @@ def replacing(path: Path) -> Iterator[Path]:
     """A name to write a file under, which takes its place when the body has written it.
 
     Whoever reads the file meanwhile keeps what was there, and two who write it at once do not meet.
+    What writers that were killed have left in the folder is deleted.
 
     Raises:
         OSError: If the file system refuses; nothing is left behind, as after any other error.
     """
     # A name of its own for each writer: two processes, or threads, may write one file.
-    partial = path.with_name(f"{path.name}.{threading.get_native_id()}.partial")
+    writer = f"{_host()}-{os.getpid()}-{threading.get_native_id()}"
+    partial = path.with_name(f"{path.name}.{writer}.partial")
+    sweep_away(path.parent)
     try:
         yield partial
         with partial.open("rb+") as file:
@@ -44,6 +57,33 @@ def replacing(path: Path) -> Iterator[Path]:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def sweep_away(folder: Path) -> None:
+    """Delete the files in a folder whose writers were killed; what cannot be deleted stays."""
+    with contextlib.suppress(OSError):
+        for file in folder.glob("*.partial"):
+            if (left := _PARTIAL.search(file.name)) and _is_over(file, left[1], int(left[2])):
+                with contextlib.suppress(OSError):
+                    file.unlink()
+
+
+def _is_over(file: Path, host: str, process: int) -> bool:
+    """Whether a process is gone; where that cannot be asked, whether its file rests for a day."""
+    try:
+        if host != _host() or os.name != "posix":  # elsewhere a signal 0 is none to be sent
+            return time.time() - file.stat().st_mtime > 86_400
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:  # it is there, but another user's; or the file has just been put in its place
+        return False
+    return False
+
+
+def _host() -> str:
+    """This machine in a name of a file. Containers that share a disk differ in theirs."""
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
 
 
 def replace(path: Path, content: bytes) -> None:
@@ -89,9 +129,9 @@ def unsealed(path: Path) -> dict[str, Any]:
 class writing:  # noqa: N801  (reads as a statement: with writing(path): ...)
     """Turn the operating system's refusals into a sentence."""
 
-    def __init__(self, path: Path) -> None:
-        """`path` is what the sentence names."""
-        self._path = path
+    def __init__(self, path: Path, again: str = AGAIN) -> None:
+        """`path` is what the sentence names; how it goes on is what the sentence ends with."""
+        self._path, self._again = path, again
 
     def __enter__(self) -> None:
         """Nothing to set up."""
@@ -109,11 +149,15 @@ class writing:  # noqa: N801  (reads as a statement: with writing(path): ...)
             errno.EPERM: "permission is denied",
             errno.ENOTDIR: "a part of the path is a file, not a folder",
             errno.EEXIST: "a file of that name is in the way",
+            errno.EISDIR: "a folder of that name is in the way",
+            errno.ENOTEMPTY: "a folder of that name is in the way",
             errno.ENOENT: "the folder was removed meanwhile",
         }
         reason = reasons.get(error.errno or 0, str(error))
+        at = error.filename2 or error.filename
+        if error.errno in _IN_THE_WAY and at and Path(str(at)) != self._path:
+            reason += f" ({at})"
         forbidden = error.errno in (errno.EROFS, errno.EACCES, errno.EPERM)
         raise (ReadOnlyError if forbidden else StoreError)(
-            f"cannot write to {self._path}: {reason}. Points recorded so far are safe; "
-            "mend this and give the same command to go on"
+            f"cannot write to {self._path}: {reason}. {self._again}"
         ) from error

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -30,8 +32,23 @@ def save_netcdf(dataset: xr.Dataset, path: Path) -> Path:
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as partial:
-            portable(dataset, told=True).to_netcdf(partial, engine="h5netcdf")
+            write_netcdf(portable(dataset, told=True), partial)
     return path
+
+
+def write_netcdf(dataset: xr.Dataset, path: Path) -> None:
+    """Write what `portable` made.
+
+    Raises:
+        OSError: If the file system refuses, which HDF5 tells in a way of its own.
+    """
+    try:
+        dataset.to_netcdf(path, engine="h5netcdf")
+    except (RuntimeError, OSError) as error:
+        said = re.search(r"errno = (\d+)", str(error))
+        if said is None:
+            raise
+        raise OSError(int(said[1]), os.strerror(int(said[1]))) from error
 
 
 def open_netcdf(path: Path) -> xr.Dataset:

@@ -7,9 +7,10 @@ was killed goes on with the very same blocks, and one that is asked for more add
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import xarray as xr
 
+from thalweg.core.errors import InputError
 from thalweg.core.tree import Params
 from thalweg.driver.block import AXES, Horizon, labelled
 from thalweg.driver.changes import changes_between
@@ -69,9 +71,13 @@ class Folder:
         """See the class; nothing is read or written."""
         self.path, self.common = path, json.loads(json.dumps(common, default=str))
         self.blocks: list[Lanes] = []
+        self._new = False
 
-    def open(self, fresh: bool) -> None:
-        """Read the list of blocks, if there is one, or make the folder.
+    @contextlib.contextmanager
+    def opened(self, fresh: bool) -> Iterator[None]:
+        """Read the list of blocks, if there is one; what is refused in the body leaves none behind.
+
+        Nothing is written, and with `fresh` nothing deleted, before `begin` or `add`.
 
         Raises:
             InputError: If the folder is used for other things.
@@ -81,12 +87,29 @@ class Folder:
         index = self.path / self.index
         require_own(self.path, self.index, self._begun)
         with writing(self.path):
-            if fresh and index.exists():
-                self._clear()
-            if not index.exists():
+            self._new = new = fresh or not index.exists()
+        if not self._new:
+            self._read_list(index)
+        try:
+            yield
+        except InputError:
+            begun = new and not self._new
+            if begun and not any(any(self.path.glob(pattern)) for pattern in self.patterns):
+                with contextlib.suppress(OSError):
+                    index.unlink()
+            raise
+
+    def begin(self) -> None:
+        """Make a new folder, or clear an old one: from here on it is this one's."""
+        if self._new:
+            with writing(self.path):
+                if (self.path / self.index).exists():
+                    self._clear()
                 self.path.mkdir(parents=True, exist_ok=True)
                 self._write()
-                return
+            self._new = False
+
+    def _read_list(self, index: Path) -> None:
         try:
             stored = unsealed(index)
         except (OSError, StoreError):
@@ -107,6 +130,7 @@ class Folder:
     def add(self, blocks: Sequence[Lanes]) -> None:
         """Put blocks on the list, before any of them is begun."""
         if blocks:
+            self.begin()
             self.blocks += blocks
             with writing(self.path):
                 self._write()
@@ -121,10 +145,16 @@ class Folder:
         Raises:
             StoreError: If it is damaged.
         """
-        store = ZarrStore(self.place(lanes), AXES)
+        place = self.place(lanes)
+        store = ZarrStore(place, AXES)
         if not store.exists():
             return None
         dataset = store.dataset()
+        if dataset.attrs.get("block", place.stem) != place.stem:  # older versions do not say
+            raise StoreError(
+                f"{place} holds block {dataset.attrs['block']}; put it back under its own name, or "
+                "ask for a fresh run (fresh=True)"
+            )
         if not dataset.attrs.get("finished", False):
             return None
         store.check()

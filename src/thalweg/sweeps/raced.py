@@ -164,9 +164,10 @@ def raced(
     with (
         nullcontext() if folder is None else locked(folder.path / LOCK, folder.path),
         watched("race", progress) as meter,
+        nullcontext() if folder is None else folder.opened(fresh),
     ):
         if folder is not None:
-            folder.open(fresh)
+            folder.begin()
         running = [each for each in taking if not each.refused]
         for index, each in enumerate(running):
             place = None if folder is None else folder.path / f"{_name(folder, each, labels)}.zarr"
@@ -176,7 +177,7 @@ def raced(
             told_of = Portion(meter, index, len(running), each.name)
             found[each.name] = _followed(problem, each, labels, marks, told_of)
             if place is not None:
-                save_dataset(found[each.name], place)
+                save_dataset(found[each.name].assign_attrs(stored_as=place.stem), place)
         made = Race(**vars(drawn_up(problem, taking, found, labels, float(budget), goal, by)))
         if folder is None:
             return made
@@ -220,7 +221,10 @@ def _grid(grid: Any) -> np.ndarray:
 def _read(place: Path, name: str) -> xr.Dataset:
     """The results of an optimiser that lie in the folder."""
     try:
-        return open_dataset(place).load()
+        found = open_dataset(place).load()
+        if (stored := found.attrs.pop("stored_as", place.stem)) != place.stem:
+            raise StoreError(f"{place} holds {stored}, the results of others")
+        return found
     except StoreError as error:
         raise StoreError(
             f"{error}; delete {place} and give the same command to race {name} again: the others "

@@ -199,9 +199,8 @@ def sweep(
         nullcontext() if folder is None else locked(folder.path / LOCK, folder.path),
         working(client, workers) as work,
         watched("sweep", progress) as meter,
+        nullcontext() if folder is None else folder.opened(fresh),
     ):
-        if folder is not None:
-            folder.open(fresh)
         held: list[Lanes] = []
         if folder is not None:
             held = [lanes for lanes in folder.blocks if set(lanes) & set(wanted)]

@@ -23,7 +23,7 @@ import numpy as np
 import xarray as xr
 import zarr
 
-from thalweg.storage import arrays
+from thalweg.storage import arrays, whose
 from thalweg.storage.datasets import as_dataset
 from thalweg.storage.files import SEAL, StoreError, replace, sealed, unsealed, writing
 from thalweg.storage.lock import locked
@@ -33,7 +33,7 @@ RECORDS_PER_CHUNK = 64
 FILL = {"f": np.nan, "i": -1, "u": 0, "b": False}
 LOCK = "lock"
 AXES = ("seed", "time")  # the leading dimensions: lanes, and records
-_OWN = re.compile(rf"{LOCK}|(commit\.json|state-\d+\.npz)(\.\d+)?(\.partial)?")  # in `.resume`
+_OWN = re.compile(rf"{LOCK}|(commit\.json|state-\d+\.npz)(\.[\w-]+)?(\.partial)?")  # in `.resume`
 
 
 _REMEDY = (
@@ -121,11 +121,12 @@ class ZarrStore(Store):
         self.path, self._axes = path, axes
         self.resume = path.with_suffix(".resume")
         self._group: zarr.Group | None = None
+        self._digests = whose.Digests()
 
     @property
     def mark(self) -> Path:
         """The commit mark."""
-        return self.resume / "commit.json"
+        return self.resume / whose.MARK
 
     def exists(self) -> bool:
         """Whether a store was created here to its end, damaged since or not."""
@@ -197,16 +198,21 @@ class ZarrStore(Store):
                 )
                 array.attrs.update(v.attrs)
             arrays.seal(self.path)
+            self._digests = whose.Digests()
             self._mark({"records": 0, "checkpoint": None})
 
     def write(self, first: int, records: Mapping[str, np.ndarray]) -> None:
         with writing(self.path), zarr.config.set(arrays.WHOLE_CHUNKS):
             if self._group is None:
                 self._group = zarr.open_group(self.path, mode="r+", zarr_format=3)
+                for leftover in self.path.rglob("*.partial"):  # of a Zarr that was killed
+                    leftover.unlink()
+            records = dict(records)
             for name, values in records.items():
                 array = self._group.get(name)
                 if not isinstance(array, zarr.Array):  # removed while the run was going on
                     raise StoreError(self._told([f"{name}/zarr.json"]))
+                records[name] = values = np.asarray(values, array.dtype)
                 if first % array.chunks[1]:  # a chunk is completed that has records already
                     self._present({name: array}, first)
                 try:
@@ -216,6 +222,7 @@ class ZarrStore(Store):
                         f"{self.path / name} was damaged while the run was going on "
                         f"({arrays.in_one_line(error)}); give the same command to see how far"
                     ) from error
+            self._digests.extend(first, records)
 
     def commit(self, count: int, leaves: Sequence[np.ndarray], note: dict[str, Any]) -> None:
         with writing(self.path):
@@ -231,6 +238,7 @@ class ZarrStore(Store):
                     "checkpoint": name,
                     "sha256": hashlib.sha256(content).hexdigest(),
                     "note": note,
+                    "digests": self._digests.plain(count),
                 }
             )
             for old in self.resume.glob("state-*.npz"):
@@ -305,22 +313,23 @@ class ZarrStore(Store):
         return dataset.isel({self._axes[1]: slice(0, mark["records"])})
 
     def check(self, variables: Sequence[str] = ()) -> None:
-        """Read every committed chunk once, so that its checksum is compared.
+        """Read every committed chunk once, so that checksums and digests are compared.
 
         Args:
             variables: Names that must be there.
 
         Raises:
-            StoreError: If a variable or a chunk is missing or damaged: which file.
+            StoreError: If a variable or a chunk is missing, damaged or another's: which file.
         """
-        count = self.committed()["records"]
-        found = self._arrays()
+        mark, found = self.committed(), self._arrays()
         lost = [f"{name}/zarr.json" for name in variables if name not in found]
-        for array in found.values():
-            lost += arrays.lost_chunks(
-                self.path, array, arrays.chunks(array, {self._axes[1]: count})
+        self._digests, bad, displaced = whose.compared(self.path, found, mark, self._axes[1])
+        self._refuse(lost + bad)
+        if displaced:
+            raise StoreError(
+                f"{arrays.told_displaced(self.path, displaced)}; put back what was there, give "
+                "another path, or ask for a fresh run (fresh=True)"
             )
-        self._refuse(lost)
 
     def _arrays(self) -> dict[str, zarr.Array]:
         """The arrays by name, their metadata checked."""
@@ -347,7 +356,7 @@ class ZarrStore(Store):
         return f"{self.path} has missing or damaged files ({arrays.file_names(lost)}); {_REMEDY}"
 
     def _mark(self, mark: dict[str, Any]) -> None:
-        replace(self.mark, sealed({"format": FORMAT} | mark))
+        replace(self.mark, sealed({"format": FORMAT, "axis": self._axes[1]} | mark))
 
 
 def _coordinate(name: str, coord: Any) -> tuple[tuple[str, ...], Any, dict[str, Any]]:
