@@ -60,7 +60,7 @@ def open_dataset(path: Path) -> xr.Dataset:
         mark, axis, whole = {"records": 0}, "", slice(None)
     else:
         axis, whole = mark["axis"], slice(mark["records"])
-    _, lost, displaced = whose.compared(path, found, mark, axis)
+    _, lost, displaced = whose.read_through(path, found, mark, axis)
     if lost:
         raise StoreError(f"{path} has missing or damaged files ({arrays.file_names(lost)})")
     if displaced:

@@ -42,7 +42,7 @@ class Digests:
         return {n: h.hexdigest() for n, h in self._hashes.items()} if count == self.count else {}
 
 
-def compared(
+def read_through(
     path: Path, found: Mapping[str, zarr.Array], mark: Mapping[str, Any], axis: str
 ) -> tuple[Digests, list[str], list[str]]:
     """Every chunk of the records that a commit mark names, read once.

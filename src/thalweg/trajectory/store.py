@@ -323,7 +323,7 @@ class ZarrStore(Store):
         """
         mark, found = self.committed(), self._arrays()
         lost = [f"{name}/zarr.json" for name in variables if name not in found]
-        self._digests, bad, displaced = whose.compared(self.path, found, mark, self._axes[1])
+        self._digests, bad, displaced = whose.read_through(self.path, found, mark, self._axes[1])
         self._refuse(lost + bad)
         if displaced:
             raise StoreError(
