@@ -1,7 +1,9 @@
 """The user's files: round trips against pandas and NumPy, and a sentence for all that is bad."""
 
+import gzip
 import io
 import sys
+import zipfile
 
 import numpy as np
 import pandas as pd
@@ -434,3 +436,50 @@ def test_labels_keep_their_names_and_order(tmp_path, labels, ending):
     assert data.targets.tolist() == [ordered.index(label) for label in labels]
     shown = [label if isinstance(label, str | bool) else int(label) for label in ordered]
     assert data.classes == tuple(str(label) for label in shown)
+
+
+# ---- files that are not what their name says -------------------------------------------------
+
+
+def zipped(*names):
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for name in names:
+            archive.writestr(name, "a,y\n1,2\n")
+    return content.getvalue()
+
+
+def saved(array):
+    content = io.BytesIO()
+    np.save(content, array)
+    return content.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("ending", "content", "words"),
+    [
+        (".csv", gzip.compress(b"a,y\n1,2\n"), "compressed with gzip, not a csv file; unpack it"),
+        (".csv", zipped("table.csv"), "a zip archive, not a csv file"),
+        (".tsv", zipped("[Content_Types].xml", "xl/a"), "an Excel workbook, not a tsv file"),
+        (".csv", saved(np.eye(2)), r"one array of NumPy's.*numpy\.savez"),
+        (".csv", b"<!DOCTYPE html>\n<html>404</html>", "a web page or XML, not a csv file"),
+        (".csv", b'[{"a": 1, "y": 2}]', "JSON, not a csv file"),
+        (".parquet", b"a,y\n1,2\n", "not a readable Parquet file"),
+        (".parquet", b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+        (".npz", b"PAR1", r"in the Parquet format, not a npz file; name it \.parquet"),
+    ],
+)
+def test_a_file_of_another_kind_is_told(tmp_path, ending, content, words):
+    path = tmp_path / f"table{ending}"
+    path.write_bytes(content)
+    refused(path, words, target="y")
+
+
+@pytest.mark.parametrize("value", ["1,{}00", "{}%", "${}.50", "0x{}", "'{}'", "2024-01-0{}"])
+def test_numbers_written_as_text_are_to_be_written_as_numbers(tmp_path, value):
+    """That is the first advice: one column for each different number is hardly what was meant."""
+    path = write(
+        pd.DataFrame({"a": map(value.format, range(1, 9)), "y": range(8)}), tmp_path / "t.csv"
+    )
+    refused(path, "'a'.*; write numbers as numbers, encode them", target="y")
+    refused(write(FRAME, path), r"'colour' .*; encode them", target="y")

@@ -18,6 +18,7 @@ from thalweg.problems.data.cifar import cifar10_images
 from thalweg.problems.data.data import Data, from_arrays
 from thalweg.problems.data.delimited import read_delimited
 from thalweg.problems.data.images import digit_images, mnist5k_images, mnist_images
+from thalweg.problems.data.kinds_of_files import require_as_named
 from thalweg.problems.data.rows import Classes
 from thalweg.problems.data.tables import Names, from_table
 from thalweg.problems.data.text_labels import one_line
@@ -84,6 +85,7 @@ def from_file(
         raise InputError(f"{str(path)!r}: unknown ending; give a file ending in {_endings()}.")
     name = place.name
     content = _content(place, path)
+    require_as_named(content, name, ending)
     rows: dict[str, Any] = {
         "name": name,
         "task": task,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 Names = str | Sequence[str]
 EVERY = "all"  # of one_hot: every text column
+_DIGIT = re.compile(r"\d")
 
 
 def from_table(
@@ -230,7 +232,8 @@ def _all_numeric(
     where = [f"{c!r} (such as {_culprit(frame[c], kinds[c])})" for c in bad[:5]]
     more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
     mend = (
-        f"encode them with one_hot={bad[0]!r} or leave them out with drop={bad[0]!r}"
+        f"{_as_numbers(frame, bad, kinds)}encode them with one_hot={bad[0]!r} or leave them out "
+        f"with drop={bad[0]!r}"
         if what == "features"
         else "name numeric columns only in target="
     )
@@ -238,6 +241,12 @@ def _all_numeric(
         f"{name}: {what} must be numbers or true/false, but {', '.join(where)}{more} hold text or "
         f"other things; {mend}."
     )
+
+
+def _as_numbers(frame: nw.DataFrame[Any], bad: Sequence[str], kinds: Mapping[str, str]) -> str:
+    """A hint, where all that is written holds digits, as '1,100', '5%' and '$3' do."""
+    text = [str(v) for c in bad if kinds[c] == "text" for v in frame[c].to_list()]
+    return "write numbers as numbers, " if text and all(map(_DIGIT.search, text)) else ""
 
 
 def _culprit(series: nw.Series[Any], kind: str) -> str:
