@@ -165,6 +165,35 @@ def test_panels_of_one_quantity_share_its_range_and_others_do_not() -> None:
     assert axes[2]["range"] == pytest.approx([0.44, 3.56])
 
 
+@pytest.mark.parametrize(
+    ("across", "each"), [([0, 1, 2], True), ([0, 20, 40], False), ([0.0, 1.0, 2.0], False)]
+)
+def test_whole_numbers_have_a_tick_each_where_they_are_few(across: list, each: bool) -> None:
+    data = xr.Dataset({"risk": ("order", [3.0, 2.0, 1.0])}, {"order": across})
+    axis = made(Panel((Series("d", "risk", "order"),)), d=data)["layout"]["xaxis"]
+    assert (axis.get("dtick") == 1) == each
+
+
+@pytest.mark.parametrize("words", [["a", "b"], ["0 knots, 0 inside"] * 7, ["unbreakable-name"] * 9])
+def test_words_along_an_axis_stand_clear_of_each_other_and_of_its_label(words: list[str]) -> None:
+    words = [f"{word}{at}" for at, word in enumerate(words)]
+    data = xr.Dataset({"count": ("case", np.arange(len(words)) * 1.0)}, {"case": words})
+    numbers = data.assign_coords(case=np.arange(len(words)) * 1.0)
+    panel = Panel((Series("d", "count", "case", style="points"),), x_label="case")
+    drawn, plain = made(panel, d=data), made(panel, d=numbers)
+    both = [it["layout"]["meta"]["arrangements"] for it in (drawn, plain)]
+    for words_at, numbers_at in zip(*both, strict=True):
+        axis = words_at["layout"]["xaxis"]
+        lines = [text.split("<br>") for text in axis["ticktext"]]
+        assert [" ".join(text) for text in lines] == words == axis["tickvals"]
+        wide = max(text_width(line, 11) for text in lines for line in text)
+        tall = 14 * max(map(len, lines))
+        place = (axis["domain"][1] - axis["domain"][0]) * words_at["width"] / len(words)
+        across, deep = (tall, wide) if axis["tickangle"] else (wide, tall)
+        assert across < place
+        assert words_at["layout"]["height"] - numbers_at["layout"]["height"] >= deep - 16
+
+
 def test_logarithms_share_a_range_too_and_gaps_do_not_stretch_it() -> None:
     data = decay()
     data["measured"][:, 30:] = np.nan

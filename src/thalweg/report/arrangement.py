@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from thalweg.report.text import as_text, broken, text_width
-from thalweg.report.ticks import Span, log_ticks
+from thalweg.report.ticks import SIZE, Span, log_ticks
 
 WIDTHS = (290, 330, 360, 480, 640, 760, 870)  # the page takes the widest that has room
 NARROWEST = 290  # of a panel that stands beside another
@@ -15,6 +15,7 @@ PLOT, RESIDUAL, BETWEEN = 250, 76, 28  # heights: of a plot, the one beneath, th
 LEFT, RIGHT, FOOT = 74, 12, 58  # room for the labels of the axes
 TOOLBAR = 30  # above the first row, where the page's toolbar stands
 TITLE, AXIS, LEGEND = 13, 13, 12  # sizes of the fonts
+UPRIGHT = 110  # how long a line of a word that stands upright may be
 SWATCH = 46  # what Plotly needs for an entry besides its text
 
 Legend = tuple[list[list[int]], list[float], float, list[list[str]]]
@@ -32,6 +33,7 @@ class Frame:
         residual: Suffix of the axes beneath; "" if there are none.
         entries: `(position of the trace, text)` of its legend.
         log: Exponents at the ends of its logarithmic axes, by the axis' name in the layout.
+        words: What stands along its horizontal axis instead of numbers.
     """
 
     suffix: str
@@ -41,6 +43,7 @@ class Frame:
     residual: str = ""
     entries: list[tuple[int, str]] = field(default_factory=list)
     log: dict[str, Span] = field(default_factory=dict)
+    words: list[str] = field(default_factory=list)
 
 
 def arrange(frames: list[Frame], width: float, columns: int = 0) -> dict[str, Any]:
@@ -82,11 +85,13 @@ def arrange(frames: list[Frame], width: float, columns: int = 0) -> dict[str, An
             _place_legend(made, frame, legend, left, top + 17 * len(title) * any(title))
             boxes.append((frame, left + before, left + cell - RIGHT, plot, foot))
         below = [broken(frame.x_label, AXIS, cell - before - RIGHT) for frame in row]
-        top = foot + FOOT + 16 * (max(map(len, below)) - 1)
+        words = max(_words(frame.words, cell - before - RIGHT)[1] for frame in row)
+        top = foot + FOOT + 16 * (max(map(len, below)) - 1) + words
     made |= {"width": width, "height": top}
     for frame, left, right, plot, foot in boxes:
         _place_axes(layout, frame, (left / width, right / width), plot, foot, top)
         lowest = f"xaxis{frame.residual or frame.suffix}"
+        layout[lowest] |= _words(frame.words, right - left)[0]
         layout[lowest]["title"] = _label(frame.x_label, right - left)
         layout[f"yaxis{frame.suffix}"]["title"] = _label(frame.y_label, PLOT)
         for name, span in frame.log.items():
@@ -105,6 +110,38 @@ def arrange(frames: list[Frame], width: float, columns: int = 0) -> dict[str, An
         if any(text)
     ]
     return made
+
+
+def _words(words: list[str], room: float) -> tuple[dict[str, Any], float]:
+    """Words along an axis as Plotly's ticks, and the height that they take beyond a line.
+
+    They are broken between words, and stand upright where one is wider than its place.
+    """
+    if not words or all(map(_is_number, words)):  # which Plotly takes for numbers
+        return {}, 0.0
+    place = room / len(words) - 6
+    texts = [broken(word, SIZE, place) for word in words]
+    upright = any(text_width(line, SIZE) > place for text in texts for line in text)
+    if upright:
+        texts = [broken(word, SIZE, UPRIGHT) for word in words]
+        height = max(text_width(line, SIZE) for text in texts for line in text)
+    else:
+        height = 1.3 * SIZE * max(map(len, texts))
+    ticks = {
+        "tickmode": "array",
+        "tickvals": words,
+        "ticktext": ["<br>".join(map(as_text, text)) for text in texts],
+        "tickangle": -90 if upright else 0,
+    }
+    return ticks, max(0.0, height - 1.3 * SIZE)
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
 
 
 def _columns(count: int, width: float) -> int:

@@ -21,7 +21,7 @@ from thalweg.report.axes import (
 )
 from thalweg.report.colours import Colours, Open
 from thalweg.report.lines import Line
-from thalweg.report.resolved import Resolved, resolve, sharing
+from thalweg.report.resolved import Resolved, each_count, resolve, sharing
 from thalweg.report.spec import Figure, Series
 from thalweg.report.store import PathLike, open_data
 from thalweg.report.text import as_text
@@ -123,7 +123,7 @@ def _panel(sheet: _Sheet, index: int, shown: Resolved) -> None:
     panel, suffix = shown.panel, str(index + 1) if index else ""
     sheet.layout[f"xaxis{suffix}"] = axis(panel.x_log, f"y{suffix}")
     sheet.layout[f"yaxis{suffix}"] = axis(panel.y_log, f"x{suffix}")
-    frame = Frame(suffix, shown.title, panel.x_label, panel.y_label)
+    frame = Frame(suffix, shown.title, panel.x_label, panel.y_label, words=shown.words())
     sheet.frames.append(frame)
     said = shown.names()
     for series, line, at, number in shown.drawn:
@@ -196,6 +196,10 @@ def _share_ranges(sheet: _Sheet, panels: list[Resolved]) -> None:
                 it |= {"matches": f"x{first}"} if suffix != first else {}
             if panels[together[0]].panel.x_log and span:
                 frame.log[f"xaxis{frame.suffix}"] = span
+            if each_count(panels, together, span):
+                ticks = {"tickmode": "linear", "tick0": 0, "dtick": 1}
+                for suffix in (frame.suffix, *beneath):
+                    sheet.layout[f"xaxis{suffix}"] |= ticks
 
 
 def _arranged(sheet: _Sheet, width: float, columns: int = 0) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from thalweg.report.axes import GRID, residual_name
 from thalweg.report.colours import Colours, Open
 from thalweg.report.drawing import NEUTRAL
 from thalweg.report.lines import Line
-from thalweg.report.resolved import Resolved, band, resolve, sharing
+from thalweg.report.resolved import Resolved, band, each_count, resolve, sharing
 from thalweg.report.spec import Figure, Level
 from thalweg.report.text import broken, drawn_width
 from thalweg.report.ticks import SIZE, Span, linear_range, log_range, log_ticks, tick_texts
@@ -140,12 +140,17 @@ def _fill(canvas: Any, panels: list[Resolved], colours: Colours) -> list[Axes]:
         _panel(ax, panel, colours, foot)
         _house(ax)
         _reach(ax, panel)
+        size = _points("xtick.labelsize")
+        if sum(drawn_width(f"{word}  ", size) for word in panel.words()) > _width(ax):
+            ax.tick_params(axis="x", labelrotation=90)
         if panel.residuals:
             _residuals(ax, foot, panel, colours)
     for together, span in sharing(panels):
         if span is not None:
             for at in together:
                 drawn[at].set_xlim(*_ends(span, panels[at].panel.x_log))
+                if each_count(panels, together, span):
+                    drawn[at].locator_params(axis="x", integer=True)
     return drawn
 
 

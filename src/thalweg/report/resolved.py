@@ -19,6 +19,8 @@ from thalweg.report.residual import pairs, residual
 from thalweg.report.spec import Figure, Level, Panel, Series
 from thalweg.report.ticks import Span, linear_range, log_range
 
+MOST_COUNTS = 6  # steps of one, each with its tick
+
 
 @dataclass(frozen=True)
 class Resolved:
@@ -66,6 +68,17 @@ class Resolved:
     def numeric(self) -> bool:
         """Whether the horizontal axis holds numbers."""
         return any(line.x.dtype.kind in "iuf" for fan in self.fans for line in fan)
+
+    def words(self) -> list[str]:
+        """What stands along the horizontal axis where it holds no numbers, in its order."""
+        if self.numeric():
+            return []
+        return list(dict.fromkeys(str(x) for fan in self.fans for line in fan for x in line.x))
+
+    def counts(self) -> bool:
+        """Whether the horizontal axis holds whole numbers alone, as depths and orders are."""
+        across = [line.x for fan in self.fans for line in fan]
+        return bool(across) and all(x.dtype.kind in "iu" for x in across)
 
     def reach(self, axis: str) -> list[np.ndarray]:
         """The numbers that an axis, "x" or "y", has to have room for."""
@@ -115,6 +128,12 @@ def sharing(panels: Sequence[Resolved]) -> list[tuple[list[int], Span | None]]:
         parts = [part for at in together for part in panels[at].reach("x")]
         found.append((together, log_range(parts) if log else linear_range(parts)))
     return found
+
+
+def each_count(panels: Sequence[Resolved], together: Sequence[int], span: Span | None) -> bool:
+    """Whether every whole number has its tick on the range that panels share: there are few."""
+    whole = all(panels[at].counts() and not panels[at].panel.x_log for at in together)
+    return whole and span is not None and span[1] - span[0] <= MOST_COUNTS
 
 
 def extent(line: Line, log: bool) -> tuple[np.ndarray, list[np.ndarray]]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from thalweg.lab.curves import curves
+from thalweg.lab.curves import curves, series
 from thalweg.report.spec import Figure, Level
 
 CLOCK = "tau = step size x weight decay x steps"
+SLOW = {"decay": 1e-3}
 TWO = (Level(2.0, "edge of stability"),)
 
 FIGURES = (
@@ -13,20 +14,18 @@ FIGURES = (
         "circle",
         "At the edge of stability the direction drifts along its minima, to the flattest",
         "A circle of minima whose sharpness is 1 + 3 sin^2 of the angle. (a) Angle of descent with "
-        "weight decay at step size times weight decay 1e-3, with the sharpness-reduction flow "
+        "weight decay at step size times weight decay 1e-3, dashed the sharpness-reduction flow, "
         "and the flow without the squared slope in its denominator. (b) Effective learning rate "
         "times spherical sharpness. (c) The quasi-RMSProp scheduler, dashed the flow of its C.",
         (
             curves(
                 "X1",
-                ("angle", "angle_theory", "angle_plain"),
+                "angle",
                 over="tau",
-                at={"decay": 1e-3},
-                labels={
-                    "angle": "descent",
-                    "angle_theory": "sharpness-reduction flow",
-                    "angle_plain": "without the squared slope",
-                },
+                at=SLOW,
+                theory=True,
+                labels={"angle": "descent"},
+                more=series("X1", "angle_plain", over="tau", at=SLOW, label="without the slope"),
                 x_label=CLOCK,
             ),
             curves("X1", "edge", over="tau", each="decay", only=(1e-3,), levels=TWO, x_label=CLOCK),
@@ -47,9 +46,9 @@ FIGURES = (
         "Means over windows of steps on the circle at step size times weight decay 2.5e-4, beside "
         "theory. (a) Squared height over the circle in units of step size times weight decay: "
         "2/(4 + g^2), smallest where the slope g of the logarithm is largest. (b) Loss.",
-        (
-            curves("X1-oscillation", "square", over="tau", theory=True, style="points"),
-            curves("X1-oscillation", "excess", over="tau", theory=True, style="points"),
+        tuple(
+            curves("X1-oscillation", y, over="tau", theory=True, style="points", x_label=CLOCK)
+            for y in ("square", "excess")
         ),
     ),
     Figure(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from thalweg.lab.curves import curves, series
-from thalweg.report.spec import Figure, Level, Panel
+from thalweg.report.spec import Figure, Level, Panel, Series
 
 SHOWN = (1e2, 1e3, 1e4, 1e6)
+COLD = Series("X2", "cold", "x", label="zero temperature", style="dash", group="500 neurons")
 
 
 def _case(case: str, on: str) -> Panel:
@@ -72,8 +73,9 @@ FIGURES = (
                 "X2",
                 "outputs",
                 over="x",
-                each="seed",
-                more=series("X2", "cold", over="x", label="zero temperature", style="dash"),
+                at={"seed": 0},
+                labels={"outputs": "500 neurons"},
+                more=(COLD,),
             ),
             curves("X2", "excess", each="seed", log="xy"),
             curves(
