@@ -25,7 +25,9 @@ FIGURES = (
                 at=SLOW,
                 theory=True,
                 labels={"angle": "descent"},
-                more=series("X1", "angle_plain", over="tau", at=SLOW, label="without the slope"),
+                more=series(
+                    "X1", "angle_plain", over="tau", at=SLOW, label="without the squared slope"
+                ),
                 x_label=CLOCK,
             ),
             curves("X1", "edge", over="tau", each="decay", only=(1e-3,), levels=TWO, x_label=CLOCK),

@@ -30,7 +30,7 @@ FIGURES = (
         "random",
         "Sixty valleys that were drawn: the bound holds in each",
         "Share of 1000 runs that left their tube, and the bound, by valley. Where the bound is 1 "
-        "it says nothing.",
+        "it says nothing; where it stands alone no run left.",
         (
             curves(
                 "X1-random", ("exits", "exits_theory"), over="valley", style="points",
