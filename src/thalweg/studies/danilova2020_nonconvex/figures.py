@@ -45,13 +45,13 @@ FIGURES = (
         (
             curves(
                 "X2-values",
-                ("forward", "central"),
+                "forward",
                 over="step",
                 style="points",
-                more=[
-                    *series("X2-values", "forward_bound", over="step", style="dash"),
-                    *series("X2-values", "central_bound", over="step", style="dash"),
-                ],
+                theory="forward_bound",
+                more=series(
+                    "X2-values", "central", over="step", style="points", theory="central_bound"
+                ),
                 y_label="error (loss/parameter)",
                 log="xy",
             ),
