@@ -284,8 +284,8 @@ def test_what_is_found_in_an_equinox_module_with_calls_inside():
 
 def test_a_trace_with_its_calls_written_out_computes_the_same():
     inner = jax.jit(lambda x: jnp.sin(x) + 1)
-    trace = trace_of(lambda x: inner(x) * jax.jit(jnp.cos)(x), jnp.ones(3))
-    assert {"jit", "pjit"}.isdisjoint(e.primitive.name for e in trace.jaxpr.eqns)
+    trace = trace_of(lambda x: inner(x) * jax.checkpoint(jax.jit(jnp.cos))(x), jnp.ones(3))
+    assert {e.primitive.name for e in trace.jaxpr.eqns} == {"sin", "add", "cos", "mul"}
     x = jnp.array([0.1, 0.2, 0.3])
     (made,) = jax.core.eval_jaxpr(trace.jaxpr, trace.consts, x)
     np.testing.assert_allclose(made, (np.sin(x) + 1) * np.cos(x), rtol=1e-15)

@@ -25,7 +25,7 @@ MARKS = {
 }
 _VALUE, _GRADIENT, _PRODUCT = MARKS
 # Primitives that run one program inside them once, on their own arguments.
-_CALLS = ("jit", "pjit", "closed_call", "core_call", "checkpoint", "custom_jvp_call")
+_CALLS = ("jit", "pjit", "closed_call", "core_call", "checkpoint", "remat2", "custom_jvp_call")
 
 
 class Evaluations(NamedTuple):

@@ -9,11 +9,16 @@ import jax
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
 from jaxtyping import Array
 
-CALLS = {"jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr", "core_call": "call_jaxpr"}
+CALLS = {
+    "jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr", "core_call": "call_jaxpr",
+    "checkpoint": "jaxpr", "remat2": "jaxpr",
+}  # fmt: skip
 
 
 def trace_of(function: Callable[..., Array], *shapes: Any) -> ClosedJaxpr:
     """The trace of a function with one output, calls of compiled functions written out.
+
+    So are those under `jax.checkpoint`: what is read off the trace is kept, not computed again.
 
     Args:
         function: Of pytrees of arrays.
@@ -80,7 +85,9 @@ def _written_out(jaxpr: Jaxpr, consts: Sequence[Any], arguments: Sequence[Any]) 
     for equation in jaxpr.eqns:
         inner = equation.params.get(CALLS.get(equation.primitive.name, ""))
         if inner is not None:
-            made = _written_out(inner.jaxpr, inner.consts, list(map(read, equation.invars)))
+            consts = inner.consts if isinstance(inner, ClosedJaxpr) else ()
+            inner = inner.jaxpr if isinstance(inner, ClosedJaxpr) else inner
+            made = _written_out(inner, consts, list(map(read, equation.invars)))
         else:
             made = _made(jaxpr, equation, values)
         values.update(zip(equation.outvars, made, strict=True))
