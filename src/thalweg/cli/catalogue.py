@@ -131,7 +131,7 @@ def _methods() -> Iterator[Entry]:
 def _probes() -> Iterator[Entry]:
     for name, made in table("thalweg.probes", "PROBES").items():
         found = _name(made)
-        use = (f"thalweg.probes.{found}()",)
+        use = (f"thalweg.probes.{found}({_takes('thalweg.probes', found)})",)
         yield _entry(name, "probes", partial(docs, "thalweg.probes", found), use, "probe")
 
 
@@ -162,6 +162,19 @@ def _data() -> Iterator[Entry]:
     yield Entry(
         "openml:NAME", "data", partial(docs, module, "openml"), ("thalweg diagnose openml:iris@1",)
     )
+
+
+def _options() -> Iterator[Entry]:
+    """The options of `thalweg diagnose`, which are of no list: what is typed is looked up there."""
+    from thalweg.cli.diagnose import comparison_options, problem_options, training_options
+
+    for each in (*problem_options(), *training_options(), *comparison_options()):
+        about = each.annotation.__metadata__[0]
+        flags = [f for f in (about.default, *(about.param_decls or ())) if isinstance(f, str)]
+        name, *also = [flag.removeprefix("--") for flag in flags] or [each.name]
+        use = (f"thalweg diagnose digits --{plainly(name)} ...", "thalweg diagnose --help")
+        if each.kind is each.KEYWORD_ONLY:
+            yield Entry(plainly(name), "options", partial(str, about.help), use, tuple(also))
 
 
 def _regimes() -> Iterator[Entry]:
@@ -248,6 +261,8 @@ def list_named(word: str) -> str:
 def named(word: str, of: str | None = None) -> list[Entry]:
     """What a word names: exactly, else as an alias, else as a unique beginning; in every list.
 
+    What no list has may be an option of `thalweg diagnose`, by its whole name.
+
     Args:
         word: What the user typed.
         of: The list to look in; all by default.
@@ -256,20 +271,18 @@ def named(word: str, of: str | None = None) -> list[Entry]:
         InputError: If it names nothing, or is the beginning of several names.
     """
     everything = [e for each in ([list_named(of)] if of else LISTS) for e in entries(each)]
-    plain = plainly(word)
-    for fits in (
-        lambda e: plainly(e.name) == plain,
-        lambda e: plain in map(plainly, e.also),
-    ):
-        found = [entry for entry in everything if fits(entry)]
+    plain = plainly(word.lstrip("-"))
+    for known in (everything, () if of else _options()):
+        every = tuple(known)
+        found = [e for e in every if plainly(e.name) == plain]
+        found = found or [e for e in every if plain in map(plainly, e.also)]
         if found:
             return found
     begun = [e for e in everything if plain and plainly(e.name).startswith(plain)]
     names = sorted({e.name for e in begun})
     if len(names) > 1:
         raise InputError(f"{word!r} may be {_some(names)}; give more of the name")
-    known = {e.name: e for e in everything}
-    require(bool(begun), _unknown(word, list(known), of))
+    require(bool(begun), _unknown(word, [e.name for e in everything], of))
     return begun
 
 
@@ -348,6 +361,21 @@ def _has_maker(room: str, name: str) -> bool:
     nodes = [declaration(room, other)[1] for other in constant(room, "__all__")]
     made = [node.returns for node in nodes if isinstance(node, ast.FunctionDef) and node.returns]
     return name in map(ast.unparse, made)
+
+
+def _takes(room: str, name: str) -> str:
+    """What a function takes, with its defaults, as a call writes it."""
+    _, node = declaration(room, name)
+    if not isinstance(node, ast.FunctionDef):
+        return ""
+    plain = node.args.args
+    first = len(plain) - len(node.args.defaults)
+    told = [each.arg for each in plain[:first]]
+    pairs = [
+        *zip(plain[first:], node.args.defaults, strict=True),
+        *zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True),
+    ]
+    return ", ".join([*told, *(f"{a.arg}={ast.unparse(d)}" if d else a.arg for a, d in pairs)])
 
 
 def _called(node: ast.expr) -> str:

@@ -37,8 +37,7 @@ def diagnose() -> Callable[..., None]:
     """The command, made when it is called or its help is asked for."""
     of_the_problem = problem_options()
     of_the_training = training_options()
-    found = stand_in("thalweg.diagnosis.diagnosis", "diagnose")
-    kept = parameters_of(found, leave_out=BY_PYTHON, panel=PANELS[2])
+    kept = comparison_options()
     every = [*of_the_problem, *of_the_training, *kept]
 
     def call(**options: Any) -> None:
@@ -62,11 +61,16 @@ def diagnose() -> Callable[..., None]:
             keep(done.folder, options, every)
         show(done, options)
 
-    summary = summary_of(found) + (
+    summary = summary_of(_diagnosis()) + (
         "\n\nDATA is a name, a file of data, or a problem of your own: `my.py:problem`."
         "\n\nExample: `thalweg diagnose digits --model mlp:32 --step-size 0.1`"
     )
     return taking([*every, config_option(every)], summary, call)
+
+
+def comparison_options() -> list[inspect.Parameter]:
+    """The options that say what is compared and kept."""
+    return parameters_of(_diagnosis(), leave_out=BY_PYTHON, panel=PANELS[2])
 
 
 def problem_options() -> list[inspect.Parameter]:
@@ -179,6 +183,10 @@ def show(done: Any, options: dict[str, Any]) -> None:
 def where(page: Path | None) -> str:
     """Where a page was written, if it was."""
     return str(page.resolve()) if page else "not written, the folder is read-only"
+
+
+def _diagnosis() -> Callable[..., Any]:
+    return stand_in("thalweg.diagnosis.diagnosis", "diagnose")
 
 
 def _optimisers() -> list[str]:

@@ -17,7 +17,7 @@ KINDS = {
     "data": "data", "dynamics": "a dynamics", "losses": "a loss", "studies": "a study",
     "margin-losses": "a loss of a margin",
     "activations": "an activation", "initialisers": "an initialiser", "optimisers": "an optimiser",
-    "oracles": "an oracle",
+    "oracles": "an oracle", "options": "an option of thalweg diagnose",
 }  # fmt: skip
 
 
@@ -76,7 +76,7 @@ def show(
     name: Annotated[
         str,
         typer.Argument(
-            help="A name that `thalweg list` shows, or a unique beginning of one.",
+            help="A name that `thalweg list` shows, a unique beginning of one, or an option.",
             autocompletion=_names,
         ),
     ],
@@ -106,7 +106,10 @@ def show(
         if entry.also:
             layout.paragraph(console, f"Also: {', '.join(entry.also)}.")
         for line in entry.use:
-            console.print(Text(f"$ {line}" if line.startswith("thalweg ") else f"  {line}"))
+            if line.startswith("thalweg "):
+                console.print(Text(f"$ {line}"))
+            else:
+                layout.paragraph(console, line, indent=2)
 
 
 def _claims(console: Console, slug: str) -> None:
