@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import functools
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -164,19 +164,6 @@ def _data() -> Iterator[Entry]:
     )
 
 
-def _options() -> Iterator[Entry]:
-    """The options of `thalweg diagnose`, which are of no list: what is typed is looked up there."""
-    from thalweg.cli.diagnose import comparison_options, problem_options, training_options
-
-    for each in (*problem_options(), *training_options(), *comparison_options()):
-        about = each.annotation.__metadata__[0]
-        flags = [f for f in (about.default, *(about.param_decls or ())) if isinstance(f, str)]
-        name, *also = [flag.removeprefix("--") for flag in flags] or [each.name]
-        use = (f"thalweg diagnose digits --{plainly(name)} ...", "thalweg diagnose --help")
-        if each.kind is each.KEYWORD_ONLY:
-            yield Entry(plainly(name), "options", partial(str, about.help), use, tuple(also))
-
-
 def _regimes() -> Iterator[Entry]:
     for name, text in constant("thalweg.comparison.regime", "MEANINGS").items():
         use = (
@@ -258,22 +245,23 @@ def list_named(word: str) -> str:
     return found[0]
 
 
-def named(word: str, of: str | None = None) -> list[Entry]:
+def named(
+    word: str, of: str | None = None, beside: Callable[[], Iterable[Entry]] = tuple
+) -> list[Entry]:
     """What a word names: exactly, else as an alias, else as a unique beginning; in every list.
-
-    What no list has may be an option of `thalweg diagnose`, by its whole name.
 
     Args:
         word: What the user typed.
         of: The list to look in; all by default.
+        beside: Gives what may be named in full beside all lists.
 
     Raises:
         InputError: If it names nothing, or is the beginning of several names.
     """
     everything = [e for each in ([list_named(of)] if of else LISTS) for e in entries(each)]
     plain = plainly(word.lstrip("-"))
-    for known in (everything, () if of else _options()):
-        every = tuple(known)
+    for known in (lambda: everything, tuple if of else beside):
+        every = tuple(known())
         found = [e for e in every if plainly(e.name) == plain]
         found = found or [e for e in every if plain in map(plainly, e.also)]
         if found:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -9,7 +11,9 @@ from rich.console import Console
 from rich.text import Text
 
 from thalweg.cli import catalogue, layout
+from thalweg.cli.diagnose import comparison_options, problem_options, training_options
 from thalweg.cli.streams import screen
+from thalweg.core.aliases import plainly
 from thalweg.core.errors import InputError
 
 # What a list is of, for those that are no plain word.
@@ -92,7 +96,7 @@ def show(
     Example: `thalweg show sharpness --of probes`
     """
     console = screen()
-    found = catalogue.named(name, of)
+    found = catalogue.named(name, of, _options)
     if len(found) > 1:
         kinds = ", ".join(f"{_kind(entry.of)} ({entry.name})" for entry in found)
         layout.paragraph(console, f"{name!r} is in several lists: {kinds}; --of takes one.")
@@ -110,6 +114,19 @@ def show(
                 console.print(Text(f"$ {line}"))
             else:
                 layout.paragraph(console, line, indent=2)
+
+
+def _options() -> Iterator[catalogue.Entry]:
+    """The options of `thalweg diagnose`, which are of no list: what is typed is looked up there."""
+    for each in (*problem_options(), *training_options(), *comparison_options()):
+        about = each.annotation.__metadata__[0]
+        flags = [f for f in (about.default, *(about.param_decls or ())) if isinstance(f, str)]
+        name, *also = [flag.removeprefix("--") for flag in flags] or [each.name]
+        use = (f"thalweg diagnose digits --{plainly(name)} ...", "thalweg diagnose --help")
+        if each.kind is each.KEYWORD_ONLY:
+            yield catalogue.Entry(
+                plainly(name), "options", partial(str, about.help), use, tuple(also)
+            )
 
 
 def _claims(console: Console, slug: str) -> None:
