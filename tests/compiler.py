@@ -18,8 +18,8 @@ CHEAP = (
     "--xla_backend_optimization_level=1",
 )
 HERE = Path(__file__).parent
-# Folders and files whose programs run longer than they take to compile. In that of the pace an
-# estimate of an error, no bound, covers by this rounding and is half of it by the other.
+# Folders and files whose programs run longer than they take to compile: a clock on
+# a schedule looks at millions of steps.
 RUN_LONG = {
     "dynamics/flow/test_pace.py",
     "dynamics/rewiring/test_hidden_strengths.py",

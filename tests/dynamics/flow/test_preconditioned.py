@@ -271,7 +271,7 @@ def followed(problems: Bent, flow: tw.dynamics.PreconditionedFlow, times):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("solver", ["tsit5", "bosh3"])
 def test_the_reported_error_covers_the_true_one(kind, solver):
-    """Within a factor 5 in 95 of 100, against another solver at a far tighter tolerance."""
+    """At all times on 9 of 10 problems, against another solver at a far tighter tolerance."""
     rng = np.random.default_rng(3)
     curvature = 10.0 ** rng.uniform(-2, 1.5, (24, 4))
     problems = Bent(jnp.asarray(curvature), jnp.asarray(rng.normal(size=(24, 4))))
@@ -287,7 +287,7 @@ def test_the_reported_error_covers_the_true_one(kind, solver):
         assert np.all(result == Result.OK)
         error = np.linalg.norm(params - np.asarray(truth[0]), axis=-1)
         scale = np.linalg.norm(np.asarray(problems.start), axis=-1)[:, None]
-        assert np.mean(error <= 5 * reported + 1e-9 * scale) >= 0.95
+        assert np.mean(np.all(error <= reported + 1e-9 * scale, axis=1)) >= 0.9
         assert np.mean(error <= asked * scale) >= 0.95
         assert np.mean(reported <= asked * scale) >= 0.95
 

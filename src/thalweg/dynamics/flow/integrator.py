@@ -247,6 +247,12 @@ def _settle(
     blown = ~jnp.isfinite(proposal) | (stuck & (fast | ~good))
     code = jnp.where(blown, int(Result.NONFINITE), jnp.where(stuck, int(Result.STEP_LIMIT), 0))
 
+    time = jnp.where(span * h >= rest, until, path.time + span * h)
+    apart = path.apart
+    if span == 2:
+        gap = tolerances.measure.size(work.end - work.point)
+        apart = jnp.maximum(gap, apart * path.time / time)
+
     stages = _of(methods, path.method, lambda m: m.gradients(h, work.bound))
     # A long step under an old bound is refused at a high price; a new bound costs one gradient.
     age = path.age + span * stages
@@ -260,7 +266,8 @@ def _settle(
         else path.companion_force,
         iterations=jnp.where(due & curious(methods), 1, 0),
         age=age,
-        time=jnp.where(keep, jnp.where(span * h >= rest, until, path.time + span * h), path.time),
+        time=jnp.where(keep, time, path.time),
+        apart=jnp.where(keep, apart, path.apart),
         proposal=proposal,
         largest=jnp.where(keep, size, path.largest),
         steps=path.steps + jnp.where(keep, span, 0),

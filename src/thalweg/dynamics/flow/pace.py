@@ -12,6 +12,7 @@ of the steps before by an eighth of what eta changes by there, and not at all wh
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -115,8 +116,8 @@ class PacedFlow(Flow):
     pace: Pace | None = None
 
     @property
-    def bent(self) -> bool:
-        return self.pace is not None
+    def counted(self) -> float:
+        return math.inf if self.pace is None else 0.0
 
     def solver_clock(self, time: Scalar) -> Scalar:
         return time if self.pace is None else self.pace.steps(time)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -39,6 +40,7 @@ class Integration(NamedTuple):
         largest: Largest norm of the parameters so far (unit: parameter).
         speed: ||grad f|| at the start.
         divisor: Distance of the companion by the error of the path.
+        apart: Its largest distance so far; what was at s counts s/t at t, by the solver's clock.
         method: Index of the method of the next step.
         steps: Accepted steps.
         attempts: Accepted and rejected steps.
@@ -65,6 +67,7 @@ class Integration(NamedTuple):
     largest: Scalar
     speed: Scalar
     divisor: Scalar
+    apart: Scalar
     method: Count
     steps: Count
     attempts: Count
@@ -140,6 +143,7 @@ def start_path(
         largest=vector_norm(theta),
         speed=vector_norm(value),
         divisor=distance_by_error(jnp.asarray(float(methods[0].order))),
+        apart=zero,
         method=none,
         steps=none,
         attempts=none,
@@ -158,13 +162,13 @@ def distance_by_error(order: Array) -> Array:
     return 2.0**order - 1
 
 
-def path_error(path: Integration, smooth: bool = True) -> Scalar:
+def path_error(path: Integration, counted: float = math.inf) -> Scalar:
     """Estimated error of a path with a companion, rounding included (unit: parameter).
 
-    Over kinks no method is of an order above 1.
+    The order of the methods counts up to `counted`: over kinks none is above 1.
     """
-    gap = vector_norm(path.theta - path.companion) / (path.divisor if smooth else 1.0)
-    return gap + noise_floor(path)
+    gap = vector_norm(path.theta - path.companion)
+    return gap / jnp.minimum(path.divisor, 2.0**counted - 1) + noise_floor(path)
 
 
 def noise_floor(path: Integration) -> Scalar:

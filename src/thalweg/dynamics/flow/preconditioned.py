@@ -116,6 +116,10 @@ class PreconditionedFlow(PacedFlow):
     def name(self) -> str:
         return "the preconditioned flow"
 
+    @property
+    def counted(self) -> float:
+        return min(super().counted, 0.0 if self.largest else 2.0)
+
     def system(self, problem: Problem, params: Params) -> System:
         """Parameters, both averages and what divides them; see `Averages`."""
         theta, unravel = ravel_pytree(params)
