@@ -73,12 +73,38 @@ def test_cells_without_data_are_filled_in_and_leave_no_certificate():
     np.testing.assert_allclose(fit.values, truth, atol=1e-3)
 
 
-def test_a_large_penalty_projects_on_polynomials():
+@pytest.mark.parametrize("order", [0, 1, 2])
+def test_a_large_penalty_projects_on_polynomials(order):
+    """At once where the lattice is small, and however large it is."""
     y = RNG.normal(size=(8, 7)) + 5.0
-    for order in (0, 1, 2):
-        fit = filtered(y, 1e2, order, tolerance=1e-9)
-        np.testing.assert_allclose(fit.values, fit.operator.null_projection(y), atol=3e-4)
+    x = np.meshgrid(np.arange(8) - 3.5, np.arange(7) - 3.0, indexing="ij")
+    powers = np.polynomial.polynomial.polyvander2d(*x, [order, order]).reshape(y.size, -1)
+    truth = (powers @ np.linalg.lstsq(powers, y.ravel(), rcond=None)[0]).reshape(y.shape)
+    for penalty in (1e2, 1e6):
+        fit = filtered(y, penalty, order)
+        np.testing.assert_allclose(fit.values, truth, atol=1e-10)
+        assert fit.iterations == 10
+        assert fit.gap <= 1e-6
         assert not any(s.any() for s in fit.signs)
+        assert tw.estimators.degrees_of_freedom(fit) == (order + 1) ** 2
+
+
+def test_a_large_penalty_beside_a_small_one_and_on_a_line():
+    y = RNG.normal(size=(2, 8, 7))
+    both = filtered(y, np.array([0.3, 1e4]), 1, draws=True)
+    np.testing.assert_allclose(both.at(0).values, filtered(y[0], 0.3, 1).values, atol=1e-10)
+    np.testing.assert_allclose(both.at(1).values, both.operator.null_projection(y[1]), atol=1e-10)
+    line = RNG.normal(size=40)
+    fit = filtered(line, 1e5, 2)
+    truth = np.polynomial.Polynomial.fit(np.arange(40), line, 2)(np.arange(40))
+    np.testing.assert_allclose(fit.values, truth, atol=1e-10)
+    assert fit.gap <= 1e-6
+
+
+def test_equal_data_are_fitted_without_a_warning():
+    fit = filtered(np.full((5, 6), 2.0), 1.0, 1)
+    np.testing.assert_array_equal(fit.values, 2.0)
+    assert fit.gap == 0
 
 
 def test_draws_are_fitted_as_if_each_were_alone():

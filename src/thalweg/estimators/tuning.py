@@ -185,7 +185,8 @@ def tune_by_cross_validation(
 ) -> TunedFit:
     """The penalty that predicts cells best whose data were left out: needs neither noise nor truth.
 
-    A fold's cells have weight zero in the fits to the others, which fill them in.
+    A fold's cells have weight zero in the fits to the others, which fill them in. Where that leaves
+    a choice, as with a small penalty between two neighbours, it is the splitting's.
 
     Args:
         y: Data on the lattice.
