@@ -214,3 +214,45 @@ def test_flat_parameters_become_those_of_the_problem_again():
     assert [leaf.dtype for leaf in jax.tree.leaves(again)] == [
         leaf.dtype for leaf in jax.tree.leaves(params)
     ]
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        (lambda x: x**2, r"float64 array of shape \(3,\); give one real floating-point number"),
+        (lambda x: jnp.sum(x)[None], r"array of shape \(1,\)"),
+        (lambda x: jnp.sum(x > 0), "int64 array"),
+        (lambda x: jax.lax.complex(jnp.sum(x), x[0]), "complex128 array"),
+        (lambda x: None, "None"),
+        (lambda x: (jnp.sum(x), x), "tuple"),
+    ],
+)
+def test_an_objective_that_is_no_number_is_a_sentence(function, words):
+    bowl = tw.problems.Function(function, start=jnp.ones(3))
+    with pytest.raises(tw.InputError, match=f"the objective came as .*{words}"):
+        tw.run(bowl, tw.gradient_descent(0.1), until=0.5, records=4)
+
+
+def test_an_objective_of_a_number_of_python_is_a_constant():
+    flat = tw.problems.Function(lambda x: 3.0, start=jnp.ones(3))
+    found = tw.run(flat, tw.gradient_descent(0.1), until=0.5, records=4)
+    assert np.all(found.dataset["loss"] == 3)
+
+
+@pytest.mark.parametrize("start", [jnp.zeros(0), {}, [None]])
+def test_parameters_without_a_number_are_a_sentence(start):
+    with pytest.raises(tw.InputError, match="parameters came without a single number"):
+        tw.run(
+            tw.problems.Function(lambda x: jnp.ones(()), start=start), tw.gradient_descent(0.1),
+            until=0.5, records=4,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["float16", "bfloat16"])
+@pytest.mark.parametrize("probe", ["sharpness", "smallest_eigenvalue"])
+def test_curvature_in_too_few_digits_is_a_sentence(kind, probe):
+    bowl = tw.problems.Function(lambda x: jnp.sum(x**2), start=jnp.ones(3, kind))
+    with pytest.raises(
+        tw.InputError, match=f"the Hessian came in {kind}; give parameters in float32"
+    ):
+        tw.run(bowl, tw.gradient_descent(0.1), until=0.5, records=4, probes=[probe])

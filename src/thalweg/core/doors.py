@@ -15,6 +15,7 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from thalweg.core.arguments import check, is_array, is_jaxtyped, of_axes, told
@@ -185,3 +186,29 @@ def _hints(thing: Any) -> dict[str, Any]:
         return typing.get_type_hints(thing)
     except NameError:  # names that only type checkers import
         return {}
+
+
+def real_number(value: Any, what: str) -> Any:
+    """The value of a user's function, where it is one real number that can be differentiated.
+
+    Args:
+        value: What came, traced or not.
+        what: The beginning of the sentence.
+
+    Raises:
+        InputError: If it is anything else: what.
+
+    Examples:
+        >>> from thalweg.core.doors import real_number
+        >>> float(real_number(jnp.sum(jnp.ones(2)), "the loss"))
+        2.0
+    """
+    value = jnp.asarray(value) if isinstance(value, float) else value
+    shape, kind = getattr(value, "shape", None), getattr(value, "dtype", None)
+    came = told(value) if kind is None else f"a {kind} array of shape {shape}"
+    require(
+        shape == () and kind is not None and jnp.issubdtype(kind, jnp.floating),
+        f"{what} came as {came}; give one real floating-point number, as jnp.sum and jnp.mean make "
+        "of several",
+    )
+    return value

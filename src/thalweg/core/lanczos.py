@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from thalweg.core.errors import require
 from thalweg.core.hessian_product import Product
 from thalweg.core.tree import length as length_of
 
@@ -80,6 +81,14 @@ def tridiagonalise(product: Product, start: Float[Array, " p"], depth: int, key:
     return Krylov(basis, projected, offdiagonal[-1])
 
 
+def _require_digits(vectors: Array) -> None:
+    """Refuse formats of 16 bits and fewer, in which no basis stays orthogonal."""
+    require(
+        jnp.finfo(vectors.dtype).bits >= 32,
+        f"the Hessian came in {vectors.dtype}; give parameters in float32 or float64",
+    )
+
+
 def missed_fraction(depth: int, dimension: int, failure: float) -> float:
     """How far an extreme Ritz value can be off, as a fraction of the spread of the spectrum.
 
@@ -126,6 +135,7 @@ def lanczos_smallest(
         With probability at least 1 - 2 `failure`, value - missed <= lambda_min <= value. From so
         few products that `missed_fraction` is a half or more, `missed` is infinite.
     """
+    _require_digits(guess)
     p = guess.shape[0]
     depth = min(depth, p)
     draw, refill = jax.random.split(key)
@@ -237,6 +247,7 @@ def track_largest(
     Returns:
         The b largest Ritz pairs; NaN where the space that was reached has fewer dimensions.
     """
+    _require_digits(block)
     b, p = block.shape
     # One vector more than spans the whole space: it is dependent, and ends the search.
     n = min(max(width, 2) * b, p + 1)

@@ -21,9 +21,9 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int
 
 from thalweg.core.digest import identity
-from thalweg.core.doors import Checked
+from thalweg.core.doors import Checked, real_number
 from thalweg.core.errors import InputError, choose, reason, require, unknown
-from thalweg.core.tree import Params
+from thalweg.core.tree import Params, size
 from thalweg.models import Model
 from thalweg.models.given import ModelLike, as_model
 from thalweg.problems.data.data import Data
@@ -241,10 +241,11 @@ class Function(Problem):
             all(jnp.issubdtype(kind, jnp.floating) for kind in kinds),
             f"parameters came as {', '.join(sorted(kinds))}; give floating-point numbers, as 1.0",
         )
+        require(size(params) > 0, "parameters came without a single number; give some")
         return params
 
     def objective(self, params: Params) -> Float[Array, ""]:
-        return self.function(params)
+        return real_number(self.function(params), "the objective")
 
     @property
     def smooth(self) -> bool:
