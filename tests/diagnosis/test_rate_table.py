@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
+import xarray as xr
 
 import thalweg as tw
 from thalweg.core.errors import InputError
+from thalweg.storage.files import ReadOnlyError
 from thalweg.theory.optimisers import rates as bounds
 
 
@@ -78,3 +81,21 @@ def test_bad_input_is_one_sentence(tmp_path: Path):
         tw.rates(bowl(), out=tmp_path / "full")
     with pytest.raises(InputError, match="give 1 to 16"):
         tw.rates(tw.problems.robust_regression(16, 4), batch=17, steps=10, seeds=1)
+
+
+def test_a_table_that_could_not_be_kept_is_not_said_to_be(tmp_path, monkeypatch):
+    """In a folder that is read-only: one that is there already stands, a new one is refused."""
+
+    def refused(*_: object) -> None:
+        raise ReadOnlyError("read-only")
+
+    rate_table = importlib.import_module("thalweg.diagnosis.rates")
+    made = rate_table.Rates(xr.Dataset(), xr.Dataset(), ())
+    monkeypatch.setattr(rate_table, "_found", lambda *_: made)
+    monkeypatch.setattr(rate_table, "_kept", refused)
+    with pytest.raises(ReadOnlyError):
+        tw.rates(bowl(), out=tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old/rates.json").write_text("{}")
+    assert tw.rates(bowl(), out=tmp_path / "old").folder == tmp_path / "old"

@@ -152,11 +152,15 @@ def rated(
     require_own(folder, KEPT)
     begun = time.monotonic()
     with locked(folder / LOCK, folder):
+        with writing(folder):  # what cannot be made is refused at once
+            folder.mkdir(parents=True, exist_ok=True)
         made = _found(problem, steps, seeds, batch)
         try:
             return _kept(made, problem, folder, command, time.monotonic() - begun)
-        except ReadOnlyError:  # the table stands
-            return dataclasses.replace(made, folder=folder)
+        except ReadOnlyError:
+            if not (folder / KEPT).exists():
+                raise
+            return dataclasses.replace(made, folder=folder)  # one is there already
 
 
 def _found(problem: Problem, steps: int, seeds: int, batch: int | None) -> Rates:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from thalweg.core.errors import InputError, require
 from thalweg.report.spec import Page, check_name
-from thalweg.storage.files import StoreError, replace, sealed, unsealed
+from thalweg.storage.files import StoreError, replace, sealed, unsealed, writing
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -25,6 +25,9 @@ def write_page(page: Page, folder: PathLike) -> Path:
     Returns:
         The path of the file.
 
+    Raises:
+        InputError: If the folder cannot be written.
+
     Examples:
         >>> from thalweg import report
         >>> page = report.Page("A bowl", "study", "Does it decay?", "It does.")
@@ -32,8 +35,9 @@ def write_page(page: Page, folder: PathLike) -> Path:
         'page.json'
     """
     target = Path(folder) / PAGE_FILE
-    target.parent.mkdir(parents=True, exist_ok=True)
-    replace(target, sealed(page.to_json()))
+    with writing(target.parent):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        replace(target, sealed(page.to_json()))
     return target
 
 
