@@ -127,3 +127,29 @@ def test_what_does_not_fit_is_said(given, said):
 def test_a_factor_of_the_wrong_size_is_said():
     with pytest.raises(tw.InputError, match=r"factor of its covariance, \(4, q\)"):
         limiting_drift(PROBLEM, START, jnp.ones((3, 1)))
+
+
+@pytest.mark.slow
+def test_of_a_turned_product_it_is_at_rest_and_its_second_derivative_is_that_of_differences():
+    """An ellipse and x y z = 2 side by side, turned: rounding keeps speeds above any tolerance."""
+    draw = np.random.default_rng(11)
+    turn = np.linalg.qr(draw.normal(size=(5, 5)))[0]
+
+    def both(z):
+        w = jnp.asarray(turn).T @ z
+        return (w[0] ** 2 + 3 * w[1] ** 2 - 1) ** 2 / 8 + (w[2] * w[3] * w[4] - 2) ** 2 / 2
+
+    start = turn @ np.array([0.9, 0.5, 1.3, 0.7, 1.1])
+    problem = tw.problems.Function(both, start=start)
+    found = limit_map(problem, jnp.asarray(start), jnp.eye(5), jnp.eye(5))
+    assert found.result == tw.Result.OK
+    assert found.steps < 1000
+
+    def differences(h):
+        there = [limit_map(problem, jnp.asarray(start + h * e)).params for e in np.eye(5)]
+        back = [limit_map(problem, jnp.asarray(start - h * e)).params for e in np.eye(5)]
+        here = limit_map(problem, jnp.asarray(start)).params
+        return (sum(there) + sum(back) - 10 * here) / h**2
+
+    laplacian = (4 * differences(1e-3) - differences(2e-3)) / 3
+    np.testing.assert_allclose(found.second, laplacian, rtol=1e-6, atol=1e-7)

@@ -31,6 +31,7 @@ POWER_ITERATIONS = 20
 Gradient = Callable[[Array], Array]
 CAP = 2.0  # a step is at most this over the largest |eigenvalue| at the start
 REST = 1e-3  # of the tolerance: how slow is at rest, per decay time of the fastest direction
+ROUNDING = 40.0  # units of it: speeds as slow are noise, and none get slower
 
 
 class LimitMap(NamedTuple):
@@ -161,8 +162,10 @@ def _limit_map(
         """The largest of the four parts, each relative to its own size."""
         return jnp.max(sizes(y) / floor)
 
+    noise = ROUNDING * float(jnp.finfo(kind).eps)
+
     def at_rest(t: Array, y: tuple[Array, ...], args: None, **_: object) -> Array:
-        return relative(speed(t, y, args)) < REST * rtol * sharpest
+        return relative(speed(t, y, args)) < jnp.maximum(REST * rtol, noise) * sharpest
 
     # The controller divides by atol + rtol |y|; scaled by `floor`, atol is the tolerance itself.
     solution = diffrax.diffeqsolve(
