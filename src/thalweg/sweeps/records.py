@@ -197,8 +197,9 @@ class SweepRecords:
         told = f"{count} member{'' if count == 1 else 's'}"
         told += f" ({', '.join(spans)})" if spans else ""
         seeds = f"{len(self.seeds)} seed{'' if len(self.seeds) == 1 else 's'}"
+        name = self.dataset.attrs["dynamics"]
         lines = [
-            f"{self.dataset.attrs['dynamics'].capitalize()}: {told}, {seeds}, "
+            f"{name[:1].upper()}{name[1:]}: {told}, {seeds}, "
             f"{self.dataset.sizes['record']} records each at most."
         ]
         if lost.any():

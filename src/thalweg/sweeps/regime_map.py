@@ -87,7 +87,9 @@ class RegimeTable:
         """The answer, one finding a sentence."""
         name = self.sweep.members.dynamics[0].name
         told = [each.sentence(self.quantity) for each in self.boundaries]
-        told = [told[0].replace("It ", f"{name.capitalize()} ", 1), *told[1:]] if told else []
+        told = (
+            [told[0].replace("It ", f"{name[:1].upper()}{name[1:]} ", 1), *told[1:]] if told else []
+        )
         return (*told, *self._best(), *self._warnings())
 
     def worst(self, index: int) -> str:
