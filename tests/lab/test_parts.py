@@ -112,7 +112,7 @@ def test_an_intact_table_of_something_else_is_not_taken(tmp_path):
     renamed = table({"draw x": {"a": (np.ones((6, 2)), "1", "a number")}}, draw=range(6))
     save_dataset(renamed, tmp_path / "Y.zarr")
     (place / chunk).write_bytes((tmp_path / "Y.zarr" / chunk).read_bytes())
-    with pytest.raises(StoreError, match=r"not the table that was stored here; delete .*X\.done"):
+    with pytest.raises(StoreError, match=r"not written there \(a/c\); delete .*X\.done"):
         experiments(study(drawn([])), lab)
     (place / chunk).write_bytes(whole)
     experiments(study(drawn([])), lab)
