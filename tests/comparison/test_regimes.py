@@ -57,6 +57,15 @@ def test_heavy_ball_is_judged_by_its_own_threshold(flow):
     assert not verdict.certificates  # the theorem is about gradient descent
 
 
+def test_what_falls_without_end_is_not_called_stable():
+    """Of f = -|x|^2 the curvature is -2 everywhere, below any threshold, and nothing settles."""
+    hill = tw.problems.Function(lambda x: -jnp.sum(x**2), start=jnp.array([1.0, 0.5]))
+    verdict = compared(hill, 0.1, 20.0, records=8)
+    assert verdict.regime == "off the flow"
+    assert verdict.sentence == "Gradient descent has left gradient flow at step size 0.1."
+    assert "its loss falls, and no minimum is in sight" in advised(verdict)
+
+
 @pytest.mark.thorough
 @pytest.mark.parametrize("nesterov", [False, True])
 def test_momentum_beyond_its_threshold_is_not_stable(flow, nesterov):

@@ -53,7 +53,9 @@ def _keep(facts: Facts) -> str:
 def _nearer(facts: Facts) -> str:
     stable = facts.worst.stable
     known = "it is stable" if stable else "whether it is stable is not known"
-    if facts.worst.judged and not stable:
+    if facts.worst.sunk:
+        known = "but its loss falls, and no minimum is in sight"
+    elif facts.worst.judged and not stable:
         known = "it came near or above its threshold"
     if facts.finds:
         follow = f"it has no step size that would bring it nearer {facts.flow}"

@@ -18,6 +18,7 @@ FAR_BEYOND = 1.5  # times the threshold: no longer called the edge
 THROWN = 1.1  # times the threshold: what starts there is thrown, seen or not
 RISE = 1.01  # a loss that rises by this factor has been thrown
 GROWTH = 2.0  # a loss this many times the first one has diverged,
+SUNK = 1e3  # times the first loss below zero: it falls, and no end is in sight
 FALLEN = 0.5  # unless it is on its way down, at most this part of its largest
 
 # From best to worst; what is said of each.
@@ -87,9 +88,16 @@ class Course(NamedTuple):
         return self.ratio[(self.time >= middle) & np.isfinite(self.ratio)]
 
     @property
+    def sunk(self) -> bool:
+        """Whether the loss falls without end: a threshold is one of stability near a minimum."""
+        finite = self.loss[np.isfinite(self.loss)]
+        return bool(finite.size and finite[-1] < -SUNK * max(abs(finite[0]), 1e-300))
+
+    @property
     def stable(self) -> bool:
         """Whether it is known to have been below its threshold throughout the second half."""
-        return bool(self.late.size and (self.late < 1).all() and not self.lost)
+        below = self.late.size and (self.late < 1).all()
+        return bool(below and not self.lost and not self.sunk)
 
 
 def course(descent: Trajectory, rule: StabilityRule, seed: int) -> Course:
