@@ -151,5 +151,6 @@ def _labelled(panel: Panel, tables: Mapping[str, xr.Dataset]) -> Panel:
 
 def _told(table: xr.Dataset, name: str) -> str:
     attrs = table[name].attrs if name in table.variables else {}
-    unit, words = attrs.get("units", "1"), attrs.get("long_name", name)
+    unit, words = str(attrs.get("units", "1")), attrs.get("long_name", name)
+    unit = unit.replace("^2", "²").replace("^3", "³")
     return str(words) if unit in ("", "1") else f"{words} ({unit})"

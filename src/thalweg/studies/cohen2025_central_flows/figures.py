@@ -24,7 +24,7 @@ def distances(data: str) -> Panel:
 
 def variances(data: str) -> Panel:
     """The oscillation, measured and predicted."""
-    return steps(data, "energy", "oscillation", log="y", y_label="variance (parameter^2)")
+    return steps(data, "energy", "oscillation", log="y", y_label="variance (parameter²)")
 
 
 def sharpness(data: str) -> Panel:
@@ -51,7 +51,7 @@ FIGURES = (
             ),
             steps(
                 "X2b", "square", "predicted_square", log="y",
-                y_label="||grad f||^2 (loss^2/parameter^2)",
+                y_label="||grad f||² (loss²/parameter²)",
             ),
         ),
     ),

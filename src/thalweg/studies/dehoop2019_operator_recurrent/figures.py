@@ -20,7 +20,7 @@ def learners(y: str, x: str = "", over: str = "", at: Any = None, x_label: str =
             "B", f"{name}_{y}", over=over or f"{name}_{x}", at=at, label=said, style="points"
         )
     ]
-    wanted = "test error (volume^2)"
+    wanted = "test error (volume²)"
     return Panel(tuple(lines), x_label=x_label, y_label=wanted, x_log=True, y_log=True)
 
 
@@ -83,7 +83,7 @@ FIGURES = (
         "the net's are alike, the MLPs over-fit.",
         (
             learners("test_mean", over="training"),
-            learners("test", "train", at={"training": 200}, x_label="training error (volume^2)"),
+            learners("test", "train", at={"training": 200}, x_label="training error (volume²)"),
         ),
     ),
     Figure(
@@ -118,7 +118,7 @@ FIGURES = (
         (
             curves(
                 "E", ("solver_start", "solver_end", "random_start", "random_end"), over="draw",
-                style="points", log="y", y_label="test error (volume^2)",
+                style="points", log="y", y_label="test error (volume²)",
             ),
         ),
     ),

@@ -39,7 +39,7 @@ FIGURES = (
                 at=AT,
                 labels={"limit_error": LIMIT, "flow_error": FLOW},
                 more=series("X1", "sgd_error", over="slow", at=AT, style="points", label=SGD),
-                y_label="||w - w*||^2 (parameter^2)",
+                y_label="||w - w*||² (parameter²)",
                 log="xy",
             ),
         ),

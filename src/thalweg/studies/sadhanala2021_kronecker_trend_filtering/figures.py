@@ -8,7 +8,7 @@ from typing import Any
 from thalweg.lab.curves import curves, series
 from thalweg.report.spec import Figure, Level, Panel, Series
 
-MEAN = "mean squared error (signal^2)"
+MEAN = "mean squared error (signal²)"
 
 
 def risks(data: str, over: str, **panel: Any) -> Panel:

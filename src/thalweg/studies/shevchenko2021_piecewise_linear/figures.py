@@ -57,7 +57,7 @@ FIGURES = (
                 over="beta",
                 labels={"far": "far from the knots", "near": "anywhere"},
                 style="points",
-                y_label="largest |y''| (output/input^2)",
+                y_label="largest |y''| (output/input²)",
                 log="xy",
             ),
         ),
