@@ -16,7 +16,7 @@ ROW = {
     "complexity": "(L/mu) ln(1/eps_f)", "exponent": 0.05, "exponent_error": 0.004,
     "ratio": 0.988, "holds": True, "said": "holds",
 }  # fmt: skip
-WORDS = ("descent", "Polyak-Lojasiewicz", "ln(1/eps_f)", "0.05±0.00", "0.988", "holds")
+WORDS = ("descent", "Polyak-Lojasiewicz", "ln(1/eps_f)", "0.0500±0.0040", "0.988", "holds")
 
 
 def written(width: int, draw: object) -> list[str]:

@@ -127,8 +127,8 @@ def _in_words(row: dict[str, Any]) -> str:
 
 
 def _exponent(row: dict[str, Any]) -> str:
-    """Of the cost in 1/eps, with its error; empty where there is none."""
+    """Of the cost in 1/eps, with its error as one word; empty where there is none."""
     from thalweg.report.number import show
 
     exponent, error = row["exponent"], row["exponent_error"]
-    return show(exponent, error) if exponent == exponent else ""
+    return show(exponent, error).replace(" ", "") if exponent == exponent else ""
