@@ -11,6 +11,7 @@ from thalweg.lab.claims import Failure, claim
 PAPER = "Martens and Grosse (2015)"
 KFC = "Grosse and Martens (2016)"
 SIZE = "the whole autoencoder and 200 iterations are needed"
+ROUNDED = 0.03  # by which another order of the same sums moves h after 200 iterations
 
 
 @claim("C1", kind="exact", source=f"{PAPER}, section 3 (E2)")
@@ -148,22 +149,26 @@ def kfac_is_ahead(X2: xr.Dataset, X2_baselines: xr.Dataset) -> Check:
     too_small=SIZE,
     failures=(
         Failure(
-            "15.52 on the hardest of three seeds, 15.33 on the easiest: from 50 iterations on the "
-            "step is limited by what a block-diagonal product leaves out, not by the damping",
+            "15.50 or 15.52 on the hardest of three seeds, as sums are ordered, 15.33 on the "
+            "easiest: from 50 iterations on the step is limited by what a block-diagonal product "
+            "leaves out, not by the damping",
             "h after 200 iterations (seed)",
         ),
     ),
+    because="the specification asks for 15.5; on one seed rounding decides between 15.4996 and "
+    "15.52, so that 0.03 less is asked",
 )
 def damping_is_found(X2_own: xr.Dataset) -> Check:
     """K-FAC that finds its own damping needs no tuning: where the paper's constants lead in 200
     iterations it is after 50.
 
-    Falsified by: h above 17 after 50 iterations or above 15.5 after 200, for any seed.
+    Falsified by: h above 17 after 50 iterations or, by more than rounding moves it, not below 15.5
+    after 200, for any seed.
     """
     h = X2_own["h"]
     return all_of(
         below(h.sel(step=50, method="nearest"), 17.0, what="h after 50 iterations (seed)"),
-        below(h.isel(step=-1), 15.5, what="h after 200 iterations (seed)"),
+        below(h.isel(step=-1), 15.5 - ROUNDED, what="h after 200 iterations (seed)"),
         above(h.isel(step=-1), X2_own["floor"], what="h above the entropy of the pixels (seed)"),
     )
 
