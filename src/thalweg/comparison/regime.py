@@ -18,8 +18,8 @@ FAR_BEYOND = 1.5  # times the threshold: no longer called the edge
 THROWN = 1.1  # times the threshold: what starts there is thrown, seen or not
 RISE = 1.01  # a loss that rises by this factor has been thrown
 GROWTH = 2.0  # a loss this many times the first one has diverged,
-SUNK = 1e3  # times the first loss below zero: it falls, and no end is in sight
 FALLEN = 0.5  # unless it is on its way down, at most this part of its largest
+SUNK = 1e3  # times the first loss below zero: it falls, and no end is in sight
 
 # From best to worst; what is said of each.
 REGIMES = {

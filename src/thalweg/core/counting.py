@@ -17,6 +17,8 @@ from jax.ad_checkpoint import checkpoint_name
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, jaxpr_as_fun
 from jaxtyping import Array, Int
 
+from thalweg.core.trace import CALLS
+
 # What a mark adds to (values, gradients); a Hessian product costs about two gradients.
 MARKS = {
     "evaluation of a value": (1, 0),
@@ -25,7 +27,7 @@ MARKS = {
 }
 _VALUE, _GRADIENT, _PRODUCT = MARKS
 # Primitives that run one program inside them once, on their own arguments.
-_CALLS = ("jit", "pjit", "closed_call", "core_call", "checkpoint", "remat2", "custom_jvp_call")
+_CALLS = (*CALLS, "custom_jvp_call")
 
 
 class Evaluations(NamedTuple):

@@ -199,6 +199,7 @@ def real_number(value: Any, what: str) -> Any:
         InputError: If it is anything else: what.
 
     Examples:
+        >>> import jax.numpy as jnp
         >>> from thalweg.core.doors import real_number
         >>> float(real_number(jnp.sum(jnp.ones(2)), "the loss"))
         2.0

@@ -139,8 +139,8 @@ def scheduled_rule(
     total = float(np.sum(recursion[0]) / np.sum(recursion[1]))
     if least < (1 - NARROW) * without:
         return no_rule(
-            f"its weights decay by up to {found.decay * most:.3g} in a step, and by less as the "
-            f"schedule goes on, so that its threshold lies between {least * total:.4g} and "
+            f"its weights decay by up to {found.decay * most:.3g} in a step, as the schedule has "
+            f"it, so that its threshold lies between {least * total:.4g} and "
             f"{without * total:.4g}"
         )
     formula = by_step(formula_of(found.shape, None, 1 / total, 0.0))

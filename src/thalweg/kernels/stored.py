@@ -96,8 +96,7 @@ def tangent_kernel_to_zarr(
         _check(path, cut, mark["blocks"])
         array = zarr.open_array(path, mode="r+", zarr_format=3)
         done = {(row, column) for row, column, *_ in mark["blocks"]}
-        for leftover in path.rglob("*.partial"):  # of a Zarr that was killed
-            leftover.unlink()
+        arrays.clear_partials(path)
         with zarr.config.set(arrays.WHOLE_CHUNKS):
             for row, column in cut.cells():
                 if (row.start, column.start) in done:

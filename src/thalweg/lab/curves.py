@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from thalweg.report.spec import Figure, Panel, Scalar, Series
+from thalweg.trajectory.pictures import unit_of
 
 
 def series(
@@ -150,7 +151,7 @@ def _labelled(panel: Panel, tables: Mapping[str, xr.Dataset]) -> Panel:
 
 
 def _told(table: xr.Dataset, name: str) -> str:
-    attrs = table[name].attrs if name in table.variables else {}
-    unit, words = str(attrs.get("units", "1")), attrs.get("long_name", name)
-    unit = unit.replace("^2", "²").replace("^3", "³")
-    return str(words) if unit in ("", "1") else f"{words} ({unit})"
+    if name not in table.variables:
+        return name
+    unit, words = unit_of(table[name]), str(table[name].attrs.get("long_name", name))
+    return f"{words} ({unit})" if unit else words

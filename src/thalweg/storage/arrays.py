@@ -80,6 +80,12 @@ def lost_chunks(path: Path, array: zarr.Array, places: Iterable[tuple[int, ...]]
     ]
 
 
+def clear_partials(path: Path) -> None:
+    """Delete what a Zarr that was killed has left; for who holds the lock of the folder."""
+    for leftover in path.rglob("*.partial"):
+        leftover.unlink()
+
+
 def displaced(path: Path) -> list[str]:
     """Arrays of an opened folder whose chunks are not those that were sealed, intact or not."""
     seals = json.loads((path / _METADATA).read_bytes())["attributes"][SEAL]

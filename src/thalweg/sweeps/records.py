@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from thalweg.comparison.regime import capital
 from thalweg.core.errors import require
 from thalweg.core.result import Result
 from thalweg.core.tree import Params
@@ -197,9 +198,8 @@ class SweepRecords:
         told = f"{count} member{'' if count == 1 else 's'}"
         told += f" ({', '.join(spans)})" if spans else ""
         seeds = f"{len(self.seeds)} seed{'' if len(self.seeds) == 1 else 's'}"
-        name = self.dataset.attrs["dynamics"]
         lines = [
-            f"{name[:1].upper()}{name[1:]}: {told}, {seeds}, "
+            f"{capital(self.dataset.attrs['dynamics'])}: {told}, {seeds}, "
             f"{self.dataset.sizes['record']} records each at most."
         ]
         if lost.any():

@@ -11,7 +11,7 @@ import xarray as xr
 
 from thalweg.comparison.comparable import flow_named
 from thalweg.comparison.judgement import Judgement, judge_seeds
-from thalweg.comparison.regime import worst_of
+from thalweg.comparison.regime import capital, worst_of
 from thalweg.comparison.sentences import PROBES
 from thalweg.core.errors import require
 from thalweg.core.ranges import require_positive
@@ -87,9 +87,7 @@ class RegimeTable:
         """The answer, one finding a sentence."""
         name = self.sweep.members.dynamics[0].name
         told = [each.sentence(self.quantity) for each in self.boundaries]
-        told = (
-            [told[0].replace("It ", f"{name[:1].upper()}{name[1:]} ", 1), *told[1:]] if told else []
-        )
+        told = [told[0].replace("It ", f"{capital(name)} ", 1), *told[1:]] if told else []
         return (*told, *self._best(), *self._warnings())
 
     def worst(self, index: int) -> str:

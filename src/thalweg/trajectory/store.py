@@ -205,8 +205,7 @@ class ZarrStore(Store):
         with writing(self.path), zarr.config.set(arrays.WHOLE_CHUNKS):
             if self._group is None:
                 self._group = zarr.open_group(self.path, mode="r+", zarr_format=3)
-                for leftover in self.path.rglob("*.partial"):  # of a Zarr that was killed
-                    leftover.unlink()
+                arrays.clear_partials(self.path)
             records = dict(records)
             for name, values in records.items():
                 array = self._group.get(name)
