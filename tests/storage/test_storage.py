@@ -138,6 +138,12 @@ def test_chunks_of_a_data_set_in_each_others_place_are_told(tmp_path: Path) -> N
         open_dataset(path)
 
 
+def test_a_file_that_the_system_puts_beside_chunks_is_no_damage(tmp_path: Path) -> None:
+    save_dataset(xr.Dataset({"a": ("x", np.arange(3.0))}), tmp_path / "it.zarr")
+    (tmp_path / "it.zarr/a/c/.DS_Store").write_bytes(b"Bud1")
+    np.testing.assert_array_equal(open_dataset(tmp_path / "it.zarr")["a"], np.arange(3.0))
+
+
 def test_a_data_set_is_read_back(tmp_path: Path) -> None:
     save_dataset(table(), tmp_path / "a.zarr")
     found = open_dataset(tmp_path / "a.zarr").load()

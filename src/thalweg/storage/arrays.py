@@ -86,11 +86,11 @@ def clear_partials(path: Path) -> None:
         leftover.unlink()
 
 
-def displaced(path: Path) -> list[str]:
-    """Arrays of an opened folder whose chunks are not those that were sealed, intact or not."""
+def sealed_chunks(path: Path) -> dict[str, bool]:
+    """Whether the chunks of an array are those that were sealed, for arrays that had some."""
     seals = json.loads((path / _METADATA).read_bytes())["attributes"][SEAL]
     written = seals.get("chunks", {})  # folders of older versions have none
-    return [name for name, told in written.items() if _content(path / name) != told]
+    return {name: _content(path / name) == told for name, told in written.items()}
 
 
 def told_displaced(path: Path, names: Iterable[str]) -> str:
@@ -176,7 +176,12 @@ def _read_metadata(file: Path, kinds: tuple[str, ...] = ("array", "group")) -> d
 
 def _content(folder: Path) -> str:
     """A digest of the chunks of an array, and where each lies; empty if there are none."""
-    files = sorted(file for file in folder.rglob("*") if file.is_file() and file.name != _METADATA)
+    # Files that the system puts beside them, as .DS_Store, are none of ours.
+    files = sorted(
+        file
+        for file in folder.rglob("*")
+        if file.is_file() and (file.name.isdigit() or file.name == "c")
+    )
     each = {file.relative_to(folder).as_posix(): _digest_of_file(file) for file in files}
     return digest_of(each) if each else ""
 
