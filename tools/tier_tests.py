@@ -1,7 +1,7 @@
 """Which tests are thorough or slow because they are dear, from what a run measured.
 
     python -m pytest -n 2 -m "not slow" --budget inf --cpu-times times.json
-    python tools/tier_tests.py times.json [--most 1.0] [--longest 2.2] [--alone 3]
+    python tools/tier_tests.py times.json [--most 0.75] [--longest 2.2] [--alone 3]
 
 A test that is fast by its markers and of which one case costs more CPU seconds than `--most` goes
 to the thorough tier, all its cases together; no further one of a contract, which meets newcomers,
@@ -46,7 +46,7 @@ def main() -> None:
     """Write the list, and say what is left."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("times", type=Path)
-    parser.add_argument("--most", type=float, default=1.0, help="CPU seconds of a fast test")
+    parser.add_argument("--most", type=float, default=0.75, help="CPU seconds of a fast test")
     parser.add_argument("--longest", type=float, default=2.2, help="of a case of `make check`")
     parser.add_argument("--alone", type=float, default=3.0, help="of a test of one case")
     asked = parser.parse_args()
