@@ -5,8 +5,9 @@
 
 A test that is fast by its markers and of which one case costs more CPU seconds than `--most` goes
 to the thorough tier, all its cases together; no further one of a contract, which meets newcomers,
-does, and what is listed and was not run stays listed. What a module's shared set-up costs counts
-for the first test that asks for it and for no other, so it is left out.
+does, nor a file's last one below twice that, and what is listed and was not run stays listed. What
+a module's shared set-up costs counts for the first test that asks for it and for no other, so it is
+left out.
 
 A single case that costs more than `--longest` goes to the slow tier, `tests/slow.txt`, a test that
 has no other case only above `--alone`; what stands there is taken out by hand. What a newcomer
@@ -42,6 +43,20 @@ def kept(measured: dict[str, dict[str, float]]) -> set[str]:
     return first | set(cheapest.values())
 
 
+def only_ones(fast: dict[str, dict[str, float]], dear: set[str], most: float) -> set[str]:
+    """Of each file without another fast test its cheapest, if it costs at most that."""
+    dearest: dict[str, float] = {}
+    for case, phases in fast.items():
+        name = case.split("[")[0]
+        dearest[name] = max(dearest.get(name, 0.0), cost(phases))
+    served = {name.split("::")[0] for name in dearest.keys() - dear}
+    cheapest: dict[str, str] = {}
+    for name in sorted(dearest, key=dearest.__getitem__):
+        if name.split("::")[0] not in served and dearest[name] <= most:
+            cheapest.setdefault(name.split("::")[0], name)
+    return set(cheapest.values())
+
+
 def main() -> None:
     """Write the list, and say what is left."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -60,6 +75,7 @@ def main() -> None:
     dear = {n.split("[")[0] for n, phases in fast.items() if cost(phases) > asked.most}
     dear |= listed - {name.split("[")[0] for name in measured}  # of these nothing new is known
     dear -= {name for name in dear - listed if "/test_contract.py::" in name or LAYERS in name}
+    dear -= only_ones(fast, dear, 2 * asked.most)
     LIST.write_text("".join(f"{name}\n" for name in sorted(dear)), "utf-8")
     slow = set(DEAREST.read_text("utf-8").splitlines())
     longest = {n: asked.longest if "[" in n else asked.alone for n in measured}
