@@ -134,6 +134,30 @@ def test_units_do_not_matter(scale):
     np.testing.assert_allclose(other.values / scale - 10, one.values, atol=1e-8)
 
 
+@pytest.mark.parametrize("scale", [-1e300, 1e-308])
+def test_neither_do_units_whose_squares_no_float_holds(scale):
+    y, c = RNG.normal(size=(2, 6, 5)), RNG.uniform(0.5, 3, size=(6, 5))
+    one = filtered(y, 0.4, [2, 0], weights=c, draws=True)
+    by = np.array([1.0, scale])[:, None, None]
+    lams = 0.4 * np.abs([1.0, scale])
+    other = filtered(by * y, lams, [2, 0], weights=c, draws=True)  # warnings are errors here
+    np.testing.assert_array_equal(other.iterations, one.iterations)
+    np.testing.assert_allclose(other.values / by, one.values, atol=1e-10)
+    warm = filtered(y, 0.4, [2, 0], weights=c, draws=True, start=one)
+    again = filtered(by * y, lams, [2, 0], weights=c, draws=True, start=other)
+    np.testing.assert_array_equal(again.iterations, warm.iterations)
+    assert (again.gap <= 1e-6).all()
+
+
+def test_a_power_of_two_changes_no_bit():
+    y = RNG.normal(size=(6, 6))
+    one, other = filtered(y, 0.4, 1), filtered(np.ldexp(y, 600), np.ldexp(0.4, 600), 1)
+    np.testing.assert_array_equal(np.ldexp(one.values, 600), other.values)
+    np.testing.assert_array_equal(np.ldexp(one.dual[0], 600), other.dual[0])
+    assert other.gap == one.gap
+    assert np.isinf(other.objective)
+
+
 def test_giving_up_says_the_gap_it_has():
     fit = filtered(RNG.normal(size=(20, 20)), 1.0, 2, most_iterations=3)
     assert fit.iterations == 3
@@ -143,6 +167,8 @@ def test_giving_up_says_the_gap_it_has():
 def test_what_is_not_looked_at_may_be_anything_but_data_may_not():
     with pytest.raises(tw.InputError, match="finite"):
         filtered([1.0, np.nan, 2.0], 1.0, 0)
+    with pytest.raises(tw.InputError, match="penalties of 1e-200 to 1e-200 came for data of up to"):
+        filtered([1.0, 3.0], 1e-200, 0)
 
 
 @pytest.mark.parametrize(

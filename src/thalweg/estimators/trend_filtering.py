@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from numpy.typing import ArrayLike
 
 from thalweg.core.errors import require
@@ -41,6 +41,8 @@ SMALLEST_OBJECTIVE = 1e-5  # of that of the mean: below, the gap is taken relati
 CHANGE = 2.0  # of rho at one check, at most
 IDLE = 1.2  # changes of rho by less are not made
 REST = 0.5  # of the iterations so far pass before rho may change again, so that it settles
+LARGEST_POWER = 900  # of the two that data are divided by: squares of what is left neither overflow
+FARTHEST = 1e100  # of a penalty from the size of the data: squares of their ratio stay finite
 MOST_SIDE = 256  # of lattices whose limit of large penalties is looked at, a decomposition of axes
 
 
@@ -75,8 +77,8 @@ def trend_filter(
         The fit. ||x - minimiser||^2 <= 2 gap objective where all weights are one.
 
     Raises:
-        InputError: If the data are not finite, a side is too short for the order, or the penalty,
-            weights, tolerance or start do not fit.
+        InputError: If the data are not finite, a side is too short for the order, the penalty is
+            1e100 times as large or small as the data, or weights, tolerance or start do not fit.
 
     Cost:
         An iteration is a transform of the lattice forth and back and 2 to 3 passes over its lines,
@@ -120,13 +122,28 @@ def trend_filter(
         + (" must be a positive number" + (" or one for each draw." if draws else ".")),
     )
     lam = np.broadcast_to(given, data.shape[:1]).astype(float)
-    split = _Split(operator, seen, lam, cell)
+    power = _power_of_two(seen)
+    own = np.ldexp(seen, -power[(...,) + (None,) * len(lattice)])
+    with np.errstate(over="ignore", under="ignore"):
+        scaled = np.ldexp(lam, -power)
+    require(
+        bool((scaled > 1 / FARTHEST).all() and (scaled < FARTHEST).all()),
+        f"penalties of {lam.min():.0e} to {lam.max():.0e} came for data of up to"
+        f" {np.abs(seen).max():.0e}; give some within {FARTHEST:.0e} times these, up or down.",
+    )
+    split = _Split(operator, own, scaled, cell)
     if start is None:
         split.begin()
     else:
-        split.warm(start, draws)
-    fit = split.run(tolerance, most_iterations)
+        split.warm(start.scaled(-(power if draws else power[0])), draws)
+    fit = split.run(tolerance, most_iterations).scaled(power)
     return fit if draws else fit.at(0)
+
+
+def _power_of_two(data: Float[np.ndarray, "draws ..."]) -> Int[np.ndarray, " draws"]:
+    """The power of two in whose unit the data of a draw are of ordinary size."""
+    largest = np.abs(data).max(tuple(range(1, data.ndim)))
+    return np.clip(np.frexp(largest)[1], -LARGEST_POWER, LARGEST_POWER)
 
 
 def _checked_weights(weights: ArrayLike | None, lattice: tuple[int, ...]) -> Values | None:
@@ -206,7 +223,8 @@ class _Split:
         )
         values = fitted - self.offset
         lead = (...,) if draws else (None, ...)
-        self.rho = self.penalty * np.asarray(start.ratio)[(...,) + (None,) * self.dims]
+        grown = self.penalty.ravel() / start.penalty
+        self.rho = np.broadcast_to(start.rho * grown, len(values))[(...,) + (None,) * self.dims]
         self.points = list(self.inner.apply(values))
         for j, (v, s) in enumerate(zip(start.dual, start.signs, strict=True)):
             bound = np.where(s[lead] != 0, self.penalty * s[lead], v[lead])
@@ -346,12 +364,12 @@ class _Split:
         size = max(float(objective[0]), float(self.least[i]))
         gap = float(split[0] + fidelity[0]) / size if size else 0.0
         penalty = float(self.penalty[i].ravel()[0])
-        ratio = float(self.rho[i].ravel()[0]) / penalty
+        rho = float(self.rho[i].ravel()[0])
         own = [v[0] for v in own]
-        return fitted + self.offset[i], penalty, own, signs, objective[0], gap, iteration, ratio
+        return fitted + self.offset[i], penalty, own, signs, objective[0], gap, iteration, rho
 
     def _joined(self, rows: list[tuple[object, ...]]) -> TrendFit:
-        values, penalty, dual, signs, objective, gap, iterations, ratio = zip(*rows, strict=True)
+        values, penalty, dual, signs, objective, gap, iterations, rho = zip(*rows, strict=True)
         residual = np.array(gap)
         bare = self.cell is not None and bool((self.cell == 0).any())
         return TrendFit(
@@ -364,6 +382,6 @@ class _Split:
             np.full_like(residual, np.nan) if bare else residual,
             residual,
             np.array(iterations),
-            np.array(ratio),
+            np.array(rho),
             self.cell,
         )

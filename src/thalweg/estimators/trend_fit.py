@@ -23,12 +23,13 @@ class TrendFit:
         dual: v, an array for each axis of the shape of D_j x; |v| <= lambda.
         signs: The active set: signs of the entries of D x that are not zero, for each axis, as
             the exact denoising has them, not from a threshold on D x.
-        objective: Its value at x.
+        objective: Its value at x; infinite where no float holds it (data above 1e154).
         gap: A bound on (objective - minimum) / objective; NaN if cells without data leave none. If
             the objective is below 1e-5 of that of the mean of y, the bound is relative to this.
         residual: The same number where it is no bound: optimality conditions in cells without data
             are measured at the mean weight.
         iterations: Of the splitting.
+        rho: The penalty of the split at the end, without unit.
         weights: c; None if all are one.
     """
 
@@ -41,7 +42,7 @@ class TrendFit:
     gap: Values
     residual: Values
     iterations: Int[np.ndarray, "..."]
-    ratio: Values
+    rho: Values
     weights: Values | None = None
 
     def at(self, index: int) -> TrendFit:
@@ -56,5 +57,18 @@ class TrendFit:
             gap=self.gap[index],
             residual=self.residual[index],
             iterations=self.iterations[index],
-            ratio=self.ratio[index],
+            rho=self.rho[index],
         )
+
+    def scaled(self, power: Int[np.ndarray, "..."]) -> TrendFit:
+        """The fit of data and penalties times two to a power, one for each draw: to the bit."""
+        power = np.asarray(power)
+        lattice = power[(...,) + (None,) * len(self.operator.shape)]
+        with np.errstate(over="ignore", under="ignore"):
+            return replace(
+                self,
+                values=np.ldexp(self.values, lattice),
+                penalty=np.ldexp(self.penalty, power),
+                dual=tuple(np.ldexp(v, lattice) for v in self.dual),
+                objective=np.ldexp(self.objective, 2 * power),
+            )
