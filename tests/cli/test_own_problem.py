@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from command_line import Reached, Said
 
 import thalweg as tw
+from thalweg.core.doors import checked
 
 Says = Callable[..., Said]
 MINE = """\
@@ -42,6 +46,9 @@ def ends():
 
 def noise():
     return tw.oracles.gaussian(lambda x: x[:, None])
+
+traced = tw.problems.Function(lambda x: beside.summed(x), start=jnp.ones(2))
+strange_noise = tw.oracles.gaussian(lambda x: x @ jnp.ones(5))
 """
 
 
@@ -49,7 +56,9 @@ def noise():
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     Path("mine.py").write_text(MINE)
-    Path("beside.py").write_text("SIZE = 2\n")
+    Path("beside.py").write_text(
+        "SIZE = 2\n\ndef summed(x):\n    return x.sum() if x[0] > 0 else -x.sum()\n"
+    )
     Path("raises.py").write_text("x = 1\nproblem = 1 / 0\n")
     Path("syntax.py").write_text("x = (\n")
     Path("lacks.py").write_text("\nimport nothing_such\n")
@@ -128,6 +137,23 @@ def test_what_is_wrong_with_it_is_one_sentence(thalweg_says: Says, line: str, wo
     assert not Path("runs").exists()
 
 
+@pytest.mark.usefixtures("files")
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("mine.py:traced", "beside.py, line 4: TracerBoolConversionError: Attempted boolean"),
+        ("mine.py:problem --oracle mine.py:strange_noise", "mine.py, line 30: sigma of the param"),
+    ],
+)
+def test_what_fails_as_it_is_traced_is_one_sentence_with_its_place(
+    thalweg_says: Says, line: str, words: str
+) -> None:
+    said = thalweg_says("diagnose", *line.split())
+    assert said.code == 2
+    assert re.fullmatch(r"thalweg: [^\n]*[^\n.]\.\n", said.err), said.err
+    assert words in said.err
+
+
 @pytest.mark.thorough
 @pytest.mark.usefixtures("files")
 def test_the_page_tells_the_command_and_a_changed_file_gets_another_folder(
@@ -143,3 +169,20 @@ def test_the_page_tells_the_command_and_a_changed_file_gets_another_folder(
     Path("mine.py").write_text(MINE.replace("0.5 * jnp", "0.7 * jnp"))
     assert thalweg_says(*line).code == 0
     assert len([place for place in Path("runs").iterdir() if place.is_dir()]) == 2
+
+
+def test_in_python_what_theirs_raised_stands_beside_their_call(files: Path) -> None:
+    """Of the steps between their call and their function none is shown; of our errors all are."""
+    (files / "theirs.py").write_text("def objective(x):\n    return x['nothing']\n")
+    theirs = runpy.run_path(str(files / "theirs.py"))["objective"]
+    with pytest.raises(TypeError) as raised:
+        tw.run(tw.problems.Function(theirs, start=np.ones(2)), tw.gradient_descent(0.1), until=1.0)
+    steps = [Path(step.filename).name for step in traceback.extract_tb(raised.value.__traceback__)]
+    checking = {"doors.py", "shapes.py"}  # the second as the tests run
+    assert [step for step in steps if step not in checking][:2] == [
+        Path(__file__).name,
+        "theirs.py",
+    ]
+    with pytest.raises(json.JSONDecodeError) as of_a_library:
+        checked(json.loads)("{")
+    assert len(traceback.extract_tb(of_a_library.value.__traceback__)) > 3

@@ -19,6 +19,7 @@ from rich.markup import escape
 from thalweg.cli import layout, listing
 from thalweg.cli.derive import DerivedCommand, as_options
 from thalweg.cli.diagnose import DIAGNOSE, diagnose, where
+from thalweg.cli.own import failure, refusal
 from thalweg.cli.race import RACE, race
 from thalweg.cli.rates import RATES, rates
 from thalweg.cli.streams import complain, keep_programs, prepare, screen, settle
@@ -275,7 +276,7 @@ def _exit_code(given: list[str]) -> int:
     except typer.Exit as done:
         return done.exit_code
     except InputError as error:
-        complain(str(error))
+        complain(refusal(error))
         return 2
     except KeyboardInterrupt as error:
         complain(str(error) or "stopped; give the same command to go on")
@@ -292,5 +293,11 @@ def _exit_code(given: list[str]) -> int:
         return 2
     except MemoryError:
         complain("the memory did not suffice; lower the seeds, the records or the model's width")
+        return 2
+    except Exception as error:  # a user's code may raise anything; of ours the traceback is wanted
+        told = failure(error)
+        if told is None:
+            raise
+        complain(told)
         return 2
     return 0

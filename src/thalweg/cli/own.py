@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from thalweg.core.errors import InputError, reason, require, unknown
+from thalweg.core.tracebacks import own_place
 
 _PLACE = re.compile(r"(?P<module>.+\.py|[^\W\d]\w*(?:\.[^\W\d]\w*)*):(?P<name>[^:]*)", re.DOTALL)
 SOURCES = ("openml",)  # names of data that have a colon
@@ -98,9 +99,9 @@ def _module(where: str) -> ModuleType:
                 raise InputError(
                     f"no module {where!r} is found from here; give a file, as my.py:problem"
                 ) from None
-            raise InputError(_told(error, where)) from error
+            raise InputError(_told(error, where)) from None
         except _OTHERS as error:
-            raise InputError(_told(error, where)) from error
+            raise InputError(_told(error, where)) from None
     path = Path(where).expanduser()
     require(path.is_file(), f"{where!r}: there is no such file; check the path")
     folder = str(path.resolve().parent)
@@ -116,7 +117,7 @@ def _module(where: str) -> ModuleType:
         spec.loader.exec_module(module)
     except _OTHERS as error:
         del sys.modules[path.stem]
-        raise InputError(_told(error, where)) from error
+        raise InputError(_told(error, where)) from None
     finally:
         if before is not None:  # a file named as a module that is in use
             sys.modules[path.stem] = before
@@ -143,22 +144,40 @@ def _called(function: Any, where: str, name: str, what: str) -> Any:
     try:
         return function()
     except _OTHERS as error:
-        raise InputError(_told(error, where)) from error
+        raise InputError(_told(error, where)) from None
 
 
 _OTHERS = (Exception, SystemExit)  # a stranger's code may raise anything
 
 
+def failure(error: Exception) -> str | None:
+    """An error of a user's code in a sentence, with its file and line; None if it is not theirs."""
+    place = own_place(error)
+    return None if place is None else _at(error, *place)
+
+
+def refusal(error: InputError) -> str:
+    """A sentence of ours, with the place in a user's code that gave rise to it, if one did."""
+    place = None if error.__cause__ is None else own_place(error.__cause__)
+    return str(error) if place is None else _at(error, *place)
+
+
 def _told(error: BaseException, where: str) -> str:
-    """An error of the user's code in a sentence, with the last line of theirs on its way."""
-    line = None
+    """The same of a file or module that was read, with the last line of theirs on its way."""
     if isinstance(error, SyntaxError) and error.filename and _same(error.filename, where):
-        line = error.lineno
-    else:
+        return _at(error, where, error.lineno)
+    file, line = own_place(error) or (where, None)
+    if line is None:  # a module that is installed
         for frame in traceback.extract_tb(error.__traceback__):
             if _same(frame.filename, where):
                 line = frame.lineno
-    at = f"{where}, line {line}" if line else where
+    return _at(error, where if _same(file, where) else file, line)
+
+
+def _at(error: BaseException, file: str, line: int | None) -> str:
+    if Path(file).is_absolute() and Path(file).is_relative_to(Path.cwd()):
+        file = str(Path(file).relative_to(Path.cwd()))
+    at = f"{file}, line {line}" if line else file
     what = error.msg if isinstance(error, SyntaxError) else reason(error)  # type: ignore[arg-type]
     if isinstance(error, InputError):
         return f"{at}: {what}"

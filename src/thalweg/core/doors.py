@@ -20,6 +20,7 @@ import numpy as np
 
 from thalweg.core.arguments import check, is_array, is_jaxtyped, of_axes, told
 from thalweg.core.errors import require, unknown
+from thalweg.core.tracebacks import without_ours
 
 
 def guard(room: dict[str, Any], names: Iterable[str]) -> None:
@@ -78,7 +79,11 @@ def checked(function: Callable[..., Any]) -> Callable[..., Any]:
         check_axes(given, hints)
         if "problem" in given and "params" in given:
             check_params(given["problem"], given["params"])
-        return function(*bound.args, **bound.kwargs)
+        try:
+            return function(*bound.args, **bound.kwargs)
+        except Exception as error:
+            without_ours(error)
+            raise
 
     door.__checked__ = True  # type: ignore[attr-defined]
     return door

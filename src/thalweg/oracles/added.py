@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 
 from thalweg.core import tree
 from thalweg.core.arguments import misfit, told
-from thalweg.core.errors import reason, require, unknown
+from thalweg.core.errors import InputError, reason, require, unknown
 from thalweg.core.ranges import from_zero, positive
 from thalweg.core.tree import Params
 from thalweg.oracles.oracle import Counts, Normal, Oracle
@@ -80,7 +80,7 @@ class Gaussian(Normal):
                 wanted = wanted and shapes[0] == shapes[1]
                 came = f"shapes {shapes[0]}; give a tree shaped as the parameters, {shapes[1]}"
         except Exception as error:  # a user's function may raise anything
-            wanted, came = False, f"an error: {reason(error)}"
+            raise InputError(f"sigma of the parameters gave an error: {reason(error)}") from error
         require(wanted, f"sigma of the parameters gave {came}")
 
     def size(self, problem: Problem, params: Params) -> int:
