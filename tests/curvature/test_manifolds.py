@@ -97,6 +97,29 @@ def test_a_net_of_five_thousand_parameters_passes_without_a_matrix_of_its_size()
     assert float(jnp.linalg.norm(drift.diffusion)) < 1e-10
 
 
+class Doubled(tw.problems.Supervised):
+    """Someone's own objective, of which J^T J is not the Hessian."""
+
+    def objective(self, params):
+        return 2 * super().objective(params)
+
+
+def test_an_objective_of_ones_own_is_not_taken_for_a_squared_error():
+    params = on_manifold()
+    own = Doubled(**{name: getattr(FITTED, name) for name in FITTED.__dataclass_fields__})
+    named = tw.problems.supervised(
+        FITTED.model,
+        (FITTED.inputs, FITTED.targets),
+        tw.problems.Loss("squared-error", lambda out, y: jnp.sum((out - y) ** 2), "regression"),
+        reduction=FITTED.reduction,
+    )
+    for problem in (own, named):
+        with pytest.raises(tw.InputError, match="for a squared error"):
+            normal_space(problem, params, method="jacobian")
+    top = normal_space(FITTED, params, method="jacobian").values[0]
+    assert float(normal_space(own, params).values[-1]) == pytest.approx(2 * float(top))
+
+
 def test_lyapunov_equation_is_solved():
     rng = np.random.default_rng(2)
     J, root = rng.normal(size=(3, 6)), rng.normal(size=(6, 4))

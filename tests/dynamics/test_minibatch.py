@@ -130,6 +130,20 @@ def test_what_does_not_fit_is_refused():
         dynamics(1).init(bowl, bowl.start)
 
 
+def test_passes_are_told_of_examples_under_weight_decay():
+    decayed = tw.problems.Decayed(PROBLEM, 0.1)
+    path = tw.run(decayed, tw.gradient_descent(0.1, tw.oracles.minibatch(3)), until=0.8, records=2)
+    np.testing.assert_allclose(path.dataset["passes"], [0, 1, 2])  # 4 batches of 3 of 12
+
+
+def test_an_objective_with_a_term_of_its_own_has_no_known_covariance():
+    patches = [[[True, True, False], [False, False, True]]]
+    beyond = tw.problems.long_range(supervised(mlp([5]), (X, Y[:, :1])), patches, 0.5)
+    params = beyond.init(KEY)
+    with pytest.raises(tw.InputError, match="no known covariance"):
+        tw.oracles.minibatch(3).noise(beyond, params, jnp.ones(12))
+
+
 def test_the_batch_is_in_the_record():
     assert "batch" not in dynamics(None).describe()
     assert dynamics(4).describe()["batch"] == 4

@@ -26,11 +26,11 @@ from thalweg.core.tree import Params
 from thalweg.curvature.eigenvalues import top_k
 from thalweg.curvature.operator import ABREAST
 from thalweg.curvature.operators import hessian
+from thalweg.problems.losses import squared_error
 from thalweg.problems.problem import Problem, Supervised
 
 DENSE = 300  # parameters up to which all eigenvalues are found, though few may be asked
 APART = 10.0  # the smallest eigenvalue kept by the largest left, at least, to tell them apart
-SQUARED = "squared-error"
 METHODS = ("auto", "dense", "jacobian", "lanczos")
 
 Vector = Float[Array, " p"]
@@ -164,7 +164,8 @@ def normal_space(
 
 def squares(problem: Problem) -> bool:
     """Whether it is a squared error, of which H = J^T J (over n for means) at an exact fit."""
-    return isinstance(problem, Supervised) and problem.loss.name == SQUARED
+    # A term beside the loss, or a factor of one's own before it, would not be in J^T J.
+    return isinstance(problem, Supervised) and problem.plain and problem.loss.one is squared_error
 
 
 def method_for(problem: Problem, p: int, method: str, rank: int | None) -> str:

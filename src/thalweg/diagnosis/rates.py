@@ -24,6 +24,8 @@ from thalweg.diagnosis.rates_page import rates_page
 from thalweg.driver.path import paths
 from thalweg.dynamics import State, gradient_descent, method
 from thalweg.oracles import minibatch, page, sarah, svrg, two_point
+from thalweg.oracles.batches import FOR
+from thalweg.oracles.examples_shown import supervised_in
 from thalweg.probes import Assumption, measured_assumptions
 from thalweg.problems import Problem, Supervised, robust_regression
 from thalweg.problems.in_words import problem as problem_in_words
@@ -288,10 +290,10 @@ def _walk(problem: Problem, run: Run, start: Any, steps: int) -> Walked:
     found = paths(run.dynamics, problem, start, 1, steps, _observe, keys, over=("key",))
     loss, gradient, points, least = (np.asarray(a, float) for a in found.seen)
     passes = np.asarray(found.evaluations[0], float)
-    if run.oracle is not None and isinstance(problem, Supervised):
+    if run.oracle is not None:
         told_of = run.oracle.counts(problem)
-        n = len(problem.inputs)
         if told_of.component_gradients:
+            n = len(supervised_in(problem, *FOR).inputs)
             passes = run.oracle.spent(problem, np.arange(steps + 1)) / n
         else:  # two values are about a gradient
             passes = np.arange(steps + 1) * told_of.values / 2

@@ -16,6 +16,8 @@ from thalweg.dynamics.around import Around
 from thalweg.dynamics.dynamics import Clock, Continuous, Discrete, Info, State
 from thalweg.dynamics.flow.gradient_flow import GradientFlow
 from thalweg.dynamics.stability import StabilityRule
+from thalweg.oracles.batches import FOR
+from thalweg.oracles.examples_shown import supervised_in
 from thalweg.oracles.oracle import Oracle
 from thalweg.oracles.remembering import Remembering
 from thalweg.problems.problem import Problem
@@ -189,9 +191,8 @@ def noise_clocks(base: Discrete, oracle: Oracle, problem: Problem) -> dict[str, 
 
     clocks = {"slow_time": Clock(slow, "step size^2", "sum of squared step sizes")}
     cost = oracle.counts(problem)
-    examples = getattr(problem, "inputs", None)
-    if cost.component_gradients and examples is not None:
-        n = len(examples)
+    if cost.component_gradients:
+        n = len(supervised_in(problem, *FOR).inputs)
         clocks["passes"] = Clock(
             lambda steps: oracle.spent(problem, steps) / n, "1", "passes over the examples"
         )

@@ -85,6 +85,12 @@ class MiniBatch(Oracle):
             "this net normalises over the whole batch, so its examples have no gradients of their "
             "own and the noise of batches no known covariance; measure it on draws",
         )
+        require(
+            whole.plain,
+            f"the objective of a {type(whole).__name__} is not its examples' loss alone, so the "
+            "noise of batches has no known covariance; put the other term about the examples with "
+            "tw.problems.penalised, or measure it on draws",
+        )
         n = len(whole.inputs)
         left = 1.0 if self.replace else (n - self.batch) / max(n - 1, 1)
         total = n if whole.reduction == "sum" else 1

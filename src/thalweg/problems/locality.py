@@ -71,7 +71,8 @@ class LongRange(Supervised):
 
     Make it with `long_range`. The score is the output of the true label, or the only output.
     Example i of a batch takes the pair of patches i mod k, so that with batches drawn at random
-    every example meets every pair. Mini-batches work as for any supervised problem.
+    every example meets every pair. Mini-batches are drawn as for any supervised problem; as the
+    term compares examples within a batch, their noise has no known covariance.
 
     Attributes:
         pairs: Which entries belong to p and to q, (k, 2, ...) with the shape of an example.

@@ -17,9 +17,11 @@ from thalweg.dynamics.dynamics import Discrete
 from thalweg.dynamics.methods.newton_type import NewtonType
 from thalweg.dynamics.optimisers import optimiser_named
 from thalweg.dynamics.optimisers_in_words import named_in, split
+from thalweg.oracles.batches import FOR
+from thalweg.oracles.examples_shown import supervised_in
 from thalweg.oracles.in_words import as_oracle
 from thalweg.oracles.oracle import Oracle
-from thalweg.problems.problem import Problem, Supervised
+from thalweg.problems.problem import Problem
 
 USUAL = ("gd", "momentum", "nesterov", "adam", "rmsprop", "lbfgs", "kfac")
 ALL = "all"
@@ -174,8 +176,9 @@ def price_of(member: Discrete, problem: Problem) -> float:
     if oracle is None:
         return 1.0
     counts = oracle.counts(problem)
-    if counts.component_gradients and isinstance(problem, Supervised):
-        return float(counts.component_gradients) / len(problem.inputs)
+    if counts.component_gradients:
+        n = len(supervised_in(problem, *FOR).inputs)
+        return float(counts.component_gradients) / n
     return float(counts.gradients + counts.values / 3 + 2 * counts.hessian_products) or 1.0
 
 
