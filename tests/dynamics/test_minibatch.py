@@ -132,8 +132,8 @@ def test_what_does_not_fit_is_refused():
 
 def test_passes_are_told_of_examples_under_weight_decay():
     decayed = tw.problems.Decayed(PROBLEM, 0.1)
-    path = tw.run(decayed, tw.gradient_descent(0.1, tw.oracles.minibatch(3)), until=0.8, records=2)
-    np.testing.assert_allclose(path.dataset["passes"], [0, 1, 2])  # 4 batches of 3 of 12
+    passes = tw.gradient_descent(0.1, tw.oracles.minibatch(3)).clocks(decayed)["passes"]
+    np.testing.assert_allclose(passes.of(np.array([0, 4, 8])), [0, 1, 2])  # 3 of 12 a step
 
 
 def test_an_objective_with_a_term_of_its_own_has_no_known_covariance():
