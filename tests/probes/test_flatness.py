@@ -67,6 +67,31 @@ class TestAgainstClosedForms:
         assert float(error) < 1e-9
         assert result is Result.OK
 
+    def test_ascent_climbs_at_saddles_and_within_the_ball(self) -> None:
+        """Curved down harder than up, where plain steps fall; and a top inside the ball."""
+        saddle = np.diag([4.0, 1.0, -7.0, -40.0])
+
+        def f(w: Any) -> Any:
+            return w @ jnp.asarray(saddle) @ w / 2
+
+        problem = tw.problems.Function(f, start=jnp.zeros(4))
+        value, error, result = measured(problem, tw.probes.sam_sharpness(0.05, 100))
+        assert result is Result.OK
+        assert abs(value - 0.05**2 * 4 / 2) < 1e-6 + float(error)
+        hill = tw.problems.Function(lambda x: -jnp.sum((x - 0.1) ** 2), start=jnp.zeros(2))
+        value, error, result = measured(hill, tw.probes.sam_sharpness(1.0, 60))
+        assert result is Result.OK
+        assert value == pytest.approx(2 * 0.1**2, abs=3 * float(error) + 1e-12)
+
+    def test_the_error_of_a_slow_climb_holds_the_truth(self) -> None:
+        """Two eigenvalues close by: the residual alone is 0 long before the top is found."""
+        curved = jnp.asarray(H) + jnp.diag(jnp.array([0.0, 1.0, 1.5]))
+        problem = tw.problems.Function(lambda x: x @ curved @ x / 2, start=jnp.zeros(3))
+        truth = 0.05**2 / 2 * np.linalg.eigvalsh(np.asarray(curved))[-1]
+        for key in range(5):
+            value, error, _ = measured(problem, tw.probes.sam_sharpness(0.05, 12, 1), key)
+            assert 0 <= truth - value <= 3 * error
+
     def test_a_single_step_is_that_of_sam(self) -> None:
         problem = bowl()
         value, error, _ = measured(problem, tw.probes.sam_sharpness(0.3, 1, 0))
@@ -365,3 +390,11 @@ class TestTable:
         assert math.isnan(row.value)
         assert "have not come to rest" in row.says
         assert row.gradients > 0
+
+    def test_a_point_that_is_not_finite_is_told_as_one(self) -> None:
+        problem = bowl([math.nan, 1.0, 1.0])
+        probes = [tw.probes.sam_sharpness(0.1, 2, 0), tw.probes.local_energy((0.1,), 2)]
+        table = tw.flatness(problem, problem.start, np.int64(3), probes)
+        assert all(row.says.startswith("not finite: the objective or") for row in table.rows)
+        with pytest.raises(InputError, match="measures came as an empty list"):
+            tw.flatness(problem, problem.start, measures=[])

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
+import numpy as np
 from jaxtyping import Array, Int
 
 from thalweg.core.arguments import told
@@ -123,13 +124,16 @@ def measure(problem: Problem, params: Params, probe: ProbeLike, key: Array | int
         (5.0, 0.0)
     """
     probe = as_probe(probe)
-    if isinstance(key, int):
-        key = jax.random.key(key)
-    moment = Moment(jax.numpy.zeros((), int), key)
+    moment = Moment(jax.numpy.zeros((), int), as_key(key))
     reading, _ = eqx.filter_jit(probe.measure)(
         problem, params, probe.start(problem, params), moment
     )
     return reading
+
+
+def as_key(given: Array | int) -> Array:
+    """A random key as it is, or that of a whole number, Python's or NumPy's."""
+    return jax.random.key(int(given)) if isinstance(given, int | np.integer) else given
 
 
 def bent_objective(problem: Problem, params: Params, what: str) -> Callable[[Params], Array]:

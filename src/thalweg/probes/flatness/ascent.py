@@ -27,16 +27,34 @@ class _Climb(NamedTuple):
     slope: Float[Array, " p"]
 
 
-class AscentSharpness(FlatnessMeasure):
-    """max of f(theta + d) - f(theta) over ||d|| <= rho, by steps of ascent on the sphere.
+class _Climbing(NamedTuple):
+    """Where a climb is, the downward curvature that its next step allows for, its last gains."""
 
-    From the gradient's direction and from random ones, d <- rho grad f(theta + d)/||grad f||, which
-    never descends where f is convex; the best of all. One step from the gradient alone is what SAM
-    takes (`steps=1, starts=0`). As a maximum it is certainly no less than the value.
+    at: _Climb
+    bend: Float[Array, ""]
+    gain: Float[Array, ""]
+    gain_before: Float[Array, ""]
+
+    def to_come(self, steps: int) -> Float[Array, ""]:
+        """The gains of all further steps, were they to shrink as the last did."""
+        before = jnp.where(self.gain_before > 0, self.gain_before, 1)
+        ratio = jnp.minimum(self.gain / before, 1 - 1 / steps)
+        return self.gain * ratio / (1 - ratio)
+
+
+class AscentSharpness(FlatnessMeasure):
+    """max of f(theta + d) - f(theta) over ||d|| <= rho, by projected steps of ascent.
+
+    From the gradient's direction and from random ones, d <- rho g/||g||, g = grad f(theta + d),
+    which never descends where f is convex. A step that would descend is not taken; those after it
+    go to d + g/b, put back into the ball, with b grown until they rise: at a saddle b comes to
+    about the downward curvature. The best of all is told. One step from the gradient alone is what
+    SAM takes (`steps=1, starts=0`). As a maximum it is certainly no less than the value.
 
     value   (), loss
     error   (), the residual rho ||g|| - <g, d>, g the gradient where the ascent ended: what the
-            linear model there still promises within the ball; 0 at a stationary point of the sphere
+            linear model there still promises within the ball, 0 at a stationary point of the ball;
+            plus what further steps would gain if gains shrink on as the last one did
     result  NOT_CONVERGED if the error is above `tolerance` times the value
     cost    (1 + starts) (steps + 1) gradients
 
@@ -72,30 +90,37 @@ class AscentSharpness(FlatnessMeasure):
             size = tree.length(direction)
             return rho * direction / jnp.where(size > 0, size, jnp.ones_like(size))
 
-        def up(at: _Climb, _: None) -> tuple[_Climb, None]:
-            step = onto(at.slope)
+        def up(now: _Climbing, _: None) -> tuple[_Climbing, None]:
+            at, bend, gain, gain_before = now
+            aim = bend * at.step + at.slope
+            reach = jnp.maximum(tree.length(aim), bend * rho)  # bend = 0: onto the sphere
+            step = rho * aim / jnp.where(reach > 0, reach, jnp.ones_like(reach))
             height, slope = climb(step)
             better = _Climb(step, height - here, slope)
-            return jax.tree.map(
-                lambda a, b: jnp.where(better.rise > at.rise, a, b), better, at
-            ), None
+            rises = better.rise > at.rise
+            bend = jnp.where(rises, bend, jnp.maximum(4 * bend, tree.length(at.slope) / rho))
+            after = _Climbing(better, bend, better.rise - at.rise, gain)
+            before = _Climbing(at, bend, gain, gain_before)
+            return jax.tree.map(lambda a, b: jnp.where(rises, a, b), after, before), None
 
-        def climbed(direction: Float[Array, " p"]) -> _Climb:
+        def climbed(direction: Float[Array, " p"]) -> _Climbing:
             step = onto(direction)
             height, there = climb(step)
             first = _Climb(step, height - here, there)
-            return jax.lax.scan(up, first, None, length=self.steps - 1)[0]
+            begun = _Climbing(first, *[jnp.zeros_like(rho)] * 3)
+            return jax.lax.scan(up, begun, None, length=self.steps - 1)[0]
 
         random = jax.random.normal(key, (self.starts, theta.size), theta.dtype)
         ends = jax.lax.map(climbed, jnp.concatenate([slope[None], random]))
-        top = jnp.argmax(ends.rise)
-        best = jax.tree.map(lambda leaf: leaf[top], ends)
+        top = jnp.argmax(ends.at.rise)
+        highest = jax.tree.map(lambda leaf: leaf[top], ends)
+        best = highest.at
         left = rho * tree.length(best.slope) - best.slope @ best.step
         # Rounding of the two terms is no residual.
         rounding = (
             100 * jnp.finfo(theta.dtype).eps * (rho * tree.length(best.slope) + jnp.abs(here))
         )
-        error = jnp.maximum(left, 0) + rounding
+        error = jnp.maximum(left, 0) + highest.to_come(self.steps) + rounding
         allowed = self.tolerance * jnp.abs(best.rise) + 3 * rounding
         cost = (1 + self.starts) * (self.steps + 1)
         return Costed(judged(best.rise, error, allowed), jnp.asarray(float(cost)))

@@ -56,6 +56,8 @@ class FlatnessMeasure(Probe):
 
     def says(self, result: Result) -> str:
         """What a table says of a reading with this code; nothing of one that is OK."""
+        if result is Result.NONFINITE:
+            return "not finite: the objective or its derivatives are not, here or nearby"
         return "" if result is Result.OK else result.sentence
 
     def measure(

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array
 
 from thalweg.core.arguments import told
-from thalweg.core.errors import InputError, choose
+from thalweg.core.errors import InputError, choose, require
 from thalweg.core.result import Result
 from thalweg.core.tree import Params
 from thalweg.probes.curvature import sharpness
@@ -23,6 +23,7 @@ from thalweg.probes.flatness.determinant import hessian_trace, log_pseudo_determ
 from thalweg.probes.flatness.entropy import local_entropy
 from thalweg.probes.flatness.measure import Costed, FlatnessMeasure
 from thalweg.probes.flatness.perturbed import LocalEnergy, local_energy
+from thalweg.probes.probe import as_key
 from thalweg.problems.problem import Problem
 from thalweg.report.number import show
 
@@ -151,7 +152,7 @@ def flatness(
         to rest, has no number and says why.
 
     Raises:
-        InputError: If a measure is unknown.
+        InputError: If a measure is unknown, or none is asked for.
 
     Cost: The table tells; some 10^4 gradients for chains of a small net, 10^5 for stiff ones.
 
@@ -161,11 +162,11 @@ def flatness(
         >>> round(table["hessian-trace"].value, 6), round(table["sam-sharpness"].value, 6)
         (6.0, 0.0025)
     """
-    key = jax.random.key(key) if isinstance(key, int) else key
     asked = list(MEASURES) if measures is None else measures
     asked = [asked] if isinstance(asked, str | FlatnessMeasure) else asked
+    require(len(asked) > 0, "measures came as an empty list; give names, or None for all")
     chosen = [_measure(given) for given in asked]
-    keys = jax.random.split(key, max(len(chosen), 1))
+    keys = jax.random.split(as_key(key), len(chosen))
     rows = [row for m, k in zip(chosen, keys, strict=False) for row in _rows(m, problem, params, k)]
     return FlatnessTable(tuple(rows))
 
