@@ -13,7 +13,7 @@ from rich.markup import escape
 from thalweg.cli.config import OPTION, command_with, config_option, keep
 from thalweg.cli.declared import constant, stand_in
 from thalweg.cli.derive import as_options, option, parameters_of, summary_of, taking
-from thalweg.cli.own import names_an_object, oracle_at, problem_at
+from thalweg.cli.own import names_an_object, oracle_at, problem_at, state_at
 from thalweg.cli.streams import keep_programs, screen
 from thalweg.core.errors import InputError
 
@@ -52,6 +52,7 @@ def diagnose() -> Callable[..., None]:
         try:
             problem = problem_in_words(**words) if own is None else own
             dynamics = dynamics_from({p.name: options[p.name] for p in of_the_training})
+            told |= {"state": state_from(options["state"])}
             plain = command_with("thalweg diagnose", "data", options, every)
             command = command_line() if options[OPTION] is None else plain
             done = diagnosed(problem, dynamics, command, **told)
@@ -165,6 +166,12 @@ def seen_by(options: dict[str, Any]) -> Any:
     if words is None:
         return None
     return oracle_at(words) if names_an_object(words) else as_oracle(words)
+
+
+def state_from(words: str | None) -> Any:
+    """What the optimiser remembers: a path as it came, or what a file of the user's holds."""
+    seed = words is not None and ":seed=" in words  # of a store, and no Python
+    return state_at(words) if words and not seed and names_an_object(words) else words
 
 
 def show(done: Any, options: dict[str, Any]) -> None:

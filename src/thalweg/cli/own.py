@@ -52,6 +52,19 @@ def oracle_at(place: str) -> Any:
     return _object_at(place, Oracle, "oracle", "thalweg.oracles.label_noise(0.1)")
 
 
+def state_at(place: str) -> Any:
+    """What an optimiser remembers, as "my.py:optimizer"; see `problem_at`.
+
+    Raises:
+        InputError: As there.
+    """
+    found = _object_at(place, object, "optimizer", "torch.optim.Adam(net.parameters())")
+    if not inspect.isfunction(found):
+        return found
+    where, _, name = place.rpartition(":")
+    return _called(found, where, name, "an optimizer")
+
+
 def _object_at(place: str, kind: type, what: str, example: str) -> Any:
     """What a text names in a file or module, an instance of a class or what makes one."""
     from thalweg.core.arguments import told

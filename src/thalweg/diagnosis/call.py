@@ -16,6 +16,11 @@ from thalweg.dynamics.dynamics import Dynamics
 from thalweg.oracles.oracle import Oracle
 from thalweg.problems import Problem
 
+BEGUN_AT = {
+    "start": "the parameters to begin at",
+    "state": "what the optimiser remembers there",
+}
+
 
 def call_of(
     function: Callable[..., Any], problem: Any, dynamics: Any, options: dict[str, Any]
@@ -38,12 +43,15 @@ def call_of(
     oracle = options["oracle"]
     if isinstance(oracle, Oracle):
         made.append(f"oracle = ...  # {oracle.source}, {identity(oracle)[:8]}")
-    by_name = isinstance(options["start"], str | Path)
-    if options["start"] is not None and not by_name:
-        made.append("start = ...  # the parameters to begin at")
+    objects = {
+        name: about
+        for name, about in BEGUN_AT.items()
+        if options[name] is not None and not isinstance(options[name], str | Path)
+    }
+    made += [f"{name} = ...  # {about}" for name, about in objects.items()]
     for name, parameter in inspect.signature(function).parameters.items():
         value = options.get(name)
-        if (name == "start" and value is not None and not by_name) or isinstance(value, Oracle):
+        if name in objects or isinstance(value, Oracle):
             words.append(f"{name}={name}")
         elif name in options and name not in ("fresh", "progress"):
             plain = str(value) if isinstance(value, Path) else value

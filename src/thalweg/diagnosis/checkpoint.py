@@ -19,6 +19,7 @@ from thalweg.trajectory import Trajectory, load
 
 SEED = ":seed="  # after the path of a store of several seeds
 CHECKPOINTS = (".pt", ".pth", ".ckpt", ".safetensors")
+PARAMETERS = ("parameters", "params")  # in a file that holds more
 OF_A_FOLDER = "descent.zarr"  # what is begun at of a run folder of ours
 
 
@@ -41,7 +42,8 @@ def checkpoint(problem: Problem, start: Any) -> Checkpoint:
         problem: Whose parameters they are.
         start: None, parameters as a tree, flat (p,) or as a `state_dict` of PyTorch, a trajectory
             of one seed, a store ending in .zarr (of several seeds with `:seed=3` behind it), a run
-            folder, or a file of flat parameters ending in .npy or .npz; nothing is unpickled.
+            folder, or a file of flat parameters ending in .npy or .npz, where it holds more under
+            the name parameters; nothing is unpickled.
 
     Raises:
         InputError: If there is none, it is not what its ending says, one of several seeds must be
@@ -143,23 +145,32 @@ def _last_of(run: Trajectory, where: str, what: str, seed: str) -> tuple[np.ndar
 
 
 def _of_a_file(path: Path) -> np.ndarray:
-    """The one array in a file in NumPy's format."""
-    require(path.is_file(), f"start {str(path)!r}: there is no such file; check the path")
+    """The one array in a file in NumPy's format, or that of the parameters."""
+    found = arrays_in(path, "start")
+    named = [name for name in PARAMETERS if name in found]
+    require(
+        len(found) == 1 or len(named) == 1,
+        f"start {str(path)!r} holds {len(found)} arrays ({', '.join(list(found)[:5])}); give one "
+        "of flat parameters, or call it parameters",
+    )
+    return found[named[0]] if named else next(iter(found.values()))
+
+
+def arrays_in(path: Path, what: str) -> dict[str, np.ndarray]:
+    """The arrays in a file in NumPy's format by name; of an .npy its one.
+
+    Raises:
+        InputError: If there is no such file, or it cannot be read; nothing is unpickled.
+    """
+    require(path.is_file(), f"{what} {str(path)!r}: there is no such file; check the path")
     try:
         found = np.load(path, allow_pickle=False)
         if isinstance(found, np.ndarray):
-            return found
+            return {PARAMETERS[0]: found}
         with found:
-            names = list(found)
-            require(
-                len(names) == 1,
-                f"start {str(path)!r} holds {len(names)} arrays ({', '.join(names[:5])}); give one "
-                "of flat parameters",
-            )
-            return np.asarray(found[names[0]])
-    except InputError:
-        raise
+            return {name: np.asarray(found[name]) for name in found}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(
-            f"start {str(path)!r} cannot be read as NumPy's format ({reason(error)}); save it again"
+            f"{what} {str(path)!r} cannot be read as NumPy's format ({reason(error)}); save it "
+            "again"
         ) from None

@@ -22,6 +22,7 @@ from thalweg.core.ranges import require_positive
 from thalweg.core.tree import Params
 from thalweg.diagnosis.call import call_of
 from thalweg.diagnosis.checkpoint import checkpoint
+from thalweg.diagnosis.remembered import begun_in_words, remembered
 from thalweg.driver.recorded import run
 from thalweg.dynamics.dynamics import Continuous, Discrete, Dynamics
 from thalweg.dynamics.flow.followed import error_asked
@@ -92,6 +93,7 @@ def diagnose(
     oracle: Oracle | str | None = None,
     limit: str | None = None,
     start: Any = None,
+    state: Any = None,
     until: float | None = None,
     records: int = 40,
     seeds: int = 1,
@@ -126,8 +128,12 @@ def diagnose(
             equation of a ball with mass, which is closer.
         start: Where to begin, instead of where the problem draws: a run folder or the store of a
             run (.zarr), whose last record is taken, of several seeds with the one behind it, as in
-            run.zarr:seed=3; or a file of flat parameters (.npy, or .npz of one array); in Python
-            parameters as a tree or flat, or a trajectory, too.
+            run.zarr:seed=3; or a file of flat parameters (.npy, or .npz of one array or where it
+            is called parameters); in Python parameters as a tree or flat, or a trajectory, too.
+        state: What the optimiser remembers there, with which it goes on; nothing by default. A run
+            folder or store of the same optimiser; a file .npz of its parts by their names in Optax
+            or PyTorch, as count, mu and nu, flat; on the command line my.py:optimizer, too; in
+            Python an Optax state, a PyTorch optimiser of the module, or its state_dict().
         until: Training time to stop at; 1000 steps by default.
         records: How many times to measure.
         seeds: How many initialisations to run at once.
@@ -183,6 +189,7 @@ def diagnosed(
     *,
     limit: str | None,
     start: Any,
+    state: Any,
     until: float | None,
     records: int,
     seeds: int,
@@ -199,13 +206,18 @@ def diagnosed(
     require(seeds >= 1, f"seeds came as {seeds}; give at least 1")
     require_positive(eps=eps)
     require(smallest_every >= 1, f"smallest_every came as {smallest_every}; give at least 1")
-    steps = limit_named(_in_steps(dynamics), limit)
     begun = checkpoint(problem, start)
-    start = begun.params
+    kept = remembered(problem, _in_steps(dynamics), state, start)
+    steps, start = limit_named(kept.dynamics, limit), begun.params
     require(
         start is None or seeds == 1 or steps.random,
         f"seeds came as {seeds} with a start, from which {steps.name} takes the same path each "
         "time; give seeds=1, or leave start out",
+    )
+    require(
+        not kept.words or seeds == 1 or start is not None,
+        f"seeds came as {seeds} with a state, which belongs to one start; give seeds=1, or the "
+        "start",
     )
     shapes = jax.eval_shape(problem.init, jax.random.key(0))
     reading = _reading(problem, shapes)
@@ -214,7 +226,7 @@ def diagnosed(
     if isinstance(follow, known.Flow):
         follow = follow.asked(flow_error, flow_solver, most_gradients)
     # What it refuses it refuses at once.
-    state = jax.eval_shape(lambda params: steps.init(problem, params), shapes)
+    memory = jax.eval_shape(lambda params: steps.init(problem, params), shapes).memory
     with np.errstate(over="ignore"):
         until = float(steps.clock(np.array([STEPS]))[0]) if until is None else until
     require_positive(until=until)
@@ -270,16 +282,10 @@ def diagnosed(
             )  # fmt: skip
 
         verdict = compare(descent, flow, eps, problem=problem, central=followed)
-        if begun.words:
-            where = f"Both begin at {begun.words}, not where the problem draws."
-            if jax.tree.leaves(state.memory):
-                where += f" What {verdict.name} remembers of earlier steps begins anew there."
-                if own:
-                    where += (
-                        " Its preconditioner is made of the few gradients since: the "
-                        "preconditioned sharpness of the first records, and what is said of its "
-                        "threshold there, is that of this restart, not of the run before."
-                    )
+        where = begun_in_words(
+            begun.words, kept.words, verdict.name, follow, bool(jax.tree.leaves(memory)), bool(own)
+        )
+        if where:
             verdict = dataclasses.replace(verdict, reasons=(where, *verdict.reasons))
         try:
             with writing(folder):

@@ -133,7 +133,7 @@ class Loop:
                 f"the checkpoint of {store.path} is of another shape of run; ask for a fresh run "
                 "(fresh=True)"
             )
-        arrays = [_typed(b, a) for a, b in zip(like, leaves, strict=True)]
+        arrays = [typed(b, a) for a, b in zip(like, leaves, strict=True)]
         states, memories = jax.tree.unflatten(structure, arrays)
         self.at = Progress(states, memories, mark["records"], ())
         self.seconds = mark["note"]["seconds"]
@@ -293,7 +293,7 @@ def _bare(leaf: Array) -> np.ndarray:
     return array if is_native(array.dtype) else array.view(f"u{array.dtype.itemsize}")
 
 
-def _typed(bare: np.ndarray, like: Array) -> Array:
+def typed(bare: np.ndarray, like: Array) -> Array:
     """The leaf that `_bare` took apart, of the kind of another."""
     if jnp.issubdtype(like.dtype, jax.dtypes.prng_key):
         return jax.random.wrap_key_data(jnp.asarray(bare), impl=jax.random.key_impl(like))

@@ -36,6 +36,7 @@ from thalweg.dynamics.flow.sharpness_reduction import (
 from thalweg.dynamics.flow.solvers import FLOW_SOLVERS, FlowSolver
 from thalweg.dynamics.flow.stabilised import RKC2, RKL2x
 from thalweg.dynamics.flow.variational import LimitMap, limit_map
+from thalweg.dynamics.from_state import continued
 from thalweg.dynamics.given_limit import WithLimit, with_limit
 from thalweg.dynamics.grouped_rmsprop import group_rmsprop
 from thalweg.dynamics.methods.accelerated import AcceleratedDescent, accelerated_descent
@@ -146,6 +147,7 @@ __all__ = [
     "adagrad_flow",
     "agmsdr",
     "central_flow",
+    "continued",
     "crossprop",
     "decayed_descent",
     "deep_r",

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array
 
 from thalweg.core.errors import require, unknown
@@ -14,6 +17,7 @@ from thalweg.dynamics.flow.second_order import SecondOrderFlow, accelerated_flow
 from thalweg.dynamics.methods.accelerated import AcceleratedDescent
 from thalweg.dynamics.noisy_steps import Noisy
 from thalweg.dynamics.optax_descent import OptaxDescent
+from thalweg.dynamics.optimiser_state import named_parts
 from thalweg.problems.problem import Problem
 
 LIMITS = ("first-order", "second-order")
@@ -141,4 +145,8 @@ def second_order(dynamics: Discrete) -> SecondOrderFlow:
     )
     assert inner.learning_rate is not None
     beta = float(dict(inner.settings)["momentum"])
-    return momentum_flow(float(inner.learning_rate), beta, nesterov=OF_MOMENTUM[inner.name])
+    flow = momentum_flow(float(inner.learning_rate), beta, nesterov=OF_MOMENTUM[inner.name])
+    if inner.begun is None:
+        return flow
+    trace = ravel_pytree(named_parts(inner.begun)["trace"])[0].astype(jnp.float64)
+    return dataclasses.replace(flow, pushed=-(1 - flow.kick) * (1 - beta) * trace)

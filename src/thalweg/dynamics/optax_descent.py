@@ -35,7 +35,7 @@ from thalweg.dynamics.dynamics import (
 from thalweg.dynamics.flow.followed import FLOW_ERROR, Flow
 from thalweg.dynamics.linear_response import step_gains, transformation_rule
 from thalweg.dynamics.noisy_steps import Noisy
-from thalweg.dynamics.optax_limit import optax_central, optax_limit
+from thalweg.dynamics.optax_limit import begun_from, optax_central, optax_limit
 from thalweg.dynamics.optax_update import (
     ANY_RATE,
     Family,
@@ -50,6 +50,7 @@ from thalweg.dynamics.optax_update import (
     typed_as,
     update,
 )
+from thalweg.dynamics.optimiser_state import require_fits
 from thalweg.dynamics.schedules import in_counts
 from thalweg.dynamics.stability import StabilityRule
 from thalweg.oracles.batches import minibatch
@@ -106,6 +107,8 @@ class OptaxDescent(Discrete):
         family: Transformations of any learning rate, of which this is one: members of a sweep that
             differ in it alone then share a program.
         learning_rate: Of this one.
+        begun: What the transformation remembers at the start of a path, in place of nothing; see
+            `continued`.
 
     Result: NONFINITE once the parameters are not finite, or the objective on all examples.
     """
@@ -117,6 +120,7 @@ class OptaxDescent(Discrete):
     settings: tuple[tuple[str, float | str], ...] = eqx.field(static=True, default=())
     family: Family | None = eqx.field(static=True, default=None)
     learning_rate: Float[Array, ""] | None = None
+    begun: Any = None
 
     @property
     def alike(self) -> optax.GradientTransformationExtraArgs:
@@ -159,13 +163,17 @@ class OptaxDescent(Discrete):
         """The memory at the start of a path.
 
         Raises:
-            InputError: If the transformation does not take such parameters.
+            InputError: If the transformation does not take such parameters, or what it begins with
+                is not its own.
         """
         manner = manner_of(self.alike, params)
         slow = params if manner.slow else None
-        with optax_converts():
-            state = self.applied(params).init(held_by(params, slow))
-        state = jax.tree.map(typed_as, state, manner.state)
+        if self.begun is None:
+            with optax_converts():
+                state = self.applied(params).init(held_by(params, slow))
+            state = jax.tree.map(typed_as, state, manner.state)
+        else:
+            state = require_fits(self.begun, manner.state, self.name)
         values = manner.sight is not None and manner.sight.values
         return OptaxMemory(state, slow, jnp.zeros((), jnp.int64) if values else None)
 
@@ -300,7 +308,11 @@ class OptaxDescent(Discrete):
 
     def _limit(self, problem: Problem, params: Params) -> Flow | str:
         size = in_counts(self.step_size) if callable(self.step_size) else float(self.step_size)
-        return optax_limit(self.examined, params, size, FLOW_ERROR[problem.smooth])
+        flow = optax_limit(self.examined, params, size, FLOW_ERROR[problem.smooth])
+        if self.begun is None or isinstance(flow, str):
+            return flow
+        assert not callable(size)
+        return begun_from(flow, self.begun, params, size)
 
     def step_gains(self, problem: Problem, params: Params, memory: OptaxMemory) -> Params:
         size = None if callable(self.step_size) else self.step_size

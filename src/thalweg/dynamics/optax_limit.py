@@ -34,6 +34,7 @@ from thalweg.core.tree import Params
 from thalweg.dynamics.adaptive_update import Accumulated, Averaged, Numbers
 from thalweg.dynamics.by_schedule import ALL, CHECKED, StepCounts, by_schedule, counts_of
 from thalweg.dynamics.flow.accumulated import AdaGradFlow
+from thalweg.dynamics.flow.averages import Begin
 from thalweg.dynamics.flow.central import CentralFlow, central_flow
 from thalweg.dynamics.flow.followed import Flow
 from thalweg.dynamics.flow.gradient_flow import GradientFlow, gradient_flow
@@ -48,6 +49,7 @@ from thalweg.dynamics.linear_response import (
     short_recursion,
 )
 from thalweg.dynamics.optax_update import manner_of, optax_converts, parts_of
+from thalweg.dynamics.optimiser_state import flat_parts, steps_counted
 from thalweg.dynamics.rewiring.hidden_strengths import RewiringState
 from thalweg.dynamics.rewiring.magnitude import MagnitudeState
 from thalweg.dynamics.stability import StabilityRule
@@ -147,15 +149,41 @@ def optax_central(step_size: float, rule: StabilityRule, flow: Flow | None) -> C
         return central_flow(step_size)
     if not isinstance(flow, PreconditionedFlow) or flow.first is not None or flow.corrected:
         return None
-    if flow.largest or not flow.initial or flow.epsilon_root or flow.decay:
+    begun = flow.initial if flow.begin is None else flow.begin.second
+    if flow.largest or not np.all(begun) or flow.epsilon_root or flow.decay:
         return None
-    return central_flow(
+    central = central_flow(
         step_size,
         average="each",
         decay=math.exp(-float(flow.second) * step_size),
         epsilon=float(flow.epsilon),
         initial=float(flow.initial),
     )
+    return central if flow.begin is None else dataclasses.replace(central, initial=begun)
+
+
+def begun_from(flow: Flow, state: Any, params: Params, step_size: float) -> Flow:
+    """The flow of a transformation that begins with a state: its averages begin there, too.
+
+    What a momentum keeps, behind a preconditioner or without one, reaches over a number of steps
+    and adds to the O(eta) alone.
+
+    Args:
+        flow: Of the transformation, as it begins with nothing.
+        state: Its state.
+        params: Parameters; only their structure counts.
+        step_size: Training time of a step.
+    """
+    parts = flat_parts(state, params)
+    if isinstance(flow, AdaGradFlow) and "sum_of_squares" in parts:
+        return dataclasses.replace(flow, initial=parts["sum_of_squares"])
+    if not isinstance(flow, PreconditionedFlow) or "nu" not in parts:
+        return flow
+    count = steps_counted(state)
+    if flow.corrected and not count:  # no step: an average of nothing
+        return flow
+    begin = Begin(parts["nu"], parts.get("mu"), parts.get("nu_max"), (count or 0) * step_size)
+    return dataclasses.replace(flow, begin=begin)
 
 
 def _on_the_clock(found: Response, step_size: float) -> tuple[bool, str]:

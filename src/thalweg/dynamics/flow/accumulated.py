@@ -63,7 +63,7 @@ class AdaGradFlow(PacedFlow):
         most_gradients: As of `GradientFlow`.
         rate: Learning rate over the training time of a step.
         intake: 1 over the training time of a step, at which s takes in squared gradients.
-        initial: s at time zero, above 0.
+        initial: s at time zero, above 0: one number, or of each parameter.
         epsilon: Added to the root.
         epsilon_root: Added within it.
         pace: The training time c(k) of steps, where it follows a schedule: rate and intake are then
@@ -75,7 +75,7 @@ class AdaGradFlow(PacedFlow):
 
     rate: Float[Array, ""] = eqx.field(converter=_number, default=1.0)
     intake: Float[Array, ""] = eqx.field(converter=_number, default=1.0)
-    initial: Float[Array, ""] = eqx.field(converter=_number, default=0.1)
+    initial: Float[Array, "*p"] = eqx.field(converter=_number, default=0.1)
     epsilon: Float[Array, ""] = eqx.field(converter=_number, default=0.0)
     epsilon_root: Float[Array, ""] = eqx.field(converter=_number, default=0.0)
     power: Float[Array, ""] = eqx.field(converter=_number, default=1.0)
@@ -105,7 +105,7 @@ class AdaGradFlow(PacedFlow):
             blamed = 0.5 * way.astype(flat.dtype) * wrong[size : 2 * size] / total
             return vector_norm(jnp.concatenate([wrong[:size], blamed]))
 
-        begun = [theta, jnp.full_like(theta, self.initial.astype(theta.dtype))]
+        begun = [theta, jnp.broadcast_to(self.initial.astype(theta.dtype), theta.shape)]
         begun += [] if self.pace is None else [jnp.zeros_like(theta[:1])]
         return System(force, jnp.concatenate(begun), size, unravel, Measure(norm, error))
 

@@ -46,7 +46,7 @@ from thalweg.core.errors import require
 from thalweg.core.ranges import require_share
 from thalweg.core.tree import Params
 from thalweg.dynamics.dynamics import step_size_array
-from thalweg.dynamics.flow.averages import Averages, joined
+from thalweg.dynamics.flow.averages import Averages, Begin, begun_at, joined
 from thalweg.dynamics.flow.followed import MOST_GRADIENTS, System, how_asked
 from thalweg.dynamics.flow.methods import vector_norm
 from thalweg.dynamics.flow.pace import PacedFlow
@@ -94,6 +94,9 @@ class PreconditionedFlow(PacedFlow):
             RMSProp; alpha_1 is alpha_2.
         pace: The training time of steps, where it follows a schedule: alpha_1 and alpha_2 are then
             in units of 1/step. None where all are alike.
+        begin: What the averages hold at time zero, where the path goes on from another; from there
+            on nothing is infinite, and the solver counts training time. None where they hold
+            nothing but `initial`.
 
     Cost: as an explicit flow; the averages bound a step to about 3/alpha.
     """
@@ -111,6 +114,7 @@ class PreconditionedFlow(PacedFlow):
     corrected: bool = eqx.field(static=True, default=True)
     largest: bool = eqx.field(static=True, default=False)
     centred: bool = eqx.field(static=True, default=False)
+    begin: Begin | None = None
 
     @property
     def name(self) -> str:
@@ -127,7 +131,7 @@ class PreconditionedFlow(PacedFlow):
         size, kind = theta.size, theta.dtype
         none = jnp.zeros((), kind)
         # From v > 0 nothing is infinite, and the solver counts training time itself.
-        begun = (self.initial > 0).astype(kind)
+        begun = self._going.astype(kind)
         start = Averages(
             theta,
             jnp.full_like(theta, self.initial.astype(kind)),
@@ -138,6 +142,9 @@ class PreconditionedFlow(PacedFlow):
             none,
             theta[:0] if self.pace is None else jnp.zeros_like(theta[:1]),
         )
+        if self.begin is not None:
+            rates = (self.second, self._faster) if self.corrected else None
+            start = begun_at(self.begin, start, rates)
 
         def force(flat: Array) -> Array:
             at = self._cut(flat)
@@ -176,13 +183,13 @@ class PreconditionedFlow(PacedFlow):
         time = super().solver_clock(time)
         x = self.second * time / 2
         clock = 2 / self.second * (x + jnp.log1p(jnp.sqrt(-jnp.expm1(-2 * x))))
-        return jnp.where(self.initial > 0, time, clock)
+        return jnp.where(self._going, time, clock)
 
     def training_time(self, clock: Scalar) -> Scalar:
         x = self.second * clock / 2
         near = -jnp.log1p(-(jnp.tanh(jnp.minimum(x, 1.0)) ** 2)) / 2  # log cosh x
         far = x + jnp.log1p(jnp.exp(-2 * x)) - jnp.log(2.0)
-        time = jnp.where(self.initial > 0, clock, 2 / self.second * jnp.where(x < 1, near, far))
+        time = jnp.where(self._going, clock, 2 / self.second * jnp.where(x < 1, near, far))
         return super().training_time(time)
 
     def begun(self, problem: Problem, path: Integration) -> Integration:
@@ -193,7 +200,7 @@ class PreconditionedFlow(PacedFlow):
         root = jnp.sqrt(jnp.asarray(at.theta.size, jnp.float64)) * self._size(at, ahead=1.0)
         # theta' is sign(g), times r = alpha_2 s/2 where it is corrected.
         short = jnp.sqrt(2 * least / (self.second * root)) if self.corrected else least / root
-        short = jnp.where(self.initial > 0, path.proposal, short)
+        short = jnp.where(self._going, path.proposal, short)
         # A preconditioned speed is bounded: the path does not blow up.
         return path._replace(
             proposal=jnp.minimum(short, 1 / self.second), speed=jnp.full_like(path.speed, jnp.inf)
@@ -205,6 +212,11 @@ class PreconditionedFlow(PacedFlow):
         g = ravel_pytree(jax.grad(problem.objective)(params))[0]
         at = self._cut(memory.theta)
         return unravel(self._way(at, g).gain * _as(self._size(at), g))
+
+    @property
+    def _going(self) -> Array:
+        """Whether the averages hold something at time zero."""
+        return self.initial > 0 if self.begin is None else jnp.asarray(True)
 
     def _cut(self, flat: Array) -> Averages:
         counts = [1, 1, int(self.first is not None), int(self.largest)]

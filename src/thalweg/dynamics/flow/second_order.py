@@ -11,10 +11,12 @@ w_n - w_{n-1} ~ h q' - h^2 q''/2
 and as beta -> 1 this is q_ss + ((1 - beta)/sqrt(eta)) q_s + grad f = 0 in the time s = n sqrt(eta)
 = t/sqrt(m). Optax's Nesterov momentum has beta (g_n - g_{n-1}) ~ -beta h q'' beside g_n where q' is
 -g but for O(h), which takes beta h from m. A lasting gradient leaves both a fixed way behind n h g;
-the start k makes that of the equation the same. At fixed beta its distance is then O(eta^2) once
-the start has faded, some m later, and O(eta) before; gradient flow, m = 0, is O(eta) away for good.
-At a fixed friction in the time s it is O(eta) for heavy ball and O(sqrt eta) for Nesterov's, where
-gradient flow does not come near.
+the start k makes that of the equation the same. A momentum b that is not empty, the sum of beta^j
+g, leads heavy ball a way -h beta b further until it has faded, Nesterov's -h beta^2 b: as far as a
+velocity -(1 - k)(1 - beta) b does, which is added to the first one. At fixed beta its distance is
+then O(eta^2) once the start has faded, some m later, and O(eta) before; gradient flow, m = 0, is
+O(eta) away for good. At a fixed friction in the time s it is O(eta) for heavy ball and O(sqrt eta)
+for Nesterov's, where gradient flow does not come near.
 
 **Nesterov's schema** for convex problems, whose momentum grows as 1 - 3/n, has m = alpha, c = 0,
 a = 1, k = 0 on its clock t = n alpha: q_ss + (3/s) q_s + grad f = 0, s = n sqrt(alpha).
@@ -64,6 +66,7 @@ class SecondOrderFlow(Flow):
         friction: c (unit: 1).
         fading: a, 1 where the friction has a part 3 m/t, 0 where it has none.
         kick: k, the first velocity over minus the gradient (unit: 1).
+        pushed: What is added to that velocity (p,), by a momentum that is not empty; or None.
     """
 
     symmetric: ClassVar[bool] = False
@@ -72,6 +75,7 @@ class SecondOrderFlow(Flow):
     friction: Float[Array, ""] = eqx.field(converter=_number, default=1.0)
     fading: Float[Array, ""] = eqx.field(converter=_number, default=0.0)
     kick: Float[Array, ""] = eqx.field(converter=_number, default=0.0)
+    pushed: Float[Array, " p"] | None = None
 
     @property
     def name(self) -> str:
@@ -110,7 +114,10 @@ class SecondOrderFlow(Flow):
     def init(self, problem: Problem, params: Params) -> State:
         system = self.system(problem, params)
         slope = ravel_pytree(jax.grad(problem.objective)(params))[0]
-        first = system.start.at[system.size : -1].set(-self.kick.astype(slope.dtype) * slope)
+        velocity = -self.kick.astype(slope.dtype) * slope
+        if self.pushed is not None:
+            velocity = velocity + self.pushed.astype(slope.dtype)
+        first = system.start.at[system.size : -1].set(velocity)
         state = self.started(problem, params, system._replace(start=first))
         return state._replace(evaluations=jnp.sum(state.memory.evaluations))
 

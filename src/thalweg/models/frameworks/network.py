@@ -36,6 +36,7 @@ class Network(Applied):
         returned: Makes of weights, in their own types, what the framework takes.
         agreement: What the network's outputs, gradient and Hessian product differ by from the
             framework's own, or None as long as no example batch was seen.
+        named: Tells the framework's own weights by name, in its order; None where none is known.
         verified: Of an example batch, the same network after it was held against its framework.
     """
 
@@ -44,6 +45,7 @@ class Network(Applied):
     returned: Callable[[Params], Any] | None = eqx.field(static=True, default=None)
     agreement: Agreement | None = eqx.field(static=True, default=None)
     verified: Callable[[Any], Network] | None = eqx.field(static=True, default=None)
+    named: Callable[[], list[tuple[str, Any]]] | None = eqx.field(static=True, default=None)
 
     def to_framework(self, params: Params) -> Any:
         """What the framework takes, with these weights in place of those that came.

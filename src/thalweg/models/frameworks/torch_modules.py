@@ -90,6 +90,7 @@ def from_torch(
             title=f"from_torch({type(net).__name__})",
             returned=partial(_returned, net),
             verified=again,
+            named=partial(_named, net),
         )
     double = copied(net, title)
     rows = taken(lambda x: double(torch.as_tensor(x)), as_examples(example), title)
@@ -107,6 +108,7 @@ def from_torch(
         beside=exported.held,
         title=f"from_torch({type(net).__name__})",
         returned=partial(_returned, net),
+        named=partial(_named, net),
     )
     params, _ = start_of(model)
     x = jnp.asarray(rows, jnp.float64)
@@ -282,6 +284,11 @@ def export(net: Any, given: tuple[Any, ...], title: str) -> Exported:
     tensors = {**dict(net.named_parameters()), **dict(net.named_buffers()), **graph.constants}
     wanted = [key for _, (kind, key) in program.inputs if kind == "held"]
     return Exported(graph, program, {name: _array(tensors[name]) for name in wanted})
+
+
+def _named(net: Any) -> list[tuple[str, Any]]:
+    """The module's own weights, frozen ones too."""
+    return list(net.named_parameters())
 
 
 def _returned(net: Any, weights: Params) -> Any:
