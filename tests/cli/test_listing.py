@@ -292,7 +292,7 @@ def test_a_word_in_several_lists_says_so(thalweg_says: Says) -> None:
      ("bce", "binary-cross-entropy"), ("smallest-e", "smallest-eigenvalue, a probe"),
      ("kaiming_normal", "he-normal"),
      ("lambda_max", "sharpness"), ("elkabetz", "elkabetz2021-continuous-discrete, a study"),
-     ("gradient-descent", "gradient_descent, a dynamics")],
+     ("gradient-descent", "gradient_descent, a process that moves parameters")],
 )  # fmt: skip
 def test_aliases_and_beginnings_are_shown(thalweg_says: Says, word: str, shown: str) -> None:
     said = thalweg_says("show", word)

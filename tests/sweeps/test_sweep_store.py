@@ -129,6 +129,36 @@ def test_another_sweep_is_refused_and_fresh_replaces_it(tmp_path: Path) -> None:
     assert len(list(out.glob("block-*.zarr"))) == 1
 
 
+def test_what_is_refused_at_its_start_replaces_nothing(
+    tmp_path: Path, steps: Callable[[], int]
+) -> None:
+    """Nor does one that was killed between setting the old sweep aside and its own list."""
+    out, how = tmp_path / "sweep", {"step_size": [0.1], "steps": 4, "records": 2}
+
+    def swept(function: Callable[[Any], Any], **more: Any) -> tw.Sweep:
+        problem = tw.problems.Function(function, start=jnp.ones(2))
+        return tw.sweep(problem, tw.gradient_descent, probes=[], out=out, **how, **more)
+
+    def bowl(x: Any) -> Any:
+        return 0.5 * jnp.sum(x**2)
+
+    swept(bowl)
+    files = {p: p.read_bytes() for p in out.rglob("*") if p.is_file()}
+    with pytest.raises(tw.InputError, match="not finite at the start"):
+        swept(lambda x: jnp.sum(jnp.log(-x)), fresh=True)
+    assert {p: p.read_bytes() for p in out.rglob("*") if p.is_file()} == files
+    aside = out / "replaced"
+    aside.mkdir()
+    for old in [p for p in out.iterdir() if p != aside]:
+        old.rename(aside / old.name)
+    before = steps()
+    swept(bowl)
+    assert steps() == before
+    swept(lambda x: jnp.sum(x**2), fresh=True)
+    assert steps() > before
+    assert not aside.exists()
+
+
 def test_a_folder_that_is_used_otherwise_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(tw.InputError, match="in use for other things"):

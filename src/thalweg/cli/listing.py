@@ -18,7 +18,8 @@ from thalweg.core.errors import InputError
 
 # What a list is of, for those that are no plain word.
 KINDS = {
-    "data": "data", "dynamics": "a dynamics", "losses": "a loss", "studies": "a study",
+    "data": "data", "dynamics": "a process that moves parameters",
+    "losses": "a loss", "studies": "a study",
     "margin-losses": "a loss of a margin",
     "activations": "an activation", "initialisers": "an initialiser", "optimisers": "an optimiser",
     "oracles": "an oracle", "options": "an option of thalweg diagnose",

@@ -146,7 +146,7 @@ def _last_of(run: Trajectory, where: str, what: str, seed: str) -> tuple[np.ndar
 
 def _of_a_file(path: Path) -> np.ndarray:
     """The one array in a file in NumPy's format, or that of the parameters."""
-    found = arrays_in(path, "start")
+    found = arrays_of(path, "start")
     named = [name for name in PARAMETERS if name in found]
     require(
         len(found) == 1 or len(named) == 1,
@@ -156,7 +156,7 @@ def _of_a_file(path: Path) -> np.ndarray:
     return found[named[0]] if named else next(iter(found.values()))
 
 
-def arrays_in(path: Path, what: str) -> dict[str, np.ndarray]:
+def arrays_of(path: Path, what: str) -> dict[str, np.ndarray]:
     """The arrays in a file in NumPy's format by name; of an .npy its one.
 
     Raises:

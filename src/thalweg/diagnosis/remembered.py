@@ -12,7 +12,7 @@ import numpy as np
 
 from thalweg.core.errors import InputError, require
 from thalweg.core.tree import Params
-from thalweg.diagnosis.checkpoint import CHECKPOINTS, OF_A_FOLDER, PARAMETERS, SEED, arrays_in
+from thalweg.diagnosis.checkpoint import CHECKPOINTS, OF_A_FOLDER, PARAMETERS, SEED, arrays_of
 from thalweg.driver.chunks import typed
 from thalweg.dynamics import continued
 from thalweg.dynamics.around import Around
@@ -36,7 +36,7 @@ NOT_ALIKE = {
 }
 
 
-class Remembered(NamedTuple):
+class GoneOn(NamedTuple):
     """A dynamics with what its optimiser remembers.
 
     Attributes:
@@ -48,7 +48,7 @@ class Remembered(NamedTuple):
     words: str = ""
 
 
-def remembered(problem: Problem, steps: Discrete, state: Any, start: Any) -> Remembered:
+def remembered(problem: Problem, steps: Discrete, state: Any, start: Any) -> GoneOn:
     """The dynamics with the state that `diagnose` takes.
 
     Args:
@@ -63,7 +63,7 @@ def remembered(problem: Problem, steps: Discrete, state: Any, start: Any) -> Rem
         InputError: If the dynamics has no state, or it is of another optimiser or other parameters.
     """
     if state is None:
-        return Remembered(steps)
+        return GoneOn(steps)
     owner = continued(steps, state)  # which refuses what has none
     inner = _innermost(owner)
     params = jax.eval_shape(problem.init, jax.random.key(0))
@@ -80,7 +80,7 @@ def remembered(problem: Problem, steps: Discrete, state: Any, start: Any) -> Rem
             )
             state = _of_a_run(problem, steps, params, str(state).partition(SEED)[2], path)
         else:
-            state = {n: a for n, a in arrays_in(path, "state").items() if n not in PARAMETERS}
+            state = {n: a for n, a in arrays_of(path, "state").items() if n not in PARAMETERS}
     elif hasattr(state, "state_dict") or _is_state_dict(state):
         state = _of_torch(problem, state, params)
     if isinstance(state, Mapping):
@@ -102,7 +102,7 @@ def remembered(problem: Problem, steps: Discrete, state: Any, start: Any) -> Rem
     jax.eval_shape(lambda p: begun.init(problem, p), params)  # which refuses what does not fit
     count = steps_counted(state)
     counted = "" if count is None else f", after {count:,} step{'' if count == 1 else 's'}"
-    return Remembered(begun, words + counted)
+    return GoneOn(begun, words + counted)
 
 
 def begun_in_words(

@@ -33,6 +33,7 @@ from thalweg.trajectory.store import OtherRunError, ZarrStore
 
 FORMAT = 1
 INDEX = "sweep.json"
+ASIDE = "replaced"  # where a sweep is that another one replaces, until that one has begun
 
 
 def in_common(
@@ -77,7 +78,8 @@ class Folder:
     def opened(self, fresh: bool) -> Iterator[None]:
         """Read the list of blocks, if there is one; what is refused in the body leaves none behind.
 
-        Nothing is written, and with `fresh` nothing deleted, before `begin` or `add`.
+        Nothing is written before `begin` or `add`. With `fresh` what was there is set aside then,
+        and put back where the body refuses before a block has begun.
 
         Raises:
             InputError: If the folder is used for other things.
@@ -85,6 +87,9 @@ class Folder:
             StoreError: If its list is damaged.
         """
         index = self.path / self.index
+        with writing(self.path):
+            if not index.exists():  # of one that was killed as it replaced another
+                self._put_back()
         require_own(self.path, self.index, self._begun)
         with writing(self.path):
             self._new = new = fresh or not index.exists()
@@ -97,14 +102,17 @@ class Folder:
             if begun and not any(any(self.path.glob(pattern)) for pattern in self.patterns):
                 with contextlib.suppress(OSError):
                     index.unlink()
+                    self._put_back()
             raise
+        finally:
+            shutil.rmtree(self.path / ASIDE, ignore_errors=True)
 
     def begin(self) -> None:
-        """Make a new folder, or clear an old one: from here on it is this one's."""
+        """Make a new folder, or set an old one aside: from here on it is this one's."""
         if self._new:
             with writing(self.path):
                 if (self.path / self.index).exists():
-                    self._clear()
+                    self._set_aside()
                 self.path.mkdir(parents=True, exist_ok=True)
                 self._write()
             self._new = False
@@ -168,12 +176,22 @@ class Folder:
         }
         replace(self.path / self.index, sealed(content))
 
-    def _clear(self) -> None:
-        """Delete what a sweep has left, its list last."""
-        for pattern in self.patterns:
-            for old in self.path.glob(pattern):
-                shutil.rmtree(old) if old.is_dir() else old.unlink()
-        (self.path / self.index).unlink()
+    def _set_aside(self) -> None:
+        """Move away what a sweep has left, its list last."""
+        aside = self.path / ASIDE
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir()
+        for old in [path for pattern in self.patterns for path in self.path.glob(pattern)]:
+            old.rename(aside / old.name)
+        (self.path / self.index).rename(aside / self.index)
+
+    def _put_back(self) -> None:
+        """Undo `_set_aside`, if it was done."""
+        aside = self.path / ASIDE
+        if (aside / self.index).exists():
+            for old in [path for path in aside.iterdir() if path.name != self.index]:
+                old.rename(self.path / old.name)
+            (aside / self.index).rename(self.path / self.index)
 
     def _begun(self, file: Path) -> bool:
         """Whether a file is there before the list of blocks: the lock, a list half written."""
