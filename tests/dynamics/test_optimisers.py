@@ -31,7 +31,8 @@ LINE_START = [{"weight": jnp.zeros((1, 3))}]
 @pytest.mark.parametrize("name", OPTIMISERS)
 def test_each_is_made_steps_and_lowers_the_objective(name: str) -> None:
     made = optimiser(name, 0.01) if OPTIMISERS[name].rated else optimiser(name)
-    on_data = OPTIMISERS[name].whole or name in ("levenberg-marquardt", "polyak-step")
+    on_data = OPTIMISERS[name].whole or OPTIMISERS[name].corrects
+    on_data |= name in ("levenberg-marquardt", "polyak-step")
     problem, start = (LINE, LINE_START) if on_data else (BENT, START)
     state = made.init(problem, start)
     begun = state.params  # of replicas their barycentre, which is not where the first begins
@@ -119,6 +120,9 @@ def test_what_people_type_is_understood() -> None:
         (("polyak-step",), {"least": float("inf")}, "least of polyak-step came as inf"),
         (("trust-region",), {"radius": 0.0}, "number came as 0.0"),
         (("coordinate", 0.1), {"batch": 2}, "sees one coordinate"),
+        (("svrg", 0.1), {"oracle": "label_noise(0.1)"}, "svrg draws batches of its own"),
+        (("saga", 0.1), {"period": 3}, "saga has no parameter 'period'"),
+        (("spider", 0.1), {"reference": 0}, "a whole number from 1 on"),
         (("adam(0.1, 0.2)",), {}, "has more than one learning rate"),
         (("adam(x)",), {}, "cannot be read; write a name with its numbers"),
         (("adam(0.1",), {}, "cannot be read"),

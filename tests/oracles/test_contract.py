@@ -18,6 +18,7 @@ from thalweg.core import tree
 from thalweg.core.counting import counted, marked
 from thalweg.oracles import ORACLES, Directions, Oracle, examples
 from thalweg.oracles.oracle import Normal
+from thalweg.oracles.variance_reduced import Anchor, Anchored
 from thalweg.problems import Problem
 from thalweg.problems.weight_decay import Decayed
 
@@ -38,9 +39,12 @@ def problem(kind: str) -> Problem:
 
 @cache
 def begun(name: str, kind: str) -> Oracle:
-    """The oracle; one with a memory has looked at other parameters before."""
+    """The oracle; one with a memory knows of other parameters, an anchor the gradient there."""
     whole = problem(kind)
-    return ORACLES[name]().begin(whole, whole.init(KEY))
+    oracle, params = ORACLES[name]().begin(whole, whole.init(KEY)), whole.init(KEY)
+    if not isinstance(oracle, Anchored):
+        return oracle
+    return oracle.holding(Anchor(params, jax.grad(whole.objective)(params)))
 
 
 @cache

@@ -109,7 +109,9 @@ def test_the_look_after_next_is_biased_as_told() -> None:
     def draw(i: int) -> Any:
         return jnp.asarray(False), (), jnp.asarray([i])
 
-    _, oracle = oracle.begin(whole, a).look(whole, b, draw(4))
+    first = (jnp.asarray(True), (), jnp.asarray([0]))
+    _, oracle = oracle.begin(whole, a).look(whole, a, first)
+    _, oracle = oracle.look(whole, b, draw(4))
     v = oracle.memory.gradient[0]["weight"]
     shown = [jax.grad(oracle.see(whole, c, draw(i)).objective)(c)[0]["weight"] for i in range(9)]
     expected = full[2] - full[1] + v
@@ -139,6 +141,7 @@ def test_counts_are_the_calls(name: str) -> None:
     shared = 0 if name == "svrg" else steps  # of one example a step
     table = int(first.gradients) if name == "saga" else 0
     assert table in (0, len(X))
+    assert int(first.gradients) == table  # of an anchor the first look takes it, once
     told = oracle.spent(whole, np.array([0, steps]))
     assert (told[0], told[1]) == (table, table + int(spent.gradients) - shared)
     each = oracle.counts(whole).component_gradients

@@ -16,7 +16,7 @@ from thalweg.core.counting import counted, marked
 from thalweg.core.result import Result
 from thalweg.storage.files import ReadOnlyError
 from thalweg.sweeps import race_page, raced
-from thalweg.sweeps.contestants import price_of
+from thalweg.sweeps.contestants import contestants, price_of
 from thalweg.sweeps.race_page import cost_table, race_curves, race_figure
 from thalweg.sweeps.race_result import _beside, _notes_told, _one_of
 from thalweg.sweeps.tuning import chosen, first_at, level_with_best, median_error
@@ -339,6 +339,23 @@ def test_a_batch_costs_its_share() -> None:
     np.testing.assert_allclose(
         run.dataset["loss"].values[0, 0], beside.dataset["loss"].values, rtol=1e-9
     )
+
+
+def test_corrected_batches_race_by_name_at_what_they_cost() -> None:
+    """In gradients of the whole of 10 examples; weight decay about them changes nothing."""
+    data = (np.arange(20.0).reshape(10, 2) / 10, np.ones((10, 1)))
+    plain = tw.problems.supervised(tw.models.linear([]), data)
+    for problem in (plain, tw.problems.Decayed(plain, 0.1)):
+        found = contestants("svrg, sarah(0.1), saga, spider(period=4, reference=8)", problem, [0.1], "minibatch(2)", 50.0)  # fmt: skip # noqa: E501
+        prices = {each.name: price_of(each.members[0], problem) for each in found}
+        assert prices == {
+            "svrg": 0.5, "sarah(0.1)": 0.5, "saga": 0.4, "spider(period=4, reference=8)": 0.6,
+        }  # fmt: skip
+        assert [each.tuned for each in found] == ["learning_rate", "", *["learning_rate"] * 2]
+    bowl = tw.problems.Quadratic([1.0, 9.0], slope=[0.0, 0.0], start=[1.0, 1.0])
+    assert "no examples to draw" in contestants("gd, svrg", bowl, [0.1], None, 9.0)[1].refused
+    noisy = contestants("gd, saga", plain, [0.1], "label_noise(0.1)", 9.0)[1]
+    assert "draws batches of its own" in noisy.refused
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,8 @@ class Optimiser:
         finds: Whether it finds a learning rate where none is given.
         rated: Whether it has a learning rate; what searches its steps has none, and is made from
             the parameters alone.
+        corrects: Whether it draws batches of its own, which it corrects: it is made from the
+            learning rate, their size and the parameters.
     """
 
     about: str
@@ -38,3 +40,4 @@ class Optimiser:
     whole: bool = False
     finds: bool = False
     rated: bool = True
+    corrects: bool = False

@@ -29,6 +29,8 @@ PARAMETERS = {
     "length": "The norm that gradients are cut to.",
     "krylov": "Dimension of the Krylov space that a step is sought in; 0 for the whole space.",
     "threshold": "Norm up to which a gradient counts as small.",
+    "period": "Steps from one full gradient to the next; by default two passes over the data.",
+    "reference": "Examples that stand for all where SPIDER begins anew.",
     "wait": "Steps between moves at least.",
     "tries": "How many dampings a step tries.",
     "replicas": "Copies that are drawn to their mean, which is what is trained.",
@@ -51,7 +53,7 @@ PARAMETER_ALIASES = {
 SHARES = ("momentum", "b1", "b2", "decay", "rho", "averaging", "sparsity")  # from 0 to below 1
 COUNTS = (
     "memory", "newton_schulz", "warmup", "replicas", "inner_steps", "coupling_steps", "krylov",
-    "wait", "tries", "begin",
+    "wait", "tries", "begin", "period", "reference",
 )  # fmt: skip
 
 

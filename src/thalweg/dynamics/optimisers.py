@@ -38,7 +38,7 @@ from thalweg.dynamics.replicated import replicated_sgd
 from thalweg.dynamics.rewiring.by_name import REWIRING
 from thalweg.dynamics.schedules import Following, Paced, Schedule, as_schedule
 from thalweg.dynamics.scoping import Scoped
-from thalweg.oracles.batches import minibatch
+from thalweg.oracles.batches import MiniBatch, minibatch
 from thalweg.oracles.in_words import as_oracle
 from thalweg.oracles.oracle import Oracle
 
@@ -230,10 +230,11 @@ def optimiser(
         name: A key of `OPTIMISERS` (sgd, momentum, nesterov, adam, adamw, nadam, amsgrad, rmsprop,
             adagrad, adadelta, lion, sign, muon, lbfgs, schedule-free, kfac, sam, entropy-sgd,
             replicated-sgd, armijo, polyak-step, clipped, accelerated, nesterov-constant, agmsdr,
-            coordinate, perturbed, conjugate-gradients, bfgs, dfp, natural-gradient, gauss-newton,
-            constant-kfac, relaxed-newton, newton, damped-newton, saddle-free, cubic-newton,
-            trust-region, levenberg-marquardt, grad-r, deep-r, soft-deep-r, magnitude-pruning), or
-            what people type for it; with numbers behind it, as "adam(0.001, b1=0.8)", if one likes.
+            coordinate, svrg, saga, sarah, spider, perturbed, conjugate-gradients, bfgs, dfp,
+            natural-gradient, gauss-newton, constant-kfac, relaxed-newton, newton, damped-newton,
+            saddle-free, cubic-newton, trust-region, levenberg-marquardt, grad-r, deep-r,
+            soft-deep-r, magnitude-pruning), or what people type for it; with numbers behind it, as
+            "adam(0.001, b1=0.8)", if one likes.
         learning_rate: As Optax takes it. `lbfgs` and `adadelta` have 1 by default,
             `replicated-sgd` 0.1, `entropy-sgd` 0.15, `kfac` finds its own; what searches its steps
             (armijo, polyak-step, agmsdr, conjugate-gradients, bfgs, dfp, newton and what follows
@@ -243,7 +244,7 @@ def optimiser(
             end=0.1, all with warmup=100 steps. In Python a function of the number of steps taken,
             too: `optax.cosine_decay_schedule(1.0, 1000)`.
         batch: Examples in a mini-batch, short for an oracle minibatch(batch); all of them by
-            default.
+            default. Of svrg, saga, sarah and spider the batch that they correct, 1 by default.
         oracle: What its steps see of the problem, as "label_noise(0.1)"; `thalweg list oracles` has
             the names. In Python the oracle itself, too: `tw.oracles.label_noise(0.1)`.
         **parameters: Those of the optimiser, as momentum=0.9, or as b1=, b2= and epsilon= of Adam;
@@ -301,13 +302,21 @@ def optimiser(
     require(batch is None or oracle is None, "both batch and oracle came; give one of them")
     factor = None if schedule is None else as_schedule(schedule)
     require(
-        factor is None or (entry.rated and not entry.whole and not entry.alone),
+        factor is None or (entry.rated and not (entry.whole or entry.alone or entry.corrects)),
         f"{chosen} takes no schedule, for it {'sets' if entry.rated else 'finds'} the size of its "
         "steps in its own way; leave schedule= out",
     )
     seen = None if oracle is None else as_oracle(oracle)
     seen = seen if batch is None else minibatch(batch)
     descent: Discrete
+    if entry.corrects:
+        require(
+            seen is None or isinstance(seen, MiniBatch),
+            f"{chosen} draws batches of its own and corrects them; leave oracle out, or give their "
+            "size as batch",
+        )
+        size = 1 if seen is None else seen.batch  # type: ignore[attr-defined]
+        return entry.make(learning_rate, size, **values)  # type: ignore[no-any-return]
     if not entry.rated:
         descent = entry.make(**values)
     elif entry.whole:

@@ -14,7 +14,7 @@ from thalweg.core.tree import Params
 from thalweg.oracles.batches import FOR, MiniBatch
 from thalweg.oracles.examples_shown import supervised_in
 from thalweg.oracles.oracle import Counts
-from thalweg.oracles.variance_reduced import Anchored
+from thalweg.oracles.variance_reduced import Anchor, Anchored
 from thalweg.problems.problem import Problem
 
 
@@ -38,6 +38,9 @@ class RandomRefresh(Anchored):
 
     def block(self, problem: Problem, params: Params) -> int:
         return self.batches.block(problem, params)
+
+    def start(self, problem: Problem, params: Params) -> Anchor:
+        return Anchor(params, jax.grad(problem.objective)(params))
 
     def draws(self, problem: Problem, params: Params, key: Array, count: int) -> Any:
         own, rows = jax.random.split(key)

@@ -77,7 +77,8 @@ class Anchored(Remembering):
         return anew, words, self.batches.draws(problem, params, key, count)
 
     def start(self, problem: Problem, params: Params) -> Anchor:
-        return Anchor(params, jax.grad(problem.objective)(params))
+        # The first look of a run takes the full gradient; nothing is known before it.
+        return Anchor(params, jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), params))
 
     def look(self, problem: Problem, params: Params, draw: Any) -> tuple[Problem, Self]:
         anew, word, rows = draw

@@ -17,7 +17,7 @@ from thalweg.dynamics.dynamics import Discrete
 from thalweg.dynamics.methods.newton_type import NewtonType
 from thalweg.dynamics.optimisers import optimiser_named
 from thalweg.dynamics.optimisers_in_words import named_in, split
-from thalweg.oracles.batches import FOR
+from thalweg.oracles.batches import FOR, MiniBatch
 from thalweg.oracles.examples_shown import supervised_in
 from thalweg.oracles.in_words import as_oracle
 from thalweg.oracles.oracle import Oracle
@@ -81,7 +81,7 @@ def contestants(
             f"{made.name} comes twice in optimisers; give each once, with other numbers if you "
             "want to see both, as momentum(momentum=0.99)",
         )
-        found.append(_suited(made, problem, budget))
+        found.append(made if made.refused else _suited(made, problem, budget))
     if optimisers is None:  # of the usual ones those that can
         found = [each for each in found if not each.refused]
     taking = [each for each in found if not each.refused]
@@ -125,6 +125,11 @@ def _named(text: str, grid: np.ndarray, oracle: Oracle | None) -> Contestant:
     if words.learning_rate is not None:
         given["learning_rate"] = words.learning_rate
     label = " ".join(text.split())
+    if entry.corrects and oracle is not None and not isinstance(oracle, MiniBatch):
+        return Contestant(
+            label, "", (float("nan"),), (), f"{name} draws batches of its own and corrects them; "
+            "race it without an oracle, or with minibatch(8)",
+        )  # fmt: skip
     if not tuned:
         return Contestant(label, "", (float("nan"),), (optimiser(name, oracle=oracle, **given),))
     settings = tuple(float(value) for value in grid)

@@ -28,6 +28,7 @@ from thalweg.dynamics.natural_gradient.exact import natural_gradient_descent
 from thalweg.dynamics.optax_descent import OptaxDescent, optax_dynamics
 from thalweg.dynamics.optimiser_entry import Optimiser
 from thalweg.oracles.directions import coordinate
+from thalweg.oracles.variance_reduced import saga, sarah, spider, svrg
 
 
 def armijo() -> OptaxDescent:
@@ -106,6 +107,27 @@ BY_NAME: dict[str, Optimiser] = {
     "coordinate": Optimiser(
         "descent along one coordinate a step, drawn",
         lambda rate: gradient_descent(rate, coordinate()), whole=True,
+    ),
+    "svrg": Optimiser(
+        "descent along batches, corrected where the full gradient is known: every period steps",
+        lambda rate, batch, period: gradient_descent(rate, svrg(batch, period)),
+        {"period": None}, corrects=True,
+    ),
+    "saga": Optimiser(
+        "descent along batches, corrected by the last gradient seen of every example",
+        lambda rate, batch: gradient_descent(rate, saga(batch)), corrects=True,
+    ),
+    "sarah": Optimiser(
+        "descent along batches, corrected by the step before; a full gradient every period steps",
+        lambda rate, batch, period: gradient_descent(rate, sarah(batch, period)),
+        {"period": None}, corrects=True,
+    ),
+    "spider": Optimiser(
+        "SARAH with the gradient of many examples, drawn, in place of the full one",
+        lambda rate, batch, period, reference: gradient_descent(
+            rate, spider(batch, period, reference)
+        ),
+        {"period": 16, "reference": 256}, corrects=True,
     ),
     "perturbed": Optimiser(
         "descent, moved at random where its gradient is small",
