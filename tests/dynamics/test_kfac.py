@@ -96,7 +96,9 @@ def test_two_steps_against_dense_matrices(structure, reduction):
     """Direction, alpha, mu and the ratio from dense factors and the dense exact Fisher matrix."""
     problem, params = net(reduction=reduction)
     lam = 0.05
-    dynamics = tw.kfac(lam, targets="exact", structure=structure, damping_period=1, average=0.0)
+    dynamics = tw.kfac(
+        lam, targets="exact", structure=structure, damping_period=1, average=0.0, history=0
+    )
     states = stepped(dynamics, problem, params, 2)
     last = np.zeros(len(flat(params)))
     for before, after in pairwise(states):
@@ -139,7 +141,9 @@ def test_the_first_damping_is_the_best_of_those_tried():
 def test_ekfac_averages_what_dense_fisher_matrices_have_on_their_diagonal():
     """s <- share s + (1 - share) diag(Q^T F Q); where Q is renewed diag(Q'^T Q diag(s) Q^T Q')."""
     problem, params = net()
-    dynamics = tw.kfac(0.1, targets="exact", structure="eigenvalues", average=0.6, refresh=2)
+    dynamics = tw.kfac(
+        0.1, targets="exact", structure="eigenvalues", average=0.6, refresh=2, history=0
+    )
     states = stepped(dynamics, problem, params, 6)
     layers = tw.curvature.kronecker_layers(problem.problem, params)
     unflat = jax.flatten_util.ravel_pytree(params)[1]

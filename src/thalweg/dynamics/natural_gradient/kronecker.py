@@ -19,6 +19,7 @@ from thalweg.curvature.kronecker.layers import Layers
 from thalweg.curvature.kronecker.passes import Passes, layers_of, passes
 from thalweg.dynamics.descent import CountedSteps
 from thalweg.dynamics.dynamics import Info, State, Statistic, fresh
+from thalweg.dynamics.natural_gradient.history import extended, no_history
 from thalweg.dynamics.natural_gradient.preconditioning import (
     diagonal_of,
     inverted,
@@ -84,6 +85,7 @@ class KFAC(CountedSteps):
         factor_examples: How many examples factors are taken of; None for an eighth, 256 at least.
         model_examples: How many the exact model is taken of; None for all.
         without_momentum: Whether mu is 0 for good, so that no product with the last step is made.
+        pairs: Past steps that the inverse is corrected by.
     """
 
     damping: Setting = eqx.field(converter=_number, default=None)
@@ -106,6 +108,7 @@ class KFAC(CountedSteps):
     factor_examples: int | None = eqx.field(static=True, default=None)
     model_examples: int | None = eqx.field(static=True, default=None)
     without_momentum: bool = eqx.field(static=True, default=False)
+    pairs: int = eqx.field(static=True, default=0)
 
     @property
     def name(self) -> str:
@@ -152,7 +155,10 @@ class KFAC(CountedSteps):
         start = nan if self.damping is None or callable(self.damping) else self.damping
         gamma, average = jnp.sqrt(start + decay), None if self.polyak is None else params
         along = jnp.zeros(2, jnp.float64)
-        return fresh(params, KFACMemory(factors, shared, still, start, gamma, nan, along, average))
+        kept = no_history(params, self.pairs)
+        return fresh(
+            params, KFACMemory(factors, shared, still, start, gamma, nan, along, average, kept)
+        )
 
     def step(self, problem: Problem, state: State, key: Array) -> tuple[State, Info]:
         return self.guided_step(problem, state, key)
@@ -179,7 +185,10 @@ class KFAC(CountedSteps):
         n, few = len(data.inputs), self.model_examples
         if few is not None and few < n:
             at = passes(layers, params, data.inputs[strided(n, few, state.step)])
-        seen = StepView(problem, data, layers, params, at, statistics, factors, gradient, decay)
+        past = extended(memory.history, memory.last, gradient, data)
+        seen = StepView(
+            problem, data, layers, params, at, statistics, factors, gradient, decay, past
+        )
         shared = memory.shared
         if self.structure == "eigenvalues":
             due = (state.step < 3) | (state.step % self.refresh == 0)
@@ -254,7 +263,10 @@ class KFAC(CountedSteps):
         self, seen: StepView, state: State, shared: Any, lam: Scalar, gam: Scalar, first: Array
     ) -> Proposal:
         """Where a damping leads: as far as the exact model says, or as is asked for."""
-        ahead, last = preconditioned_direction(self.structure, seen, shared, gam), state.memory.last
+        ahead, last = (
+            preconditioned_direction(self.structure, seen, shared, gam, lam),
+            state.memory.last,
+        )
         alpha, mu = (
             setting_at(self.learning_rate, state.step),
             setting_at(self.momentum, state.step),
@@ -317,15 +329,13 @@ class KFAC(CountedSteps):
         average = memory.average
         if self.polyak is not None:
             xi = self.polyak
-
-            def mixed(old: Array, new: Array) -> Array:
-                weight = xi.astype(new.dtype)
-                return weight * old + (1 - weight) * new
-
-            average = jax.tree.map(mixed, average, moved)
+            average = jax.tree.map(
+                lambda old, new: new + xi.astype(new.dtype) * (old - new), average, moved
+            )
         after = KFACMemory(
-            seen.factors, best.shared, step, damping, best.gamma, ratio, best.along, average
-        )
+            seen.factors, best.shared, step, damping, best.gamma, ratio, best.along, average,
+            seen.history,
+        )  # fmt: skip
         return state._replace(
             params=moved,
             time=number.astype(jnp.float64),

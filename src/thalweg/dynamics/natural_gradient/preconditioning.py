@@ -12,6 +12,7 @@ from thalweg.core.tree import Params
 from thalweg.curvature.kronecker.block_diagonal import BlockDiagonal, Eigenbasis, Matrices
 from thalweg.curvature.kronecker.eigenvalues import carried, moments_in_bases
 from thalweg.curvature.kronecker.tridiagonal import Tridiagonal
+from thalweg.dynamics.natural_gradient.history import corrected
 from thalweg.dynamics.natural_gradient.seen import Scalar, StepView
 
 STEPS_KEPT = {"eigenvalues": 20}  # steps between refreshes where none is asked for; else 1
@@ -54,9 +55,19 @@ def measured(seen: StepView, shared: Any, due: Array, share: Scalar) -> Any:
     return bases, tuple(kept)
 
 
-def preconditioned_direction(structure: str, seen: StepView, shared: Any, gamma: Scalar) -> Params:
-    """-(damped Kronecker factors)^-1 gradient."""
-    wide = [g.astype(jnp.float64) for g in jax.tree.leaves(seen.gradient)]
+def preconditioned_direction(
+    structure: str, seen: StepView, shared: Any, gamma: Scalar, lam: Scalar
+) -> Params:
+    """-(damped Kronecker factors)^-1 gradient, the inverse corrected by the pairs of past steps."""
+
+    def inverse(vector: Params) -> Params:
+        return _solved(structure, seen, shared, gamma, vector)
+
+    return jax.tree.map(jnp.negative, corrected(seen.history, lam, seen.gradient, inverse))
+
+
+def _solved(structure: str, seen: StepView, shared: Any, gamma: Scalar, vector: Params) -> Params:
+    wide = [g.astype(jnp.float64) for g in jax.tree.leaves(vector)]
     blocks: Matrices = seen.layers.split(wide)
     diagonal = BlockDiagonal(seen.layers, seen.factors)
     if structure == "eigenvalues":
@@ -66,7 +77,7 @@ def preconditioned_direction(structure: str, seen: StepView, shared: Any, gamma:
         made = Tridiagonal(seen.layers, diagonal).solved(shared, blocks)
     else:
         made = diagonal.solved(shared, blocks)
-    leaves = seen.layers.joined([-m for m in made])
+    leaves = seen.layers.joined(made)
     kinds = jax.tree.leaves(seen.params)
     leaves = [a.astype(like.dtype) for a, like in zip(leaves, kinds, strict=True)]
     return jax.tree.unflatten(seen.layers.structure, leaves)

@@ -15,6 +15,7 @@ from thalweg.core.tree import Params
 from thalweg.curvature.kronecker.factors import Factors
 from thalweg.curvature.kronecker.layers import Layers
 from thalweg.curvature.kronecker.passes import Passes
+from thalweg.dynamics.natural_gradient.history import History
 from thalweg.dynamics.natural_gradient.quadratic_model import QuadraticModel
 from thalweg.oracles.examples_shown import supervised_in
 from thalweg.problems.likelihoods import likelihood
@@ -40,6 +41,7 @@ class KFACMemory(NamedTuple):
         ratio: True over foretold change at the last look at it; NaN before any.
         along: (alpha, mu) of the last step.
         average: Polyak's average of the iterates; None without.
+        history: Pairs of the last steps; None without.
     """
 
     factors: Factors
@@ -50,6 +52,7 @@ class KFACMemory(NamedTuple):
     ratio: Scalar
     along: Float[Array, "2"]
     average: Params
+    history: History | None
 
 
 class Proposal(NamedTuple):
@@ -76,6 +79,7 @@ class StepView(NamedTuple):
     factors: Factors
     gradient: Params
     decay: Scalar
+    history: History | None = None
 
 
 def model_on(seen: StepView, ways: list[Params], lam: Scalar) -> QuadraticModel:

@@ -27,6 +27,7 @@ INCOMING, L2 = 15, 1e-5
 PAPER: dict[str, Any] = {
     "damping_decay": 0.95, "gamma_decay": 0.95**0.5, "refresh": 20,
     "factor_examples": 10**6,  # all, as in the specification
+    "history": 0,
 }  # fmt: skip
 METHODS = ("K-FAC", "K-FAC, tridiagonal", "K-FAC without momentum", "K-FAC, own damping")
 RATES = {"Nesterov": (1e-3, 3e-3, 1e-2, 3e-2), "Adam": (1e-3, 3e-3, 1e-2)}
