@@ -22,6 +22,7 @@ def definite() -> np.ndarray:
     return A @ A.T + np.eye(P)
 
 
+@pytest.mark.thorough
 def test_it_is_the_dense_bfgs_update_of_the_last_pairs() -> None:
     """Five pairs of a Hessian in a ring of three, damped; the newest is met exactly."""
     hessian, inverse = definite(), definite()
@@ -57,24 +58,26 @@ def test_a_pair_needs_curvature_and_the_same_examples() -> None:
     others = {"moved": (x[::-1], y), "drawn": (x[[0, 1, 2, 3, 4, 4]], y), "labels": (x, y + 0.1)}
     for name, data in others.items():
         problem = tw.problems.supervised(tw.models.linear([]), data)
-        count[name] = int(extended(start, s, s, problem).count)
-    count["down"] = int(extended(start, s, -s, DATA).count)
-    count["still"] = int(extended(start, 0 * s, s, DATA).count)
+        count[name] = int(extended(start, s, s, problem).taken)
+    count["down"] = int(extended(start, s, -s, DATA).taken)
+    count["still"] = int(extended(start, 0 * s, s, DATA).taken)
     assert not any(count.values()), count
-    assert int(extended(start, s, s, DATA).count) == 1
+    assert int(extended(start, s, s, DATA).taken) == 1
 
 
-def test_batches_leave_no_pair_and_all_examples_do() -> None:
+@pytest.mark.thorough
+@pytest.mark.parametrize(("batch", "taken"), [(None, 2), (4, 0)])
+def test_batches_leave_no_pair_and_all_examples_do(batch: int | None, taken: int) -> None:
     x = RNG.normal(size=(12, 3))
-    problem = tw.problems.supervised(tw.models.mlp([4]), (x, np.sin(x[:, :1])))
-    ends = []
-    for dynamics in (tw.kfac(0.1), tw.dynamics.noisy(tw.kfac(0.1), tw.oracles.minibatch(4))):
-        state = dynamics.init(problem, problem.init(KEY))
-        step = jax.jit(lambda s, key, d=dynamics: d.step(problem, s, key)[0])
-        for k in range(4):
-            state = step(state, jax.random.key(k))
-        ends.append(int(state.memory.history.count))
-    assert ends == [3, 0]
+    problem = tw.problems.supervised(tw.models.linear([]), (x, np.sin(x[:, :1])))
+    dynamics = tw.kfac(0.1)
+    if batch is not None:
+        dynamics = tw.dynamics.noisy(dynamics, tw.oracles.minibatch(batch))
+    state = dynamics.init(problem, problem.init(KEY))
+    step = jax.jit(lambda s, key: dynamics.step(problem, s, key)[0])
+    for k in range(3):
+        state = step(state, jax.random.key(k))
+    assert int(state.memory.history.taken) == taken
 
 
 def test_a_fixed_step_keeps_none_unless_it_is_asked_to() -> None:

@@ -341,6 +341,7 @@ def test_a_batch_costs_its_share() -> None:
     )
 
 
+@pytest.mark.thorough
 def test_corrected_batches_race_by_name_at_what_they_cost() -> None:
     """In gradients of the whole of 10 examples; weight decay about them changes nothing."""
     data = (np.arange(20.0).reshape(10, 2) / 10, np.ones((10, 1)))

@@ -316,7 +316,7 @@ def optimiser(
             "size as batch",
         )
         size = 1 if seen is None else seen.batch  # type: ignore[attr-defined]
-        return entry.make(learning_rate, size, **values)  # type: ignore[no-any-return]
+        return entry.make(learning_rate, size, **values)
     if not entry.rated:
         descent = entry.make(**values)
     elif entry.whole:

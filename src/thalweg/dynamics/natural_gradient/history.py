@@ -32,14 +32,14 @@ class History(NamedTuple):
     Attributes:
         steps: s of each (m, p).
         changes: y of each (m, p).
-        count: Pairs taken since the start.
+        taken: Pairs taken since the start.
         gradient: At the start of the last step (p,).
         examples: Which examples it was of, in a number; NaN before the first.
     """
 
     steps: Float[Array, "m p"]
     changes: Float[Array, "m p"]
-    count: Int[Array, ""]
+    taken: Int[Array, ""]
     gradient: Float[Array, " p"]
     examples: Scalar
 
@@ -67,12 +67,12 @@ def extended(
     y, told = g - history.gradient, told_apart(data)
     root = jnp.finfo(s.dtype).eps ** 0.5
     sound = (told == history.examples) & (s @ y > root * jnp.sqrt((s @ s) * (y @ y)))
-    at = history.count % len(history.steps)
+    at = history.taken % len(history.steps)
     steps, changes = (
         kept.at[at].set(jnp.where(sound, new, kept[at]))
         for kept, new in ((history.steps, s), (history.changes, y))
     )
-    return History(steps, changes, history.count + sound.astype(jnp.int64), g, told)
+    return History(steps, changes, history.taken + sound.astype(jnp.int64), g, told)
 
 
 def corrected(
@@ -83,7 +83,7 @@ def corrected(
         return inverse(gradient)
     flat, unravel = ravel_pytree(gradient)
     m = len(history.steps)
-    newest = (history.count - 1 - jnp.arange(m)) % m
+    newest = (history.taken - 1 - jnp.arange(m)) % m
 
     def pair(i: Array) -> tuple[Array, Array, Array]:
         s = history.steps[i]
