@@ -35,7 +35,7 @@ RAMPS = (
     ("#2E1A00", "#7A3B00", "#A8740A", "#A5A02E"),
     ("#3A0036", "#8A1C7C", "#C14F8F", "#E0848F"),
 )
-CLOSE = 0.09  # in OKLab: colours nearer than this are hard to tell apart as lines
+CLOSE = 0.16  # in OKLab: colours nearer than this are hard to tell apart as points
 
 _NUMBER = r"[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?"
 _PLAIN = str.maketrans("−⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "--0123456789", "\u202f")  # as `show` writes numbers
