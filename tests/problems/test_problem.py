@@ -31,6 +31,12 @@ def test_squared_error_is_half_the_square_in_the_mean_or_sum():
         assert not problem.classification
 
 
+def test_digits_take_a_model_as_any_problem_does():
+    assert tw.problems.digits("mlp:4-3", samples=10).model.hidden == (4, 3)
+    with pytest.raises(tw.InputError, match="text such as 'mlp:16'"):
+        tw.problems.digits(3, samples=10)
+
+
 def test_cross_entropy_of_labels():
     problem = supervised(mlp([4]), (X, LABELS))
     params = problem.init(KEY)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from thalweg.models import Model
+from thalweg.models.given import ModelLike
 from thalweg.problems.data import images
 from thalweg.problems.problem import Supervised, supervised
 
 
 def digits(
-    model: Model,
+    model: ModelLike,
     loss: str | None = None,
     *,
     samples: int | None = None,
@@ -22,7 +22,7 @@ def digits(
     """A model on the 1797 handwritten 8x8 digits of scikit-learn (real data, 10 classes).
 
     Args:
-        model: The network.
+        model: The network, as for `tw.problems.supervised`.
         loss: "cross-entropy" (default) or "squared-error" (on one-hot targets).
         samples: How many examples, class-balanced; all by default.
         reduction: "mean" or "sum" over examples.
@@ -42,7 +42,7 @@ def digits(
 
 
 def mnist5k(
-    model: Model,
+    model: ModelLike,
     loss: str | None = None,
     *,
     samples: int | None = None,
@@ -54,7 +54,7 @@ def mnist5k(
     """A model on 5000 handwritten digits of MNIST, 28x28 (real data, 10 classes, no network).
 
     Args:
-        model: The network.
+        model: The network, as for `tw.problems.supervised`.
         loss: "cross-entropy" (default) or "squared-error" (on one-hot targets).
         samples: How many examples, class-balanced; all by default.
         reduction: "mean" or "sum" over examples.
