@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import thalweg as tw
+from thalweg.core.complement import SMALL
 from thalweg.core.hessian_product import dense_hessian
 from thalweg.core.result import Result
 from thalweg.probes import Moment, sharpness, smallest_eigenvalue
-from thalweg.probes.curvature import SMALL
 from thalweg.problems import Function
 
 CURVATURE = jnp.asarray([4.0, 1.0, -7.0])

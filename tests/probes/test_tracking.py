@@ -10,6 +10,7 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 import thalweg as tw
+from thalweg.core.complement import SMALL
 from thalweg.core.errors import InputError
 from thalweg.core.hessian_product import dense_hessian
 from thalweg.core.result import Result
@@ -145,6 +146,30 @@ def test_a_foreign_loop_is_tracked():
         assert float(readings["loss"].value) == pytest.approx(float(objective(params, batch)))
         params = step(params)
     assert int(memory[0]) == 60
+
+
+def test_rechecks_come_early_and_then_evenly():
+    """The rule in full: each pause twice the last, five at first, never above `recheck`."""
+    size, tracked = SMALL + 1, (sharpness, top_eigenvalues, preconditioned_sharpness)
+    for recheck, due in {
+        25: [0, 5, 15, 35, 60, 85], 100: [0, 5, 15, 35, 75], 10: [0, 5, *range(15, 100, 10)],
+        3: [*range(0, 100, 3)], 1: [*range(100)],
+    }.items():  # fmt: skip
+        for maker in tracked:
+            probe = maker(recheck=recheck)
+            assert [r for r in range(100) if probe.bounds(r, size)] == due
+            assert all(probe.bounds(r, SMALL) for r in range(100))
+
+
+@pytest.mark.slow
+def test_records_between_rechecks_are_named():
+    track = Tracker(lambda x, _: jnp.sum(x**2), [sharpness(recheck=5), loss()])
+    start, told = jnp.ones(SMALL + 1), []
+    memory = track.start(start, None)
+    for _ in range(7):
+        _, memory = track.measure(start, None, memory)
+        told.append(track.unbounded(start, memory))
+    assert told == [(), *[("sharpness",)] * 4, (), ("sharpness",)]
 
 
 def test_what_a_tracker_cannot_follow_is_said():

@@ -11,6 +11,7 @@ values (Sturm). Source: van Dorsselaer, Hochstenbach and van der Vorst (2000).
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import NamedTuple
 
@@ -23,9 +24,47 @@ from thalweg.core.hessian_product import Product
 from thalweg.core.tree import length
 
 SMALL = 256  # parameters up to which a recheck costs so little that every record is one
+AFRESH = 5  # records after which a recheck is due at first
 # Where the polynomials are followed, in units of what may be missed.
 STEPS = np.concatenate([[0.0], 2.0 ** np.arange(-4, 40)])
 ALLOWED = int(np.searchsorted(STEPS, 1.0))
+
+
+def next_pause(pause: int, same: bool, most: int) -> int:
+    """Records until the next recheck, of vectors that are followed from record to record.
+
+    Args:
+        pause: How many passed before this one; 0 at the first record.
+        same: Whether it found what was followed.
+        most: As many at most.
+    """
+    return min(2 * pause if same and pause else AFRESH, most)
+
+
+@functools.cache
+def _early(most: int) -> tuple[int, ...]:
+    """The records of rechecks until they are `most` records apart."""
+    found, pause = [0], next_pause(0, True, most)
+    while pause < most:
+        found.append(found[-1] + pause)
+        pause = next_pause(pause, True, most)
+    return tuple(found)
+
+
+def is_due(record: Int[Array, ""] | int, most: int, size: int) -> Bool[Array, ""] | bool:
+    """Whether a record is one of a recheck: 0, 5, 15, 35, ..., twice as far apart each time.
+
+    So a mode that takes over early, as from a symmetric start, which vectors that are carried never
+    turn to, stays unseen for at most about as many records as went before.
+
+    Args:
+        record: Its number.
+        most: How many records apart they are at most; 1 makes every record one.
+        size: Of how many parameters; of at most `SMALL` every record is one.
+    """
+    early, later = _early(most)[:-1], record - _early(most)[-1]
+    due = (later >= 0) & (later % most == 0) | (size <= SMALL)
+    return functools.reduce(lambda known, first: known | (record == first), early, due)
 
 
 class Missed(NamedTuple):

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from thalweg.core import tree
-from thalweg.core.complement import SMALL, missed
+from thalweg.core.complement import is_due, missed
 from thalweg.core.errors import require
 from thalweg.core.hessian_product import Product, hessian_product
 from thalweg.core.lanczos import Tracked, lanczos_smallest, track_largest
@@ -27,11 +27,11 @@ class Sharpness(FlatnessMeasure):
     """Largest Hessian eigenvalue, signed, of the full objective.
 
     value   (), loss/parameter^2; gradient descent's threshold of stability is 2/eta
-    error   (), the true eigenvalue lies in [value, value + error]. At every `recheck`-th record,
-            the first included, and at every one of at most 256 parameters, that holds with
-            probability 0.995: Lanczos from a random start bounds what was missed. In between it
-            holds unless an eigenvalue from outside the two vectors carried has overtaken since;
-            the error is then ||H v - value v||
+    error   (), the true eigenvalue lies in [value, value + error]. At records 0, 5, 15, 35, ...,
+            twice as many apart each time and at most `recheck`, and at every one of at most 256
+            parameters, that holds with probability 0.995: Lanczos from a random start bounds what
+            was missed. In between it holds unless an eigenvalue from outside the two vectors
+            carried has overtaken since; the error is then ||H v - value v||. `bounds` says which
     result  NOT_CONVERGED if the error is above `tolerance * |value|`, infinite where
             `most_products` left none to look with; NONFINITE if the value is not finite
     cost    2 products when training moves slowly; at a recheck some 10 to 60 more, fewer the
@@ -61,6 +61,9 @@ class Sharpness(FlatnessMeasure):
         found = self._found(problem, params, memory, moment)
         value, error, result = found.reading
         return Reading(value[0], error[0], result), found.memory
+
+    def bounds(self, record: Int[Array, ""] | int, size: int) -> Bool[Array, ""] | bool:
+        return is_due(record, self.recheck, size)
 
     def taken(self, problem: Problem, params: Params, key: Array) -> Costed:
         first = Moment(jnp.zeros((), int), key)
@@ -116,12 +119,12 @@ def tracked(
 ) -> Largest:
     """Largest eigenvalues, from the vectors of the last record.
 
-    At every `recheck`-th record, and at every one of few parameters, what the search may have
-    missed is bounded from a random start (`thalweg.core.complement`), and whatever that sees is
-    pursued until nothing more is seen: from a symmetric start, as a diagonal linear net, carried
-    vectors can stay in a subspace that the flow does not leave, and another takes over. The
-    wanted vectors survive a recheck, their challengers are drawn anew. Warm vectors that are not
-    usable (at the first record, or after a divergence) are not kept.
+    At records 0, 5, 15, 35, ..., at most `recheck` apart, and at every one of few parameters
+    (`thalweg.core.complement.is_due`), what the search may have missed is bounded from a random
+    start, and whatever that sees is pursued until nothing more is seen: from a symmetric start, as
+    a diagonal linear net, carried vectors can stay in a subspace that the flow does not leave, and
+    another takes over. The wanted vectors survive a recheck, their challengers are drawn anew. Warm
+    vectors that are not usable (at the first record, or after a divergence) are not kept.
 
     The true values lie at most an error above those read: with rho the root sum of squares of the
     residuals, lambda_j <= max(value_j, mu) + rho (Weyl) if no eigenvalue of the complement is above
@@ -131,7 +134,7 @@ def tracked(
     # A search that met numbers which are not finite leaves zeros.
     total = jnp.sum(jnp.abs(memory))
     usable = (moment.record > 0) & jnp.isfinite(total) & (total > 0)
-    again = (moment.record % recheck == 0) | (p <= SMALL)
+    again = jnp.asarray(is_due(moment.record, recheck, p))
     # A recheck leaves half of the tolerance to what the complement may hide.
     half = jnp.asarray(jnp.where(again, tolerance / 2, tolerance), memory.dtype)
     eps, tiny = jnp.finfo(memory.dtype).eps, jnp.finfo(memory.dtype).tiny
@@ -238,6 +241,9 @@ class TopEigenvalues(Probe):
         most, k = self.most_products, self.count
         found = tracked(product, memory, moment, self.tolerance, self.recheck, most, k)
         return found.reading, found.memory
+
+    def bounds(self, record: Int[Array, ""] | int, size: int) -> Bool[Array, ""] | bool:
+        return is_due(record, self.recheck, size)
 
 
 class SmallestEigenvalue(Probe):

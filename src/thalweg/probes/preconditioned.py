@@ -10,9 +10,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from thalweg.core import tree
+from thalweg.core.complement import is_due
 from thalweg.core.errors import InputError, require
 from thalweg.core.hessian_product import hessian_product
 from thalweg.core.result import Reading, Result
@@ -95,6 +96,9 @@ class PreconditionedSharpness(Probe):
         )
         chosen = jax.tree.map(lambda a, b: jnp.where(known, a, b), reading, missing)
         return chosen, found.memory
+
+    def bounds(self, record: Int[Array, ""] | int, size: int) -> Bool[Array, ""] | bool:
+        return is_due(record, self.recheck, size)
 
     def _within(
         self, problem: Problem, params: Params, memory: Any, moment: Moment

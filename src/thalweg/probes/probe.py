@@ -10,7 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 import equinox as eqx
 import jax
 import numpy as np
-from jaxtyping import Array, Int
+from jaxtyping import Array, Bool, Int
 
 from thalweg.core.arguments import told
 from thalweg.core.doors import Checked
@@ -65,6 +65,17 @@ class Probe(Checked):
         self, problem: Problem, params: Params, memory: Any, moment: Moment
     ) -> tuple[Reading, Any]:
         """The reading at these parameters, and the memory for the next record."""
+
+    def bounds(self, record: Int[Array, ""] | int, size: int) -> Bool[Array, ""] | bool:
+        """Whether the error of a record bounds what was missed, as far as its docstring says.
+
+        If not, it is that of what was followed from the record before: another may have overtaken.
+
+        Args:
+            record: Its number in the run.
+            size: The number of parameters.
+        """
+        return True
 
 
 class Every(eqx.Module):

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from thalweg.core import tree
 from thalweg.core.arguments import check, several, told
 from thalweg.core.behaviour import traced, varies
 from thalweg.core.errors import InputError, reason, require
@@ -156,3 +157,26 @@ class Tracker(eqx.Module):
             readings[probe.name], after = probe.measure(problem, trained, kept, moment)
             renewed.append(after)
         return readings, (record + 1, tuple(renewed))
+
+    def unbounded(self, params: Params, memory: Memory) -> tuple[str, ...]:
+        """Probes whose last error is that of what was followed: something else may have overtaken.
+
+        Of more than 256 parameters, eigenvalues are looked for from a random start at records 0, 5,
+        15, 35, ... alone, at most `recheck` of the probe apart. Not within `jit`.
+
+        Args:
+            params: Any parameters of the loop.
+            memory: As the last `measure` returned it.
+
+        Examples:
+            >>> track = tw.Tracker(lambda params, batch: jnp.sum(params**2), "sharpness")
+            >>> memory = track.start(jnp.ones(300), None)
+            >>> told = []
+            >>> for _ in range(3):
+            ...     _, memory = track.measure(jnp.ones(300), None, memory)
+            ...     told.append(track.unbounded(jnp.ones(300), memory))
+            >>> told
+            [(), ('sharpness',), ('sharpness',)]
+        """
+        record, size = int(memory[0]) - 1, tree.size(divide(params, "params")[0])
+        return tuple(p.name for p in self.probes if not bool(p.bounds(record, size)))

@@ -7,15 +7,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from thalweg.core.complement import SMALL
+from thalweg.core.complement import SMALL, next_pause
 from thalweg.core.result import Reading, Result
 from thalweg.torch.lanczos import PLACE, SIGN, bounded
 
 FAILURE = 0.005  # with which a recheck may overlook an eigenvalue
 WIDTH = 8  # products after which a search from the last vectors has lost them
 CHALLENGED = 5  # every so many records the second eigenvalue is looked at
-AFRESH = 5  # records after which a recheck is due at first
-RECHECK = 100  # and at the latest
+RECHECK = 100  # records after which a recheck is due at the latest
 
 Product = Callable[[Any], Any]
 
@@ -141,7 +140,7 @@ class Extremes:
             behind = SIGN[end] * (value - float(unit @ product(unit)))
             same = same and behind <= self._allowed(end, value, found.scale)
         self.before, self.ahead = {}, {}
-        self.pause = min(2 * self.pause if same else AFRESH, self.recheck)
+        self.pause = next_pause(self.pause, same, self.recheck)
         self.due = self.records + self.pause
         told = {
             end: self._told(end, float(found.values[place]), found.beyond[end], found.scale, noise)
