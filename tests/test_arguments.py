@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -12,6 +14,7 @@ import pytest
 import hostile
 import thalweg as tw
 from thalweg.core.arguments import misfit, told
+from thalweg.core.errors import reason
 from thalweg.problems import supervised
 
 X, Y = hostile.X, hostile.Y
@@ -271,3 +274,16 @@ def test_an_unknown_argument_is_told_with_those_there_are() -> None:
         tw.race("digits", optimizers="gd")
     with pytest.raises(TypeError, match="missing"):
         tw.models.mlp()
+
+
+def test_of_anothers_error_what_its_first_line_announces_is_told():
+    """As of a Flax cell whose carry is of another type than its weights."""
+
+    def scanned(x):
+        return jax.lax.scan(lambda c, row: (c + row, None), jnp.zeros((), jnp.float32), x)
+
+    with pytest.raises(TypeError) as raised:
+        scanned(jnp.ones(3))
+    assert re.search(r"differ: The input carry .*float32.*float64", reason(raised.value))
+    assert reason(ValueError()) == "ValueError"
+    assert reason(ValueError("\n one\ntwo")) == "one"

@@ -20,6 +20,7 @@ from thalweg.cli.config import command_with, read, written
 from thalweg.cli.declared import stand_in
 from thalweg.cli.derive import parameters_of
 from thalweg.cli.diagnose import problem_options, training_options
+from thalweg.cli.sweep import sweep
 
 Says = Callable[..., Said]
 KEPT = parameters_of(
@@ -105,7 +106,6 @@ def test_the_command_line_wins(thalweg_says: Says, seen: list[Any]) -> None:
         ("step-size = true", "step-size came as true; give a number"),
         ("step-size = '0.1'", 'step-size came as "0.1"; give a number'),
         ("bias = 0", "bias came as 0; give true or false"),
-        ("model = 64", "model came as 64; give text"),
         ("drop = []", "drop came as []; give text, or a list of texts"),
         ("drop = [{a = 1}]", "give text, or a list of texts"),
         ("[model]\nhidden = 64", "model came as a table; give text"),
@@ -168,6 +168,17 @@ def test_options_come_back_as_they_were(
             assert Path(back[name]) == value
         else:
             assert back[name] == value, name
+
+
+def test_a_number_may_stand_for_text(tmp_path: Path) -> None:
+    """As one step size of a sweep, which may be several."""
+    file = tmp_path / "options.toml"
+    file.write_text("step-size = 0.1\nlearning-rate = [1e-3, 2]\n")
+    assert read(file, sweep_parameters()) == {"step_size": "0.1", "learning_rate": "0.001,2"}
+
+
+def sweep_parameters() -> list[inspect.Parameter]:
+    return [p for p in inspect.signature(sweep()).parameters.values() if p.name != "config"]
 
 
 def test_a_command_line_of_options_is_plain() -> None:

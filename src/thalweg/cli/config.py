@@ -142,6 +142,8 @@ def _fitting(value: Any, kind: type, what: str) -> Any:
         texts = all(isinstance(each, str | int | float) for each in value)
         require(bool(value) and texts, f"{what} came as {value}; give text, or a list of texts")
         return ",".join(map(str, value))
+    if kind is str and type(value) in (int, float):  # one of what may be several, as step-size
+        return str(value)
     fits = type(value) is kind or (kind is float and type(value) is int)
     require(fits, f"{what} came as {_shown(value)}; give {KINDS[kind]}")
     return value

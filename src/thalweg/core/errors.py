@@ -67,8 +67,11 @@ def unknown(name: str, allowed: Iterable[str], what: str) -> str:
 
 
 def reason(error: Exception) -> str:
-    """The first line of another's error, to be told within a sentence."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    """The first line of another's error, to be told within a sentence; what it announces, too."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if len(lines) > 1 and lines[0].endswith(":"):
+        return f"{lines[0]} {lines[1].lstrip('*- ').rstrip(';,')}"
+    return lines[0] if lines else type(error).__name__
 
 
 def require(condition: bool, sentence: str) -> None:

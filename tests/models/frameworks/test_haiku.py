@@ -81,6 +81,25 @@ def test_a_state_is_held_fixed():
         from_haiku(net, params)
 
 
+@pytest.mark.thorough
+def test_a_convolution_trained_in_single_precision_is_a_start():
+    """Its layers take no mixture of types; the inputs here are in double precision."""
+    images = RNG.normal(size=(3, 5, 2))
+    net = hk.transform(convolution)
+    params = net.init(KEY, jnp.asarray(images, jnp.float32))
+    assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype("float32")}
+    model = from_haiku(net, params, example=images)
+    start = model.init(KEY, (5, 2), 3, jnp.float64)
+    w, b = (np.float64(params["conv1_d"][name]) for name in "wb")
+    truth = [np.einsum("nij,ijk->nk", images[:, i : i + 2], w) + b for i in range(4)]
+    np.testing.assert_allclose(model.apply(start, images), np.stack(truth, 1), rtol=0, atol=1e-13)
+    jax.tree.map(np.testing.assert_array_equal, model.to_framework(start), params)
+
+
+def convolution(x):
+    return hk.Conv1D(3, 2, padding="VALID")(x)
+
+
 def test_dropout_is_refused():
     for start in (None, hk.transform(dropping).init(KEY, X)):
         with pytest.raises(tw.InputError, match=r"draws random numbers .* after the module linear"):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from thalweg.core.errors import InputError
-from thalweg.problems.data.files import from_file, read_data
+from thalweg.problems.data.files import as_data, from_file, read_data
 from thalweg.problems.data.images import digit_images
 
 LIMITS = settings(
@@ -483,3 +483,21 @@ def test_numbers_written_as_text_are_to_be_written_as_numbers(tmp_path, value):
     )
     refused(path, "'a'.*; write numbers as numbers, encode them", target="y")
     refused(write(FRAME, path), r"'colour' .*; encode them", target="y")
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        (np.ones((6, 3)), np.ones((6, 3))),
+        [np.ones((6, 3)), np.ones((6, 2))],
+        {"left": np.ones((6, 3)), "right": np.ones((6, 3))},
+    ],
+)
+def test_several_inputs_are_told_to_be_put_side_by_side(inputs):
+    with pytest.raises(InputError, match="the inputs came as 2 arrays; give one"):
+        as_data((inputs, np.arange(6.0)))
+
+
+def test_rows_in_a_list_are_no_several_inputs():
+    rows = [np.array([1.0, 2.0]), np.array([3.0, 5.0])]
+    assert as_data((rows, np.arange(2.0))).inputs.tolist() == [[1.0, 2.0], [3.0, 5.0]]

@@ -208,7 +208,8 @@ def _of_linen(
         draw = None
     params, beside = _collections(variables, title)
     if rows is not None:
-        rows = taken(lambda x: _call_linen(net, params, beside, x, options, title), rows, title)
+        whole, fixed = double(params), double(beside)  # some layers take no mixture of types
+        rows = taken(lambda x: _call_linen(net, whole, fixed, x, options, title), rows, title)
     run = _CallsLinen(net, rows is not None and rows.dtype.kind in "iu", options)
     model = Network(
         run,

@@ -98,7 +98,8 @@ def from_haiku(
     beside = {} if state is None else state
     run = _Calls(transformed.apply, stateful, keyed, False, options)
     if rows is not None:
-        rows = taken(lambda x: run.watched(params, beside, x, title), rows, title)
+        whole, fixed = double(params), double(beside)  # some modules take no mixture of types
+        rows = taken(lambda x: run.watched(whole, fixed, x, title), rows, title)
         run = dataclasses.replace(run, whole=rows.dtype.kind in "iu")
     model = Network(
         run,

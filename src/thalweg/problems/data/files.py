@@ -217,11 +217,27 @@ SOURCES: dict[str, Callable[..., Data]] = {
 }
 
 
+def _one_array(inputs: Any, targets: Any) -> None:
+    """Refuse the inputs of a network that takes several, which would be read as few examples."""
+    if isinstance(inputs, list | tuple):
+        lengths = {len(part) if getattr(part, "shape", ()) else None for part in inputs}
+        size = len(targets) if hasattr(targets, "__len__") else None
+        if len(inputs) == size or lengths != {size}:
+            return
+    elif not isinstance(inputs, Mapping):
+        return
+    raise InputError(
+        f"the inputs came as {len(inputs)} arrays; give one (examples, ...), all side by side, and "
+        "a model that takes it apart again, as one that calls net(x[:, :3], x[:, 3:])"
+    )
+
+
 def as_data(given: Any) -> Data:
     """Examples from what a user has: `Data`, two arrays, or what `read_data` takes alone."""
     if isinstance(given, Data):
         return given
     if isinstance(given, tuple | list) and len(given) == 2:
+        _one_array(*given)
         try:
             inputs, targets = (np.asarray(part) for part in given)
         except Exception as error:  # arrays of other frameworks raise what they like
