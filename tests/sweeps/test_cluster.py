@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray as xr
@@ -125,6 +128,38 @@ def test_what_a_worker_refuses_is_told(client: Any) -> None:
     bad = tw.problems.Function(broken, start=np.ones(2))
     with pytest.raises(tw.InputError, match="not finite at the start"):
         tw.sweep(bad, [tw.gradient_descent(0.1)], steps=5, probes=(), client=client)
+
+
+SCHEDULER = """
+import time, distributed
+cluster = distributed.LocalCluster(
+    n_workers=1, processes=False, protocol="tcp", dashboard_address=None
+)
+print(cluster.scheduler_address, flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_scheduler_that_is_gone_is_told() -> None:
+    """Its process is killed in the middle of a block; a second sweep finds none."""
+
+    def slow(x: Any) -> Any:
+        time.sleep(60)
+        return jnp.sum(x**2)
+
+    sleeper = tw.problems.Function(slow, start=np.ones(2))
+    alone = subprocess.Popen([sys.executable, "-c", SCHEDULER], stdout=subprocess.PIPE, text=True)
+    try:
+        assert alone.stdout is not None
+        client = distributed.Client(alone.stdout.readline().strip())
+        threading.Timer(3.0, alone.kill).start()
+        for _ in range(2):
+            with pytest.raises(tw.InputError, match="the scheduler of the Dask cluster is gone"):
+                tw.sweep(sleeper, [tw.gradient_descent(0.1)], steps=5, probes=(), client=client)
+        client.close()
+    finally:
+        alone.kill()
+        alone.wait()
 
 
 def test_workers_of_this_machine(reference: xr.Dataset) -> None:

@@ -15,6 +15,7 @@ from thalweg.driver.block import Block, Horizon, run_block
 from thalweg.driver.progress import Meter, Silent
 from thalweg.problems.problem import Problem
 
+LOOK = 5.0  # seconds after which a client that waits is asked whether it is still connected
 EXTRA = "a cluster needs Dask: pip install 'thalweg[dask]'"
 
 
@@ -88,21 +89,37 @@ def on_cluster(tasks: Sequence[Task], meter: Meter, client: Any) -> Iterator[xr.
 
     A block whose worker dies is given to another by Dask's scheduler; on disk it goes on where the
     dead one has left it. If work on one block fails, what waits is called off.
+
+    Raises:
+        InputError: If worker after worker dies on one block, or the scheduler is gone.
     """
     import distributed
     from distributed.protocol import pickle
 
     packed = [pickle.dumps(task) for task in tasks]
-    futures = [client.submit(unpacked_work, content, pure=False) for content in packed]
+    futures: list[Any] = []
     try:
-        for count, _ in enumerate(distributed.as_completed(futures), 1):
+        futures += [client.submit(unpacked_work, content, pure=False) for content in packed]
+        while waiting := [future for future in futures if not future.done()]:
+            with contextlib.suppress(distributed.TimeoutError):  # then look whether all is well
+                distributed.wait(waiting, LOOK, "FIRST_COMPLETED")
+            require(client.status == "running", "the client is not connected")
+            count = sum(future.done() for future in futures)
             meter.update(count / len(tasks), f"block {count} of {len(tasks)}")
             failed = [future for future in futures if future.status == "error"]
             if failed:
                 _reraise(failed[0], distributed.KilledWorker)
         yield from client.gather(futures)
+    except Exception as error:
+        if client.status == "running" and not any(future.cancelled() for future in futures):
+            raise
+        raise InputError(
+            "the scheduler of the Dask cluster is gone; give the call again with a client that is "
+            "connected: with out= it goes on where the blocks were left"
+        ) from error
     finally:
-        client.cancel([future for future in futures if not future.done()])
+        if client.status == "running":
+            client.cancel([future for future in futures if not future.done()])
 
 
 def _reraise(future: Any, killed: type[Exception]) -> None:
