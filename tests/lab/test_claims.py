@@ -80,6 +80,23 @@ def test_the_worst_entry_is_reported_and_placed():
     assert near(1.0, 1.05, absolute=0.2, relative=0.1).tolerance == "0.2 + 0.1 relative"
 
 
+def test_an_entry_is_placed_by_its_coordinates():
+    loss = xr.DataArray(
+        [[1.0, 2.0], [5.0, 4.0]], dims=("width", "seed"), coords={"width": [16, 32]}
+    )
+    failed = below(loss, 3.0, what="loss (width, seed)")
+    assert failed.reason == "fails at loss (width = 32, seed no. 1)"
+    assert near(loss, loss + 0.1 * (loss == 4), absolute=1, what="loss (own)").reason == (
+        "loss (own) (width = 32, seed no. 2)"
+    )
+    assert above(loss.isel(seed=0), 0.0).reason == "(width = 16)"
+    assert above(loss.max(), 0.0, what="loss").reason == "loss"
+    named = loss.assign_coords(width=["narrow", "wide"]).rename(width="model_name").isel(seed=0)
+    assert within(named, 0.0, 5.5, what="loss").reason == "loss (model name wide)"
+    grown = near(loss.isel(seed=0), np.ones((3, 2)), absolute=9, what="loss")
+    assert grown.reason == "loss entry (0, 1)"  # its axes are not those of the labelled values
+
+
 def test_broadcasting_meets_every_entry():
     assert near(np.ones((3, 1)), np.ones(4), absolute=1e-9).ok
     assert not below(np.ones((3, 2)), [2.0, 0.5]).ok

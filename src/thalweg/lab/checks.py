@@ -6,6 +6,7 @@ nothing at all.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -70,7 +71,7 @@ def near(
     tolerance = " + ".join(
         [f"{absolute:g}"] * (absolute > 0) + [f"{relative:g} relative"] * (relative > 0)
     )
-    return _check(m[at], e[at], tolerance, float(used[at]), what, at)
+    return _check(m[at], e[at], tolerance, float(used[at]), what, at, measured)
 
 
 def below(measured: Any, limit: Any, *, what: str = "") -> Check:
@@ -83,7 +84,9 @@ def below(measured: Any, limit: Any, *, what: str = "") -> Check:
     at = np.unravel_index(int(np.argmax(excess)), excess.shape)
     ok = bool(excess[at] <= 0)
     used = _share(m[at], top[at]) if ok else 2.0
-    return Check(ok, float(m[at]), f"at most {top[at]:.6g}", "", _where(what, at, ok), used, what)
+    return Check(
+        ok, float(m[at]), f"at most {top[at]:.6g}", "", _where(what, at, ok, measured), used, what
+    )
 
 
 def _share(part: float, whole: float) -> float:
@@ -103,7 +106,9 @@ def above(measured: Any, limit: Any, *, what: str = "") -> Check:
     at = np.unravel_index(int(np.argmax(lack)), lack.shape)
     ok = bool(lack[at] <= 0)
     used = _share(low[at], m[at]) if ok else 2.0
-    return Check(ok, float(m[at]), f"at least {low[at]:.6g}", "", _where(what, at, ok), used, what)
+    return Check(
+        ok, float(m[at]), f"at least {low[at]:.6g}", "", _where(what, at, ok, measured), used, what
+    )
 
 
 def within(measured: Any, low: Any, high: Any, *, what: str = "") -> Check:
@@ -121,7 +126,9 @@ def within(measured: Any, low: Any, high: Any, *, what: str = "") -> Check:
     at = np.unravel_index(int(np.argmax(used)), used.shape)
     ok = bool(inside[at])
     expected = f"in [{a[at]:.6g}, {b[at]:.6g}]"
-    return Check(ok, float(m[at]), expected, "", _where(what, at, ok), float(used[at]), what)
+    return Check(
+        ok, float(m[at]), expected, "", _where(what, at, ok, measured), float(used[at]), what
+    )
 
 
 def true(condition: Any, measured: Any, expected: Any, *, what: str = "") -> Check:
@@ -170,7 +177,8 @@ def all_of(*checks: Check) -> Check:
     if failed:
         return replace(failed[0], parts=parts)
     worst = max(parts, key=lambda part: part.margin)
-    reason = f"all {len(parts)} checks hold; nearest to failing: {worst.reason or 'this one'}"
+    held = "both checks hold" if len(parts) == 2 else f"all {len(parts)} checks hold"
+    reason = f"{held}; nearest to failing: {worst.reason or 'this one'}"
     return replace(worst, reason=reason, parts=parts)
 
 
@@ -180,12 +188,35 @@ def _nothing(what: str) -> Check:
     )
 
 
-def _check(m: float, e: float, tolerance: str, used: float, what: str, at: tuple) -> Check:
+def _check(
+    m: float, e: float, tolerance: str, used: float, what: str, at: tuple, measured: Any
+) -> Check:
     ok = used <= 1
-    return Check(ok, float(m), float(e), tolerance, _where(what, at, ok), used, what)
+    return Check(ok, float(m), float(e), tolerance, _where(what, at, ok, measured), used, what)
 
 
-def _where(what: str, at: tuple, ok: bool) -> str:
-    place = f"entry {tuple(int(i) for i in at)}" if at else ""
-    words = " ".join(part for part in (what, place) if part)
+def _where(what: str, at: tuple, ok: bool, measured: Any = None) -> str:
+    """What is reported and at which entry, by its coordinates where the measured values have them.
+
+    Words that end in the names of the axes, as `loss (n, seed)`, tell their values instead.
+    """
+    dims, shape = getattr(measured, "dims", ()), getattr(measured, "shape", ())
+    if dims and len(at) == len(shape) and all(i < n for i, n in zip(at, shape, strict=True)):
+        axes = re.search(r" ?\(([a-z_, ]+)\)$", what)
+        if axes and set(axes[1].split(", ")) == set(dims):
+            what = what[: axes.start()]
+        values = (_coordinate(measured, d, int(i)) for d, i in zip(dims, at, strict=True))
+        words = f"{what} ({', '.join(values)})".strip()
+    else:
+        place = f"entry {tuple(int(i) for i in at)}" if at else ""
+        words = " ".join(part for part in (what, place) if part)
     return words if ok else f"fails at {words}" if words else ""
+
+
+def _coordinate(measured: Any, dim: str, index: int) -> str:
+    """An axis and its value there, or its number where it has none."""
+    name = dim.replace("_", " ")
+    if dim not in measured.coords:
+        return f"{name} no. {index + 1}"
+    value = measured.coords[dim].values[index]
+    return f"{name} = {value:.6g}" if np.issubdtype(type(value), np.number) else f"{name} {value}"
