@@ -136,5 +136,8 @@ def test_what_does_not_fit_is_told() -> None:
     wrong = tw.curvature.nearest_points(lambda x: x[:1])
     with pytest.raises(InputError, match="nearest point of the set gave shapes"):
         tw.curvature.essential_convexity(Function(jnp.sum, jnp.ones(2)), wrong, jnp.ones((3, 2)))
+    centre, lost = tw.curvature.affine_set(jnp.zeros(2)), jnp.array([[1.0, 1.0], [jnp.nan, 1.0]])
+    with pytest.raises(InputError, match="1 of 2 points have no finite offset and gradient"):
+        tw.curvature.essential_convexity(Function(jnp.sum, jnp.ones(2)), centre, lost)
     with pytest.raises(InputError, match="not linear"):
         tw.curvature.spectral_norm(jnp.tanh, jnp.zeros(3))

@@ -62,7 +62,8 @@ def essential_convexity(
         Ratios at every point and their extremes; see `EssentialConvexity` for what they bound.
 
     Raises:
-        InputError: If the points are not stacked parameters, or all lie on the set.
+        InputError: If the points are not stacked parameters, all lie on the set, or one has
+            an offset or a gradient that is not finite.
 
     Cost: a gradient at every point.
 
@@ -85,6 +86,12 @@ def essential_convexity(
     require_nearest(region, tree.lane(points, 0))
     secant, growth, distance = (np.asarray(x) for x in _ratios(problem, region, points))
     there = distance > 0
+    lost = ~np.isfinite(distance) | (there & ~np.isfinite(secant + growth))
+    require(
+        not bool(np.any(lost)),
+        f"{np.sum(lost)} of {len(lost)} points have no finite offset and gradient; leave out those "
+        "of runs that diverged",
+    )
     require(bool(np.any(there)), "all points lie on the set; give some that do not")
     away, n = int(np.sum(secant[there] < 0)), int(np.sum(there))
     share = (away + 0.5) / (n + 1)

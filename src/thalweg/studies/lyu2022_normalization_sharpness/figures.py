@@ -39,6 +39,7 @@ FIGURES = (
                 only=(1.0, 2.0, 4.0),
                 named="C",
                 theory=True,
+                x_label="tau = step size² / 2 x steps",
             ),
         ),
     ),

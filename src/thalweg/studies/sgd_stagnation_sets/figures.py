@@ -55,7 +55,7 @@ FIGURES = (
         "digits",
         "Noise about a minimum is confined where it is stiff, and free elsewhere",
         "A net on 400 digits, noise on every coordinate of the gradient: distance from the minimum "
-        "in the top 20 eigenvectors of the Hessian and in all others, dashed free diffusion.",
+        "(a) in the top 20 eigenvectors of the Hessian, (b) in all others, dashed free diffusion.",
         (
             curves("X3", "inside", over="step", each="width", at=AT),
             curves("X3", "outside", over="step", each="width", at=AT, theory=True),

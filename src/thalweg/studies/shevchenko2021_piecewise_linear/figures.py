@@ -77,7 +77,7 @@ FIGURES = (
                 labels={"outputs": "500 neurons"},
                 more=(COLD,),
             ),
-            curves("X2", "excess", each="seed", log="xy"),
+            curves("X2", "excess", each="seed", log="xy", x_label="time (sum of step sizes)"),
             curves(
                 "X3",
                 "outputs",
