@@ -42,6 +42,19 @@ def test_as_near_is_not_nearer(other: float, told: str):
     assert bool(told) == bool(said)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("sought", [True, False])
+def test_a_run_without_a_central_flow_is_said_not_to_be_predicted(sought: bool):
+    valley = Function(lambda z: z[1] * (z[0] ** 2 / 2 - 0.01), start=np.array([0.3, 19.9]))
+    options = {"until": 8.0, "records": 40, "probes": "sharpness", "progress": False}
+    descent, flow = (
+        tw.run(valley, d, **options) for d in (tw.gradient_descent(0.1), tw.gradient_flow())
+    )
+    found = tw.compare(descent, flow, problem=valley, central=(lambda: None) if sought else None)
+    assert found.regime == "edge of stability"
+    assert ("no central flow of this run is known" in str(found)) == sought
+
+
 def net():
     rng = np.random.default_rng(0)
     data = rng.normal(size=(20, 5)), np.eye(3)[np.arange(20) % 3]

@@ -179,6 +179,15 @@ def beyond(table: xr.Dataset, name: str, flow: str, central: str) -> tuple[str, 
     return tuple(told)
 
 
+def unpredicted(name: str) -> str:
+    """That no central flow of the run is known, so that nothing here predicts it."""
+    return (
+        f"What {name} follows beyond its edge is not predicted: no central flow of this run is "
+        "known. There are those of gradient descent, and of RMSProp whose average does not begin "
+        "at 0, on problems without kinks."
+    )
+
+
 def _ended(known: np.ndarray, end: float) -> str:
     return "" if known[-1] else f", all that it may, up to training time {end:.4g}"
 

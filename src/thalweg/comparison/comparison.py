@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from thalweg.comparison import targets
-from thalweg.comparison.beyond import beside, beyond, nearer
+from thalweg.comparison.beyond import beside, beyond, nearer, unpredicted
 from thalweg.comparison.certificates import SeedCertificate, along_flow, homogeneous_bound
 from thalweg.comparison.comparable import (
     FLOW,
@@ -125,8 +125,9 @@ def compare(
     regime = worst_of(regimes.values())
     followed = flow_named(flow, rule)
     name = "the Optax transformation" if descent.name == "optax" else descent.name
+    sought = callable(central) and regime == "edge of stability"
     if callable(central):
-        central = central() if regime == "edge of stability" else None
+        central = central() if sought else None
     if central is not None:
         steps = (problem, step_size) if plain and problem is not None and step_size else None
         times = table["time"].values
@@ -150,7 +151,7 @@ def compare(
     return Comparison(
         regime,
         sentence,
-        tuple(reasons(facts, (*_beyond(facts, central), *_of_problem(problem, courses)))),
+        tuple(reasons(facts, (*_beyond(facts, central, sought), *_of_problem(problem, courses)))),
         tuple(_warnings(facts, descent, flow, problem)),
         regimes,
         table,
@@ -164,9 +165,11 @@ def compare(
     )
 
 
-def _beyond(facts: Facts, central: Trajectory | None) -> tuple[str, ...]:
-    """What the central flow says of the run, if it was followed."""
-    return () if central is None else beyond(facts.table, facts.name, facts.flow, central.name)
+def _beyond(facts: Facts, central: Trajectory | None, sought: bool) -> tuple[str, ...]:
+    """What the central flow says of the run, if it was followed; that there is none, if sought."""
+    if central is None:
+        return (unpredicted(facts.name),) if sought else ()
+    return beyond(facts.table, facts.name, facts.flow, central.name)
 
 
 def _of_problem(problem: Problem | None, courses: dict[int, Course]) -> tuple[str, ...]:

@@ -187,6 +187,12 @@ def test_bad_numbers_get_a_sentence(words, said):
         adagrad_flow(**({"learning_rate": 0.01} | words))
 
 
+def test_where_the_error_told_may_be_too_small_it_is_said():
+    bowl = Function(lambda x: jnp.sum(x**2) / 2, jnp.ones(2))
+    assert "12 times too small" in preconditioned_flow(0.01, largest=True).doubts(bowl)[0]
+    assert preconditioned_flow(0.01).doubts(bowl) == ()
+
+
 def test_what_divides_by_the_largest_is_corrected():
     with pytest.raises(tw.InputError, match="largest came with corrected=False"):
         preconditioned_flow(0.01, largest=True, corrected=False)

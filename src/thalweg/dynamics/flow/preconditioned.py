@@ -124,6 +124,17 @@ class PreconditionedFlow(PacedFlow):
     def counted(self) -> float:
         return min(super().counted, 0.0 if self.largest else 2.0)
 
+    def doubts(self, problem: Problem) -> tuple[str, ...]:
+        told = super().doubts(problem)
+        if not self.largest:
+            return told
+        return (
+            *told,
+            "AMSGrad's flow takes up the largest average so far at the ends of its steps; the error "
+            "told of its path held at all times on 80 to 95 % of the problems measured, and was 12 "
+            "times too small at worst",
+        )
+
     def system(self, problem: Problem, params: Params) -> System:
         """Parameters, both averages and what divides them; see `Averages`."""
         theta, unravel = ravel_pytree(params)
