@@ -208,9 +208,9 @@ class CentralFlow(Continuous):
         at equal time: the method is of order 1. A distance at s counts s/t at t, so that a start is
         forgotten, not the record before: where eigenvalues join or a valley narrows the two may
         cross, and their distance there says nothing. It is an estimate (on 22 problems of five
-        parameters it covered the error in all records, the truth extrapolated to no step; on nine of
-        RMSProp, scalar or not, with up to two eigenvalues at the edge in 53 of 54, once it was 0.6
-        of it), and says nothing of how far the flow is from the method.
+        parameters it covered the error in all records, the truth extrapolated to no step; along
+        nine flows of RMSProp, scalar or not, with one or two eigenvalues at the edge, in 53 records
+        of 54, and was 0.6 of it once), and says nothing of how far the flow is from the method.
         """
         memory: CentralMemory = state.memory
         rounding = float(jnp.finfo(memory.path.theta.dtype).eps) * vector_norm(memory.path.theta)

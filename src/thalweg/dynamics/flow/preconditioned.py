@@ -130,9 +130,9 @@ class PreconditionedFlow(PacedFlow):
             return told
         return (
             *told,
-            "AMSGrad's flow takes up the largest average so far at the ends of its steps; the error "
-            "told of its path held at all times on 80 to 95 % of the problems measured, and was 12 "
-            "times too small at worst",
+            "AMSGrad's flow takes up the largest average so far at the ends of its steps; the "
+            "error told of its path held at all times on 80 to 95 % of the problems measured, and "
+            "was 12 times too small at worst",
         )
 
     def system(self, problem: Problem, params: Params) -> System:
