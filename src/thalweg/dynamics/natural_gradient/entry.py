@@ -91,7 +91,8 @@ def kfac(
             that their averages are of all; None for an eighth, 256 at least. Above the batch: all.
         model_examples: How many, likewise, the exact model is taken of; None for all.
         history: Past steps whose changes of the gradient correct the inverse, as those of L-BFGS,
-            where two gradients in a row are of the same examples; None for 10, and for 0 where
+            from step 1/(1 - average) on and where two gradients in a row are of the same examples;
+            None for 10, and for 0 where
             `learning_rate` is given. Each keeps two times the parameters.
 
     Returns:

@@ -54,19 +54,26 @@ def no_history(params: Params, pairs: int) -> History | None:
 
 
 def extended(
-    history: History | None, last: Params, gradient: Params, data: Supervised
+    history: History | None,
+    last: Params,
+    gradient: Params,
+    data: Supervised,
+    step: Array,
+    average: Array,
 ) -> History | None:
     """With the pair of the last step, if the gradient there was of the same examples.
 
     A pair is left out, too, where the last step was none, or s . y <= eps^1/2 |s| |y|: there the
-    objective curves down, or rounding decides.
+    objective curves down, or rounding decides; and in the first 1/(1 - average) steps, as long as
+    the factors' own averages stand on the start: there curvature changes faster than pairs tell.
     """
     if history is None:
         return None
     s, g = ravel_pytree(last)[0], ravel_pytree(gradient)[0]
     y, told = g - history.gradient, told_apart(data)
     root = jnp.finfo(s.dtype).eps ** 0.5
-    sound = (told == history.examples) & (s @ y > root * jnp.sqrt((s @ s) * (y @ y)))
+    sound = step.astype(jnp.float64) * (1 - average) >= 1
+    sound &= (told == history.examples) & (s @ y > root * jnp.sqrt((s @ s) * (y @ y)))
     at = history.taken % len(history.steps)
     steps, changes = (
         kept.at[at].set(jnp.where(sound, new, kept[at]))

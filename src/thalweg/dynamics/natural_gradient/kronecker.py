@@ -172,8 +172,7 @@ class KFAC(CountedSteps):
         layers = layers_of(data.model, params, data.inputs)
         at = passes(layers, params, data.inputs)
         loss, r = jax.value_and_grad(lambda z: objective_at(data, z))(at.outputs)
-        loss = loss.astype(jnp.float64)
-        loss = loss + decay / 2 * tree.dot(params, params).astype(jnp.float64)
+        loss = loss.astype(jnp.float64) + decay / 2 * tree.dot(params, params).astype(jnp.float64)
         if gradient is None:
             gradient = with_decay(at.pull(r)[0], decay, params)
         statistics = self._statistics(data, layers, params, at, key, state.step)
@@ -185,7 +184,8 @@ class KFAC(CountedSteps):
         n, few = len(data.inputs), self.model_examples
         if few is not None and few < n:
             at = passes(layers, params, data.inputs[strided(n, few, state.step)])
-        past = extended(memory.history, memory.last, gradient, data)
+        when = state.step, self.average
+        past = extended(memory.history, memory.last, gradient, data, *when)
         seen = StepView(
             problem, data, layers, params, at, statistics, factors, gradient, decay, past
         )
