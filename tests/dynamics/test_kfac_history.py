@@ -73,7 +73,7 @@ def test_a_pair_needs_curvature_and_the_same_examples() -> None:
 def test_batches_leave_no_pair_and_all_examples_do(batch: int | None, taken: int) -> None:
     x = RNG.normal(size=(12, 3))
     problem = tw.problems.supervised(tw.models.linear([]), (x, np.sin(x[:, :1])))
-    dynamics = tw.kfac(0.1, average=0.0)
+    dynamics = tw.kfac(0.1, average=0.0, history=10)
     if batch is not None:
         dynamics = tw.dynamics.noisy(dynamics, tw.oracles.minibatch(batch))
     state = dynamics.init(problem, problem.init(KEY))
@@ -83,9 +83,7 @@ def test_batches_leave_no_pair_and_all_examples_do(batch: int | None, taken: int
     assert int(state.memory.history.taken) == taken
 
 
-def test_a_fixed_step_keeps_none_unless_it_is_asked_to() -> None:
-    assert (tw.kfac().pairs, tw.kfac(learning_rate=0.1).pairs) == (10, 0)
-    assert tw.kfac(history=0).pairs == 0
-    assert tw.kfac(learning_rate=0.1, history=3).pairs == 3
+def test_pairs_are_kept_where_they_are_asked_for() -> None:
+    assert (tw.kfac().pairs, tw.kfac(history=3).pairs) == (0, 3)
     with pytest.raises(InputError, match="history came as -1; give a whole number from 0 on"):
         tw.kfac(history=-1)

@@ -18,7 +18,6 @@ from thalweg.core.tree import Params
 from thalweg.curvature.kronecker.factors import TARGETS
 from thalweg.curvature.kronecker.fisher import STRUCTURES
 from thalweg.dynamics.dynamics import State
-from thalweg.dynamics.natural_gradient.history import PAIRS
 from thalweg.dynamics.natural_gradient.kronecker import KFAC
 from thalweg.dynamics.natural_gradient.preconditioning import STEPS_KEPT
 from thalweg.problems.problem import Problem
@@ -47,7 +46,7 @@ def kfac(
     damped_model: bool = True,
     factor_examples: int | None = None,
     model_examples: int | None = None,
-    history: int | None = None,
+    history: int = 0,
 ) -> KFAC:
     """K-FAC: steps along the natural gradient of Kronecker factors, rescaled by the exact Fisher.
 
@@ -91,9 +90,9 @@ def kfac(
             that their averages are of all; None for an eighth, 256 at least. Above the batch: all.
         model_examples: How many, likewise, the exact model is taken of; None for all.
         history: Past steps whose changes of the gradient correct the inverse, as those of L-BFGS,
-            from step 1/(1 - average) on and where two gradients in a row are of the same examples;
-            None for 10, and for 0 where
-            `learning_rate` is given. Each keeps two times the parameters.
+            from step 1/(1 - average) on and where two gradients in a row are of the same examples.
+            10 often save a part of the steps, and cost some on larger nets far from the end. Each
+            keeps two times the parameters.
 
     Returns:
         A dynamics; for mini-batches `tw.dynamics.noisy(tw.kfac(), tw.oracles.minibatch(256))`.
@@ -133,8 +132,6 @@ def kfac(
         "gamma_period": gamma_period,
         "refresh": refresh,
     }
-    if history is None:
-        history = PAIRS if learning_rate is None else 0
     require(
         not misfit(history, int) and history >= 0,
         f"history came as {told(history)}; give a whole number from 0 on",

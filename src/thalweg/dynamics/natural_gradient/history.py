@@ -23,7 +23,6 @@ from thalweg.core.tree import Params
 from thalweg.problems.problem import Supervised
 
 Scalar = Float[Array, ""]
-PAIRS = 10  # kept where nothing is said: 5 do nearly as well, 20 and 50 no better
 
 
 class History(NamedTuple):
