@@ -128,6 +128,7 @@ def test_a_second_run_in_the_same_axes_has_its_own_colour_and_name() -> None:
 
 def test_a_notebook_shows_the_last_values_with_their_errors() -> None:
     text = made()._repr_html_()
+    assert repr(made()) == str(made())  # at a prompt the sentence, not the arrays
     assert "<b>" not in text
     assert "&lt;b&gt;method&lt;/b&gt;" in text
     assert "1.000 ± 0.010" in text

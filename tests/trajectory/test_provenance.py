@@ -15,6 +15,7 @@ from thalweg.trajectory.provenance import command_line
         (["/usr/bin/thalweg", "race", "a b"], "thalweg race 'a b'"),
         (["/lib/thalweg/__main__.py", "race", "digits"], "python -m thalweg race digits"),
         ([""], "python"),
+        (["/lib/ipykernel_launcher.py", "-f", "/tmp/a.json"], "a notebook"),
     ],
 )
 def test_the_command_can_be_given_again(

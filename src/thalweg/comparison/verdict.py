@@ -115,6 +115,8 @@ class Comparison:
         notes = [f"Note: {warning}" for warning in self.warnings]
         return "\n".join([self.sentence, *(f"- {reason}" for reason in self.reasons), *notes])
 
+    __repr__ = __str__
+
     def page(self, folder: str | Path, command: str = "", read: str = "") -> Path:
         """Write the page of this comparison into a folder, with the data that it draws.
 

@@ -78,6 +78,8 @@ class Diagnosis:
         """The diagnosis as a few lines of text, and where its page is."""
         return "\n".join([str(self.comparison), *self._where()])
 
+    __repr__ = __str__
+
     def _repr_html_(self) -> str:
         return self.comparison.html(self.reading, *self._where())
 

@@ -71,6 +71,8 @@ class Rates:
             lines.append(f"{row['method']} | {row['assumption']} | {row['step']} | {held}")
         return "\n".join(lines)
 
+    __repr__ = __str__
+
     def rows(self) -> list[dict[str, Any]]:
         """The rows as plain data."""
         found = self.table

@@ -83,6 +83,8 @@ class Outcome:
         told += [f"Otherwise than expected: {it}" for it in self.surprises]
         return "\n".join(told if self.page is None else [*told, f"Page: {self.page}"])
 
+    __repr__ = __str__
+
     def _repr_html_(self) -> str:
         page = self._read()
         if page is None or self.page is None:

@@ -198,6 +198,8 @@ class RaceRecords:
             lines.append(f"{row['optimiser']}{at}: loss {row['final_loss']:.4g}")
         return "\n".join([*lines, *self.sentences, *self._where()])
 
+    __repr__ = __str__
+
     def _where(self) -> tuple[str, ...]:
         return () if self.page is None else (f"Page: {self.page}",)
 

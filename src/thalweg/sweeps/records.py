@@ -210,6 +210,8 @@ class SweepRecords:
             lines.append("No run diverged.")
         return "\n".join(lines)
 
+    __repr__ = __str__
+
 
 def _ended(lane: xr.Dataset) -> np.ndarray:
     """At which records a lane has ended."""

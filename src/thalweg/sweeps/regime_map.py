@@ -99,6 +99,8 @@ class RegimeTable:
         """The sentences, one a line."""
         return "\n".join(self.sentences)
 
+    __repr__ = __str__
+
     def _best(self) -> list[str]:
         """The lowest loss at the end."""
         losses = self.table["final_loss"].where(self.table["regime"] != "divergent").values

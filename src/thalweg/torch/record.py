@@ -49,3 +49,5 @@ class Record:
             told.append(f"{name.replace('_', ' ')} {said}")
         cost = f"{self.gradients} gradients and {self.products} Hessian products"
         return f"{', '.join(told)}; {cost} by {self.by} in {self.seconds:.2g} s"
+
+    __repr__ = __str__

@@ -55,6 +55,8 @@ def versions() -> dict[str, str]:
 def command_line() -> str:
     """The command that started this process, fit to be pasted into a shell."""
     name, *arguments = sys.argv or [""]
+    if Path(name).name == "ipykernel_launcher.py":  # its arguments are a file that is gone by now
+        return "a notebook"
     if Path(name).name == "__main__.py":  # a package that Python ran, as `python -m thalweg`
         return shlex.join(["python", "-m", Path(name).parent.name, *arguments])
     return shlex.join([Path(name).name or "python", *arguments])

@@ -200,6 +200,8 @@ class Trajectory:
             told.append(f"{'It' if seeds == 1 else f'{lost} of {seeds} seeds'} diverged.")
         return " ".join(told)
 
+    __repr__ = __str__
+
     def _repr_html_(self) -> str:
         """What a notebook shows: how far it ran, what was measured at the end, the loss."""
         from thalweg.report.notebook import card
