@@ -73,6 +73,12 @@ def test_a_loss_of_ones_own():
     assert problem.objective(params) == pytest.approx(expected)
 
 
+def test_a_loss_of_ones_own_has_a_name_of_its_own():
+    """Closed forms go by the name: a factor of 2 in another's place would be lost in them."""
+    with pytest.raises(tw.InputError, match="'squared-error', which is the bundled loss's"):
+        Loss("squared-error", lambda o, y: jnp.sum((o - y) ** 2), "regression")
+
+
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 def test_precision_is_that_of_everything(precision):
     problem = supervised(mlp([4]), (X, LABELS), precision=precision)

@@ -85,8 +85,9 @@ def gradient_domination(problem: Supervised, params: Params) -> Domination:
         [2.0, 2.0, 2.0]
     """
     require(
-        problem.loss.name == "squared-error" and problem.reduction == "mean",
-        f"a {problem.reduction} of {problem.loss.name} came; give the mean of squared-error",
+        problem.loss.name == "squared-error" and problem.reduction == "mean" and problem.plain,
+        f"a {problem.reduction} of {problem.loss.name}{'' if problem.plain else ' and more'} came; "
+        "give the mean of squared-error",
     )
     return _domination(problem, params)
 

@@ -71,7 +71,8 @@ def linearised_flow(
         curvature at most 1.
 
     Raises:
-        InputError: If the problem has no model, or times are negative or not finite.
+        InputError: If the problem has no model or an objective of its own, or times are negative
+            or not finite.
 
     Cost: a tangent kernel, then N^3 (squared error) or N^3 for every step of the integrator.
 
@@ -85,6 +86,11 @@ def linearised_flow(
     """
     if not isinstance(problem, Supervised):
         raise InputError("linearised flow needs a model with examples; this problem has none")
+    require(
+        problem.plain,
+        "linearised flow is of the loss over the examples alone; this problem's objective has a "
+        "term or factor of its own",
+    )
     clock = np.asarray(times, float)
     require(
         clock.ndim == 1 and bool(np.all(np.isfinite(clock)) and np.all(clock >= 0)),

@@ -21,11 +21,22 @@ class Loss(eqx.Module):
         name: Its name in the registry.
         one: Maps outputs (k,) and a target (k,) to a scalar.
         task: "classification", "regression" or "either". Labels come one-hot.
+
+    Raises:
+        InputError: If the name is that of a bundled loss and the function is another: closed
+            forms go by the name.
     """
 
     name: str = eqx.field(static=True)
     one: Callable[[Array, Array], Array] = eqx.field(static=True)
     task: str = eqx.field(static=True)
+
+    def __check_init__(self) -> None:
+        require(
+            type(self) is not Loss or BUNDLED.get(self.name, self.one) is self.one,
+            f"a loss of one's own came with the name {self.name!r}, which is the bundled loss's; "
+            "give another name",
+        )
 
 
 class ScaledLoss(Loss):
@@ -57,10 +68,15 @@ def binary_cross_entropy(
     return jnp.sum(jax.nn.softplus(outputs) - target * outputs)
 
 
+BUNDLED: dict[str, Callable[[Array, Array], Array]] = {
+    "squared-error": squared_error,
+    "cross-entropy": cross_entropy,
+    "binary-cross-entropy": binary_cross_entropy,
+}
+_TASKS = {"cross-entropy": "classification"}
+
 LOSSES: dict[str, Loss] = {
-    "squared-error": Loss("squared-error", squared_error, "either"),
-    "cross-entropy": Loss("cross-entropy", cross_entropy, "classification"),
-    "binary-cross-entropy": Loss("binary-cross-entropy", binary_cross_entropy, "either"),
+    name: Loss(name, one, _TASKS.get(name, "either")) for name, one in BUNDLED.items()
 }
 
 
@@ -80,4 +96,5 @@ def as_loss(given: str | Loss | Callable[..., Any]) -> Loss:
         f"loss came as {told(given)}; give a name ({', '.join(LOSSES)}), or a function of JAX "
         "that maps the outputs and the target of one example to one number",
     )
-    return functions.get(given) or Loss(getattr(given, "__name__", "loss"), given, "either")
+    name = getattr(given, "__name__", "loss")
+    return functions.get(given) or Loss(name, given, "either")

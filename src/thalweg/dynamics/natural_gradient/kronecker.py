@@ -369,13 +369,8 @@ class KFAC(CountedSteps):
 
     def statistics(self, problem: Problem, state: State) -> dict[str, Array]:
         memory: KFACMemory = state.memory
-        told = {
-            "damping": memory.damping,
-            "gamma": memory.gamma,
-            "ratio": memory.ratio,
-            "step_along": memory.along[0],
-            "momentum": memory.along[1],
-        }
+        told = {name: getattr(memory, name) for name in ("damping", "gamma", "ratio")}
+        told |= {"step_along": memory.along[0], "momentum": memory.along[1]}
         if self.polyak is not None:
             told["evaluation_loss"] = problem.objective(memory.average)
         return told
