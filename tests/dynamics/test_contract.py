@@ -319,11 +319,13 @@ def test_every_maker_is_in_the_table() -> None:
     """The room's functions that make a dynamics, or a transformation for one.
 
     `optimiser` and `method` make those of tables of their own, which test_optimisers.py and
-    test_methods.py walk; `optax_kfac` is one of a problem, which test_kfac.py walks.
+    test_methods.py walk; `optax_kfac` is one of a problem, which test_kfac.py walks; `continued`
+    takes one, which diagnosis/test_continued.py walks.
     """
     makers = makers_in(room, Dynamics | optax.GradientTransformation)
     assert len(makers) > 8
     assert {name for name in makers if not hasattr(examples, name)} == {
+        "continued",
         "method",
         "optax_kfac",
         "optimiser",

@@ -32,8 +32,10 @@ class Loss(eqx.Module):
     task: str = eqx.field(static=True)
 
     def __check_init__(self) -> None:
+        bundled = (squared_error, cross_entropy, binary_cross_entropy)
+        named = {function.__name__.replace("_", "-"): function for function in bundled}
         require(
-            type(self) is not Loss or BUNDLED.get(self.name, self.one) is self.one,
+            type(self) is not Loss or named.get(self.name, self.one) is self.one,
             f"a loss of one's own came with the name {self.name!r}, which is the bundled loss's; "
             "give another name",
         )
@@ -68,15 +70,10 @@ def binary_cross_entropy(
     return jnp.sum(jax.nn.softplus(outputs) - target * outputs)
 
 
-BUNDLED: dict[str, Callable[[Array, Array], Array]] = {
-    "squared-error": squared_error,
-    "cross-entropy": cross_entropy,
-    "binary-cross-entropy": binary_cross_entropy,
-}
-_TASKS = {"cross-entropy": "classification"}
-
 LOSSES: dict[str, Loss] = {
-    name: Loss(name, one, _TASKS.get(name, "either")) for name, one in BUNDLED.items()
+    "squared-error": Loss("squared-error", squared_error, "either"),
+    "cross-entropy": Loss("cross-entropy", cross_entropy, "classification"),
+    "binary-cross-entropy": Loss("binary-cross-entropy", binary_cross_entropy, "either"),
 }
 
 
