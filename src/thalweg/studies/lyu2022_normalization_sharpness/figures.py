@@ -5,7 +5,7 @@ from __future__ import annotations
 from thalweg.lab.curves import curves, series
 from thalweg.report.spec import Figure, Level
 
-CLOCK = "tau = step size x weight decay x steps"
+CLOCK = "τ = step size × weight decay × steps"
 SLOW = {"decay": 1e-3}
 TWO = (Level(2.0, "edge of stability"),)
 
@@ -39,7 +39,7 @@ FIGURES = (
                 only=(1.0, 2.0, 4.0),
                 named="C",
                 theory=True,
-                x_label="tau = step size² / 2 x steps",
+                x_label="τ = step size² / 2 × steps",
             ),
         ),
     ),
