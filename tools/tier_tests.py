@@ -1,7 +1,7 @@
 """Which tests are thorough or slow because they are dear, from what a run measured.
 
     python -m pytest -n 2 -m "not slow" --budget inf --cpu-times times.json
-    python tools/tier_tests.py times.json [--most 0.75] [--longest 2.2] [--alone 3]
+    python tools/tier_tests.py times.json [--most 0.75] [--longest 1.6] [--alone 2.4]
 
 A test that is fast by its markers and of which one case costs more CPU seconds than `--most` goes
 to the thorough tier, all its cases together; no further one of a contract, which meets newcomers,
@@ -24,7 +24,7 @@ from pathlib import Path
 TESTS = Path(__file__).parents[1] / "tests"
 LIST, DEAREST = TESTS / "thorough.txt", TESTS / "slow.txt"
 LAYERS = "tests/test_layers.py"
-FIRST_MET = (LAYERS, "docs/quickstart.md", "tests/test_examples.py", "test_ctrl_c_is_a_sentence")
+FIRST_MET = (LAYERS, "tests/test_docs.py", "tests/test_examples.py", "test_ctrl_c_is_a_sentence")
 FAULTS = "test_faults.py::"
 
 
@@ -62,8 +62,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("times", type=Path)
     parser.add_argument("--most", type=float, default=0.75, help="CPU seconds of a fast test")
-    parser.add_argument("--longest", type=float, default=2.2, help="of a case of `make check`")
-    parser.add_argument("--alone", type=float, default=3.0, help="of a test of one case")
+    parser.add_argument("--longest", type=float, default=1.6, help="of a case of `make check`")
+    parser.add_argument("--alone", type=float, default=2.4, help="of a test of one case")
     asked = parser.parse_args()
     measured = json.loads(asked.times.read_text())
     listed = set(LIST.read_text("utf-8").split()) if LIST.exists() else set()
