@@ -468,6 +468,8 @@ def saved(array):
         (".parquet", b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
         (".npz", b"PAR1", r"in the Parquet format, not a npz file; name it \.parquet"),
     ],
+    # Archives hold the time when they were made, which no two workers share.
+    ids=["gzip", "zip", "excel", "numpy", "web-page", "json", "no-parquet", "git-lfs", "parquet"],
 )
 def test_a_file_of_another_kind_is_told(tmp_path, ending, content, words):
     path = tmp_path / f"table{ending}"
