@@ -150,6 +150,25 @@ def test_of_least_squares_is_the_nearest_solution():
 
 
 @pytest.mark.parametrize("start", [(2.0, 0.1), (0.3, 0.2), (0.01, 0.001), (-1.0, 0.1), (1.5, 1.4)])
+class Pulled(tw.problems.Supervised):
+    """Twice a squared error and a term beside it, of which J^T J tells nothing."""
+
+    def objective(self, params):
+        return 2 * super().objective(params) + 0.05 * jnp.sum((ravel_pytree(params)[0] - 1) ** 2)
+
+
+@pytest.mark.thorough
+def test_a_squared_error_with_more_is_not_polished_as_one():
+    x = np.random.default_rng(0).normal(size=(4, 2))
+    y = np.random.default_rng(1).normal(size=(4, 1))
+    plain = tw.problems.supervised(tw.models.mlp([3]), (x, y))
+    pulled = Pulled(**{name: getattr(plain, name) for name in plain.__dataclass_fields__})
+    end = tw.flow_limit(pulled, pulled.init(jax.random.key(0)))
+    assert (int(end.result), end.finished) == (Result.OK, "polish")
+    slope = jax.grad(pulled.objective)(end.params)
+    assert float(jnp.linalg.norm(ravel_pytree(slope)[0])) < 1e-9
+
+
 @pytest.mark.parametrize("error", [1e-3, 1e-6, 1e-9])
 def test_of_a_product_of_two_numbers(start, error):
     """u^2 - v^2 = c stays and uv = 1: u^2 = (c + sqrt(c^2 + 4)) / 2."""

@@ -14,7 +14,6 @@ from jaxtyping import Array, Bool, Float, Int
 from thalweg.core.hessian_product import Product
 from thalweg.core.tree import Params
 from thalweg.dynamics.flow.methods import vector_norm
-from thalweg.problems.losses import squared_error
 from thalweg.problems.problem import Problem, Supervised
 
 NEAR = 0.05  # of the budget: corrections below are as good as none
@@ -85,11 +84,6 @@ class _Newton(NamedTuple):
     sound: Flag
 
 
-def squared(problem: Problem) -> bool:
-    """Whether the objective is a squared error, of which the residuals are known."""
-    return isinstance(problem, Supervised) and problem.loss.one is squared_error
-
-
 @eqx.filter_jit
 def land(
     problem: Problem,
@@ -110,7 +104,7 @@ def land(
         problem: The objective.
         params: Parameters of the shapes wanted; their values do not matter.
         theta: Where to begin, flat (p,).
-        gauss: Whether A = J^T J / n; the problem must be `squared`.
+        gauss: Whether A = J^T J / n; it must be one of `squares`.
         budget: Distance to the limit that is good enough (unit: parameter).
         gradient_norm: Corrections go on until the gradient is as small, or stops falling.
         most: Gradients that may be spent, about.

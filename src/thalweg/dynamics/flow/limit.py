@@ -30,9 +30,10 @@ from thalweg.core.hessian_product import hessian_product
 from thalweg.core.lanczos import lanczos_smallest
 from thalweg.core.result import Result
 from thalweg.core.tree import Params
+from thalweg.curvature.manifolds import squares
 from thalweg.dynamics.flow.followed import KINKED_ERROR
 from thalweg.dynamics.flow.integrator import follow
-from thalweg.dynamics.flow.landing import NEAR, Landing, land, squared
+from thalweg.dynamics.flow.landing import NEAR, Landing, land
 from thalweg.dynamics.flow.methods import size_of, vector_norm
 from thalweg.dynamics.flow.path import Integration, Tolerances, path_error, start_path
 from thalweg.dynamics.flow.solvers import FLOW_SOLVERS
@@ -219,7 +220,7 @@ def _search(problem: Problem, params: Params, goal: _Goal) -> tuple[Limit, float
     """
     path = _start(problem, params)
     tolerances, first_size = _tolerances(path, goal), float(size_of(path.theta))
-    watch = _Watch(squared(problem))
+    watch = _Watch(squares(problem))
     for _ in range(MOST_MARKS):
         flowed, time = int(jnp.sum(path.evaluations)), float(path.time)
         left = goal.evaluations - flowed - watch.aside
