@@ -93,5 +93,4 @@ def as_loss(given: str | Loss | Callable[..., Any]) -> Loss:
         f"loss came as {told(given)}; give a name ({', '.join(LOSSES)}), or a function of JAX "
         "that maps the outputs and the target of one example to one number",
     )
-    name = getattr(given, "__name__", "loss")
-    return functions.get(given) or Loss(name, given, "either")
+    return functions.get(given) or Loss(getattr(given, "__name__", "loss"), given, "either")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -15,6 +16,7 @@ from thalweg.core import tree
 from thalweg.core.tree import Params
 from thalweg.dynamics.damped_gauss_newton import levenberg_marquardt
 from thalweg.dynamics.descent import gradient_descent
+from thalweg.dynamics.dynamics import Discrete
 from thalweg.dynamics.methods.accelerated import accelerated_descent
 from thalweg.dynamics.methods.agmsdr import agmsdr
 from thalweg.dynamics.methods.newton_type import newton_type
@@ -28,6 +30,7 @@ from thalweg.dynamics.natural_gradient.exact import natural_gradient_descent
 from thalweg.dynamics.optax_descent import OptaxDescent, optax_dynamics
 from thalweg.dynamics.optimiser_entry import Optimiser
 from thalweg.oracles.directions import coordinate
+from thalweg.oracles.oracle import Oracle
 from thalweg.oracles.variance_reduced import saga, sarah, spider, svrg
 
 
@@ -46,6 +49,11 @@ def clipped(rate: float, length: float) -> OptaxDescent:
     """Descent whose gradients are cut to a length."""
     cut = optax.chain(optax.clip_by_global_norm(length), optax.sgd(rate))
     return optax_dynamics(cut, rate, "clipped descent")
+
+
+def _corrected(oracle: Callable[..., Oracle]) -> Callable[..., Discrete]:
+    """Descent on batches that an oracle corrects, from its rate, their size and what it takes."""
+    return lambda rate, batch, **values: gradient_descent(rate, oracle(batch, **values))
 
 
 def polyak_step(least: float) -> OptaxDescent:
@@ -110,24 +118,19 @@ BY_NAME: dict[str, Optimiser] = {
     ),
     "svrg": Optimiser(
         "descent along batches, corrected where the full gradient is known: every period steps",
-        lambda rate, batch, period: gradient_descent(rate, svrg(batch, period)),
-        {"period": None}, corrects=True,
+        _corrected(svrg), {"period": None}, corrects=True,
     ),
     "saga": Optimiser(
         "descent along batches, corrected by the last gradient seen of every example",
-        lambda rate, batch: gradient_descent(rate, saga(batch)), corrects=True,
+        _corrected(saga), corrects=True,
     ),
     "sarah": Optimiser(
         "descent along batches, corrected by the step before; a full gradient every period steps",
-        lambda rate, batch, period: gradient_descent(rate, sarah(batch, period)),
-        {"period": None}, corrects=True,
+        _corrected(sarah), {"period": None}, corrects=True,
     ),
     "spider": Optimiser(
         "SARAH with the gradient of many examples, drawn, in place of the full one",
-        lambda rate, batch, period, reference: gradient_descent(
-            rate, spider(batch, period, reference)
-        ),
-        {"period": 16, "reference": 256}, corrects=True,
+        _corrected(spider), {"period": 16, "reference": 256}, corrects=True,
     ),
     "perturbed": Optimiser(
         "descent, moved at random where its gradient is small",
