@@ -7,9 +7,10 @@ import pytest
 import thalweg as tw
 from thalweg.core.errors import InputError
 from thalweg.curvature import gradient_domination, pl_constant
+from thalweg.kernels import linearised_flow
 from thalweg.models import mlp
 from thalweg.probes import gradient_norm
-from thalweg.problems import supervised
+from thalweg.problems import Supervised, supervised
 from thalweg.problems.data.random_labels import random_data
 from thalweg.theory.landscape import polyak_lojasiewicz as pl
 
@@ -64,3 +65,17 @@ def test_other_losses_are_refused():
     ):
         with pytest.raises(InputError, match="mean of squared-error"):
             gradient_domination(problem, problem.init(jax.random.key(0)))
+
+
+class Doubled(Supervised):
+    def objective(self, params):
+        return 2 * super().objective(params)
+
+
+def test_an_objective_of_ones_own_is_refused():
+    plain = supervised(mlp((3,)), (np.ones((4, 2)), np.ones((4, 1))))
+    own = Doubled(**{name: getattr(plain, name) for name in plain.__dataclass_fields__})
+    with pytest.raises(InputError, match="with a term or factor of its own, came"):
+        gradient_domination(own, own.init(jax.random.key(0)))
+    with pytest.raises(InputError, match="has a term or factor of its own"):
+        linearised_flow(own, own.init(jax.random.key(0)), [0.0, 1.0])

@@ -86,7 +86,8 @@ def gradient_domination(problem: Supervised, params: Params) -> Domination:
     """
     require(
         problem.loss.name == "squared-error" and problem.reduction == "mean" and problem.plain,
-        f"a {problem.reduction} of {problem.loss.name}{'' if problem.plain else ' and more'} came; "
+        f"a {problem.reduction} of {problem.loss.name}"
+        f"{'' if problem.plain else ', with a term or factor of its own,'} came; "
         "give the mean of squared-error",
     )
     return _domination(problem, params)
