@@ -149,7 +149,6 @@ def test_of_least_squares_is_the_nearest_solution():
     assert limit.loss > 0.01
 
 
-@pytest.mark.parametrize("start", [(2.0, 0.1), (0.3, 0.2), (0.01, 0.001), (-1.0, 0.1), (1.5, 1.4)])
 class Pulled(tw.problems.Supervised):
     """Twice a squared error and a term beside it, of which J^T J tells nothing."""
 
@@ -169,6 +168,7 @@ def test_a_squared_error_with_more_is_not_polished_as_one():
     assert float(jnp.linalg.norm(ravel_pytree(slope)[0])) < 1e-9
 
 
+@pytest.mark.parametrize("start", [(2.0, 0.1), (0.3, 0.2), (0.01, 0.001), (-1.0, 0.1), (1.5, 1.4)])
 @pytest.mark.parametrize("error", [1e-3, 1e-6, 1e-9])
 def test_of_a_product_of_two_numbers(start, error):
     """u^2 - v^2 = c stays and uv = 1: u^2 = (c + sqrt(c^2 + 4)) / 2."""
