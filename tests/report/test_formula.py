@@ -52,6 +52,9 @@ def flat(element: ET.Element) -> str:
         ("G^(H) (E4, E5), w_x (output/input)", ["G^{(H)}", "w_{x}"]),
         ("from ||grad L||^2 >= (2 sigma_n(A)^2 / n) L, and", ["‖∇L‖^{2}≥(2σ_{n}(A)^{2}/n)L"]),
         ("for (alpha = 1e-3), see", ["α=1e-3"]),
+        ("misses by ||w - w*||^2 at least", ["‖w−w^{∗}‖^{2}"]),
+        ("||x0 - x*||/g* is, with g^* of x^*_1", ["‖x_{0}−x^{∗}‖/g^{∗}", "g^{∗}", "x_{1}^{∗}"]),
+        ("eta*x <= 3 * y_1", ["η·x≤3·y_{1}"]),
     ],
 )
 def test_what_is_a_formula(text: str, formulas: list[str]) -> None:
@@ -72,7 +75,7 @@ def test_what_is_not(text: str) -> None:
     assert pieces(text) == []
 
 
-LETTERS = "abLWx_^(){}|/=<>-+.,' 0123456789ληeta"
+LETTERS = "abLWx*_^(){}|/=<>-+.,' 0123456789ληeta"
 
 
 @given(st.text(st.sampled_from(LETTERS), max_size=60) | st.text(max_size=40))

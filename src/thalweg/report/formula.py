@@ -30,7 +30,8 @@ _TOKEN = re.compile(
     | (?P<name>(?:{_NAME})(?![A-Za-z])
         | [A-Za-zα-ωΑ-Ω]\d{{1,2}}(?![A-Za-z\d])
         | [A-Za-zα-ωΑ-Ω](?![A-Za-zα-ωΑ-Ω\d]))
-    | (?P<script>[\^_](?:\{{[^{{}}]*\}}|\((?:[^()]|\([^()]*\))*\)|-?\d+|[A-Za-z]+|[*])'*)
+    | (?P<script>[\^_](?:\{{[^{{}}]*\}}|\((?:[^()]|\([^()]*\))*\)|-?\d+|[A-Za-z]+|[*])'*
+        | (?<=[A-Za-z])\*(?![\w*(]))
     | (?P<raised>[⁰¹²³⁴-⁹⁻ᵀ₀-₉]+)
     | (?P<prime>'+(?![A-Za-z]))
     | (?P<norm>\|\||\||‖)
@@ -258,6 +259,8 @@ def _script(token: Token) -> tuple[Markup, Markup]:
         below = token.text[0] in "₀₁₂₃₄₅₆₇₈₉"
         inner = _inner(plain)
         return (inner, Markup("")) if below else (Markup(""), inner)
+    if token.text.strip("^") == "*":  # the star of an optimum, w* as w^*
+        return Markup(""), Markup("<mo>∗</mo>")
     body = token.text[1:].rstrip("'")
     primes = len(token.text) - 1 - len(body)
     if body[0] in "({":

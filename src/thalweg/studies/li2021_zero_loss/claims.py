@@ -132,7 +132,7 @@ def sparse_truth_is_found(X1: xr.Dataset) -> Check:
 
     Too small: slow time ends long before the flow does.
     """
-    plain = X1["descent_error"].values
+    plain = X1["descent_error"]
     end, last = X1.sel(slow=2.0, method="nearest"), X1.isel(slow=-1)
     quoted = np.array([1.37, 1.89, 1.25])[: len(plain)]
     reached = bool(np.isclose(float(end["slow"]), 2.0))
