@@ -242,7 +242,8 @@ def _base(token: Token, first: bool) -> tuple[Markup, Markup, Markup]:
         return Markup("<mi>{}</mi>").format(GREEK.get(letters, letters)), low, none
     form = Markup(' form="prefix"') if first and token.kind == "operator" else none
     if token.kind in ("open", "close", "norm"):
-        form = Markup(' stretchy="false"')
+        tight = ' lspace="0" rspace="0"' if token.kind == "norm" else ""
+        form = Markup(f' stretchy="false"{tight}')
     elif text == "/":
         form = Markup(' lspace="0" rspace="0"')
     return Markup("<mo{}>{}</mo>").format(form, SYMBOLS.get(text, text)), none, none
