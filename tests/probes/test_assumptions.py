@@ -85,6 +85,123 @@ def test_large_problems_are_measured_by_ritz_values_with_their_residual():
     assert found["convexity"].value >= 0.1 - 1e-9
 
 
+AT = (0, 1, 2, 5, 10, 50, 300, 1000, 1999, 2000, 2001)  # the last a rounding error apart
+
+
+class WithTerm(tw.problems.Supervised):
+    """A loss with a term of its own, |theta|^2/4."""
+
+    def objective(self, params):
+        return super().objective(params) + jnp.sum(params[0]["weight"] ** 2) / 4
+
+
+@jax.jit
+def descended(problem, start, smoothness):
+    """Points of plain descent after `AT` steps."""
+
+    def step(params, _):
+        slope = jax.grad(problem.objective)(params)
+        moved = jax.tree.map(lambda w, g: (w - g / smoothness).astype(w.dtype), params, slope)
+        return moved, params
+
+    path = jax.lax.scan(step, start, None, length=max(AT) + 1)[1]
+    return jax.tree.map(lambda leaf: leaf[jnp.asarray(AT)], path)
+
+
+def keeps_its_words(found, true):
+    """No lower bound is above the constant by more than its error, no upper bound below it."""
+    for a in found:
+        assert a.error >= 0 or np.isnan(a.value), a
+        if a.name not in true:
+            continue
+        off = a.value - true[a.name]
+        assert np.isfinite(a.value), a
+        if a.bound == "lower bound":
+            assert off <= a.error, (a, true[a.name])
+        elif a.bound == "upper bound":
+            assert off >= -a.error, (a, true[a.name])
+        else:
+            assert abs(off) <= 2 * a.error, (a, true[a.name])
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("size", [4, pytest.param(70, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("known", [False, True])
+def test_quadratics_keep_their_words_down_to_rounding(size, known):
+    """Of condition up to 1e6 and in any unit; without x* the lowest point stands for it."""
+    rng = np.random.default_rng(size)
+    for draw in range(10):
+        unit, condition = 10 ** rng.uniform(-4, 4), 10 ** rng.uniform(0, 6)
+        lam = unit * condition ** -rng.uniform(0, 1, size)
+        slope = rng.normal(size=size) * unit * (draw % 2)
+        f = tw.problems.Quadratic(lam, slope, np.ones(size))
+        points = descended(f, jnp.asarray(rng.normal(size=size)), lam.max())
+        at = -slope / lam
+        given = (jnp.asarray(at), float(f.objective(jnp.asarray(at)))) if known else ()
+        true = {
+            "smoothness": lam.max(), "convexity": lam.min(), "hessian_lipschitz": 0.0,
+            "domination": lam.min(), "quasi_convexity": 2.0,
+        }  # fmt: skip
+        keeps_its_words(measured_assumptions(f, points, *given), true)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["float64", "float32"])
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("term", ["none", "decay", "own"])
+@pytest.mark.parametrize("labels", [False, True])
+def test_least_squares_and_logistic_regression_keep_their_words(labels, term, reduction, precision):
+    """More weights than examples, and fewer: known L, L_i, mu, and a bound of L_2."""
+    rng = np.random.default_rng(7)
+    n, d = (20, 3) if labels else (8, 12)
+    for _ in range(2):
+        X = rng.normal(size=(n, d)) * 10 ** rng.uniform(-1, 1, d)
+        Y = np.resize([0, 1], n) if labels else rng.normal(size=(n, 1))
+        plain = tw.problems.supervised(
+            tw.models.linear([]), (X, Y), reduction=reduction, precision=precision
+        )
+        own = [getattr(plain, name) for name in ("model", "loss", "inputs", "targets", "reduction")]
+        decay = {"none": 0.0, "decay": 0.2, "own": 0.5}[term]
+        f = {
+            "none": plain, "decay": tw.problems.Decayed(plain, decay),
+            "own": WithTerm(*own, plain.classification),
+        }[term]  # fmt: skip
+        c, each = (1.0, n) if reduction == "sum" else (1 / n, 1)
+        # Of two classes the Hessian is that of one logit, times (1, -1) (1, -1)^T, 1/4 at most.
+        top = 0.5 if labels else 1.0
+        e = np.linalg.eigvalsh(c * top * X.T @ X)
+        L, square = e[-1] + decay, each * top * np.sum(X**2, axis=1)
+        flat = 0.0 if labels or n < d else e[0]
+        least = e[e > 1e-9 * e[-1]][0]
+        true = {
+            "smoothness": L, "convexity": flat + decay,
+            "example_smoothness": square.max(), "mean_smoothness": np.sqrt(np.mean(square**2)),
+            "hessian_lipschitz": 0.0, "domination": decay or least, "quasi_convexity": 2.0,
+        }  # fmt: skip
+        if labels:
+            third = 2 * 2**0.5 * c * np.sum(np.linalg.norm(X, axis=1) ** 3) / (6 * 3**0.5)
+            true |= {"hessian_lipschitz": third, "domination": decay}
+            del true["quasi_convexity"]
+        points = descended(f, jax.tree.map(jnp.zeros_like, plain.init(jax.random.key(0))), L)
+        found = measured_assumptions(f, points)
+        keeps_its_words(found, true)
+        at_zero = named(found)["smoothness"]  # where the logit's curvature is largest
+        assert abs(at_zero.value - L) <= at_zero.error
+        assert ("example_smoothness" in named(found)) == (term == "none")
+
+
+@pytest.mark.thorough
+def test_a_mean_over_some_examples_is_an_estimate_with_the_error_of_a_sample():
+    x = np.random.default_rng(3).exponential(size=(400, 1))
+    problem = tw.problems.supervised(tw.models.linear([]), (x, x))
+    points = [{"weight": jnp.asarray([[[0.0]], [[0.5]], [[2.0]]])}]
+    found = named(measured_assumptions(problem, points))
+    true = np.sqrt(np.mean(x**4))
+    assert found["mean_smoothness"].bound == "estimate"
+    assert abs(found["mean_smoothness"].value - true) <= 3 * found["mean_smoothness"].error
+    assert found["example_smoothness"].bound == "lower bound"
+
+
 def test_few_points_are_refused():
     f = tw.problems.Function(lambda x: jnp.sum(x**2), start=jnp.ones(1))
     with pytest.raises(InputError, match="2 points came"):

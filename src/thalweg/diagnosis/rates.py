@@ -191,8 +191,7 @@ def _settled(problem: Problem, start: Any, steps: int, seeds: int, batch: int | 
         lowest = min(walked.values(), key=lambda w: float(np.nanmin(w.loss)))
         least = float(np.nanmin(lowest.loss))
         minimum = lowest.points[np.unravel_index(np.nanargmin(lowest.loss), lowest.loss.shape)]
-        end = ravel_pytree(start)[1](jnp.asarray(minimum))
-        found = measured_assumptions(problem, _points(start, walked), end, least)
+        found = measured_assumptions(problem, _points(start, walked, minimum))
         measured = {a.name: a.value for a in found}
         if all(measured[name] <= taken[name] for name in ABOVE if name in taken):
             break
@@ -302,9 +301,9 @@ def _walk(problem: Problem, run: Run, start: Any, steps: int) -> Walked:
     return Walked(loss, gradient, points, least, passes)
 
 
-def _points(start: Any, walked: Mapping[str, Walked]) -> Any:
-    """Points of all paths, those of one path together."""
-    rows = []
+def _points(start: Any, walked: Mapping[str, Walked], lowest: np.ndarray) -> Any:
+    """Points of all paths, those of one path together, after the lowest of all."""
+    rows = [lowest[None]]
     for w in walked.values():
         steps = np.unique(np.geomspace(1, w.points.shape[1], POINTS).astype(int) - 1)
         rows.append(w.points[0, steps])

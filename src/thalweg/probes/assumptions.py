@@ -30,6 +30,8 @@ from thalweg.oracles.batches import minibatch
 from thalweg.problems.problem import Problem, Supervised
 
 DENSE, DEPTH = 64, 40  # parameters up to which Hessians are decomposed, and products beyond
+ROUNDING = 10.0  # last digits by which a computed value, gradient or eigenvalue may be off
+DIGITS = 0.1  # relative error from which on a quotient of differences is not looked at
 LOWER, UPPER, ESTIMATE = "lower bound", "upper bound", "estimate"
 MOST_EXAMPLES = 64  # whose own curvature is measured
 SMOOTH = "loss/parameter^2"
@@ -42,8 +44,9 @@ class Assumption(NamedTuple):
     Attributes:
         name: The constant, by the names of `thalweg.theory.rates.CONSTANTS` where it is there.
         value: Measured; NaN if it could not be.
-        error: Of the value at the points (same unit): a residual of eigenvalues, the standard error
-            of a fit; 0 where only rounding is left.
+        error: Of the value at the points (same unit), rounding included: a residual of
+            eigenvalues, the standard error of a fit or of a sample. A lower bound is at most the
+            constant plus it, an upper bound at least the constant less it.
         bound: "lower bound", "upper bound" or "estimate" of the constant over all the space.
         unit: Of both.
         about: What it is, and what was not measured of it.
@@ -80,6 +83,8 @@ def measured_assumptions(
     (of 64 of them, evenly, where there are more), the variance of their gradients, and
     the constants of E||g_i||^2 <= 2 A (f - f_*) + B ||grad f||^2 + C, fitted.
 
+    Without x* the least point stands for it, and weak quasi-convexity is an estimate.
+
     Args:
         problem: What is trained.
         points: Parameters at several points in the order of the path, a leading axis on each leaf.
@@ -94,8 +99,9 @@ def measured_assumptions(
         InputError: If there are fewer than three points.
 
     Error: Eigenvalues of up to 64 parameters are exact up to rounding, beyond they are Ritz values
-        with their residual. Cost: at each point up to 64 Hessian products, and for single examples
-        as many each.
+        with their residual. Of extremes over points the one is taken that is furthest out with its
+        own error allowed for: near a minimum differences have no digits left. Cost: at each point
+        up to 64 Hessian products, and for single examples as many each.
 
     Source: Danilova et al. (2022), sections 2 to 4; Khaled and Richtarik (2023) for A, B and C.
 
@@ -122,7 +128,7 @@ def measured_assumptions(
     if least is None:
         least = float(problem.objective(end))
     others = np.arange(count) != lowest if own else np.ones(count, bool)
-    found = [*_of_curvature(at), *_of_classes(problem, points, at, end, least, others)]
+    found = [*_of_curvature(at), *_of_classes(problem, points, at, end, least, others, own)]
     if isinstance(problem, Supervised) and problem.plain and problem.model.separable:
         found += _of_examples(problem, points, at, least)
     return tuple(found)
@@ -151,13 +157,14 @@ class _Points(NamedTuple):
 def extremes(product: Callable[[Array], Array], like: Array, key: Array) -> Extremes:
     """The outermost eigenvalues of a symmetric map on vectors of a shape."""
     p = like.size
+    off = ROUNDING * p**0.5 * jnp.finfo(like.dtype).eps
     if p <= DENSE:
         e = jnp.linalg.eigvalsh(jax.vmap(product)(jnp.eye(p, dtype=like.dtype)))
-        return Extremes(e[0], e[-1], jnp.zeros_like(e[0]))
+        return Extremes(e[0], e[-1], off * jnp.maximum(jnp.abs(e[0]), jnp.abs(e[-1])))
     space = tridiagonalise(product, jax.random.normal(key, (p,), like.dtype), DEPTH, key)
     e, V = jnp.linalg.eigh(space.projected)
     residual = space.remainder * jnp.maximum(jnp.abs(V[-1, 0]), jnp.abs(V[-1, -1]))
-    return Extremes(e[0], e[-1], residual)
+    return Extremes(e[0], e[-1], residual + off * jnp.maximum(jnp.abs(e[0]), jnp.abs(e[-1])))
 
 
 @eqx.filter_jit
@@ -169,58 +176,77 @@ def _at_points(problem: Problem, points: Params) -> _Points:
         flat = ravel_pytree(gradient)[0]
         return value, flat, extremes(hessian_product(problem.objective, params), flat, key)
 
-    def between(pair: tuple[Params, Params]) -> tuple[Array, Array]:
+    def between(pair: tuple[Params, Params]) -> tuple[Array, Array, Array]:
         x, y = pair
         left, right = (hessian_product(problem.objective, at) for at in pair)
         way = tree.norm(tree.difference(x, y))
         found = extremes(lambda v: left(v) - right(v), ravel_pytree(x)[0], key)
         safe = jnp.where(way > 0, way, 1.0)
         bend = jnp.where(way > 0, found.size / safe, 0.0)
-        return bend, jnp.where(way > 0, found.error / safe, 0.0)
+        return bend, jnp.where(way > 0, found.error / safe, 0.0), 1 / safe
 
     value, slope, curve = jax.lax.map(one, points)
     before, after = (jax.tree.map(lambda a, s=s: a[s], points) for s in (slice(-1), slice(1, None)))
-    return _Points(value, slope, curve, *jax.lax.map(between, (before, after)))
+    bend, error, per_way = jax.lax.map(between, (before, after))
+    # Both Hessians have rounded by themselves, which a short way between them makes much of.
+    off = ROUNDING * slope.shape[1] ** 0.5 * jnp.finfo(slope.dtype).eps
+    error += off * (curve.size[:-1] + curve.size[1:]) * per_way
+    return _Points(value, slope, curve, bend, error)
 
 
 def _of_curvature(at: _Points) -> list[Assumption]:
     size, e = np.asarray(at.extremes.size), np.asarray(at.extremes.error)
-    small, bend = np.asarray(at.extremes.smallest), np.asarray(at.bend)
+    small, bend, off = (np.asarray(a) for a in (at.extremes.smallest, at.bend, at.bend_error))
+    most, least = int(np.argmax(size - e)), int(np.argmin(small + e))
+    bent = int(np.argmax(bend - off))
     return [
         Assumption(
-            "smoothness", float(size.max()), float(e[size.argmax()]), LOWER, SMOOTH,
+            "smoothness", float(size[most]), float(e[most]), LOWER, SMOOTH,
             "L, the largest |eigenvalue| of the Hessian",
         ),
         Assumption(
-            "convexity", float(small.min()), float(e[small.argmin()]), UPPER, SMOOTH,
+            "convexity", float(small[least]), float(e[least]), UPPER, SMOOTH,
             "mu, the smallest eigenvalue of the Hessian; below 0 the problem is not convex",
         ),
         Assumption(
-            "hessian_lipschitz", float(bend.max()), float(at.bend_error[int(bend.argmax())]),
-            LOWER, "loss/parameter^3", "L_2, from the Hessians of neighbouring points",
+            "hessian_lipschitz", float(bend[bent]), float(off[bent]), LOWER,
+            "loss/parameter^3", "L_2, from the Hessians of neighbouring points",
         ),
     ]  # fmt: skip
 
 
 def _of_classes(
-    problem: Problem, points: Params, at: _Points, end: Params, least: float, others: np.ndarray
-) -> list[Assumption]:
-    gap = np.asarray(at.value, float) - least
-    # A gap within rounding of the value has no digits left.
-    sound = others & (gap > 1e-12 * np.abs(np.asarray(at.value, float)).max())
-    norm = np.linalg.norm(np.asarray(at.slope), axis=1)
-    pl = np.where(sound, pl_constant(norm, np.where(sound, gap, 1.0)), np.nan)
-    ways = jax.vmap(lambda x: ravel_pytree(tree.difference(x, end))[0])(points)
-    inner = np.sum(np.asarray(ways) * np.asarray(at.slope), axis=1)
-    alpha = np.where(sound, inner / np.where(sound, gap, 1.0), np.nan)
+    problem: Problem, points: Params, at: _Points, end: Params, least: float, others: np.ndarray,
+    own: bool,
+) -> list[Assumption]:  # fmt: skip
+    value, slope = np.asarray(at.value, float), np.asarray(at.slope, float)
+    flat = np.asarray(jax.vmap(lambda x: ravel_pytree(x)[0])(points), float)
+    last = np.asarray(ravel_pytree(end)[0], float)
+    gap, norm = value - least, np.linalg.norm(slope, axis=1)
+    # Rounding of values, and of gradients, whose terms are as large as H x.
+    eps = ROUNDING * float(jnp.finfo(at.slope.dtype).eps)
+    gap_off = eps * np.maximum(np.abs(value), abs(least))
+    L = np.asarray(at.extremes.size, float).max()
+    norm_off = eps * (norm + L * np.linalg.norm(flat, axis=1))
+    sound = others & (gap > gap_off / DIGITS) & (norm > norm_off / DIGITS)
+    gap, norm = np.where(sound, gap, 1.0), np.where(sound, norm, 1.0)
+    pl = pl_constant(norm, gap)
+    ways = flat - last
+    alpha = np.sum(ways * slope, axis=1) / gap
+    alpha_off = (norm_off * np.linalg.norm(ways, axis=1) + np.abs(alpha) * gap_off) / gap
+    mu, mu_off = _least(pl, pl * (2 * norm_off / norm + gap_off / gap), sound)
+    if own and mu > 0:  # how far x* is yet, and how deep below, if mu is that of the function
+        rest = float(np.linalg.norm(ravel_pytree(jax.grad(problem.objective)(end))[0]))
+        alpha_off += (norm * rest / mu + np.abs(alpha) * rest**2 / (2 * mu)) / gap
     return [
         Assumption(
-            "domination", _least(pl), 0.0, UPPER, SMOOTH,
+            "domination", mu, mu_off, UPPER, SMOOTH,
             "mu of Polyak and Lojasiewicz, ||grad f||^2/(2 (f - f_*))",
         ),
         Assumption(
-            "quasi_convexity", _least(alpha), 0.0, UPPER, "1",
-            "alpha of weak quasi-convexity, <grad f, x - x*>/(f - f_*)",
+            "quasi_convexity", *_least(alpha, alpha_off, sound), ESTIMATE if own else UPPER, "1",
+            "alpha of weak quasi-convexity, <grad f, x - x*>/(f - f_*)"
+            + (", x* the least point seen" if own else ""),
         ),
     ]  # fmt: skip
 
@@ -233,7 +259,14 @@ def _of_examples(
     some = "" if len(rows) == n else f", of {len(rows)} examples of {n}"
     each, error = _curvature_of(problem, points, jnp.asarray(rows))
     each, off = np.asarray(each).max(0), float(np.asarray(error).max())
+    mean = float(np.sqrt(np.mean(each**2)))
+    # Of a part of the examples the mean is a sample's, drawn without replacement.
+    drawn = 0.0
+    if len(rows) < n:
+        scatter = np.std(each**2, ddof=1) * np.sqrt((1 / len(rows)) * (1 - len(rows) / n))
+        drawn = float(scatter / (2 * max(mean, 1e-300)))
     square, spread = (np.asarray(a, float) for a in _gradients_of(problem, points))
+    rounded = ROUNDING * float(jnp.finfo(at.slope.dtype).eps)
     norm = np.sum(np.asarray(at.slope) ** 2, axis=1)
     gap = np.maximum(np.asarray(at.value, float) - least, 0.0)
     found = [
@@ -242,11 +275,11 @@ def _of_examples(
             f"L_max, the largest L_i of single examples{some}",
         ),
         Assumption(
-            "mean_smoothness", float(np.sqrt(np.mean(each**2))), off, LOWER, SMOOTH,
+            "mean_smoothness", mean, off + drawn, ESTIMATE if drawn else LOWER, SMOOTH,
             f"L_av, the root of the mean L_i^2{some}",
         ),
         Assumption(
-            "example_variance", float(spread.max()), 0.0, LOWER, GRADIENT,
+            "example_variance", float(spread.max()), rounded * float(square.max()), LOWER, GRADIENT,
             "sigma^2, mean of ||grad f_i - grad f||^2",
         ),
     ]  # fmt: skip
@@ -314,5 +347,9 @@ def _growth(square: Any, gap: Any, norm: Any) -> tuple[np.ndarray, np.ndarray]:
     return found * max(worst, 1.0), errors * max(worst, 1.0)
 
 
-def _least(values: np.ndarray) -> float:
-    return float(np.nanmin(values)) if np.any(np.isfinite(values)) else float("nan")
+def _least(values: np.ndarray, errors: np.ndarray, sound: np.ndarray) -> tuple[float, float]:
+    """The smallest with its error on top, and the error."""
+    if not sound.any():
+        return float("nan"), float("nan")
+    i = int(np.argmin(np.where(sound, values + errors, np.inf)))
+    return float(values[i]), float(errors[i])
