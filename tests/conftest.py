@@ -21,10 +21,12 @@ import jax  # noqa: E402
 import pytest  # noqa: E402
 
 from draws import share_programs  # noqa: E402
+from lowering import share_contexts  # noqa: E402
 from shapes import check_shapes  # noqa: E402
 
 check_shapes("thalweg")
 share_programs()
+share_contexts()
 
 import thalweg  # noqa: E402, F401  (switches float64 on)
 
