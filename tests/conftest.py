@@ -14,6 +14,7 @@ COMPILED_BYTES = 1 << 30
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(COMPILED))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("KERAS_BACKEND", "jax")
+os.environ["THALWEG_CACHE"] = str(COMPILED.parent / "thalweg")  # nothing in the user's folder
 compile_cheaply()
 
 import hypothesis  # noqa: E402

@@ -103,7 +103,9 @@ def test_former_names_are_understood(thalweg_says: Says, former: str, name: str)
     assert (said.code, said.err) == (0, "")
     words = said.out.replace(f"thalweg {former} ", f"thalweg {name} ").split()
     assert words == meant.out.split()
-    assert f"│ {former} " not in thalweg_says("--help").out
+    listed = thalweg_says("--help").out
+    assert f"\n{name} " in listed
+    assert f"\n{former} " not in listed
 
 
 @pytest.mark.usefixtures("desk", "no_work")

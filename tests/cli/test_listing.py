@@ -17,6 +17,7 @@ from command_line import Said
 
 import thalweg as tw
 from thalweg.cli import catalogue, layout
+from thalweg.cli import names as kept_names
 from thalweg.comparison import regime
 from thalweg.core.aliases import ALIASES, plainly
 from thalweg.core.errors import InputError, choose
@@ -380,11 +381,51 @@ def test_a_shell_is_told_how_a_line_goes_on(line: str, expected: list[str]) -> N
     assert completed(line) == expected
 
 
-def test_a_shell_does_not_wait(request: pytest.FixtureRequest) -> None:
-    """CPU seconds of an answer, Python's own start included; 0.4 on the machine it was made on.
+def test_names_are_read_again_when_a_source_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when what was kept is damaged, and only then; a folder that is a file keeps nothing."""
+    package, folder = tmp_path / "package", tmp_path / "kept"
+    (package / "room").mkdir(parents=True)
+    (package / "room" / "a.py").write_text("x = 1\n")
+    monkeypatch.setenv("THALWEG_CACHE", str(folder))
+    monkeypatch.setattr(kept_names, "PACKAGE", package)
+    read: list[str] = []
 
-    A slow or busy machine has more (`--budget`).
+    def asked(*lists: str) -> list[str]:
+        read.clear()
+        found = kept_names.names(lists, lambda of: read.append(of) or [f"{of}-1", "ü"])
+        assert found == {of: [f"{of}-1", "ü"] for of in lists}
+        return list(read)
+
+    assert asked("a") == ["a"]
+    assert asked("a", "b") == ["b"]
+    assert asked("b", "a") == []
+    (package / "room" / "a.py").write_text("x = 12\n")
+    assert asked("a") == ["a"]
+    assert asked("b") == ["b"]
+    (package / "room" / "b.py").touch()
+    assert asked("a", "b") == ["a", "b"]
+    os.utime(package / "room" / "b.py", (1e9, 1e9))
+    assert asked("a", "b") == ["a", "b"]
+    kept = folder / kept_names.FILE
+    for damaged in (b"", b"[]", kept.read_bytes()[:-30], kept.read_bytes().replace(b"-1", b"-2")):
+        kept.write_bytes(damaged)
+        assert asked("a", "b") == ["a", "b"]
+        assert asked("a", "b") == []
+    monkeypatch.setenv("THALWEG_CACHE", str(package / "room" / "a.py"))
+    assert asked("a") == asked("a") == ["a"]
+    monkeypatch.setenv("THALWEG_CACHE", "off")
+    assert asked("a") == asked("a") == ["a"]
+
+
+def test_a_shell_does_not_wait(request: pytest.FixtureRequest) -> None:
+    """CPU seconds of an answer, Python's own start included; 0.3 on the machine it was made on.
+
+    So from the second one on, when the names have been read. A slow or busy machine has more
+    (`--budget`).
     """
+    completed("thalweg show shar")
     before = os.times()
     completed("thalweg show shar")
     after = os.times()

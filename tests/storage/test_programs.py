@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from thalweg.core.errors import InputError
-from thalweg.storage.programs import LARGEST, Programs, keep_programs, programs_folder
+from thalweg.storage.programs import LARGEST, LOOKS, Programs, keep_programs, programs_folder
 
 PROGRAM = bytes(range(256)) * 3
 
@@ -94,13 +94,19 @@ def test_the_folder_is_bounded_and_keeps_what_is_used(tmp_path: Path) -> None:
     assert writers[0].held()[0] > 10
     for number in range(60):
         writers[number % 2].put(f"jit_g-{number}", bytes(900))
-    assert Programs(tmp_path, 10_000).held()[1] <= 20_000  # each counts what it wrote itself
-    Programs(tmp_path, 10_000).put("jit_h", bytes(900))  # the next process looks again
-    assert Programs(tmp_path).held()[1] <= 10_000
+        assert writers[0].held()[1] <= 10_000  # a program is more than a part of `LOOKS`
     Programs(tmp_path, 10_000).put("jit_large", bytes(10_000))
     assert Programs(tmp_path).get("jit_large") is None
     Programs(tmp_path).clear()
     assert [file.name for file in tmp_path.iterdir()] == ["letter.txt"]
+
+
+def test_many_writers_exceed_the_bound_by_a_part_each(tmp_path: Path) -> None:
+    """Programs far smaller than what a writer keeps to itself before it looks at the folder."""
+    writers = [Programs(tmp_path, 64_000, tell=pytest.fail) for _ in range(4)]
+    for number in range(300):
+        writers[number % 4].put(f"jit_{number}", bytes(968))
+    assert 40_000 < writers[0].held()[1] <= 64_000 + 4 * 64_000 / LOOKS
 
 
 def test_a_folder_that_cannot_be_used_is_told_once(tmp_path: Path) -> None:

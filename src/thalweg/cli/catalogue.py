@@ -234,6 +234,13 @@ def entries(of: str) -> tuple[Entry, ...]:
     return tuple(LISTS[list_named(of)]())
 
 
+def names_of(*lists: str) -> dict[str, list[str]]:
+    """The names alone of these lists, which may have been kept from an earlier command."""
+    from thalweg.cli.names import names
+
+    return names(lists, lambda of: [entry.name for entry in entries(of)])
+
+
 def list_named(word: str) -> str:
     """The list that a word means: its name, a unique beginning, or its singular."""
     plain = {"optimizers": "optimisers", "initializers": "initialisers"}.get(word, word)
@@ -289,7 +296,7 @@ def completing(option: str) -> Callable[[str], list[str]] | None:
         return None
 
     def complete(incomplete: str) -> list[str]:
-        known = [entry.name for entry in entries(VALUES[option])]
+        known = names_of(VALUES[option])[VALUES[option]]
         # Of a list the last one is being written.
         before, comma, begun = (
             incomplete.rpartition(",") if option in LISTED else ("", "", incomplete)

@@ -19,6 +19,7 @@ from rich.markup import escape
 from thalweg.cli import layout, listing
 from thalweg.cli.derive import DerivedCommand, as_options
 from thalweg.cli.diagnose import DIAGNOSE, diagnose, where
+from thalweg.cli.group import Command, Commands
 from thalweg.cli.own import failure, refusal
 from thalweg.cli.race import RACE, race
 from thalweg.cli.rates import RATES, rates
@@ -27,6 +28,7 @@ from thalweg.cli.sweep import SWEEP, sweep
 from thalweg.core.errors import InputError
 
 app = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
@@ -71,7 +73,7 @@ app.command("race", cls=DerivedCommand, help=RACE)(race)
 app.command("rates", cls=DerivedCommand, help=RATES)(rates)
 app.command("list")(listing.list_names)
 app.command("show")(listing.show)
-app.command("studies")(listing.studies)
+app.command("studies", cls=Command)(listing.studies)
 
 
 @app.command("run", hidden=True)  # as `study` was called

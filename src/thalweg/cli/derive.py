@@ -13,15 +13,15 @@ from types import MappingProxyType
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
 from thalweg.cli.catalogue import completing
+from thalweg.cli.group import Command
 from thalweg.core.errors import InputError
 
 QUOTED = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""  # as repr() quotes
 
 
-class DerivedCommand(TyperCommand):
+class DerivedCommand(Command):
     """A command that is made of a function when it is called or its help is asked for, not before.
 
     Its callback makes the function, as `taking` gives it; the help it is registered with is the

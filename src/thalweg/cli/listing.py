@@ -31,8 +31,8 @@ def _lists(incomplete: str) -> list[str]:
 
 
 def _names(incomplete: str) -> list[str]:
-    every = (entry.name for of in catalogue.LISTS for entry in catalogue.entries(of))
-    return sorted({name for name in every if name.startswith(incomplete)})
+    every = catalogue.names_of(*catalogue.LISTS).values()
+    return sorted({name for names in every for name in names if name.startswith(incomplete)})
 
 
 def study_names(incomplete: str) -> list[str]:
@@ -59,8 +59,7 @@ def list_names(
     console = screen()
     if what is None:
         rows = []
-        for of in catalogue.LISTS:
-            names = [entry.name for entry in catalogue.entries(of)]
+        for of, names in catalogue.names_of(*catalogue.LISTS).items():
             few = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
             rows.append((of, f"{len(names)}: {few}"))
         layout.named(console, rows)

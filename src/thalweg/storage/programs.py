@@ -25,6 +25,7 @@ from thalweg.core.errors import require
 SWITCH = "THALWEG_CACHE"
 OFF = ("off", "0", "")
 LARGEST = 256_000_000  # bytes; a diagnosis keeps about one million, a study several
+LOOKS = 16  # a process looks at the folder again for every such part of the bound that it wrote
 _SEAL = 32  # bytes of SHA-256
 
 
@@ -104,7 +105,7 @@ class Programs:
         self._path = folder  # JAX looks at this name
         self._largest = largest
         self._tell: Callable[[str], None] | None = tell
-        self._bytes: int | None = None  # held, as far as is known; not yet counted
+        self._unseen = 0  # bytes that may be written before the folder is looked at
         self._writes = True
 
     def usable(self) -> bool:
@@ -163,12 +164,12 @@ class Programs:
         for _, _, file in self._files():
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(file)
-        self._bytes = None
+        self._unseen = 0
 
     def _make_room(self, size: int) -> None:
         """Let go of programs until one of a size has room; what is being written counts."""
-        if self._bytes is not None and self._bytes + size <= self._largest:
-            self._bytes += size
+        if size <= self._unseen:
+            self._unseen -= size
             return
         files = sorted(self._files())
         total = sum(each for _, each, _ in files)
@@ -180,7 +181,8 @@ class Programs:
             with contextlib.suppress(FileNotFoundError):  # another process was faster
                 os.unlink(file)
             total -= each
-        self._bytes = total
+        # Other processes write meanwhile: each of them at most this much beyond the bound.
+        self._unseen = min(self._largest - total, self._largest // LOOKS)
 
     def _files(self) -> list[tuple[float, int, str]]:
         """When each program was last used, its bytes and its path; half-written ones as well."""
