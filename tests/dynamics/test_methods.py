@@ -16,9 +16,9 @@ import thalweg as tw
 from thalweg.core.counting import counted, marked
 from thalweg.core.errors import InputError
 from thalweg.core.result import Result
+from thalweg.core.subproblems import cubic_step, trust_region_step
 from thalweg.driver.path import paths
 from thalweg.dynamics import METHODS, method
-from thalweg.dynamics.methods.subproblems import cubic_step, trust_region_step
 from thalweg.problems import Function
 from thalweg.theory.optimisers.rates import RATES, momentum_schedule, theorem_bound
 from thalweg.theory.quadratics.linear_methods import linear_method, modal_trajectory, tuned

@@ -164,6 +164,38 @@ def test_where_two_eigenvalues_coincide_it_says_so():
     assert int(path.dataset["result"][0, -1]) == tw.Result.NOT_CONVERGED
 
 
+@pytest.mark.slow
+def test_where_two_eigenvalues_cross_it_says_so_from_there_on():
+    """Across the circle 1 + 3 sin^2 of the angle and 2.5: the larger falls, no step ends on 2.5."""
+
+    def valley(w):
+        x = w / jnp.linalg.norm(w)
+        return ((1 + 3 * x[1] ** 2) * x[2] ** 2 + 2.5 * x[3] ** 2) / 2
+
+    start = jnp.array([np.cos(1.3), np.sin(1.3), 0.0, 0.0])
+    times = np.linspace(0, 2.4, 7)
+    sharpness = Circle(3.0).sharpness(Circle(3.0).angles(1.3, times))
+    problem = tw.problems.Function(valley, start=start)
+    path = tw.run(problem, sharpness_reduction_flow(0.1), until=2.4, records=6, progress=False)
+    d = path.dataset.isel(seed=0)
+    before = sharpness > 2.5
+    assert 2 < before.sum() < 6
+    assert (d["result"].values[before] == tw.Result.OK).all()
+    np.testing.assert_allclose(d["largest_eigenvalue"].values[before], sharpness[before], rtol=1e-3)
+    assert (d["result"].values[~before] == tw.Result.NOT_CONVERGED).all()
+
+
+@pytest.mark.slow
+def test_a_step_too_long_to_be_stable_is_told():
+    """Near phi = 0 the angle falls at the rate b: Runge-Kutta's path does for b h < 2.78 alone."""
+    problem = tw.problems.circle_of_minima(60.0)
+    problem = tw.problems.Function(problem.function, jnp.array([np.cos(0.05), np.sin(0.05), 0.0]))
+    for step, result in ((0.02, tw.Result.OK), (0.1, tw.Result.NOT_CONVERGED)):
+        flow = sharpness_reduction_flow(step)
+        path = tw.run(problem, flow, until=0.8, records=1, progress=False)
+        assert int(path.dataset["result"][0, -1]) == result
+
+
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [

@@ -17,15 +17,15 @@ from thalweg.core.hessian_product import hessian_product
 from thalweg.core.lanczos import tridiagonalise
 from thalweg.core.ranges import require_positive
 from thalweg.core.result import finite
-from thalweg.core.tree import Params
-from thalweg.dynamics.descent import CountedSteps
-from thalweg.dynamics.dynamics import VALUES, VALUES_TAKEN, Info, State, Statistic, fresh
-from thalweg.dynamics.methods.subproblems import (
+from thalweg.core.subproblems import (
     cubic_step,
     damped_step_of,
     saddle_free_step,
     trust_region_step,
 )
+from thalweg.core.tree import Params
+from thalweg.dynamics.descent import CountedSteps
+from thalweg.dynamics.dynamics import VALUES, VALUES_TAKEN, Info, State, Statistic, fresh
 from thalweg.dynamics.stability import StabilityRule, no_rule
 from thalweg.problems.problem import Problem
 

@@ -11,9 +11,9 @@ import xarray as xr
 from jaxtyping import Array
 
 from thalweg.core.lanczos import tridiagonalise
+from thalweg.core.subproblems import cubic_step, damped_step_of, trust_region_step
 from thalweg.driver.path import iterates, paths
 from thalweg.dynamics import State, accelerated_descent, method
-from thalweg.dynamics.methods.subproblems import cubic_step, damped_step_of, trust_region_step
 from thalweg.lab.experiment import Draws, Lab, experiment
 from thalweg.lab.table import over, table
 from thalweg.problems import Function, Problem, hard_chain, heavy_ball_trap
