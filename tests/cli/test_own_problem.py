@@ -20,7 +20,7 @@ from thalweg.core.doors import checked
 Says = Callable[..., Said]
 MINE = """\
 import beside
-import jax.numpy as jnp
+import jax, jax.numpy as jnp
 import thalweg as tw
 
 def half(x):
@@ -49,6 +49,20 @@ def noise():
 
 traced = tw.problems.Function(lambda x: beside.summed(x), start=jnp.ones(2))
 strange_noise = tw.oracles.gaussian(lambda x: x @ jnp.ones(5))
+
+def host(x):
+    raise OSError("the sensor is off")
+
+def sensed(x):
+    jax.debug.callback(host, x)
+    return half(x)
+
+sensing = tw.problems.Function(sensed, start=jnp.ones(2))
+
+def leaves(x):
+    raise SystemExit(3)
+
+leaving = tw.problems.Function(leaves, start=jnp.ones(2))
 """
 
 
@@ -143,9 +157,11 @@ def test_what_is_wrong_with_it_is_one_sentence(thalweg_says: Says, line: str, wo
     [
         ("mine.py:traced", "beside.py, line 4: TracerBoolConversionError: Attempted boolean"),
         ("mine.py:problem --oracle mine.py:strange_noise", "mine.py, line 30: sigma of the param"),
+        ("mine.py:sensing", "mine.py, line 33: OSError: the sensor is off"),
+        ("mine.py:leaving", "mine.py, line 42: SystemExit: 3"),
     ],
 )
-def test_what_fails_as_it_is_traced_is_one_sentence_with_its_place(
+def test_what_fails_as_it_is_traced_or_run_is_one_sentence_with_its_place(
     thalweg_says: Says, line: str, words: str
 ) -> None:
     said = thalweg_says("diagnose", *line.split())

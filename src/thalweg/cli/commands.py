@@ -26,6 +26,7 @@ from thalweg.cli.rates import RATES, rates
 from thalweg.cli.streams import complain, keep_programs, prepare, screen, settle
 from thalweg.cli.sweep import SWEEP, sweep
 from thalweg.core.errors import InputError
+from thalweg.core.tracebacks import is_interruption
 
 app = typer.Typer(
     cls=Commands,
@@ -267,6 +268,11 @@ def main(arguments: list[str] | None = None) -> None:
     sys.exit(code)
 
 
+def _stopped(error: BaseException | None) -> int:
+    complain(str(error or "") or "stopped; give the same command to go on")
+    return 130
+
+
 def _exit_code(given: list[str]) -> int:
     # Not Typer's own runner, which keeps the sentence of an interruption to itself.
     command = typer.main.get_command(app)
@@ -281,8 +287,7 @@ def _exit_code(given: list[str]) -> int:
         complain(refusal(error))
         return 2
     except KeyboardInterrupt as error:
-        complain(str(error) or "stopped; give the same command to go on")
-        return 130
+        return _stopped(error)
     except _USAGE as error:
         if error.format_message():
             complain(error.format_message())
@@ -296,7 +301,9 @@ def _exit_code(given: list[str]) -> int:
     except MemoryError:
         complain("the memory did not suffice; lower the seeds, the records or the model's width")
         return 2
-    except Exception as error:  # a user's code may raise anything; of ours the traceback is wanted
+    except (Exception, SystemExit) as error:  # a user's may raise anything; of ours all is wanted
+        if is_interruption(error):
+            return _stopped(None)
         told = failure(error)
         if told is None:
             raise

@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from thalweg.core.errors import InputError, reason, require, unknown
-from thalweg.core.tracebacks import own_place
+from thalweg.core.tracebacks import failed_callback, own_place, told_place
 
 _PLACE = re.compile(r"(?P<module>.+\.py|[^\W\d]\w*(?:\.[^\W\d]\w*)*):(?P<name>[^:]*)", re.DOTALL)
 SOURCES = ("openml",)  # names of data that have a colon
@@ -163,8 +163,11 @@ def _called(function: Any, where: str, name: str, what: str) -> Any:
 _OTHERS = (Exception, SystemExit)  # a stranger's code may raise anything
 
 
-def failure(error: Exception) -> str | None:
+def failure(error: BaseException) -> str | None:
     """An error of a user's code in a sentence, with its file and line; None if it is not theirs."""
+    told = failed_callback(error)
+    if told is not None:
+        return told
     place = own_place(error)
     return None if place is None else _at(error, *place)
 
@@ -188,9 +191,7 @@ def _told(error: BaseException, where: str) -> str:
 
 
 def _at(error: BaseException, file: str, line: int | None) -> str:
-    if Path(file).is_absolute() and Path(file).is_relative_to(Path.cwd()):
-        file = str(Path(file).relative_to(Path.cwd()))
-    at = f"{file}, line {line}" if line else file
+    at = told_place(file, line)
     what = error.msg if isinstance(error, SyntaxError) else reason(error)  # type: ignore[arg-type]
     if isinstance(error, InputError):
         return f"{at}: {what}"

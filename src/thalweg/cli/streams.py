@@ -5,6 +5,7 @@ from __future__ import annotations
 import _thread
 import codecs
 import contextlib
+import logging
 import os
 import re
 import sys
@@ -31,6 +32,8 @@ def prepare() -> None:
         if reconfigure is not None:
             reconfigure(errors="plain")
     sys.unraisablehook = _unraisable
+    for name in ("debugging", "callback"):  # a callback that fails is told once, in a sentence
+        logging.getLogger(f"jax._src.{name}").setLevel(logging.CRITICAL)
 
 
 def _unraisable(told: Any) -> None:

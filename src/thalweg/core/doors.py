@@ -19,8 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from thalweg.core.arguments import check, is_array, is_jaxtyped, of_axes, told
-from thalweg.core.errors import require, unknown
-from thalweg.core.tracebacks import without_ours
+from thalweg.core.errors import InputError, require, unknown
+from thalweg.core.tracebacks import failed_callback, is_interruption, without_ours
 
 
 def guard(room: dict[str, Any], names: Iterable[str]) -> None:
@@ -56,7 +56,8 @@ def checked(function: Callable[..., Any]) -> Callable[..., Any]:
     Lists in place of arrays become arrays.
 
     Arguments that Python itself refuses (missing, unknown) stay a `TypeError`, as everywhere; of
-    an unknown one it says the nearest, and all there are.
+    an unknown one it says the nearest, and all there are. What a user's code raises while it is
+    traced stays what it is; what it raises within a compiled program becomes an `InputError`.
     """
     if hasattr(function, "__checked__"):
         return function
@@ -82,6 +83,11 @@ def checked(function: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return function(*bound.args, **bound.kwargs)
         except Exception as error:
+            if is_interruption(error):
+                raise KeyboardInterrupt from error
+            told = failed_callback(error)
+            if told is not None:
+                raise InputError(told) from error
             without_ours(error)
             raise
 
@@ -193,6 +199,28 @@ def _hints(thing: Any) -> dict[str, Any]:
         return {}
 
 
+def takes_one(function: Callable[..., Any] | None, what: str, argument: str) -> None:
+    """Refuse a user's function that cannot be called with one argument alone.
+
+    Raises:
+        InputError: What it is for, and what it takes.
+    """
+    if function is None:
+        return
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # it tells no signature
+        return
+    try:
+        signature.bind(None)
+    except TypeError:
+        name = getattr(function, "__name__", type(function).__name__)
+        raise InputError(
+            f"{what} came as a function {name}{signature}; give one of {argument} alone, as "
+            "functools.partial makes of a function of more"
+        ) from None
+
+
 def real_number(value: Any, what: str) -> Any:
     """The value of a user's function, where it is one real number that can be differentiated.
 
@@ -212,6 +240,8 @@ def real_number(value: Any, what: str) -> Any:
     value = jnp.asarray(value) if isinstance(value, float) else value
     shape, kind = getattr(value, "shape", None), getattr(value, "dtype", None)
     came = told(value) if kind is None else f"a {kind} array of shape {shape}"
+    if isinstance(value, tuple | list):
+        came = f"a {type(value).__name__} of {len(value)}"
     require(
         shape == () and kind is not None and jnp.issubdtype(kind, jnp.floating),
         f"{what} came as {came}; give one real floating-point number, as jnp.sum and jnp.mean make "

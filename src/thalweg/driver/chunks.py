@@ -18,6 +18,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array
 
 from thalweg.core.result import Result
+from thalweg.core.tracebacks import failed_callback, is_interruption
 from thalweg.driver.lanes import (
     Each,
     advance_to,
@@ -167,7 +168,11 @@ class Loop:
                 if self.over or now - flushed > COMMIT_SECONDS:
                     self.flush()
                     flushed = clock.perf_counter()
-        except KeyboardInterrupt:
+        except BaseException as error:
+            if not is_interruption(error):
+                if failed_callback(error) is not None:  # what was recorded before is good
+                    self.flush()
+                raise
             self.flush()
             where = f"training time {self.marks.time(max(self.at.next - 1, 0)):g}"
             safe = isinstance(self.store, ZarrStore)

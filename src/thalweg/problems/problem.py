@@ -21,7 +21,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int
 
 from thalweg.core.digest import identity
-from thalweg.core.doors import Checked, real_number
+from thalweg.core.doors import Checked, real_number, takes_one
 from thalweg.core.errors import InputError, choose, reason, require, unknown
 from thalweg.core.tree import Params, size
 from thalweg.models import Model
@@ -228,6 +228,8 @@ class Function(Problem):
     def __check_init__(self) -> None:
         if (self.start is None) == (self.draw is None):
             raise InputError("give either start (parameters) or draw (key -> parameters)")
+        takes_one(self.function, "the objective", "the parameters")
+        takes_one(self.draw, "draw", "a key")
         if inspect.isroutine(self.start) or hasattr(self.start, "__func__"):
             raise InputError(
                 "start came as a function; give parameters, or draw=, which maps a key to them"
