@@ -3,11 +3,12 @@
 JAX makes one for each program that it lowers, and loads all dialects into it: 8 of the 28 ms that a
 program of one operation costs, and 2.4 MB that stay as long as JAX remembers the program. What is
 lowered is the same, as `test_lowering.py` asks. A context keeps every constant that it has met, so
-it is changed now and then.
+it is changed now and then; threads share none.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -19,14 +20,14 @@ ALONE = mlir.make_ir_context
 
 def shared_by(programs: int, make: Callable[[], Any]) -> Callable[[], Any]:
     """A maker of contexts of which so many calls after each other get the same one."""
-    asked, held = 0, None
+    own = threading.local()
 
     def context() -> Any:
-        nonlocal asked, held
+        asked: int = getattr(own, "asked", 0)
         if asked % programs == 0:
-            held = make()
-        asked += 1
-        return held
+            own.held = make()
+        own.asked = asked + 1
+        return own.held
 
     return context
 

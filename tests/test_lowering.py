@@ -1,5 +1,7 @@
 """Programs of tests share MLIR contexts and are lowered to what they are alone."""
 
+import threading
+
 import jax
 import jax.numpy as jnp
 from jax._src.interpreters import mlir
@@ -45,3 +47,14 @@ def test_programs_are_the_same_alone_and_with_others(monkeypatch):
 def test_a_context_is_changed_after_so_many():
     maker = shared_by(2, iter("abc").__next__)
     assert [maker() for _ in range(5)] == list("aabbc")
+
+
+def test_a_thread_has_its_own():
+    maker, found = shared_by(10, iter("ab").__next__), []
+    ask = lambda: found.append(maker())  # noqa: E731
+    ask()
+    thread = threading.Thread(target=ask)
+    thread.start()
+    thread.join()
+    ask()
+    assert found == list("aba")
