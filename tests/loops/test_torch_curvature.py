@@ -439,6 +439,45 @@ def test_a_mode_that_no_vector_has_a_part_in_is_told_as_unseen_and_found_at_a_re
     assert bounded == [0, 5, 15, 20, 30]
 
 
+@pytest.mark.parametrize("kind", ["turning", "overtaking", "double"])
+def test_rechecks_beside_what_was_followed_bound_the_rest(kind):
+    """A rotation, a mode that no carried vector has a part in and rises, a pair that parts."""
+    from thalweg.torch.extremes import Extremes
+
+    rng, p, missed, spent = np.random.default_rng(2), 300, 0, []
+    for seed in range(12):
+        search = Extremes(("largest", "smallest"), 1e-2, 200, seed, recheck=1)
+        bulk = rng.normal(size=p) / 3
+        along = rng.normal(size=(2, p)) / np.sqrt(p)
+        for record in range(4):
+            values, angle = bulk.copy(), 0.003 * record if kind == "turning" else 0.0
+            values[:3] = {
+                "turning": (3.0, 2.5, -2.0),
+                "overtaking": (3.0, (-1.0, 2.999, 3.05, 6.0)[record], (-2, 0, -1.8, -3)[record]),
+                "double": (3.0, 3.0 + 0.005 * record, -1.2),
+            }[kind]
+            search.due = search.records  # a recheck
+            turn = along[0] + angle * along[1]
+            turn = torch.as_tensor(turn / np.linalg.norm(turn))
+            diagonal = torch.as_tensor(values)
+
+            def product(v, d=diagonal, u=turn):
+                v = d * (v - 2 * (u @ v) * u)
+                return v - 2 * (u @ v) * u
+
+            found = search.measure(product, diagonal, 0.0)
+            assert found.bounded
+            spent.append(found.products)
+            for end, true in (("largest", values.max()), ("smallest", values.min())):
+                value, error, code = (float(part) for part in found.readings[end])
+                assert code == tw.Result.OK
+                assert error <= 1.01e-2 * np.abs(values).max()
+                low, high = (value, value + error) if end == "largest" else (value - error, value)
+                missed += not low - 1e-12 <= true <= high + 1e-12
+    assert missed == 0
+    assert kind == "overtaking" or np.mean(spent[1::4]) < 0.9 * np.mean(spent[::4])
+
+
 def test_a_symmetric_start_hides_no_mode_of_few_parameters():
     """Of a diagonal linear net training never turns to the modes whose curvature takes over."""
     first, last = (nn.Linear(2, 2, bias=False, dtype=torch.float64) for _ in range(2))

@@ -20,7 +20,7 @@ import xarray as xr
 
 import thalweg as tw
 from thalweg.driver import chunks
-from thalweg.sweeps import plan
+from thalweg.sweeps import plan, work
 
 distributed = pytest.importorskip("distributed", reason="Dask is not installed: thalweg[dask]")
 pytestmark = [
@@ -160,6 +160,38 @@ def test_a_scheduler_that_is_gone_is_told() -> None:
     finally:
         alone.kill()
         alone.wait()
+
+
+@pytest.mark.parametrize(
+    ("limit", "pause", "sentence"),
+    [
+        ("50MB", 0.8, "all workers of the Dask cluster have died; give workers more memory"),
+        (
+            "4GB",
+            0.01,
+            r"all workers of the Dask cluster are paused, as one takes \d+ MB of the 4000",
+        ),
+    ],
+    ids=["killed", "paused"],
+)
+def test_workers_without_memory_end_a_sweep(
+    limit: str, pause: float, sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bare worker is above the first limit, and is killed until the cluster starts no more."""
+    import dask
+
+    monkeypatch.setattr(work, "PATIENCE", 12.0)
+    monkeypatch.setattr(work, "LOOK", 1.0)
+    bowl = tw.problems.Function(lambda x: jnp.sum(x**2), start=np.ones(2))
+    with (
+        dask.config.set({"distributed.worker.memory.pause": pause}),
+        distributed.LocalCluster(
+            n_workers=1, processes=True, memory_limit=limit, dashboard_address=":0"
+        ) as cluster,
+        distributed.Client(cluster) as client,
+        pytest.raises(tw.InputError, match=sentence),
+    ):
+        tw.sweep(bowl, [tw.gradient_descent(0.1)], steps=5, probes=(), client=client)
 
 
 def test_workers_of_this_machine(reference: xr.Dataset) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ from thalweg.driver.progress import Meter, Silent
 from thalweg.problems.problem import Problem
 
 LOOK = 5.0  # seconds after which a client that waits is asked whether it is still connected
+PATIENCE = 60.0  # seconds in which nobody works and nobody will, after which a sweep gives up
 EXTRA = "a cluster needs Dask: pip install 'thalweg[dask]'"
 
 
@@ -61,6 +63,12 @@ class PieceMeter:
         """The whole is closed, not the part."""
 
 
+REMEDY = (
+    "give workers more memory, as distributed.LocalCluster(memory_limit='2GB'): one takes some 400 "
+    "MB before it trains anything; with out= the sweep goes on where its blocks were left"
+)
+
+
 def work_on(task: Task, meter: Meter | None = None) -> xr.Dataset | None:
     """Work on a block to its end; its records, or None if its store has them."""
     found = run_block(*task, Silent(True) if meter is None else meter)
@@ -91,13 +99,15 @@ def on_cluster(tasks: Sequence[Task], meter: Meter, client: Any) -> Iterator[xr.
     dead one has left it. If work on one block fails, what waits is called off.
 
     Raises:
-        InputError: If worker after worker dies on one block, or the scheduler is gone.
+        InputError: If worker after worker dies, on one block or before it has one, if all workers
+            are paused for want of memory, or the scheduler is gone.
     """
     import distributed
     from distributed.protocol import pickle
 
     packed = [pickle.dumps(task) for task in tasks]
     futures: list[Any] = []
+    alive = time.monotonic()
     try:
         futures += [client.submit(unpacked_work, content, pure=False) for content in packed]
         while waiting := [future for future in futures if not future.done()]:
@@ -106,6 +116,9 @@ def on_cluster(tasks: Sequence[Task], meter: Meter, client: Any) -> Iterator[xr.
             require(client.status == "running", "the client is not connected")
             count = sum(future.done() for future in futures)
             meter.update(count / len(tasks), f"block {count} of {len(tasks)}")
+            stands = _standing_still(client)
+            alive = alive if stands else time.monotonic()
+            require(time.monotonic() - alive < PATIENCE, f"{stands}; {REMEDY}")
             failed = [future for future in futures if future.status == "error"]
             if failed:
                 _reraise(failed[0], distributed.KilledWorker)
@@ -120,6 +133,28 @@ def on_cluster(tasks: Sequence[Task], meter: Meter, client: Any) -> Iterator[xr.
     finally:
         if client.status == "running":
             client.cancel([future for future in futures if not future.done()])
+
+
+def _standing_still(client: Any) -> str:
+    """Why nobody works on anything and nobody is going to; empty if somebody may."""
+    cluster, workers = client.cluster, client.scheduler_info()["workers"].values()
+    if not workers:
+        # A cluster of one's own lists whom it starts again; of another one we do not know.
+        coming = cluster is None or getattr(cluster, "_adaptive", None) or cluster.workers
+        return "" if coming else "all workers of the Dask cluster have died"
+    for worker in workers:
+        counts = worker["metrics"].get("task_counts") or {}
+        if worker["status"] != "paused" or counts.get("executing"):
+            return ""
+    used, most = (max(found) / 1e6 for found in zip(*map(_memory, workers), strict=True))
+    return (
+        f"all workers of the Dask cluster are paused, as one takes {used:.0f} MB of the "
+        f"{most:.0f} MB that it may"
+    )
+
+
+def _memory(worker: Any) -> tuple[int, int]:
+    return worker["metrics"]["memory"], worker["memory_limit"]
 
 
 def _reraise(future: Any, killed: type[Exception]) -> None:

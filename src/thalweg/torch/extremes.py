@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -41,11 +42,13 @@ class Extremes:
     (`thalweg.torch.lanczos`): at every record of at most 256 parameters; of more at records 0, 5,
     15, 35, 75, ..., as twice as many records may pass before the next while it finds what was
     followed, at most `recheck`, and five where it finds something else: a mode that training does
-    not turn to, as at a symmetric start, is no part of vectors that are carried. In between one
-    space serves both ends: it begins with a vector of each, the last one or where it and the one
-    before it lead, whichever was nearer at the record before, and grows by the residual of the
-    first pair that has not converged; should it grow too large, a recheck is made. Every fifth
-    record the vector of the second largest eigenvalue is looked at too.
+    not turn to, as at a symmetric start, is no part of vectors that are carried. After the first
+    record Lanczos goes in the complement of what was followed, where fewer products bound; what it
+    finds further out is searched for afresh. In between one space serves both ends: it begins with
+    a vector of each, the last one or where it and the one before it lead, whichever was nearer at
+    the record before, and grows by the residual of the first pair that has not converged; should it
+    grow too large, a recheck is made. Every fifth record the vector of the second largest
+    eigenvalue is looked at too.
 
     The largest eigenvalue lies in [value, value + error], the smallest in [value - error, value]:
     after a recheck with probability 0.995; in between unless another has overtaken since, with the
@@ -76,8 +79,8 @@ class Extremes:
         self.failure = FAILURE if bound else None
         self.source = torch.Generator().manual_seed(seed)
         self.kept: dict[str, Any] = {}  # of each end, to begin with at the next record,
-        self.before: dict[str, Any] = {}  # at the record before,
-        self.ahead: dict[str, bool] = {}  # and whether their line was the better guess
+        self.moved: dict[str, Any] = {}  # how it turned since the record before,
+        self.ahead: dict[str, bool] = {}  # and whether as much again was the better guess
         self.records, self.due, self.pause, self.recheck = 0, 0, 0, recheck
 
     def measure(self, product: Product, like: Any, rounding: float) -> Ends:
@@ -88,15 +91,28 @@ class Extremes:
             like: A flat tensor of the type and on the device of v.
             rounding: Error of a product relative to ||A||.
         """
+        import torch
+
+        noise = max(100 * torch.finfo(like.dtype).eps, rounding)
+        due = self.records >= self.due or len(like) <= SMALL
         spent, found = 0, None
-        if self.kept and self.records < self.due and len(like) > SMALL:
-            found, spent = self._followed(product, like, rounding)
-        bounded = found is None and self.failure is not None
+        if self.kept and not (due and (self.failure is None or len(like) <= SMALL)):
+            pairs, space = self._followed(product, like, noise, due)
+            spent = space.filled
+            if pairs and due:
+                found, more = self._challenged(product, like, noise, pairs, space)
+                spent += more
+            elif pairs:
+                scale = space.scale
+                found = {
+                    e: self._told(e, p.value, p.length, scale, noise) for e, p in pairs.items()
+                }
+        followed = found is not None and not due
         if found is None:
-            found, more = self._searched(product, like, rounding, self.most - spent)
+            found, more = self._searched(product, like, noise, self.most - spent)
             spent += more
         self.records += 1
-        return Ends(found, spent, bounded)
+        return Ends(found, spent, not followed and self.failure is not None)
 
     def _allowed(self, end: str, value: float, scale: float) -> float:
         return self.tolerance * (abs(value) if end == "largest" else scale)
@@ -107,14 +123,10 @@ class Extremes:
         return reading(value, error, Result.OK if good else Result.NOT_CONVERGED)
 
     def _searched(
-        self, product: Product, like: Any, rounding: float, most: int
+        self, product: Product, like: Any, noise: float, most: int
     ) -> tuple[dict[str, Reading], int]:
         """Readings from a random start, with a bound, and products."""
-        import torch
-
-        noise = max(100 * torch.finfo(like.dtype).eps, rounding)
-        drawn = torch.randn(len(like), generator=self.source, dtype=torch.float64)
-        drawn = drawn.to(like.dtype).to(like.device)
+        drawn = self._drawn(like)
 
         def allowed(end: str, values: np.ndarray) -> float:
             scale = float(np.max(np.abs(values)))
@@ -139,69 +151,118 @@ class Extremes:
             value, spent = float(found.values[place]), spent + 1
             behind = SIGN[end] * (value - float(unit @ product(unit)))
             same = same and behind <= self._allowed(end, value, found.scale)
-        self.before, self.ahead = {}, {}
-        self.pause = next_pause(self.pause, same, self.recheck)
-        self.due = self.records + self.pause
+        self.moved, self.ahead = {}, {}
+        self._put_off(same)
         told = {
             end: self._told(end, float(found.values[place]), found.beyond[end], found.scale, noise)
             for end, place in places.items()
         }
         return told, spent
 
-    def _followed(
-        self, product: Product, like: Any, rounding: float
-    ) -> tuple[dict[str, Reading] | None, int]:
-        """Readings from the vectors of the last record, None where they are lost; and products."""
+    def _drawn(self, like: Any) -> Any:
+        """A random start."""
         import torch
 
-        noise = max(100 * torch.finfo(like.dtype).eps, rounding)
+        drawn = torch.randn(len(like), generator=self.source, dtype=torch.float64)
+        return drawn.to(like.dtype).to(like.device)
+
+    def _put_off(self, same: bool) -> None:
+        """Say when the next recheck is due."""
+        self.pause = next_pause(self.pause, same, self.recheck)
+        self.due = self.records + self.pause
+
+    def _challenged(
+        self, product: Product, like: Any, noise: float, pairs: dict[str, _Pair], space: _Space
+    ) -> tuple[dict[str, Reading] | None, int]:
+        """Readings with a bound, None where another eigenvalue is further out; and products.
+
+        Lanczos goes from a random start in the complement W of the pairs, whose spectrum there is
+        farther in, so that it is bounded sooner. With rho the length of the residuals and mu what
+        W's eigenvalues stay below, the largest of all is at most that of [[value, rho], [rho, mu]].
+        """
+        import torch
+
+        held = torch.stack([pair.vector for pair in pairs.values()])
+        rho = math.sqrt(sum(pair.length**2 for pair in pairs.values()))
+        room = {end: self._room(end, pair.value, space.scale, noise) for end, pair in pairs.items()}
+
+        def outside(v: Any) -> Any:
+            return v - (held @ v) @ held
+
+        def allowed(end: str, values: np.ndarray) -> float:
+            most = SIGN[end] * pairs[end].value + room[end] - rho**2 / room[end]
+            return most - SIGN[end] * float(values[PLACE[end]])
+
+        start, most = outside(self._drawn(like)), max(self.most - space.filled, 1)
+        other = bounded(
+            lambda v: outside(product(v)), start, self.ends, allowed, most, self.failure
+        )
+        spent = len(other.basis)
+        if not all(allowed(end, other.values) > 0 for end in self.ends):
+            return None, spent
+        if "largest" in self.ends:
+            self.kept["second"] = other.vector(-1)
+        self._put_off(True)
+        told, scale = {}, max(space.scale, other.scale)
+        for end, pair in pairs.items():
+            behind = SIGN[end] * (pair.value - float(other.values[PLACE[end]])) - other.beyond[end]
+            above = math.hypot(behind / 2, rho) - behind / 2
+            told[end] = self._told(end, pair.value, above, scale, noise)
+        return told, spent
+
+    def _room(self, end: str, value: float, scale: float, noise: float) -> float:
+        return self._allowed(end, value, scale) + noise * scale + TINY
+
+    def _followed(
+        self, product: Product, like: Any, noise: float, due: bool
+    ) -> tuple[dict[str, _Pair] | None, _Space]:
+        """Pairs from the vectors of the last record, None where they are lost, and their space.
+
+        At a recheck their residuals leave most of the tolerance to what the bound says.
+        """
         space = _Space(product, like, min(WIDTH * len(self.ends), len(like)))
-        rival = self.records % CHALLENGED == 0 and "second" in self.kept
+        rival = not due and self.records % CHALLENGED == 0 and "second" in self.kept
         for end in (*self.ends, "second") if rival else self.ends:
-            space.add(self._guess(end) if self.ahead.get(end) else self.kept[end])
+            space.add(self._guess(end))
         while space.filled and np.isfinite(space.scale):
-            values, rotations = np.linalg.eigh(space.projected[: space.filled, : space.filled])
+            values, rotations = space.spectrum()
             space.scale = max(space.scale, float(np.max(np.abs(values))))
-            places = {end: PLACE[end] for end in self.ends}
-            found = {end: space.pair(values, rotations, place) for end, place in places.items()}
+            found = {end: space.pair(values, rotations, PLACE[end]) for end in self.ends}
             room = {
-                end: self._allowed(end, pair.value, space.scale) + noise * space.scale
-                for end, pair in found.items()
+                end: self._room(end, pair.value, space.scale, noise) for end, pair in found.items()
             }
-            late = [pair for end, pair in found.items() if pair.length > room[end]]
+            share = 0.5 / math.sqrt(len(self.ends)) if due else 1.0
+            late = [pair for end, pair in found.items() if pair.length > share * room[end]]
             if rival and space.filled > len(self.ends):
                 second = space.pair(values, rotations, -2)
                 self.kept["second"] = second.vector
                 if second.value + second.length > found["largest"].value + room["largest"]:
                     late.append(second)
-            if late and space.filled == len(space.basis) < len(like):
-                return None, space.filled
+            if late and space.filled == space.room < len(like):
+                return None, space
             if not late or not space.add(late[0].residual):
-                told = {}
                 for end, pair in found.items():
-                    told[end] = self._told(end, pair.value, pair.length, space.scale, noise)
                     # A step of the power iteration, which costs nothing.
-                    ahead = SIGN[end] * pair.residual / (space.scale or 1.0)
-                    self._keep(end, pair.vector + ahead)
-                return told, space.filled
-        return None, space.filled
+                    step = SIGN[end] / (space.scale or 1.0)
+                    self._keep(end, pair.vector.add(pair.residual, alpha=step))
+                return found, space
+        return None, space
 
     def _guess(self, end: str) -> Any:
-        """Where the line through the last two vectors leads."""
-        return 2 * self.kept[end] - self.before[end]
+        """Where the line through the last two vectors leads, if that guess was better before."""
+        return self.kept[end] + self.moved[end] if self.ahead.get(end) else self.kept[end]
 
     def _keep(self, end: str, vector: Any) -> None:
         """Take over the vector of a record, and look which guess of it was the better."""
-        last = self.kept[end]
-        vector = vector / vector.norm()
-        if float(vector @ last) < 0:
-            vector = -vector
-        if end in self.before:
-            line = self._guess(end)
-            self.ahead[end] = float(vector @ line) * float(last.norm()) > float(
-                vector @ last
-            ) * float(line.norm())
-        self.before[end], self.kept[end] = last, vector
+        last, vector = self.kept[end], vector / vector.norm()
+        along = float(vector @ last)
+        if along < 0:
+            vector, along = -vector, -along
+        if end in self.moved:
+            moved = self.moved[end]
+            line = math.sqrt(1 + 2 * float(last @ moved) + float(moved @ moved))
+            self.ahead[end] = along + float(vector @ moved) > along * line
+        self.moved[end], self.kept[end] = vector - last, vector
 
 
 TINY = float(np.finfo(np.float32).tiny)
@@ -223,46 +284,66 @@ class _Pair(NamedTuple):
 
 
 class _Space:
-    """An orthonormal basis, its images, and the map within it."""
+    """An orthonormal basis of at most `room` rows, its images, and the map within it.
+
+    Calls of PyTorch are what it costs beside products, so that one row, the common case, has few.
+    """
 
     def __init__(self, product: Product, like: Any, room: int) -> None:
         import torch
 
-        self.product, self.filled, self.scale = product, 0, 0.0
-        self.basis, self.images = (like.new_empty(room, len(like)) for _ in range(2))
+        self.product, self.room, self.scale = product, room, 0.0
+        self.basis: list[Any] = []
+        self.images: list[Any] = []
         self.projected = np.zeros((room, room))
         self.eps = torch.finfo(like.dtype).eps
 
+    @property
+    def filled(self) -> int:
+        """How many rows there are, each of which took a product."""
+        return len(self.basis)
+
     def add(self, row: Any) -> bool:
         """Take in what is new in a row, at a product; False where nothing is."""
+        import torch
+
         size, k = float(row.norm()), self.filled
-        if not 0 < size < np.inf or k == len(self.basis):
+        if not 0 < size < np.inf or k == self.room:
             return False
-        row, held = row / size, self.basis[:k]
+        row, left = row / size, 1.0
+        held = torch.stack(self.basis) if k else None
         for _ in range(2 if k else 0):  # twice is enough (Kahan, Parlett)
             row = row - (held @ row) @ held
-        length = float(row.norm())
-        if not length > max(1e-10, 8 * self.eps):
-            return False
-        row = row / length
-        if length < 0.5:  # what was left may be little
-            row = row - (held @ row) @ held
-            row = row / row.norm()
+            left, before = float(row.norm()), left
+            if not left > max(1e-10, 8 * self.eps):
+                return False
+            if left > 0.5 * before:
+                break
+        row = row / left if k else row
         image = self.product(row)
-        self.basis[k], self.images[k], self.filled = row, image, k + 1
-        column = (self.basis[: k + 1] @ image).double().cpu().numpy()
+        self.basis.append(row)
+        self.images.append(image)
+        column = [float(image @ of) for of in self.basis]
         self.projected[k, : k + 1] = self.projected[: k + 1, k] = column
         length = float(image.norm())
-        self.scale = max(self.scale, length) if np.isfinite(length) else np.nan
+        self.scale = max(self.scale, length) if math.isfinite(length) else math.nan
         return True
+
+    def spectrum(self) -> tuple[np.ndarray, np.ndarray]:
+        """Ritz values, ascending, and their coordinates, by columns."""
+        k = self.filled
+        if k == 1:
+            return self.projected[0, :1], np.ones((1, 1))
+        values, rotations = np.linalg.eigh(self.projected[:k, :k])
+        return values, rotations
 
     def pair(self, values: np.ndarray, rotations: np.ndarray, place: int) -> _Pair:
         """The Ritz pair of a place."""
         import torch
 
-        shares = torch.as_tensor(rotations[:, place].copy()).to(self.basis.dtype)
-        shares = shares.to(self.basis.device)
-        vector, image = shares @ self.basis[: self.filled], shares @ self.images[: self.filled]
-        value = float(values[place])
-        residual = image - value * vector
+        value, vector, image = float(values[place]), self.basis[0], self.images[0]
+        if self.filled > 1:
+            shares = vector.new_tensor(rotations[:, place])
+            vector, image = shares @ torch.stack(self.basis), shares @ torch.stack(self.images)
+        residual = image.sub(vector, alpha=value)
         return _Pair(value, vector, residual, float(residual.norm()))

@@ -64,7 +64,8 @@ def bounded(
         product: The symmetric map A, of flat tensors.
         start: Random, normal.
         ends: "largest", "smallest".
-        allowed: Of an end and the Ritz values: how far beyond may stay open.
+        allowed: Of an end and the Ritz values: how far beyond may stay open; the search ends,
+            and says nothing, where that is no longer positive.
         most_products: Never more, at least one.
         failure: Probability with which the bounds may fail, all together; None for residuals.
     """
@@ -95,6 +96,9 @@ def bounded(
             break
         links.append(link)
         room = {end: allowed(end, values) for end in ends}
+        if min(room.values()) <= 0:  # what was to be excluded has been found
+            beyond = dict.fromkeys(ends, math.inf)
+            break
         if failure is None:
             last = np.abs(np.linalg.eigh(matrix)[1][-1])
             beyond = {end: link * float(last[PLACE[end]]) for end in ends}

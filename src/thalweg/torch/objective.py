@@ -106,9 +106,11 @@ class Copy:
             slopes = torch.autograd.grad(
                 value, self.weights, create_graph=keep, materialize_grads=True
             )
+            # One tensor in a row, so that a product hands over one direction and not one a weight.
+            row = torch.cat([g.reshape(-1) for g in slopes])
         if keep:
-            self.slopes = [(i, g) for i, g in enumerate(slopes) if g.requires_grad]
-        return value.detach(), flat(slopes)
+            self.slopes = row
+        return value.detach(), row.detach()
 
     def product(self, v: Any) -> Any:
         """The Hessian times a flat vector: a backward pass through the gradient's graph."""
@@ -116,17 +118,12 @@ class Copy:
 
         if not self.exact:
             return self.difference(v)
-        if not self.slopes:  # linear in the weights
+        if not self.slopes.requires_grad:  # linear in the weights
             return torch.zeros_like(v)
-        parts = self.parts(v)
         found = torch.autograd.grad(
-            [g for _, g in self.slopes],
-            self.weights,
-            [parts[i] for i, _ in self.slopes],
-            retain_graph=True,
-            materialize_grads=True,
+            self.slopes, self.weights, v, retain_graph=True, materialize_grads=True
         )
-        return flat(found)
+        return torch.cat([g.reshape(-1) for g in found])
 
     def difference(self, v: Any, apart: float = APART) -> Any:
         """The same by a central difference of gradients, for nets whose second derivatives fail."""
