@@ -23,6 +23,7 @@ from thalweg.driver import chunks
 from thalweg.sweeps import plan, work
 
 distributed = pytest.importorskip("distributed", reason="Dask is not installed: thalweg[dask]")
+dask = pytest.importorskip("dask")
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -178,8 +179,6 @@ def test_workers_without_memory_end_a_sweep(
     limit: str, pause: float, sentence: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A bare worker is above the first limit, and is killed until the cluster starts no more."""
-    import dask
-
     monkeypatch.setattr(work, "PATIENCE", 12.0)
     monkeypatch.setattr(work, "LOOK", 1.0)
     bowl = tw.problems.Function(lambda x: jnp.sum(x**2), start=np.ones(2))
