@@ -108,10 +108,12 @@ def checked(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.cache
     def hints() -> dict[str, Any]:
-        try:
-            found = get_type_hints(function)
-        except (NameError, AttributeError):  # names for type checkers only
-            return {}
+        found: dict[str, Any] = {}
+        for name, text in function.__annotations__.items():
+            one = types.SimpleNamespace(__annotations__={name: text})
+            # A name of the function around it, or for type checkers only.
+            with contextlib.suppress(NameError, AttributeError):
+                found |= get_type_hints(one, function.__globals__)
         return {name: meant(hint) for name, hint in found.items() if mentions_arrays(hint)}
 
     @functools.wraps(function)

@@ -51,6 +51,14 @@ def careful(a: Float[Array, "n n"]) -> Float[Array, "n n"]:
 def unresolved(a: Float[Array, "n n"], b: Nothing) -> int:
     return 1
 
+def around(a: Float[Array, "n k"]) -> Float[Array, "k n"]:
+    class Own: ...
+
+    def within(x: Float[Array, "n k"], own: Own) -> Float[Array, "n k"]:
+        return x.T
+
+    return within(a, Own())
+
 class Kind:
     @property
     def twice(self) -> Float[Array, "2"]:
@@ -87,7 +95,7 @@ def test_what_fits_passes(checked):
     layers = [jnp.ones((2, 3)), jnp.ones((5, 2)), jnp.ones((1, 5))]
     assert [checked.layered(layers, jnp.ones((4, 3))) for _ in range(20)] == [1] * 20
     assert checked.listed([1.0, 2.0]) == checked.listed(jnp.ones(2)) == 2
-    assert checked.unresolved(jnp.ones((1, 2)), 3) == 1
+    assert checked.unresolved(jnp.ones((2, 2)), 3) == 1
     assert checked.Kind.of(jnp.ones(2)).twice.shape == (2,)
 
 
@@ -111,6 +119,8 @@ def test_what_fits_passes(checked):
             r"layered: x came as .*float64\[3\]",
         ),
         (lambda m: m.listed(np.ones((2, 2))), r"listed: a came as .*float64\[2, 2\]"),
+        (lambda m: m.unresolved(jnp.ones((1, 2)), 3), r"unresolved: a came as .*float64\[1, 2\]"),
+        (lambda m: m.around(jnp.ones((1, 2))), r"around.*within: returned .*float64\[2, 1\]"),
         (lambda m: m.Kind.of(jnp.ones(3)), r"Kind.of: values came as .*float64\[3\]"),
     ],
 )

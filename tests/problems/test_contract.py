@@ -141,14 +141,12 @@ class TestProblems:
         assert np.all(jumps[2:-2] <= 2 * around + 1e-4 * np.max(np.abs(slopes)))
 
 
-SUPERVISED = [name for name, maker in PROBLEMS.items() if isinstance(maker(), Supervised)]
-
-
-@pytest.mark.parametrize("name", SUPERVISED)
+@pytest.mark.parametrize("name", PROBLEMS)
 def test_the_objective_is_the_mean_or_the_sum_over_examples(name: str) -> None:
-    """Example by example, through the model and the loss of one."""
+    """Example by example, through the model and the loss of one; some have no examples."""
     problem = example(name)
-    assert isinstance(problem, Supervised)
+    if not isinstance(problem, Supervised):
+        return
     params = problem.init(KEYS[0])
     each = [
         float(problem.loss.one(problem.outputs(params, x[None])[0], y))
@@ -162,7 +160,7 @@ def test_the_objective_is_the_mean_or_the_sum_over_examples(name: str) -> None:
 
 
 def test_every_problem_is_in_the_table() -> None:
-    made = {type(maker()) for maker in PROBLEMS.values()}
+    made = {type(example(name)) for name in PROBLEMS}
     assert len(made) > 8
     assert {kind.__name__ for kind in classes_in(room, Problem) - made} == set()
 
