@@ -11,23 +11,29 @@ import jax
 
 # Of XLA's two ways to emit loops on CPUs the older compiles a search for eigenvalues in 2/3 of the
 # time; it runs as long, and gives the same bits (docs/benchmarks.md).
-QUICK = {"xla_cpu_use_fusion_emitters": False}
-KNOWN = (0, 10)  # versions of JAX that have the option; others refuse its name
+QUICK: dict[str, bool | int] = {"xla_cpu_use_fusion_emitters": False}
+# Optimised less as well, a step of K-FAC compiles in 0.6 of the time and takes 4 % longer, as its
+# products are no loops of XLA's; rounding differs.
+QUICKEST = QUICK | {"xla_backend_optimization_level": 1}
+KNOWN = (0, 10)  # versions of JAX that have the options; others refuse their names
 
 
 class QuickToCompile:
-    """A function of pytrees, compiled for a short wait: one that measures, not one that steps.
+    """A function of pytrees, compiled for a short wait: what measures, or takes few large steps.
 
     As of `equinox.filter_jit` arrays are traced and all else is static. What it returns is arrays.
 
     Args:
         function: What is compiled; takes arguments by position.
+        options: Of XLA, for CPUs.
     """
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    def __init__(
+        self, function: Callable[..., Any], options: dict[str, bool | int] = QUICK
+    ) -> None:
         """See the class; nothing is compiled, and no device asked for."""
         functools.update_wrapper(self, function)
-        self.function = function
+        self.function, self.options = function, options
 
     def __call__(self, *given: Any) -> Any:
         """Its value."""
@@ -46,7 +52,7 @@ class QuickToCompile:
             return self.function(*eqx.combine(jax.tree.unflatten(structure, rest), arrays))
 
         together.__name__ = getattr(self.function, "__name__", "measured").strip("_")
-        return jax.jit(together, static_argnums=0, compiler_options=QUICK if quick else None)
+        return jax.jit(together, static_argnums=0, compiler_options=self.options if quick else None)
 
 
 def _apart(given: tuple[Any, ...]) -> tuple[Any, Any]:

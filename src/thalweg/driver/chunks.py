@@ -25,6 +25,7 @@ from thalweg.driver.lanes import (
     flat_of_lanes,
     of_any_lane,
     readings_of,
+    take_large_steps,
     take_steps,
     together,
     told_by,
@@ -183,21 +184,20 @@ class Loop:
 
     def advance(self, report: Callable[[float], None], expense: Expense) -> State:
         """From the last record to the next mark, in chunks that let Ctrl-C in."""
-        states, goal = self.at.states, self.at.next
-        if isinstance(self.kind, Discrete):
+        states, goal, kind = self.at.states, self.at.next, self.kind
+        if isinstance(kind, Discrete):
+            take = take_large_steps if kind.long_to_compile else take_steps
             left = self._left(states)
             while np.any(left > 0):
                 chunk = np.asarray(np.minimum(left, self.pace))
                 begun = clock.perf_counter()
-                states = take_steps(
-                    self.problem, self.dynamics, states, self.keys, chunk, self.lanes
-                )
+                states = take(self.problem, self.dynamics, states, self.keys, chunk, self.lanes)
                 jax.block_until_ready(states)
                 self.set_pace(clock.perf_counter() - begun, int(np.max(chunk)))
                 left = left - chunk
                 report(float(np.max(states.time)))
         else:
-            assert isinstance(self.kind, Continuous)
+            assert isinstance(kind, Continuous)
             # Arrays, as numbers would be compiled in.
             until, last = (np.asarray(self.marks.times[i]) for i in (goal, -1))
             while not bool(np.all(_arrived(states, until))):
@@ -215,7 +215,7 @@ class Loop:
                 seconds = clock.perf_counter() - begun
                 self.set_pace(seconds, steps)
                 report(float(jnp.min(states.time)))
-                most = self.kind.most
+                most = kind.most
                 expense.tell(states.evaluations, expected, seconds, float(last), most)
         return states
 

@@ -17,7 +17,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array
 
 from thalweg.core import tree
-from thalweg.core.compiling import QuickToCompile
+from thalweg.core.compiling import QUICKEST, QuickToCompile
 from thalweg.core.result import Reading, tree_finite
 from thalweg.core.tree import Params
 from thalweg.driver.steps import steps_on
@@ -129,8 +129,7 @@ def start_probes(
     return over_lanes(one, lanes, probes, params)
 
 
-@eqx.filter_jit
-def take_steps(
+def _take_steps(
     problem: Problem,
     dynamics: Dynamics | Each,
     states: State,
@@ -147,6 +146,10 @@ def take_steps(
     shared = states.step[0]  # of all lanes, so that it stays one number where these are mapped over
     each = (count,) if jnp.ndim(count) else ()
     return over_lanes(one, lanes, (dynamics,), states, keys, *each)
+
+
+take_steps = eqx.filter_jit(_take_steps)
+take_large_steps = QuickToCompile(_take_steps, QUICKEST)
 
 
 @eqx.filter_jit

@@ -14,9 +14,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from thalweg.core.compiling import QUICKEST, QuickToCompile
 from thalweg.core.result import Result
 from thalweg.core.tree import Params
-from thalweg.driver.lanes import over_lanes
+from thalweg.driver.lanes import of_any_lane, over_lanes
 from thalweg.driver.steps import BLOCKS
 from thalweg.dynamics.dynamics import VALUES, Discrete, State
 from thalweg.problems.problem import Problem
@@ -122,7 +123,6 @@ def _until(
     return jax.lax.while_loop(going, block, now)
 
 
-@eqx.filter_jit
 def spend(
     problem: Problem,
     dynamics: Any,
@@ -145,7 +145,13 @@ def spend(
 
     Cost: the last mark, exceeded by a step at most that is not counted; a value at each mark.
     """
+    followed = _spend_on_large if of_any_lane(dynamics).long_to_compile else _spend_on
+    return followed(problem, dynamics, keys, marks, price, lanes)
 
+
+def _spent(
+    problem: Problem, dynamics: Any, keys: Array, marks: Array, price: Array, lanes: str
+) -> Spent:
     def one(dynamics: Discrete, key: Array) -> Spent:
         params = problem.init(jax.random.fold_in(key, 0))
         own, state = jax.random.fold_in(key, 1), dynamics.init(problem, params)
@@ -163,3 +169,7 @@ def spend(
         return jax.lax.scan(record, (state, begun, begun), marks)[1]
 
     return over_lanes(one, lanes, (dynamics,), keys)
+
+
+_spend_on = eqx.filter_jit(_spent)
+_spend_on_large = QuickToCompile(_spent, QUICKEST)

@@ -213,6 +213,11 @@ class Discrete(Dynamics):
         return False
 
     @property
+    def long_to_compile(self) -> bool:
+        """Whether its step is a program that is sooner run than compiled, with few loops in it."""
+        return False
+
+    @property
     def additive(self) -> bool:
         """Whether steps add to the parameters, so that what is not finite never is again."""
         return False

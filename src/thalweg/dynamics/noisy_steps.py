@@ -61,6 +61,10 @@ class Noisy(Around):
         return self.oracle.random or self.base.random
 
     @property
+    def long_to_compile(self) -> bool:
+        return self.base.long_to_compile
+
+    @property
     def additive(self) -> bool:
         return self.base.additive
 

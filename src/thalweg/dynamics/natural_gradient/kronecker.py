@@ -120,6 +120,10 @@ class KFAC(CountedSteps):
         return self.targets == "sampled"
 
     @property
+    def long_to_compile(self) -> bool:
+        return True
+
+    @property
     def modelled(self) -> bool:
         """Whether anything asks for the exact model."""
         fixed = self.learning_rate is not None and self.momentum is not None
@@ -263,10 +267,8 @@ class KFAC(CountedSteps):
         self, seen: StepView, state: State, shared: Any, lam: Scalar, gam: Scalar, first: Array
     ) -> Proposal:
         """Where a damping leads: as far as the exact model says, or as is asked for."""
-        ahead, last = (
-            preconditioned_direction(self.structure, seen, shared, gam, lam),
-            state.memory.last,
-        )
+        ahead = preconditioned_direction(self.structure, seen, shared, gam, lam)
+        last = state.memory.last
         alpha, mu = (
             setting_at(self.learning_rate, state.step),
             setting_at(self.momentum, state.step),
