@@ -85,15 +85,20 @@ def matrix_valley(C: np.ndarray | Array) -> Function:
 
 def covariance(C: np.ndarray) -> np.ndarray:
     """Sigma of the valley at the edge, by third-order products of eigenvectors turned at random."""
-    problem, k = matrix_valley(C), len(C)
-    turn = np.linalg.qr(np.random.default_rng(1).standard_normal((k, k)))[0]
-    rows = jnp.zeros((k, problem.start.size)).at[:, :k].set(turn) * np.sqrt(ETA)
-    gradient = jax.grad(problem.objective)(problem.start)
-    found = edge(
-        scaling(), third_product(problem.objective, problem.start), gradient, gradient[:0], rows,
-        jnp.full(k, 2.0), jnp.asarray(k), jnp.ones(()),
-    )  # fmt: skip
-    return np.asarray(rows.T @ found.solved().X @ rows)[:k, :k]
+    k, turn = len(C), np.linalg.qr(np.random.default_rng(1).standard_normal(C.shape))[0]
+
+    @jax.jit  # of its own, so that what is exchanged in here is met
+    def sigma(push: Array) -> Array:
+        problem = matrix_valley(push)
+        rows = jnp.zeros((k, problem.start.size)).at[:, :k].set(turn) * np.sqrt(ETA)
+        gradient = jax.grad(problem.objective)(problem.start)
+        found = edge(
+            scaling(), third_product(problem.objective, problem.start), gradient, gradient[:0],
+            rows, jnp.full(k, 2.0), jnp.asarray(k), jnp.ones(()),
+        )  # fmt: skip
+        return (rows.T @ found.solved().X @ rows)[:k, :k]
+
+    return np.asarray(sigma(jnp.asarray(C)))
 
 
 @experiment("X1-matrices")

@@ -31,7 +31,7 @@ from thalweg.studies.cohen2025_central_flows.digits import (
 from thalweg.studies.cohen2025_central_flows.methods import Method
 
 SMALL = Net(images=30, pooled=True, hidden=(8, 8, 8), gain=1.0)
-LOW = Net(images=30, pooled=True, hidden=(8, 8), gain=0.7)
+LOW = Net(images=30, pooled=True, hidden=(8, 8, 8), gain=0.7)  # of one shape with the other
 RECENT = 10  # steps whose largest oscillation says whether it has begun
 WATCHED = 4  # leading eigenvectors of the central flow on whose span the variance is measured
 CANDIDATE = 1.95  # eigenvalue of P^-1 H from which on it counts as at the edge
@@ -254,7 +254,7 @@ def from_the_first_weights(lab: Lab, size: Run) -> xr.Dataset:
 @experiment(
     "X3",
     Run(Net(hidden=(20, 20), gain=0.4), Method(0.4), seeds=(0,), starts=(0,), steps=580, every=10),
-    smoke={"net": LOW, "method": Method(0.5), "steps": 180, "every": 20},
+    smoke={"net": LOW, "method": Method(0.52), "steps": 100},
 )
 def one_eigenvalue(lab: Lab, size: Run) -> xr.Dataset:
     """Gradient descent of three layers from the first weights: the oscillation does not come."""
