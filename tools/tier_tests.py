@@ -1,7 +1,7 @@
 """Which tests are thorough or slow because they are dear, from what a run measured.
 
     python -m pytest -n 2 -m "not slow" --budget inf --cpu-times times.json
-    python tools/tier_tests.py times.json [--most 0.75] [--longest 1.6] [--alone 2.4]
+    python tools/tier_tests.py times.json [--most 0.75] [--longest 1.1] [--alone 1.3]
 
 A test that is fast by its markers and of which one case costs more CPU seconds than `--most` goes
 to the thorough tier, all its cases together; no further one of a contract, which meets newcomers,
@@ -62,8 +62,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("times", type=Path)
     parser.add_argument("--most", type=float, default=0.75, help="CPU seconds of a fast test")
-    parser.add_argument("--longest", type=float, default=1.6, help="of a case of `make check`")
-    parser.add_argument("--alone", type=float, default=2.4, help="of a test of one case")
+    parser.add_argument("--longest", type=float, default=1.1, help="of a case of `make check`")
+    parser.add_argument("--alone", type=float, default=1.3, help="of a test of one case")
     asked = parser.parse_args()
     measured = json.loads(asked.times.read_text())
     listed = set(LIST.read_text("utf-8").split()) if LIST.exists() else set()
