@@ -230,7 +230,8 @@ class Expense:
             f"{self._name.capitalize()} is costly here: at its present pace it needs about "
             f"{_count(self._told)} gradients{per_seed} to training time {until:g}{end}; "
             f"{duration(left)} more at the measured speed. A shorter time, a larger error of the "
-            "flow, or inputs and targets of unit size cost less."
+            "flow, or inputs and targets of unit size cost less; most_gradients (as an "
+            "option --most-gradients) ends it earlier."
         )
 
 
