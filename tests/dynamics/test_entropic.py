@@ -192,3 +192,9 @@ def test_sam_is_a_step_from_where_ascent_leads() -> None:
 def test_bad_numbers_are_told(call: Any, says: str) -> None:
     with pytest.raises(InputError, match=says):
         call()
+
+
+def test_starts_of_another_shape_than_the_parameters_are_told() -> None:
+    d = tw.dynamics.replicated_sgd(0.1, starts=jnp.ones((3, 5)))
+    with pytest.raises(InputError, match=r"shapes \(3, 5\); give those of the parameters"):
+        d.init(BOWL, BOWL.start)

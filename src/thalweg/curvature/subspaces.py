@@ -87,7 +87,7 @@ def participation_ratio(points: ArrayLike) -> float:
         points: Iterates (n, p), n at least 2; they are centred.
 
     Raises:
-        InputError: If there are fewer than two points, or all are one.
+        InputError: If there are fewer than two points, one is not finite, or all are one.
 
     Cost: a Gram matrix of the fewer of n and p. Exact up to rounding.
 
@@ -101,6 +101,7 @@ def participation_ratio(points: ArrayLike) -> float:
     require(
         x.ndim == 2 and len(x) >= 2, f"points came with shape {x.shape}; give (n, p), n at least 2"
     )
+    require(bool(np.all(np.isfinite(x))), "a point is not finite; leave it out")
     x = x - x.mean(0)
     gram = x @ x.T if len(x) <= x.shape[1] else x.T @ x
     trace = float(np.trace(gram))

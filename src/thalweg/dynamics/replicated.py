@@ -77,7 +77,15 @@ class ReplicatedSGD(Scoped):
     def init(self, problem: Problem, params: Params) -> State:
         self.oracle.suit(problem)
         copies = self.starts
-        if copies is None:
+        if copies is not None:
+            own = jax.tree.map(lambda a: (self.replicas, *jnp.shape(a)), params)
+            given = jax.tree.map(jnp.shape, copies)
+            require(
+                given == own,
+                f"starts came with leaves of shapes {given}; give those of the parameters with the "
+                f"copies as first axis, {own}",
+            )
+        else:
             # The start stands for the seed of the run, which is not told here.
             bits = jax.random.key(0)
             for leaf in jax.tree.leaves(params):

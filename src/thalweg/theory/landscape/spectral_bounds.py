@@ -24,7 +24,7 @@ def spectral_norms(weights: Sequence[ArrayLike]) -> Values:
         weights: A_1, ..., A_L.
 
     Raises:
-        InputError: If one is no matrix.
+        InputError: If one is no matrix, or not finite.
 
     Examples:
         >>> from thalweg.theory.landscape.spectral_bounds import spectral_norms
@@ -187,6 +187,10 @@ def _matrices(weights: Sequence[ArrayLike]) -> list[Values]:
     require(
         len(found) > 0 and all(A.ndim == 2 for A in found),
         f"weights of shapes {shapes} came; give matrices (out, in)",
+    )
+    require(
+        all(bool(np.all(np.isfinite(A))) for A in found),
+        "a weight is not finite; give matrices of finite numbers",
     )
     return found
 

@@ -23,7 +23,8 @@ import numpy as np
 from jaxtyping import Array, Float
 from numpy.typing import ArrayLike
 
-from thalweg.core.errors import require
+from thalweg.core.errors import InputError, require
+from thalweg.core.ranges import require_positive
 from thalweg.theory.relu_nets.one_input import (
     OneInputData,
     OneInputNet,
@@ -79,7 +80,14 @@ class KinkDynamics(NamedTuple):
 
         Exact but for rounding. Cost: some 120 operations a step and run, whatever the width; a
         number of runs compiles once.
+
+        Raises:
+            InputError: If `steps` is no whole number from 0 on.
         """
+        require(
+            isinstance(steps, int | np.integer) and not isinstance(steps, bool) and steps >= 0,
+            f"steps came as {steps!r}; give a whole number from 0 on",
+        )
         many = self.step_size.shape
         flat = jax.tree.map(lambda v: np.reshape(v, (-1, *v.shape[len(many) :])), state)
         found = _advance(_fixed(self), flat, jnp.asarray(steps))
@@ -136,7 +144,8 @@ def kink_dynamics(
         leak: alpha of the activation max(z, alpha z).
 
     Raises:
-        InputError: If a hidden bias is not 0, or an input weight is.
+        InputError: If a hidden bias is not 0, or an input weight is, a number is not finite, the
+            step size not positive, or leading axes do not fit.
 
     Examples:
         >>> from thalweg.theory.relu_nets.kink_dynamics import kink_dynamics
@@ -147,6 +156,17 @@ def kink_dynamics(
         >>> bool(0.05 < end.crossed.mean() < 0.35)  # the paper's probability is 0.18
         True
     """
+    require_positive(step_size=step_size)
+    steps = () if step_size is None else np.shape(step_size)
+    parts = {"net": net.a.shape[:-1], "data": data.p.shape[:-1], "step_size": steps}
+    try:
+        np.broadcast_shapes(*parts.values())
+    except ValueError:
+        raise InputError(f"the leading axes came as {parts}; give each the same, or none") from None
+    require(
+        all(bool(np.all(np.isfinite(v))) for v in net),
+        "a number of the net is not finite; give a net of finite numbers",
+    )
     require(
         bool(np.all(net.b == 0)) and bool(np.all(net.a != 0)),
         "the reduced dynamics start with all kinks at 0; give a net with zero hidden biases and "

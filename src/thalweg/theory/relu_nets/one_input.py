@@ -114,7 +114,8 @@ def one_input_data(x: ArrayLike, y: ArrayLike, weights: ArrayLike | None = None)
     """Examples of one input, their weights scaled to the sum 1; equal ones by default.
 
     Raises:
-        InputError: If shapes do not fit, an input is 0, or a weight is negative or they are all 0.
+        InputError: If shapes do not fit, an input is 0, a number is not finite, or a weight is
+            negative or they are all 0.
 
     Examples:
         >>> from thalweg.theory.relu_nets.one_input import one_input_data
@@ -132,10 +133,13 @@ def one_input_data(x: ArrayLike, y: ArrayLike, weights: ArrayLike | None = None)
         "an input is 0 or not finite: a kink starts at 0, so that neither side has it; leave it "
         "out, or move all inputs",
     )
+    require(bool(np.all(np.isfinite(y))), "a target is not finite; leave its example out")
     p = np.ones(x.size) if weights is None else np.asarray(weights, float)
     require(
-        p.ndim >= 1 and p.shape[-1] == x.size and bool(np.all(p >= 0) and np.all(p.sum(-1) > 0)),
-        f"weights came with shape {p.shape}; give {x.size} numbers of at least 0, not all 0",
+        p.ndim >= 1
+        and p.shape[-1] == x.size
+        and bool(np.all((p >= 0) & (p < np.inf)) and np.all(p.sum(-1) > 0)),
+        f"weights came with shape {p.shape}; give {x.size} finite numbers of at least 0, not all 0",
     )
     return OneInputData(x, y, p / p.sum(-1, keepdims=True))
 
@@ -187,11 +191,15 @@ def he_net(rng: np.random.Generator, width: int, nets: tuple[int, ...] = ()) -> 
         width: n, the number of units.
         nets: Leading axes; none for one net.
 
+    Raises:
+        InputError: If the width is below 1.
+
     Examples:
         >>> from thalweg.theory.relu_nets.one_input import he_net
         >>> he_net(np.random.default_rng(0), width=16, nets=(3,)).a.shape
         (3, 16)
     """
+    require(width >= 1, f"width came as {width}; give at least 1")
     a = np.sqrt(2) * rng.normal(size=(*nets, width))
     w = np.sqrt(2 / width) * rng.normal(size=(*nets, width))
     return OneInputNet(a, np.zeros_like(a), w, np.zeros(nets))
