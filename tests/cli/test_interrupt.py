@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import signal
 import subprocess
@@ -45,6 +46,19 @@ def test_ctrl_c_is_a_sentence_and_the_same_command_goes_on(
     assert said.err.count("\n") == 1
     assert json.loads(Path("mine/descent.resume/commit.json").read_text())["records"] == 3
     assert thalweg_says(*line).code == 0
+
+
+@pytest.mark.parametrize("where", ["{}", "exec({!r})"])
+def test_ctrl_c_while_the_commands_are_imported(tmp_path: Path, where: str) -> None:
+    # In what takes long to import, and there in the evaluation of a text.
+    (tmp_path / "typer.py").write_text(where.format("raise KeyboardInterrupt"))
+    paths = os.pathsep.join([str(tmp_path), *sys.path])
+    said = subprocess.run(
+        [sys.executable, "-m", "thalweg", "studies"],
+        env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (said.returncode, said.stdout) == (130, "")
+    assert said.stderr == "thalweg: stopped; give the same command to go on.\n"
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), Interrupted("stopped here")])

@@ -19,6 +19,7 @@ from rich.markup import escape
 from thalweg.cli import layout, listing
 from thalweg.cli.derive import DerivedCommand, as_options
 from thalweg.cli.diagnose import DIAGNOSE, diagnose, where
+from thalweg.cli.ending import end
 from thalweg.cli.group import Command, Commands
 from thalweg.cli.own import failure, refusal
 from thalweg.cli.race import RACE, race
@@ -265,7 +266,7 @@ def main(arguments: list[str] | None = None) -> None:
         settle()
     if arguments is None:  # all is done and said: Ctrl-C has nothing left to stop
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-    sys.exit(code)
+    end(code)
 
 
 def _stopped(error: BaseException | None) -> int:

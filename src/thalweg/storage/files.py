@@ -151,9 +151,10 @@ class writing:  # noqa: N801  (reads as a statement: with writing(path): ...)
             errno.EEXIST: "a file of that name is in the way",
             errno.EISDIR: "a folder of that name is in the way",
             errno.ENOTEMPTY: "a folder of that name is in the way",
-            errno.ENOENT: "the folder was removed meanwhile",
+            errno.ENOENT: "the folder was removed meanwhile, or none can be made there",
+            errno.ELOOP: "a symbolic link of the path leads back to itself",
         }
-        reason = reasons.get(error.errno or 0, str(error))
+        reason = reasons.get(error.errno or 0, error.strerror or str(error))
         at = error.filename2 or error.filename
         if error.errno in _IN_THE_WAY and at and Path(str(at)) != self._path:
             reason += f" ({at})"
