@@ -54,6 +54,7 @@ def flat(element: ET.Element) -> str:
         ("for (alpha = 1e-3), see", ["α=1e-3"]),
         ("misses by ||w - w*||^2 at least", ["‖w−w^{∗}‖^{2}"]),
         ("||x0 - x*||/g* is, with g^* of x^*_1", ["‖x_{0}−x^{∗}‖/g^{∗}", "g^{∗}", "x_{1}^{∗}"]),
+        ("f(w) - f_* in units of f^*", ["f(w)−f_{∗}", "f^{∗}"]),
         ("eta*x <= 3 * y_1", ["η·x≤3·y_{1}"]),
     ],
 )

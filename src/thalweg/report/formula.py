@@ -260,8 +260,9 @@ def _script(token: Token) -> tuple[Markup, Markup]:
         below = token.text[0] in "₀₁₂₃₄₅₆₇₈₉"
         inner = _inner(plain)
         return (inner, Markup("")) if below else (Markup(""), inner)
-    if token.text.strip("^") == "*":  # the star of an optimum, w* as w^*
-        return Markup(""), Markup("<mo>∗</mo>")
+    if token.text.strip("^_") == "*":  # the star of an optimum: w*, w^*, f_*
+        none, star = Markup(""), Markup("<mo>∗</mo>")
+        return (star, none) if token.text[0] == "_" else (none, star)
     body = token.text[1:].rstrip("'")
     primes = len(token.text) - 1 - len(body)
     if body[0] in "({":
