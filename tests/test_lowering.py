@@ -58,3 +58,11 @@ def test_a_thread_has_its_own():
     thread.join()
     ask()
     assert found == list("aba")
+
+
+def test_what_is_lowered_within_another_program_has_its_own():
+    context = shared_by(10, ALONE)
+    outer = context()
+    with outer:
+        assert context() is not outer
+    assert context() is outer
