@@ -57,6 +57,29 @@ def test_heavy_ball_is_judged_by_its_own_threshold(flow):
     assert not verdict.certificates  # the theorem is about gradient descent
 
 
+@pytest.mark.thorough
+def test_what_a_flow_did_not_see_the_end_of_is_not_judged_by_it():
+    """Near it while it lasts is not near it; what is thrown or at the edge needs no flow."""
+    never, short = (
+        tw.run(bowl(), tw.gradient_flow(1e-4, most_gradients=most), **OPTIONS) for most in (4, 600)
+    )
+    verdict = tw.compare(trained(optax.sgd(0.05), "descent", step_size=0.05), short)
+    assert verdict.regime == "undecided"
+    assert "is not judged, as gradient flow ended before it, at" in verdict.sentence
+    assert "up to which both are known" in str(verdict)
+    assert "left the flow" not in str(verdict)
+    at_once = tw.compare(trained(optax.sgd(0.05), "descent", step_size=0.05), never)
+    assert at_once.regime == "undecided"
+    assert "Of gradient flow the start alone is known." in at_once.reasons
+    assert str(at_once).count("allow the flow more gradients or a larger error") == 1
+    assert "did not move" not in str(at_once)
+    beyond = tw.compare(trained(optax.sgd(0.82), "descent", step_size=0.82), short)
+    assert beyond.regime == "edge of stability"  # 2.4 of 2/0.82
+    whole = tw.run(bowl(), tw.gradient_flow(1e-4), **OPTIONS)
+    lost = trained(optax.sgd(2.0), "descent", step_size=2.0)
+    assert tw.compare(lost, whole).regime == tw.compare(lost, short).regime == "divergent"
+
+
 def test_what_falls_without_end_is_not_called_stable():
     """Of f = -|x|^2 the curvature is -2 everywhere, below any threshold, and nothing settles."""
     hill = tw.problems.Function(lambda x: -jnp.sum(x**2), start=jnp.array([1.0, 0.5]))
@@ -220,6 +243,8 @@ def seen(ratio, loss=None, lost=False) -> Course:
 )
 def test_the_verdict_looks_at_the_whole_run(ratio, loss, regime):
     assert regime_of(seen(ratio, loss), near=False) == regime
+    unknown = "undecided" if regime == "off the flow" else regime
+    assert regime_of(seen(ratio, loss), near=None) == unknown
 
 
 def test_far_beyond_at_the_start_throws_no_method_whose_preconditioner_moves_on():

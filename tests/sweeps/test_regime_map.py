@@ -51,6 +51,46 @@ def test_a_boundary_is_bracketed_by_the_grid(
     assert found.bracket == (min(lower), max(upper))
 
 
+@pytest.mark.parametrize(
+    ("holding", "known", "bracket", "words"),
+    [
+        (["yynn"], ["yynn"], (0.2, np.inf), "It holds up to a step size of 0.2 at least: beyond"),
+        (["yynn"], ["yyny"], (0.2, 0.8), "of 0.2 at least, of 0.8 at most: beyond, flows ended"),
+        (["nnnn"], ["nnny"], (0.0, 0.8), "It holds at none for certain, of 0.8 at most"),
+        (["yynn", "ynnn"], ["yyyy", "ynyy"], (0.1, 0.4), "of 0.1 at least, of 0.4 at most"),
+        (["yyny"], ["yyny"], (0.2, np.inf), "of 0.2 at least: beyond"),
+        (["yynn"], ["yyyn"], (0.2, 0.4), "It holds up to a step size between 0.2 and 0.4."),
+    ],
+)
+def test_what_is_not_known_widens_a_boundary(
+    holding: list[str], known: list[str], bracket: tuple[float, float], words: str
+) -> None:
+    found = boundary("holds", GRID, holds(*holding), holds(*known))
+    assert found.bracket == bracket
+    assert words in found.sentence("step size")
+    assert not found.again
+
+
+@pytest.mark.thorough
+def test_members_that_outlast_their_flow_are_undecided() -> None:
+    """A map with a flow too short for its longer runs says of these neither yes nor no."""
+    bowl = Function(lambda x: jnp.sum(jnp.array([1.2, 0.05]) * x**2), start=jnp.ones(2))
+    sizes = [0.01, 0.03, 0.7, 1.2]  # 2/eta is 2.4 at 0.833
+    found = tw.sweep(bowl, tw.gradient_descent, step_size=sizes, steps=40, records=5)
+    regimes = [found.regimes(most_gradients=most) for most in (40, 10_000)]
+    short, whole = (list(each.table["regime"].values[:, 0]) for each in regimes)
+    assert whole[0] == whole[1] == "on the flow"
+    assert short[-1] == whole[-1] == "divergent"
+    assert "undecided" in short
+    assert all(a in (b, "undecided") for a, b in zip(short, whole, strict=True))
+    table = regimes[0].table
+    undecided = ~table["decided"].values
+    assert (np.isnan(table["share_of_way"].values) == undecided).all()
+    assert not table["follows"].values[undecided].any()
+    assert "at least" in regimes[0].sentences[0] or "none for certain" in regimes[0].sentences[0]
+    assert regimes[0].boundaries[0].bracket[0] <= regimes[1].boundaries[0].bracket[0]
+
+
 def test_the_estimate_lies_in_the_middle_on_a_logarithm() -> None:
     middle, factor = boundary("holds", GRID, holds("ynnn", "yyyn")).estimate
     np.testing.assert_allclose([middle / factor, middle * factor], [0.1, 0.8])

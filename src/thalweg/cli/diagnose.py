@@ -21,6 +21,7 @@ DIAGNOSE = "Compare a training with the flow that it discretises, and say what r
 STEP_SIZE = 0.1  # of plain descent, unless one is given
 COLOURS = {
     "on the flow": "green",
+    "undecided": "blue",
     "off the flow": "cyan",
     "catapult": "magenta",
     "edge of stability": "yellow",

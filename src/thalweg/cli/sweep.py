@@ -75,7 +75,7 @@ def sweep() -> Callable[..., None]:
 
 def _kept(panel: str) -> list[Any]:
     """The options of the sweep itself."""
-    most = constant("thalweg.dynamics.flow.gradient_flow", "MOST_GRADIENTS")
+    most = constant("thalweg.sweeps.swept", "MOST_GRADIENTS")
     rows: tuple[tuple[str, Any, Any, str], ...] = (
         ("seeds", int, 1, "How many initialisations; all step sizes start alike."),
         ("until", float | None, None, "Training time to stop at, the same for all step sizes."),
@@ -87,7 +87,8 @@ def _kept(panel: str) -> list[Any]:
          "of the parameters; by default 1e-4, and 1e-3 for nets with kinks."),
         ("flow_solver", str, "auto", "auto (the cheapest at each step), rkc2, rkl2x, tsit5, "
          "bosh3, dopri5 or dopri8."),
-        ("most_gradients", int, most, "Gradients of a seed after which the flow ends where it is."),
+        ("most_gradients", int, most, "Gradients of a seed after which the flow ends where it is; "
+         "whether longer runs follow it is then left undecided."),
         ("workers", int | None, None, "Processes of this machine that share the work (needs Dask); "
          "by default this one alone."),
         ("out", Path | None, None, "The run folder; a name under runs/ by default."),
@@ -185,8 +186,9 @@ def show(options: dict[str, Any], found: Any, data: str, page: Path | None) -> N
         ]
         value = f"{members.labels[members.dim][i]:.4g}"
         cells = [_cell(told[name].values[i]) for name in ("final_loss", "largest_stability")]
-        share = told["share_of_way"].values[i].max()
-        rows.append([escape(value), ", ".join(words), *cells, f"{100 * share:.3g} %"])
+        share = 100 * told["share_of_way"].values[i].max()
+        far = f"{share:.3g} %" if share == share else "–"
+        rows.append([escape(value), ", ".join(words), *cells, far])
     columns(console, headings, rows, left=headings[1:2])
     for sentence in found.sentences:
         console.print(f"  • {escape(as_options(sentence, options))}")

@@ -10,10 +10,11 @@ from thalweg.comparison.regime import EDGE, THROWN
 
 def advice(facts: Facts) -> str:
     """What to do now, without "What to do:" and full stop."""
-    if not facts.moved:
+    if not facts.moved and facts.regime != "undecided":
         return f"ask for a longer training time or a larger {facts.knob}; this one shows nothing"
     kinds = {
         "on the flow": _keep,
+        "undecided": _to_the_end,
         "off the flow": _nearer,
         "catapult": _gentler,
         "edge of stability": _below,
@@ -48,6 +49,13 @@ def _keep(facts: Facts) -> str:
     )
     most = _told(facts, bounds)
     return f"keep the {facts.knob}; larger ones can do as well, up to about {most} ({why})"
+
+
+def _to_the_end(facts: Facts) -> str:
+    known = np.isfinite(facts.table["distance"].values).all(axis=0)
+    far = float(facts.table["time"].values[known][-1])
+    told = f", or end the run at training time {far:.4g}, up to which both are known"
+    return f"allow the flow more gradients or a larger error{told if far > 0 else ''}"
 
 
 def _nearer(facts: Facts) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import xarray as xr
 
 from thalweg.comparison.comparable import configuration, set_apart
@@ -12,6 +13,8 @@ from thalweg.comparison.equal_time import distance
 from thalweg.comparison.regime import Course, course, regime_of
 from thalweg.dynamics.stability import StabilityRule, descent_rule, no_rule
 from thalweg.trajectory import Trajectory
+
+ONE_TIME = 1e-9  # times that differ relatively by less are one
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,8 @@ class Judgement:
         apart: Why points of equal time do not compare; empty where they do.
         gaps: What `distance` says of the two.
         shares: The distance that counts, by seed.
-        near: Whether it is within the allowed share of the way, by seed.
+        near: Whether it is within the allowed share of the way, by seed; None where the flow ended
+            before the run, so that neither the rest of the distance nor the whole way is known.
         courses: The course of each seed.
         regimes: Its regime, a key of `regime.REGIMES`.
     """
@@ -48,7 +52,7 @@ class Judgement:
     apart: str
     gaps: xr.Dataset
     shares: dict[int, Share]
-    near: dict[int, bool]
+    near: dict[int, bool | None]
     courses: dict[int, Course]
     regimes: dict[int, str]
 
@@ -88,10 +92,20 @@ def judge_seeds(
         else:
             value, error = (float(here[v].max()) / way for v in ("distance", "distance_error"))
         shares[seed] = Share(value, error)
-    near = {seed: bool(share.value <= eps) for seed, share in shares.items()}  # NaN is not near
     courses = {seed: course(descent, rule, seed) for seed in shares}
+    near: dict[int, bool | None] = {}
+    for seed, share in shares.items():
+        whole = bool(apart) or _compared_to_the_end(gaps.sel(seed=seed), courses[seed])
+        near[seed] = bool(share.value <= eps) if whole else None  # NaN is not near
     regimes = {seed: regime_of(seen, near[seed]) for seed, seen in courses.items()}
     return Judgement(rule, apart, gaps, shares, near, courses, regimes)
+
+
+def _compared_to_the_end(gaps: xr.Dataset, seen: Course) -> bool:
+    """Whether the distance from the flow is known at the last record at which the run is finite."""
+    own = seen.time[np.isfinite(seen.loss)]
+    known = gaps["time"].values[np.isfinite(gaps["distance"].values)]
+    return not own.size or (known.size > 0 and bool(known[-1] >= own[-1] * (1 - ONE_TIME)))
 
 
 def constant_step_size(descent: Trajectory) -> float | None:

@@ -24,6 +24,7 @@ SUNK = 1e3  # times the first loss below zero: it falls, and no end is in sight
 # From best to worst; what is said of each.
 REGIMES = {
     "on the flow": "follows {flow}",
+    "undecided": "is not judged, as {flow} ended before it,",
     "off the flow": "has left {flow}",
     "catapult": "was thrown by a catapult",
     "edge of stability": "is at the edge of stability",
@@ -34,6 +35,9 @@ REGIMES = {
 MEANINGS = {
     "on the flow": "at equal time never farther from its flow than 5 % of the way that the flow "
     "travels.\n\nWhat theory says of the flow, as where it ends, holds of the steps that nearly.",
+    "undecided": "neither thrown nor at the edge, and its flow was not followed to the end of the "
+    "run.\n\nWhether it follows that flow is not known. A larger bound on the flow's gradients, a "
+    "larger error of it or a shorter training time decides it.",
     "off the flow": "another way than its flow, without a catapult and not at the edge.\n\n"
     "Stable where the verdict says so: nothing is wrong with such a training, but what theory "
     "says of the flow need not hold of it.",
@@ -115,13 +119,13 @@ def course(descent: Trajectory, rule: StabilityRule, seed: int) -> Course:
     return Course(dataset["time"].values, loss, ratio, error, bool(lost), frozen)
 
 
-def regime_of(seen: Course, near: bool) -> str:
+def regime_of(seen: Course, near: bool | None) -> str:
     """The regime of a seed.
 
     Args:
         seen: Its course.
         near: Whether it stayed within the allowed distance of the flow, at equal time or, where
-            the flow is not its limit, at equal loss.
+            the flow is not its limit, at equal loss; None where the flow ended before it.
     """
     finite = seen.loss[np.isfinite(seen.loss)]
     if seen.lost or finite.size == 0:
@@ -132,7 +136,8 @@ def regime_of(seen: Course, near: bool) -> str:
         return "edge of stability"
     if near:
         return "on the flow"
-    return "off the flow" if catapult(seen) is None else "catapult"
+    calm = "undecided" if near is None else "off the flow"
+    return calm if catapult(seen) is None else "catapult"
 
 
 def catapult(seen: Course) -> int | None:

@@ -35,6 +35,8 @@ def _distance(facts: Facts) -> str:
     gaps = facts.table["distance"]
     if not bool(np.isfinite(gaps).any()):
         return ""
+    if not facts.moved and facts.regime == "undecided":
+        return f"Of {facts.flow} the start alone is known."
     if not facts.moved:
         return (
             f"In training time {float(facts.table['time'][-1]):g} the flow did not move beyond "
@@ -157,7 +159,7 @@ def _thrown(facts: Facts) -> list[str]:
             f"records, and from training time {seen.time[back]:g} on the {eigenvalue} is below the "
             f"threshold; the loss ends at {loss[-1]:.4g}."
         ]
-    if above.size and facts.regime in ("on the flow", "off the flow"):
+    if above.size and facts.regime in ("on the flow", "undecided", "off the flow"):
         known = int(np.isfinite(seen.ratio).sum())
         return [
             f"The threshold was exceeded at {above.size} of {known} records, last at training time "
@@ -198,7 +200,7 @@ def _guarantee(facts: Facts) -> list[str]:
         f"{least.binding_time:g}."
     )
     step = facts.step_size
-    if step is None or not np.isfinite(least.step_size):
+    if step is None or not np.isfinite(least.step_size) or facts.regime == "undecided":
         return [told]
     larger = _times(step / least.step_size)
     if step <= least.step_size:

@@ -21,6 +21,7 @@ from thalweg.trajectory import Trajectory
 
 TONES = {
     "on the flow": "good",
+    "undecided": "neutral",
     "off the flow": "neutral",
     "catapult": "warn",
     "edge of stability": "warn",

@@ -18,12 +18,14 @@ class RegimeBoundary(NamedTuple):
             nowhere.
         upper: The next value of the grid, where it does not; infinite where it holds everywhere.
         again: Whether it holds for some seed once more at a larger value.
+        undecided: Whether for some seed there are values between of which it is not known.
     """
 
     name: str
     lower: Float[np.ndarray, " seeds"]
     upper: Float[np.ndarray, " seeds"]
     again: bool
+    undecided: bool = False
 
     @property
     def bracket(self) -> tuple[float, float]:
@@ -48,6 +50,12 @@ class RegimeBoundary(NamedTuple):
             quantity: What is swept over, as "step size".
         """
         low, high = self.bracket
+        if self.undecided:
+            known = (
+                f"up to a {quantity} of {low:.4g} at least" if low > 0 else "at none for certain"
+            )
+            most = f", of {high:.4g} at most" if np.isfinite(high) else ""
+            return f"It {self.name} {known}{most}: beyond, flows ended before the runs did."
         if not np.isfinite(self.upper).any():
             return f"It {self.name} throughout the sweep, up to {low:.4g}."
         if not self.lower.any():
@@ -62,20 +70,29 @@ class RegimeBoundary(NamedTuple):
         )
 
 
-def boundary(name: str, values: ArrayLike, holds: Bool[np.ndarray, "n seeds"]) -> RegimeBoundary:
+def boundary(
+    name: str,
+    values: ArrayLike,
+    holds: Bool[np.ndarray, "n seeds"],
+    known: Bool[np.ndarray, "n seeds"] | None = None,
+) -> RegimeBoundary:
     """Up to which of ascending values something holds without a gap.
 
     Args:
         name: What holds.
         values: Ascending and positive, shape (n,).
-        holds: Whether it does, by value and seed.
+        holds: Whether it is known to, by value and seed.
+        known: Whether it is known at all; everywhere by default.
 
     Returns:
         The true boundary of a seed, if there is but one, lies in (lower, upper].
     """
     grid = np.asarray(values, float)
+    fails = ~holds if known is None else ~holds & known
     count = np.where(holds.all(axis=0), len(grid), np.argmin(holds, axis=0))
+    fall = np.where(fails.any(axis=0), np.argmax(fails, axis=0), len(grid))
     ends = np.concatenate([[0.0], grid])
     beyond = np.concatenate([grid, [np.inf]])
-    later = np.arange(len(grid))[:, None] > count
-    return RegimeBoundary(name, ends[count], beyond[count], bool((holds & later).any()))
+    later = np.arange(len(grid))[:, None] > fall
+    again = bool((holds & later).any())
+    return RegimeBoundary(name, ends[count], beyond[fall], again, bool((fall > count).any()))

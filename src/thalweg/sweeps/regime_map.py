@@ -47,7 +47,7 @@ class RegimeTable:
             `final_loss`; `largest_stability`, the largest eigenvalue of the member's stability
             rule over its threshold, with its error; `share_of_way`, the largest distance from the
             flow over the farthest that the flow travels, with its error; `follows`, whether that
-            is within eps.
+            is within eps; `decided`, whether it is known, as the flow did not end before the run.
         boundaries: Where the member ceases to follow the flow, to be stable, to converge; none
             unless one positive number differs.
         sweep: What was run.
@@ -180,6 +180,7 @@ def map_regimes(
         {
             "regime": column("regime", "1", "regime"),
             "follows": column("follows", "1", f"follows {flow}"),
+            "decided": column("decided", "1", "whether that is known: the flow got as far"),
             "final_loss": column("final_loss", "loss", "loss at the end"),
             "largest_stability": column("ratio", "1", "largest eigenvalue over its threshold"),
             "largest_stability_error": column("ratio_error", "1", "error of it"),
@@ -219,11 +220,13 @@ def _boundaries(
     if len(labels) != 1 or len(values) < 2 or not (values > 0).all():
         return ()
     order = np.argsort(values)
-    regimes, follows = table["regime"].values[order], table["follows"].values[order]
+    regimes, follows, decided = (
+        table[name].values[order] for name in ("regime", "follows", "decided")
+    )
     grid = values[order]
     way = "goes the way of" if apart else "follows"
     found = [
-        boundary(f"{way} {flow} within {100 * eps:g} % of its way", grid, follows),
+        boundary(f"{way} {flow} within {100 * eps:g} % of its way", grid, follows, decided),
         boundary("stays clear of divergence", grid, regimes != "divergent"),
     ]
     ratio, error = (table[f"largest_stability{e}"].values[order] for e in ("", "_error"))
@@ -239,15 +242,17 @@ def _cells(found: Judgement) -> list[dict[str, Any]]:
     for seed, seen in found.courses.items():
         top = int(np.nanargmax(seen.ratio)) if seen.judged else 0
         last = seen.loss[np.isfinite(seen.loss)] if not seen.lost else np.full(1, np.nan)
+        decided = found.near[seed] is not None or seen.lost
         cells.append(
             {
                 "regime": found.regimes[seed],
-                "follows": found.near[seed] and not seen.lost,
+                "follows": bool(found.near[seed]) and not seen.lost,
+                "decided": decided,
                 "final_loss": last[-1] if last.size else np.nan,
                 "ratio": seen.ratio[top],
                 "ratio_error": seen.error[top],
-                "share": found.shares[seed].value,
-                "share_error": found.shares[seed].error,
+                "share": found.shares[seed].value if decided else np.nan,
+                "share_error": found.shares[seed].error if decided else np.nan,
             }
         )
     return cells

@@ -20,7 +20,6 @@ from thalweg.driver.layout import (
     start_as_drawn,
 )
 from thalweg.driver.progress import watched
-from thalweg.dynamics.flow.gradient_flow import MOST_GRADIENTS
 from thalweg.models.spiking.surrogates import takes_surrogates
 from thalweg.probes.probe import Every, ProbeLike
 from thalweg.problems.problem import Problem
@@ -34,6 +33,10 @@ from thalweg.sweeps.plan import Lanes, Place, block_of, planned
 from thalweg.sweeps.records import SweepRecords
 from thalweg.sweeps.regime_map import map_regimes
 from thalweg.sweeps.work import Task, working
+
+# Of a map's flow, for each seed. It would go as far in time as the largest step, which on a stiff
+# net takes hours; what it tells of small steps it tells early.
+MOST_GRADIENTS = 10_000
 
 
 class Sweep(SweepRecords):
@@ -94,7 +97,8 @@ class Sweep(SweepRecords):
             flow_error: Wanted error of the flow's path, relative to the norm of the parameters; by
                 default 1e-4, and 1e-3 for nets with kinks.
             flow_solver: A name in `thalweg.dynamics.FLOW_SOLVERS`.
-            most_gradients: Gradients of a seed after which the flow ends where it is.
+            most_gradients: Gradients of a seed after which the flow ends where it is; runs that go
+                on longer are "undecided" unless their own course tells their regime.
             progress: Show a bar; None shows it on a terminal only.
 
         Raises:
