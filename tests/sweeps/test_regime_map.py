@@ -72,7 +72,7 @@ def test_what_is_not_known_widens_a_boundary(
 
 
 @pytest.mark.thorough
-def test_members_that_outlast_their_flow_are_undecided() -> None:
+def test_members_that_outlast_their_flow_are_undecided(tmp_path: Path) -> None:
     """A map with a flow too short for its longer runs says of these neither yes nor no."""
     bowl = Function(lambda x: jnp.sum(jnp.array([1.2, 0.05]) * x**2), start=jnp.ones(2))
     sizes = [0.01, 0.03, 0.7, 1.2]  # 2/eta is 2.4 at 0.833
@@ -89,6 +89,9 @@ def test_members_that_outlast_their_flow_are_undecided() -> None:
     assert not table["follows"].values[undecided].any()
     assert "at least" in regimes[0].sentences[0] or "none for certain" in regimes[0].sentences[0]
     assert regimes[0].boundaries[0].bracket[0] <= regimes[1].boundaries[0].bracket[0]
+    nothing = found.regimes(most_gradients=4)
+    assert nothing.boundaries[0].bracket == (0.0, np.inf)
+    assert read_page(nothing.page(tmp_path).parent).numbers[0].value == "not known"
 
 
 def test_the_estimate_lies_in_the_middle_on_a_logarithm() -> None:

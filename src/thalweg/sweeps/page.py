@@ -200,7 +200,7 @@ def _numbers(found: RegimeTable) -> list[Number]:
         low, high = each.bracket
         value = f"{low:.3g} to {high:.3g}"
         if not np.isfinite(high):
-            value = f"above {low:.3g}"
+            value = f"above {low:.3g}" if low > 0 else "not known"
         elif low <= 0:
             value = f"below {high:.3g}"
         label = f"largest {found.quantity} that {each.name}"
