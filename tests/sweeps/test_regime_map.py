@@ -18,7 +18,7 @@ from thalweg.report import read_page
 from thalweg.sweeps.boundaries import boundary
 from thalweg.sweeps.grid import values_of
 from thalweg.sweeps.page import map_page
-from thalweg.sweeps.regime_map import union_of_times
+from thalweg.sweeps.regime_map import MARKS, thinned, union_of_times
 
 GRID = [0.1, 0.2, 0.4, 0.8]
 
@@ -92,6 +92,30 @@ def test_members_that_outlast_their_flow_are_undecided(tmp_path: Path) -> None:
     nothing = found.regimes(most_gradients=4)
     assert nothing.boundaries[0].bracket == (0.0, np.inf)
     assert read_page(nothing.page(tmp_path).parent).numbers[0].value == "not known"
+
+
+@pytest.mark.parametrize(("members", "every"), [(1, 1), (6, 1), (7, 2), (20, 4), (200, 33)])
+def test_many_clocks_are_thinned_from_their_ends(members: int, every: int) -> None:
+    clocks = [np.arange(41) * (1 + i / 7) for i in range(members)]
+    kept = thinned(clocks)
+    for clock, few in zip(clocks, kept, strict=True):
+        assert (few[0], few[-1]) == (clock[0], clock[-1])
+        assert set(few) - {clock[0]} == set(clock[::-every]) - {clock[0]}
+    assert len(union_of_times(kept)) <= MARKS + members
+
+
+@pytest.mark.thorough
+def test_a_map_of_many_records_asks_the_flow_for_some_of_them() -> None:
+    """On a bowl it is |(1 - eta a)^k - exp(-eta a k)| at the records that count."""
+    bowl = Function(lambda x: 0.4 * jnp.sum(x**2), start=jnp.ones(1))
+    sizes = np.geomspace(0.02, 2.0, 14)
+    found = tw.sweep(bowl, tw.gradient_descent, step_size=sizes, steps=40, records=40).regimes()
+    assert found.sentences[-1].endswith("at one in 3 records, the last included.")
+    assert len(found.flows[0].dataset["time"]) < 14 * 41 / 2
+    k = np.unique([0, *range(40, -1, -3)])
+    gap = np.abs((1 - 0.8 * sizes[:, None]) ** k - np.exp(-0.8 * sizes[:, None] * k)).max(axis=1)
+    shares = found.table["share_of_way"].values[:, 0]
+    np.testing.assert_allclose(shares, gap / (1 - np.exp(-0.8 * sizes * 40)), rtol=5e-3)
 
 
 def test_the_estimate_lies_in_the_middle_on_a_logarithm() -> None:

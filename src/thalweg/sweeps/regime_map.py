@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +30,7 @@ from thalweg.trajectory import Trajectory
 from thalweg.trajectory.provenance import fingerprint
 
 ONE_TIME = 1e-10  # relative: clocks that differ by rounding meet at one time
-
+MARKS = 250  # of a flow, which takes some 20 to 40 gradients to the next one however near it is
 
 NO_HESSIAN = (
     "Sharpness is not measured, for the gradient of this net is a surrogate of spikes and of no "
@@ -148,6 +149,14 @@ class RegimeTable:
             )
         doubts = [doubt.rstrip(".") + "." for flow in self.flows for doubt in flow.doubts]
         told += dict.fromkeys(doubts)
+        shared: Counter[int] = Counter()  # records of the members of one flow
+        for i, flow in enumerate(self.flows):
+            shared[id(flow)] += len(self.sweep.member(i).dataset["time"])
+        every = _every(max(shared.values()))
+        if every > 1 and not self.apart:
+            told.append(
+                f"Distances from the flow are those at one in {every} records, the last included."
+            )
         return told
 
 
@@ -267,9 +276,11 @@ def _flows(
     """The flow beside each member; members of one flow share it, at the times of them all."""
     shapes = jax.eval_shape(sweep.problem.init, jax.random.key(0))
     beside: list[Flow] = []
+    own_limit: list[bool] = []
     for dynamics in sweep.members.dynamics:
         limit = dynamics.limit(sweep.problem, shapes) if isinstance(dynamics, Discrete) else None
         own = limit if isinstance(limit, Flow) else plain
+        own_limit.append(own is limit)
         assert plain.error is not None
         beside.append(own.asked(float(plain.error), plain.solver, int(plain.most_gradients)))
     prints = [fingerprint(follow.describe()) for follow in beside]
@@ -277,6 +288,8 @@ def _flows(
     for mark in dict.fromkeys(prints):
         alike = [i for i, own in enumerate(prints) if own == mark]
         clocks = [members[i].dataset["time"].values for i in alike]
+        if all(own_limit[i] for i in alike):  # at equal loss all records of the flow count
+            clocks = thinned(clocks)
         found[mark] = _flow(sweep, union_of_times(clocks), beside[alike[0]], progress)
     return tuple(found[mark] for mark in prints)
 
@@ -292,6 +305,20 @@ def _flow(
     out = sweep.folder / f"flow-{fingerprint(about)}.zarr"
     with locked(sweep.folder / LOCK, sweep.folder):
         return run(sweep.problem, follow, times=times, out=out, **options)
+
+
+def thinned(clocks: list[np.ndarray]) -> list[np.ndarray]:
+    """Every k-th time of each clock, counted from its end, and its first: `MARKS` or so in all.
+
+    A flow ends a step at every time that it is asked for, so that those of many clocks would cost
+    more than the way itself.
+    """
+    k = _every(sum(map(len, clocks)))
+    return [np.unique([clock[0], *clock[::-k]]) for clock in clocks]
+
+
+def _every(records: int) -> int:
+    return -(-records // MARKS)
 
 
 def union_of_times(clocks: list[np.ndarray]) -> np.ndarray:

@@ -36,7 +36,7 @@ from thalweg.sweeps.work import Task, working
 
 # Of a map's flow, for each seed. It would go as far in time as the largest step, which on a stiff
 # net takes hours; what it tells of small steps it tells early.
-MOST_GRADIENTS = 10_000
+MOST_GRADIENTS = 30_000
 
 
 class Sweep(SweepRecords):
