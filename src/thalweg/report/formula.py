@@ -165,7 +165,8 @@ def _loose_start(run: list[Token]) -> bool:
         return lonely or first.text not in "-−"
     article = first.text in _ARTICLES and lonely and len(run) > 1
     joined = article and run[1].kind in ("name", "number", "open")
-    return first.kind in ("relation", "comma", "dot") or joined
+    without_base = first.kind in ("script", "raised", "prime")  # of brackets that were split off
+    return first.kind in ("relation", "comma", "dot") or without_base or joined
 
 
 def _loose_end(run: list[Token]) -> bool:
