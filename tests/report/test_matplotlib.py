@@ -223,6 +223,7 @@ def test_axes_that_are_given_keep_what_is_there() -> None:
 
 
 def test_a_new_canvas_is_one_that_a_notebook_shows() -> None:
+    pyplot.close("all")  # what other tests of this process left open
     with rc_context({"figure.figsize": (3.25, 2.4)}):
         panel = Panel([Series("d", "loss", **LINE)], x_label="t")
         axes = draw_panels(Figure("f", "t", "", [panel] * 2), lambda name: data())
