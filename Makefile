@@ -37,7 +37,7 @@ others: setup ## install Flax, Keras and Dask beside it: tests of what they brin
 test: setup ## the fast tests: every part's core (about ten minutes on two cores, less the next time)
 	$(PYTEST) -m "not slow and not thorough"
 
-check: setup ## the thorough tests: planted faults, hostile input, campaigns (about half an hour)
+check: setup ## the thorough tests: planted faults, hostile input, campaigns (about 25 minutes)
 	$(PYTEST) -m "thorough and not slow"
 
 verify: setup ## the slow tests, then every claim of every study (long)
