@@ -76,3 +76,11 @@ def test_a_path_holds_the_fits_in_the_order_asked_for():
         alone = tf.trend_filter(y, lam, 1, tolerance=1e-9)
         assert (fit.penalty, fit.gap <= 1e-9) == (lam, True)
         np.testing.assert_allclose(fit.values, alone.values, atol=1e-3)
+
+
+@pytest.mark.parametrize(("size", "sigma"), [(1.0, 1e160), (1e160, 1.0)])
+def test_squares_beyond_the_numbers_are_a_sentence(size, sigma):
+    y = size * np.array([1.0, 2.0, 4.0, 3.0])
+    fit = tf.trend_filter(y / size, 0.1, order=0)
+    with pytest.raises(tw.InputError, match="beyond the largest number; scale both down"):
+        tf.stein_risk(fit, y, sigma)

@@ -85,7 +85,8 @@ def stein_risk(fit: TrendFit, y: ArrayLike, sigma: float) -> float:
         sigma: The standard deviation of their Gaussian noise.
 
     Raises:
-        InputError: If the shapes differ, sigma is negative, or as of `degrees_of_freedom`.
+        InputError: If the shapes differ, sigma is negative, squares overflow, or as of
+            `degrees_of_freedom`.
 
     References:
         Stein (1981); Sadhanala et al. (2021).
@@ -103,10 +104,15 @@ def stein_risk(fit: TrendFit, y: ArrayLike, sigma: float) -> float:
     )
     require(fit.weights is None, "Stein's estimate is that of weights one; leave the weights out.")
     require(sigma >= 0, f"sigma={sigma} must be at least 0.")
-    n = data.size
-    return float(
-        ((data - fit.values) ** 2).sum() / n + 2 * sigma**2 * degrees_of_freedom(fit) / n - sigma**2
+    n, variance = data.size, np.square(np.float64(sigma))
+    with np.errstate(over="ignore", invalid="ignore"):
+        fit_error = ((data - fit.values) ** 2).sum() / n
+        risk = float(fit_error + 2 * variance * degrees_of_freedom(fit) / n - variance)
+    require(
+        np.isfinite(risk),
+        f"the squares of y or of sigma={sigma:g} are beyond the largest number; scale both down.",
     )
+    return risk
 
 
 def tune_by_stein(
