@@ -104,8 +104,9 @@ def stein_risk(fit: TrendFit, y: ArrayLike, sigma: float) -> float:
     )
     require(fit.weights is None, "Stein's estimate is that of weights one; leave the weights out.")
     require(sigma >= 0, f"sigma={sigma} must be at least 0.")
-    n, variance = data.size, np.square(np.float64(sigma))
+    n = data.size
     with np.errstate(over="ignore", invalid="ignore"):
+        variance = np.square(np.float64(sigma))
         fit_error = ((data - fit.values) ** 2).sum() / n
         risk = float(fit_error + 2 * variance * degrees_of_freedom(fit) / n - variance)
     require(
