@@ -97,7 +97,8 @@ def test_members_that_outlast_their_flow_are_undecided(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("members", "every"), [(1, 1), (6, 1), (7, 2), (20, 4), (200, 33)])
 def test_many_clocks_are_thinned_from_their_ends(members: int, every: int) -> None:
     clocks = [np.arange(41) * (1 + i / 7) for i in range(members)]
-    kept = thinned(clocks)
+    assert every == -(-41 * members // MARKS)
+    kept = thinned(clocks, every)
     for clock, few in zip(clocks, kept, strict=True):
         assert (few[0], few[-1]) == (clock[0], clock[-1])
         assert set(few) - {clock[0]} == set(clock[::-every]) - {clock[0]}

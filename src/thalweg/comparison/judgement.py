@@ -14,8 +14,6 @@ from thalweg.comparison.regime import Course, course, regime_of
 from thalweg.dynamics.stability import StabilityRule, descent_rule, no_rule
 from thalweg.trajectory import Trajectory
 
-ONE_TIME = 1e-9  # times that differ relatively by less are one
-
 
 @dataclass(frozen=True)
 class Share:
@@ -104,8 +102,8 @@ def judge_seeds(
 def _compared_to_the_end(gaps: xr.Dataset, seen: Course) -> bool:
     """Whether the distance from the flow is known at the last record at which the run is finite."""
     own = seen.time[np.isfinite(seen.loss)]
-    known = gaps["time"].values[np.isfinite(gaps["distance"].values)]
-    return not own.size or (known.size > 0 and bool(known[-1] >= own[-1] * (1 - ONE_TIME)))
+    known = gaps["time"].values[np.isfinite(gaps["distance"].values)]  # of the run's own records
+    return not own.size or (known.size > 0 and bool(known[-1] >= own[-1]))
 
 
 def constant_step_size(descent: Trajectory) -> float | None:

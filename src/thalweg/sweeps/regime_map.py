@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,6 +57,7 @@ class RegimeTable:
         eps: The share of the way that still counts as following the flow.
         apart: Why points of equal time do not compare, so that distances are those at equal loss;
             empty where they do.
+        every: Of how many records of a member one is compared with the flow; see `thinned`.
     """
 
     table: xr.Dataset
@@ -66,6 +66,7 @@ class RegimeTable:
     flows: tuple[Trajectory, ...]
     eps: float
     apart: str = ""
+    every: int = 1
 
     @property
     def largest_following(self) -> float:
@@ -149,13 +150,10 @@ class RegimeTable:
             )
         doubts = [doubt.rstrip(".") + "." for flow in self.flows for doubt in flow.doubts]
         told += dict.fromkeys(doubts)
-        shared: Counter[int] = Counter()  # records of the members of one flow
-        for i, flow in enumerate(self.flows):
-            shared[id(flow)] += len(self.sweep.member(i).dataset["time"])
-        every = _every(max(shared.values()))
-        if every > 1 and not self.apart:
+        if self.every > 1:
             told.append(
-                f"Distances from the flow are those at one in {every} records, the last included."
+                f"Distances from the flow are those at one in {self.every} records, the last "
+                "included."
             )
         return told
 
@@ -176,7 +174,7 @@ def map_regimes(
         "known; sweep with parameters=True",
     )
     members = [sweep.member(i) for i in range(len(sweep.members.dynamics))]
-    flows = _flows(sweep, members, follow, progress)
+    flows, every = _flows(sweep, members, follow, progress)
     found = [judge_seeds(member, flow, eps) for member, flow in zip(members, flows, strict=True)]
     rows = [_cells(each) for each in found]
     dim, flow = sweep.members.dim, _named(flows[0], members[0])
@@ -200,7 +198,7 @@ def map_regimes(
     )
     apart = next((each.apart for each in found if each.apart), "")
     bounds = _boundaries(sweep, table, eps, flow, apart)
-    return RegimeTable(table, bounds, sweep, flows, eps, apart)
+    return RegimeTable(table, bounds, sweep, flows, eps, apart, every)
 
 
 def _named(flow: Trajectory, member: Trajectory) -> str:
@@ -272,8 +270,11 @@ def _flows(
     members: list[Trajectory],
     plain: GradientFlow,
     progress: bool | None,
-) -> tuple[Trajectory, ...]:
-    """The flow beside each member; members of one flow share it, at the times of them all."""
+) -> tuple[tuple[Trajectory, ...], int]:
+    """The flow beside each member, at one in so many of their times at least.
+
+    Members of one flow share it, at the times of them all.
+    """
     shapes = jax.eval_shape(sweep.problem.init, jax.random.key(0))
     beside: list[Flow] = []
     own_limit: list[bool] = []
@@ -284,14 +285,15 @@ def _flows(
         assert plain.error is not None
         beside.append(own.asked(float(plain.error), plain.solver, int(plain.most_gradients)))
     prints = [fingerprint(follow.describe()) for follow in beside]
-    found = {}
+    found, most = {}, 1
     for mark in dict.fromkeys(prints):
         alike = [i for i, own in enumerate(prints) if own == mark]
         clocks = [members[i].dataset["time"].values for i in alike]
         if all(own_limit[i] for i in alike):  # at equal loss all records of the flow count
-            clocks = thinned(clocks)
+            every = -(-sum(map(len, clocks)) // MARKS)
+            clocks, most = thinned(clocks, every), max(most, every)
         found[mark] = _flow(sweep, union_of_times(clocks), beside[alike[0]], progress)
-    return tuple(found[mark] for mark in prints)
+    return tuple(found[mark] for mark in prints), most
 
 
 def _flow(
@@ -307,18 +309,13 @@ def _flow(
         return run(sweep.problem, follow, times=times, out=out, **options)
 
 
-def thinned(clocks: list[np.ndarray]) -> list[np.ndarray]:
-    """Every k-th time of each clock, counted from its end, and its first: `MARKS` or so in all.
+def thinned(clocks: list[np.ndarray], every: int) -> list[np.ndarray]:
+    """One in so many times of each clock, counted from its end, and its first.
 
     A flow ends a step at every time that it is asked for, so that those of many clocks would cost
     more than the way itself.
     """
-    k = _every(sum(map(len, clocks)))
-    return [np.unique([clock[0], *clock[::-k]]) for clock in clocks]
-
-
-def _every(records: int) -> int:
-    return -(-records // MARKS)
+    return [np.unique([clock[0], *clock[::-every]]) for clock in clocks]
 
 
 def union_of_times(clocks: list[np.ndarray]) -> np.ndarray:

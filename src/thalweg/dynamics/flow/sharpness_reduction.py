@@ -44,10 +44,8 @@ SIMPLE = 1e-6  # least distance of the two largest eigenvalues, relative
 KEPT = 0.5**0.5  # overlap of the top eigenvector with that at the start of a step, at least
 WEIGHTS = (1.0, 2.0, 2.0, 1.0)  # of the stages, over 6
 DEFECT = 0.01  # of the fall of log lambda in a step, from that of its stages
-STEEP, PLAIN = (
-    2.5,
-    1e-8,
-)  # step times rate from which on Runge-Kutta is unstable; a length that counts
+STEEP = 2.5  # step times rate from which on Runge-Kutta is unstable
+PLAIN = 1e-8  # a change of speed over a step that counts
 
 
 class Seen(NamedTuple):
