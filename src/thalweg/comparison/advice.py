@@ -55,7 +55,10 @@ def _to_the_end(facts: Facts) -> str:
     known = np.isfinite(facts.table["distance"].values).all(axis=0)
     far = float(facts.table["time"].values[known][-1])
     told = f", or end the run at training time {far:.4g}, up to which both are known"
-    return f"allow the flow more gradients or a larger error{told if far > 0 else ''}"
+    return (
+        "let the flow go on to the end of the run (a note says what stopped it, if anything did)"
+        + (told if far > 0 else "")
+    )
 
 
 def _nearer(facts: Facts) -> str:

@@ -36,8 +36,8 @@ MEANINGS = {
     "on the flow": "at equal time never farther from its flow than 5 % of the way that the flow "
     "travels.\n\nWhat theory says of the flow, as where it ends, holds of the steps that nearly.",
     "undecided": "neither thrown nor at the edge, and its flow was not followed to the end of the "
-    "run.\n\nWhether it follows that flow is not known. A larger bound on the flow's gradients, a "
-    "larger error of it or a shorter training time decides it.",
+    "run.\n\nWhether it follows that flow is not known. Where the flow had used up its gradients, "
+    "a larger bound on them, a larger error of it or a shorter training time decides it.",
     "off the flow": "another way than its flow, without a catapult and not at the edge.\n\n"
     "Stable where the verdict says so: nothing is wrong with such a training, but what theory "
     "says of the flow need not hold of it.",
