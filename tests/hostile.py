@@ -129,6 +129,10 @@ def calls() -> dict[str, dict[str, Any]]:
             "minimum": params, "least": 0.0,
         },
         "curvature.difference_gradient": {**at, "step": 1e-4, "central": True},
+        "dynamics.continued": {
+            "dynamics": tw.dynamics.optimiser("adam", 0.1),
+            "state": optax.adam(0.1).init(jnp.ones(2)),
+        },
         "dynamics.method": {"name": "heavy-ball", "smoothness": 4.0, "convexity": 1.0},
         "dynamics.accelerated_descent": {"smoothness": 4.0, "convexity": 1.0, "first": 0.5},
         "dynamics.natural_gradient_descent": {"step_size": 0.1, "damping": 0.1, "matrix": "fisher"},
@@ -588,7 +592,9 @@ def calls() -> dict[str, dict[str, Any]]:
 
 # Doors that other tests walk (the first five), or whose right calls take files or long preparation.
 UNLISTED = {
-    "diagnose", "load", "study", "problem", "sweep", "problems.mnist5k",
+    "diagnose", "load", "oracles.gaussian", "oracles.page", "oracles.particle_noise",
+    "trajectory.over_seeds", "trajectory.staying_share", "theory.make_prediction",
+    "study", "problem", "sweep", "problems.mnist5k",
     "problems.interaction_regulariser", "problems.is_same_class",
     "problems.long_range", "problems.near_plane", "problems.column_change",
     "problems.error_off_plane", "models.first_layer_gradient", "models.normal_derivatives",
@@ -641,6 +647,7 @@ def missing() -> list[str]:
     listed = {getattr(function, "__wrapped__", function) for function in listed}
     rooms = (
         "", "problems.", "models.", "dynamics.", "probes.", "curvature.", "kernels.", "estimators.",
+        "oracles.", "trajectory.", "theory.",
     )  # fmt: skip
     return [
         room + name

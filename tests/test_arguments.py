@@ -12,6 +12,7 @@ import optax
 import pytest
 
 import hostile
+import hostile_classes
 import thalweg as tw
 from thalweg.core.arguments import misfit, told
 from thalweg.core.errors import reason
@@ -45,6 +46,40 @@ def test_hostile_arguments_at_the_door(tmp_path, monkeypatch):
     count, failures = hostile.failures(hostile_calls(""))
     assert count > 1000
     assert failures == []
+
+
+@pytest.mark.slow
+def test_hostile_arguments_of_classes():
+    count, failures = hostile.failures(hostile_classes.calls())
+    assert count > 2500
+    assert failures == []
+
+
+def test_whole_numbers_are_numbers():
+    bowl = tw.problems.Quadratic([2, 1], slope=[0, 1], start=[1, 1])
+    end = tw.run(bowl, tw.gradient_descent(0.5), 0.5, records=1).parameters[0, -1]
+    assert np.array_equal(end, [0.0, 0.0])  # 1 - (2 1 + 0)/2, 1 - (1 + 1)/2
+    product = tw.problems.Factorisation([[2, 0], [0, 1]], [np.eye(2, dtype=int)] * 2)
+    assert float(product.objective(product.init(hostile.KEY))) == 0.5
+    x, y = [[1, 0], [0, 1], [-1, 0]], [1, 0, -1]
+    assert (
+        abs(float(tw.problems.NormalisedRegression(x, y).objective(jnp.array([5.0, 0.0])))) < 1e-24
+    )
+
+
+def test_arrays_of_classes_that_are_none_are_named():
+    with pytest.raises(tw.InputError, match=r"curvature came as the text '0.1'; give"):
+        tw.problems.Quadratic("0.1", [1.0], [1.0])
+    with pytest.raises(tw.InputError, match="start came as 3; give"):
+        tw.problems.Factorisation(np.eye(2), 3)
+    with pytest.raises(tw.InputError, match=r"start came as .* can be formed"):
+        tw.problems.Factorisation(np.eye(2), [np.ones((3, 2)), np.ones((2, 2))])
+    with pytest.raises(tw.InputError, match=r"correlation came as .*; give one of shape \(2, 2\)"):
+        tw.problems.DeepLinear(np.ones((3, 2)), np.eye(3))
+    with pytest.raises(tw.InputError, match="the matrix came as the text 'a'; give a square"):
+        tw.curvature.Matrix("a")
+    with pytest.raises(tw.InputError, match=r"stages came as 3; give \(filters, blocks\) pairs"):
+        tw.models.ConvResNet(3)
 
 
 @pytest.mark.thorough

@@ -9,6 +9,7 @@ import typing
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import jaxtyping
 import numpy as np
 
@@ -118,6 +119,20 @@ def several(value: Any) -> list[Any]:
     """One value or several, as a list; text counts as one."""
     alone = isinstance(value, str) or not isinstance(value, collections.abc.Iterable)
     return [value] if alone else list(value)
+
+
+def real_array(value: Any) -> Any:
+    """Numbers as an array of JAX, whole ones in double precision; what is none as it came.
+
+    For fields of modules, whose annotations then refuse in a sentence what stayed as it came.
+    """
+    if isinstance(value, str | bytes):  # JAX may take a letter for a type
+        return value
+    try:
+        array = jnp.asarray(value)
+    except (TypeError, ValueError, OverflowError):
+        return value
+    return array.astype(jnp.float64) if array.dtype.kind in "biu" else array
 
 
 def listed(value: Any) -> tuple[Any, ...]:

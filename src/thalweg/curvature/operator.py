@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from thalweg.core.arguments import is_array, real_array, told
 from thalweg.core.errors import InputError, require
 from thalweg.core.hessian_product import Product
 from thalweg.core.tree import Params
@@ -101,13 +102,13 @@ class Matrix(Operator):
         [2.0, 3.0]
     """
 
-    values: Float[Array, "p p"]
+    values: Float[Array, "p p"] = eqx.field(converter=real_array)
     cost: ClassVar[float] = 0.0
 
     def __check_init__(self) -> None:
         require(
-            self.values.ndim == 2 and self.values.shape[0] == self.values.shape[1],
-            f"a matrix of shape {self.values.shape} came; give a square symmetric one",
+            is_array(self.values) and self.values.ndim == 2 and len(set(self.values.shape)) == 1,
+            f"the matrix came as {told(self.values)}; give a square symmetric one",
         )
 
     @property

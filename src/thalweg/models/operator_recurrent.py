@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from thalweg.core.arguments import told
+from thalweg.core.arguments import real_array, told
 from thalweg.core.errors import require
 from thalweg.core.tree import Params
 from thalweg.models.dense import affine
@@ -34,11 +34,7 @@ def _parts(value: Any) -> dict[str, Array] | None:
         f"fixed came as {told(value)}; give a dictionary of matrices by some of the names "
         f"{', '.join(MATRICES)}",
     )
-    return {name: jnp.asarray(part) for name, part in value.items()}
-
-
-def _vector(value: Any) -> Array | None:
-    return None if value is None else jnp.asarray(value)
+    return {name: real_array(part) for name, part in value.items()}
 
 
 class OperatorRecurrent(Model):
@@ -85,7 +81,7 @@ class OperatorRecurrent(Model):
     activation: str | Activation | None = eqx.field(static=True, converter=_branch, default="relu")
     tied: bool = eqx.field(static=True, default=False)
     readout: bool = eqx.field(static=True, default=True)
-    first: Float[Array, " kn"] | None = eqx.field(converter=_vector, default=None)
+    first: Float[Array, " kn"] | None = eqx.field(converter=real_array, default=None)
     fixed: dict[str, Float[Array, "..."]] | None = eqx.field(converter=_parts, default=None)
     gain: float = eqx.field(static=True, default=1.0)
 

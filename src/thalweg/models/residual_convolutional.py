@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
-from thalweg.core.arguments import listed
+from thalweg.core.arguments import listed, told
 from thalweg.core.errors import require
 from thalweg.core.tree import Params
 from thalweg.models.dense import affine
@@ -24,6 +25,17 @@ class Stage(NamedTuple):
 
     filters: int
     blocks: int
+
+
+def _stages(value: Any) -> Any:
+    pairs = isinstance(value, list | tuple) and all(
+        isinstance(s, list | tuple) and len(s) == 2 for s in value
+    )
+    require(
+        pairs and all(isinstance(n, int | np.integer) and n > 0 for s in value for n in s),
+        f"stages came as {told(value)}; give (filters, blocks) pairs, as in ((16, 2), (32, 2))",
+    )
+    return tuple(Stage(*map(int, s)) for s in value)
 
 
 class ConvResNet(Model):
@@ -52,9 +64,7 @@ class ConvResNet(Model):
         (5, 3)
     """
 
-    stages: tuple[Stage, ...] = eqx.field(
-        static=True, converter=lambda stages: tuple(Stage(*s) for s in stages)
-    )
+    stages: tuple[Stage, ...] = eqx.field(static=True, converter=_stages)
     hidden: tuple[int, ...] = eqx.field(static=True, converter=listed, default=())
     activation: str | Activation = eqx.field(
         static=True, converter=activation_given, default="relu"
@@ -67,8 +77,8 @@ class ConvResNet(Model):
     def __check_init__(self) -> None:
         activation(self.activation)
         require(
-            len(self.stages) > 0 and all(f > 0 and b > 0 for f, b in self.stages),
-            f"stages came as {self.stages}; give (filters, blocks) pairs, as in ((16, 2), (32, 2))",
+            len(self.stages) > 0,
+            "no stages came; give (filters, blocks) pairs, as in ((16, 2), (32, 2))",
         )
 
     def init(self, key: Array, inputs: Shape, outputs: int, dtype: Any = jnp.float64) -> Params:

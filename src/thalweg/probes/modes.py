@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
+from thalweg.core.arguments import real_array
 from thalweg.core.errors import require
 from thalweg.core.result import Reading, exact
 from thalweg.core.spectra import layer_product
@@ -34,8 +35,8 @@ class ModeStrengths(Probe):
     name: ClassVar[str] = "mode_strengths"
     unit: ClassVar[str] = "output/input"
     dims: ClassVar[tuple[str, ...]] = ("mode",)
-    U: Float[Array, "out r"] = eqx.field(converter=jnp.asarray)
-    V: Float[Array, "in r"] = eqx.field(converter=jnp.asarray)
+    U: Float[Array, "out r"] = eqx.field(converter=real_array)
+    V: Float[Array, "in r"] = eqx.field(converter=real_array)
 
     def measure(
         self, problem: Problem, params: Params, memory: Any, moment: Moment
@@ -65,8 +66,8 @@ class GrowingStrengths(Probe):
     name: ClassVar[str] = "growing_strengths"
     unit: ClassVar[str] = "output/input"
     dims: ClassVar[tuple[str, ...]] = ("mode",)
-    U: Float[Array, "out r"] = eqx.field(converter=jnp.asarray)
-    V: Float[Array, "in r"] = eqx.field(converter=jnp.asarray)
+    U: Float[Array, "out r"] = eqx.field(converter=real_array)
+    V: Float[Array, "in r"] = eqx.field(converter=real_array)
 
     def measure(
         self, problem: Problem, params: Params, memory: Any, moment: Moment

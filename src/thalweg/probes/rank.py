@@ -10,6 +10,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from thalweg.core import rank
+from thalweg.core.arguments import real_array
 from thalweg.core.errors import require
 from thalweg.core.result import Reading, exact
 from thalweg.core.spectra import layer_product, product_spectrum
@@ -100,7 +101,7 @@ class ReconstructionError(Probe):
     name: ClassVar[str] = "reconstruction_error"
     unit: ClassVar[str] = "(output/input)^2"
     dims: ClassVar[tuple[str, ...]] = ()
-    target: Float[Array, "out in"] = eqx.field(converter=jnp.asarray)
+    target: Float[Array, "out in"] = eqx.field(converter=real_array)
 
     def measure(
         self, problem: Problem, params: Params, memory: Any, moment: Moment

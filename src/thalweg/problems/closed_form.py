@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import reduce
+from itertools import pairwise
 from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from thalweg.core.arguments import is_array, real_array, told
 from thalweg.core.errors import require
 from thalweg.core.tree import Params
 from thalweg.problems.problem import Problem
@@ -29,9 +31,9 @@ class Quadratic(Problem):
         1.5
     """
 
-    curvature: Float[Array, " d"] = eqx.field(converter=jnp.asarray)
-    slope: Float[Array, " d"] = eqx.field(converter=jnp.asarray)
-    start: Float[Array, " d"] = eqx.field(converter=jnp.asarray)
+    curvature: Float[Array, " d"] = eqx.field(converter=real_array)
+    slope: Float[Array, " d"] = eqx.field(converter=real_array)
+    start: Float[Array, " d"] = eqx.field(converter=real_array)
 
     def __check_init__(self) -> None:
         shapes = (self.curvature.shape, self.slope.shape, self.start.shape)
@@ -50,8 +52,8 @@ class Quadratic(Problem):
         return {"kind": "quadratic", "dimensions": int(self.start.size)}
 
 
-def _matrices(weights: Sequence[Array]) -> tuple[Array, ...]:
-    return tuple(jnp.asarray(w) for w in weights)
+def _matrices(weights: Any) -> Any:
+    return tuple(map(real_array, weights)) if isinstance(weights, Sequence) else weights
 
 
 class Factorisation(Problem):
@@ -69,10 +71,17 @@ class Factorisation(Problem):
         0.5
     """
 
-    target: Float[Array, "*batch out in"] = eqx.field(converter=jnp.asarray)
+    target: Float[Array, "*batch out in"] = eqx.field(converter=real_array)
     start: Sequence[Array] = eqx.field(converter=_matrices)
 
     def __check_init__(self) -> None:
+        require(
+            len(self.start) > 0
+            and all(is_array(w) and w.ndim >= 2 for w in self.start)
+            and all(b.shape[-1] == a.shape[-2] for a, b in pairwise(self.start)),
+            f"start came as {told(self.start)}; give matrices [W_1, ..., W_n] whose product "
+            "W_n ... W_1 can be formed",
+        )
         shape = reduce(lambda product, w: w @ product, self.start).shape
         require(
             shape[-2:] == self.target.shape[-2:],

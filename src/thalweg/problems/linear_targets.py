@@ -20,7 +20,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from thalweg.core.arguments import told
+from thalweg.core.arguments import real_array, told
 from thalweg.core.errors import InputError, require
 from thalweg.core.tree import Params
 from thalweg.models import layer_weights
@@ -137,9 +137,17 @@ class DeepLinear(Problem):
         0.5
     """
 
-    target: Float[Array, "out in"] = eqx.field(converter=jnp.asarray)
-    correlation: Float[Array, "in in"] | None = None
+    target: Float[Array, "out in"] = eqx.field(converter=real_array)
+    correlation: Float[Array, "in in"] | None = eqx.field(converter=real_array, default=None)
     draw: Callable[[Array], Sequence[Array]] | None = eqx.field(static=True, default=None)
+
+    def __check_init__(self) -> None:
+        inputs, C = self.target.shape[-1], self.correlation
+        require(
+            C is None or C.shape[-2:] == (inputs, inputs),
+            f"correlation came as {told(C)} with a target of shape {self.target.shape}; give one "
+            f"of shape ({inputs}, {inputs})",
+        )
 
     def init(self, key: Array) -> Params:
         if self.draw is None:

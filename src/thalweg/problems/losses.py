@@ -11,10 +11,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from thalweg.core.arguments import framework, told
+from thalweg.core.doors import Checked
 from thalweg.core.errors import choose, require
 
 
-class Loss(eqx.Module):
+class Loss(Checked):
     """A convex loss of one example's outputs.
 
     Attributes:

@@ -19,6 +19,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float
 
+from thalweg.core.arguments import real_array
 from thalweg.core.errors import require, unknown
 from thalweg.core.spectra import layer_product
 from thalweg.core.tree import Params
@@ -58,7 +59,7 @@ class Entries(Observations):
     """
 
     mask: Bool[Array, "out in"] = eqx.field(converter=jnp.asarray)
-    values: Float[Array, "out in"] = eqx.field(converter=jnp.asarray)
+    values: Float[Array, "out in"] = eqx.field(converter=real_array)
 
     def __check_init__(self) -> None:
         require(
@@ -90,8 +91,8 @@ class Measurements(Observations):
         b: The inner products, shape (m,).
     """
 
-    A: Float[Array, "m out in"] = eqx.field(converter=jnp.asarray)
-    b: Float[Array, " m"] = eqx.field(converter=jnp.asarray)
+    A: Float[Array, "m out in"] = eqx.field(converter=real_array)
+    b: Float[Array, " m"] = eqx.field(converter=real_array)
 
     def __check_init__(self) -> None:
         require(

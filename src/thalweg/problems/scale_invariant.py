@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from thalweg.core import tree
+from thalweg.core.arguments import real_array
 from thalweg.core.errors import require
 from thalweg.core.ranges import require_from_zero
 from thalweg.core.spectra import layer_product
@@ -66,9 +67,9 @@ class NormalisedRegression(Problem):
         [0.0, 0.0]
     """
 
-    inputs: Float[Array, "n d"] = eqx.field(converter=jnp.asarray)
-    targets: Float[Array, " n"] = eqx.field(converter=jnp.asarray)
-    norm: Float[Array, ""] = eqx.field(converter=lambda x: jnp.asarray(x, float), default=1.0)
+    inputs: Float[Array, "n d"] = eqx.field(converter=real_array)
+    targets: Float[Array, " n"] = eqx.field(converter=real_array)
+    norm: Float[Array, ""] = eqx.field(converter=real_array, default=1.0)
 
     def __check_init__(self) -> None:
         require(
@@ -135,7 +136,7 @@ class NormalisedCompletion(Problem):
 
     observed: Entries
     depth: int = eqx.field(static=True, default=2)
-    norm: Float[Array, ""] = eqx.field(converter=lambda x: jnp.asarray(x, float), default=1.0)
+    norm: Float[Array, ""] = eqx.field(converter=real_array, default=1.0)
 
     def __check_init__(self) -> None:
         require(self.depth >= 1, f"the depth came as {self.depth}; give at least 1")

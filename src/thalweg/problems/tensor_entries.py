@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from thalweg.core.arguments import real_array
 from thalweg.core.errors import require
 from thalweg.core.tree import Params
 from thalweg.models.tensor_factorisation import TensorFactorisation
@@ -53,7 +54,7 @@ class TensorCompletion(TensorRecovery):
     index: Int[Array, " m"]
     values: Float[Array, " m"]
     target: Float[Array, "..."]
-    std: Float[Array, ""] = eqx.field(converter=jnp.asarray)
+    std: Float[Array, ""] = eqx.field(converter=real_array)
 
     def measured(self, tensor: Float[Array, "..."]) -> Float[Array, " m"]:
         return tensor.ravel()[self.index]
@@ -66,7 +67,7 @@ class TensorSensing(TensorRecovery):
     design: Float[Array, "m entries"]
     values: Float[Array, " m"]
     target: Float[Array, "..."]
-    std: Float[Array, ""] = eqx.field(converter=jnp.asarray)
+    std: Float[Array, ""] = eqx.field(converter=real_array)
 
     def measured(self, tensor: Float[Array, "..."]) -> Float[Array, " m"]:
         return self.design @ tensor.ravel()

@@ -1,6 +1,6 @@
 """What papers predict: closed forms, bounds, rates, certificates."""
 
-from thalweg.core.doors import guard_modules
+from thalweg.core.doors import guard, guard_modules
 from thalweg.theory.descent import euler, geometric_rate, last_layer, meta_gradients
 from thalweg.theory.examples import PREDICTIONS
 from thalweg.theory.inverse_problems import boundary_control, time_reversal
@@ -110,3 +110,4 @@ __all__ = [
 ]
 
 guard_modules(globals())
+guard(globals(), ["make_prediction"])

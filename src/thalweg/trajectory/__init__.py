@@ -1,5 +1,6 @@
 """The labelled result of a run and its store."""
 
+from thalweg.core.doors import guard
 from thalweg.storage.files import StoreError
 from thalweg.trajectory.ensemble import over_seeds
 from thalweg.trajectory.store import MemoryStore, Store, Variable, ZarrStore
@@ -17,3 +18,5 @@ __all__ = [
     "over_seeds",
     "staying_share",
 ]
+
+guard(globals(), ["over_seeds", "staying_share"])
