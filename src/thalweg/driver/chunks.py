@@ -19,6 +19,7 @@ from jaxtyping import Array
 
 from thalweg.core.result import Result
 from thalweg.core.tracebacks import failed_callback, is_interruption
+from thalweg.driver.expense import Expense
 from thalweg.driver.lanes import (
     Each,
     advance_to,
@@ -31,7 +32,7 @@ from thalweg.driver.lanes import (
     told_by,
     variable_names,
 )
-from thalweg.driver.progress import Expense, Meter
+from thalweg.driver.progress import Meter
 from thalweg.dynamics.dynamics import Continuous, Discrete, Dynamics, State
 from thalweg.probes.probe import Every
 from thalweg.problems.problem import Problem
@@ -215,8 +216,8 @@ class Loop:
                 seconds = clock.perf_counter() - begun
                 self.set_pace(seconds, steps)
                 report(float(jnp.min(states.time)))
-                most = kind.most
-                expense.tell(states.evaluations, expected, seconds, float(last), most)
+                spent, end = states.evaluations, float(last)
+                expense.tell(states.time, spent, expected, seconds, end, kind.most)
         return states
 
     def _left(self, states: State) -> np.ndarray:

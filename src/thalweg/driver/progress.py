@@ -6,13 +6,10 @@ import functools
 import html
 import sys
 import time as clock
-from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Protocol
 
 import jax
-import numpy as np
-from numpy.typing import ArrayLike
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -23,11 +20,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-COSTLY = 100_000  # gradients from which on a cost is told
 REDRAWN = 0.2  # seconds between two pictures of a bar in a notebook
-KNOWN = 2_000  # gradients before which a pace says nothing
-MEASURED = 0.2  # seconds over which a speed is measured
-GROWN = 10.0  # times what was told: then it is told again
 
 
 class Meter(Protocol):
@@ -185,58 +178,8 @@ def _listen() -> None:
     jax.monitoring.register_event_duration_secs_listener(heard)
 
 
-class Expense:
-    """Says early what a long run will cost, and again where that has grown.
-
-    Args:
-        name: What is run.
-        note: Where the sentence goes.
-    """
-
-    def __init__(self, name: str, note: Callable[[str], None]) -> None:
-        """See the class."""
-        self._name, self._note = name, note
-        self._told, self._before, self._seconds = 0.0, np.zeros(1), 0.0
-
-    def tell(
-        self, spent: ArrayLike, expected: ArrayLike, seconds: float, until: float, most: float
-    ) -> None:
-        """Take in a chunk of work.
-
-        Args:
-            spent: Gradients so far, by seed.
-            expected: Gradients to the end at the present pace, by seed.
-            seconds: That the chunk took.
-            until: Training time of the end.
-            most: Gradients at which the run ends by itself.
-        """
-        spent, expected = np.asarray(spent, float), np.asarray(expected, float)
-        if not np.any(self._before):  # the first chunk waits for the compiler
-            self._before = spent
-            return
-        self._seconds += seconds
-        gained = np.max(spent - self._before)
-        if self._seconds < MEASURED or gained <= 0 or not np.isfinite(expected).any():
-            return
-        pace, self._before, self._seconds = self._seconds / gained, spent, 0.0
-        seed = int(np.nanargmax(expected))
-        if spent[seed] < KNOWN or expected[seed] < max(COSTLY, GROWN * self._told):
-            return
-        self._told = expected[seed]
-        left = pace * (min(expected[seed], most) - spent[seed])
-        per_seed = " a seed" if len(spent) > 1 else ""
-        end = f", and ends before, at {most:,.0f} gradients" if most < self._told else ""
-        self._note(
-            f"{self._name.capitalize()} is costly here: at its present pace it needs about "
-            f"{_count(self._told)} gradients{per_seed} to training time {until:g}{end}; "
-            f"{duration(left)} more at the measured speed. A shorter time, a larger error of the "
-            "flow, or inputs and targets of unit size cost less; most_gradients (as an "
-            "option --most-gradients) ends it earlier."
-        )
-
-
-def _count(number: float) -> str:
-    """Two digits of it, in words of thousands."""
+def count(number: float) -> str:
+    """Two digits of a number, as "3,200,000"."""
     if number >= 1e12:
         return f"{number:.1e}"
     return f"{float(f'{number:.2g}'):,.0f}"
@@ -246,7 +189,7 @@ def duration(seconds: float) -> str:
     """Seconds in words, as "about 3 min"."""
     for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * size:
-            return f"about {_count(seconds / size)} {unit}"
+            return f"about {count(seconds / size)} {unit}"
     return f"about {max(seconds, 1):.0f} s"
 
 

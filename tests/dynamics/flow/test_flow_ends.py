@@ -9,8 +9,6 @@ import pytest
 
 import thalweg as tw
 from thalweg.core.result import Result
-from thalweg.driver import progress
-from thalweg.driver.progress import Expense
 from thalweg.problems import Function, Problem
 
 
@@ -124,32 +122,6 @@ def test_a_comparison_with_an_ended_flow_stops_where_it_ended():
     assert "nan" not in told
     assert "at the last common time 0.3" in told
     assert "used up its steps between training times 0.3 and 0.4" in told
-
-
-def test_a_costly_flow_is_announced_with_its_cost(capsys, monkeypatch):
-    """Explicit steps at their limit of stability: the pace is the cost, within a third."""
-    monkeypatch.setattr(progress, "MEASURED", 0.0)  # a fast machine is through before
-    problem = Function(lambda x: jnp.sum(jnp.asarray([1.0, 5e4]) * x**2) / 2, jnp.ones(2))
-    path = tw.run(problem, tw.gradient_flow(error=1e-3, solver="tsit5"), until=1.0, records=2)
-    told = capsys.readouterr().err
-    assert told.count("costly") == 1
-    number = float(told.split("needs about ")[1].split(" gradients")[0].replace(",", ""))
-    assert number == pytest.approx(int(path.dataset["evaluations"][0, -1]), rel=1 / 3)
-    tw.run(problem, tw.gradient_flow(error=1e-3), until=1.0, records=2)
-    assert capsys.readouterr().err == ""  # a stabilised flow is not
-
-
-def test_what_is_said_of_a_cost():
-    said: list[str] = []
-    expense = Expense("gradient flow", said.append)
-    for spent, expected in ((100, 9e9), (1_000, 9e9), (4_000, 9e4), (9_000, 4e6), (20_000, 5e6)):
-        expense.tell([spent, 50], [expected, np.nan], 1.0, 30.0, 1e6)
-    (sentence,) = said
-    assert "about 4,000,000 gradients a seed to training time 30" in sentence
-    assert "ends before, at 1,000,000 gradients" in sentence
-    assert "about 3 min more" in sentence  # 991,000 at 5,000 a second
-    expense.tell([30_000, 50], [5e7, np.nan], 1.0, 30.0, 1e6)
-    assert "about 50,000,000 gradients" in said[1]
 
 
 @pytest.mark.parametrize("value", [0, -5, 1.5, True, "many"])
