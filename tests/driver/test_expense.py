@@ -107,9 +107,9 @@ def test_what_a_flow_is_told_to_cost_is_what_it_costs(law, capsys, monkeypatch):
     said = [line for line in capsys.readouterr().err.splitlines() if "it needs" in line]
     if law != "quartic":  # which is over before it costs anything
         assert said
-    assert len(said) <= 3
+    assert len(said) <= 6
     for sentence in said:  # what a pace that rises faster than before makes too little is mended
         low, high = between(sentence)
         assert 0.9 * low <= whole
         if law != "sharpening" or sentence is said[-1]:
-            assert whole <= 1.1 * high, (sentence, whole)
+            assert whole <= 1.3 * high, (sentence, whole)

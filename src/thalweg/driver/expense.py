@@ -14,7 +14,7 @@ from thalweg.driver.progress import count, duration
 COSTLY = 100_000  # gradients from which on a cost is told
 SHARE = 0.1  # of the training time, before which nothing is foretold
 WAITED = 10.0  # seconds, of work or of what is left, below which nobody need be told
-WORN = 2.0  # times what was told at most: then it is told again
+WORN = 1.2  # times what was told at most: then it is told again
 GROWN = 10.0  # times the gradients at which a slow start was told
 KEPT = 256  # moments that are remembered
 CHEAPER = (
@@ -88,8 +88,8 @@ class Expense:
 
     def _foretold(self, seed: int, expected: float, until: float) -> tuple[float, float] | None:
         """The least and the most gradients up to the end; None where too little is known."""
-        times = np.array([t[seed] for t in self._times])
-        spent = np.array([s[seed] for s in self._spent])
+        times, moved = np.unique([t[seed] for t in self._times], return_index=True)
+        spent = np.array([self._spent[i][seed] for i in moved])
         now, here = times[-1], spent[-1]
         begun = int(np.searchsorted(times, SHARE * now))
         inside = times[begun:-1]
