@@ -111,3 +111,39 @@ def test_a_run_shows_its_bar_in_a_notebook(page):
     tw.run(bowl, tw.gradient_descent(0.5), until=1.0, records=2)
     assert page.shown[0]["text/plain"].startswith("gradient descent: 0 %")
     assert page.shown[-1]["text/plain"] == ""
+
+
+def test_without_a_terminal_a_long_run_tells_how_far_it_is_in_a_few_lines(monkeypatch, capsys):
+    now = [100.0]
+    monkeypatch.setattr(progress.clock, "monotonic", lambda: now[0])
+    with progress.watched("sweep", None) as meter:
+        for half_second in range(7200):  # an hour
+            now[0] = 100.0 + half_second / 2
+            meter.update(half_second / 7200, f"block 3 of 8, training time {half_second} of 7200")
+        meter.update(1.0, "record 40 of 40")
+    told, lines = capsys.readouterr()
+    lines = lines.splitlines()
+    assert told == ""
+    assert 15 < len(lines) < 25
+    assert all(len(line) < 80 for line in lines)
+    assert lines[0] == "sweep: 0 %, block 3 of 8, training time 10 of 7200, 5 s"  # nothing foretold
+    assert lines[-1].endswith(" left")
+    with progress.watched("a" * 90, False) as meter:
+        meter.update(0.5, "a")
+        meter.note("It is costly.")
+    assert capsys.readouterr() == ("", "")
+    now[0] = 0.0
+    with progress.watched("a name of an optimiser long, with numbers 0.1", None) as meter:
+        now[0] = 50.0
+        meter.update(0.5, "training time 1.234e+01 of 7200")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert len(line) < 80
+    assert line.endswith(
+        "0.1: 50 %, 50 s, about 50 s left"
+    )  # parts that do not fit are left out, none is broken
+
+
+def test_a_short_run_without_a_terminal_says_nothing(capsys):
+    bowl = tw.problems.Function(lambda x: 0.5 * jnp.sum(x**2), start=jnp.ones(1))
+    tw.run(bowl, tw.gradient_descent(0.5), until=1.0, records=2)
+    assert capsys.readouterr().err == ""

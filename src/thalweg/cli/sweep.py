@@ -93,7 +93,8 @@ def _kept(panel: str) -> list[Any]:
          "by default this one alone."),
         ("out", Path | None, None, "The run folder; a name under runs/ by default."),
         ("fresh", bool, False, "Start again even if the folder holds another sweep."),
-        ("progress", bool | None, None, "Show progress; by default on a terminal only."),
+        ("progress", bool | None, None, "Show progress; by default a bar on a "
+         "terminal, elsewhere a few lines."),
     )  # fmt: skip
     return [option(name, kind, default, told, panel) for name, kind, default, told in rows]
 

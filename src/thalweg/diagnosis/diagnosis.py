@@ -148,7 +148,7 @@ def diagnose(
         smallest_every: Measure the smallest eigenvalue at every so many records.
         out: The run folder; a name under runs/ by default, of the problem and the dynamics.
         fresh: Start again even if the folder holds another run.
-        progress: Show progress; by default on a terminal only.
+        progress: Show progress; by default a bar on a terminal, elsewhere a few lines.
 
     Returns:
         The diagnosis. A training that diverges is a verdict, not an error.

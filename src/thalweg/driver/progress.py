@@ -1,4 +1,4 @@
-"""A progress line with an estimate of the time left; silent where nobody watches."""
+"""How far a run is, with an estimate of the time left: a bar, or a few lines in a log."""
 
 from __future__ import annotations
 
@@ -20,6 +20,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+FIRST_LINE = 5.0  # seconds before the first line where there is no terminal
+FURTHER = 1.4  # times the seconds of a line, before the next
+COLUMNS = 79  # of a line
 REDRAWN = 0.2  # seconds between two pictures of a bar in a notebook
 
 
@@ -37,19 +40,46 @@ class Meter(Protocol):
 
 
 class Silent:
-    """Shows no bar; notes go to standard error, but where silence was asked for."""
-
-    def __init__(self, wanted: bool) -> None:
-        """`wanted` says whether silence was asked for."""
-        self._wanted = wanted
+    """Says nothing."""
 
     def update(self, fraction: float, text: str) -> None:
         """Ignore."""
 
     def note(self, sentence: str) -> None:
+        """Ignore."""
+
+    def close(self) -> None:
+        """Ignore."""
+
+
+class Lines:
+    """Lines on standard error, ever rarer: some ten in the first minutes, some twenty in a day.
+
+    Args:
+        title: What is being done.
+    """
+
+    def __init__(self, title: str) -> None:
+        """See the class."""
+        self._title, self._begun, self._next = title, clock.monotonic(), FIRST_LINE
+
+    def update(self, fraction: float, text: str) -> None:
+        """A line, if one is due: how far it is, and what is left once a tenth is done."""
+        spent, done = clock.monotonic() - self._begun, min(max(fraction, 0.0), 1.0)
+        if spent < self._next or done == 1:
+            return
+        self._next = FURTHER * spent
+        line = f"{self._title}: {100 * done:.0f} %"
+        end = f", {spent:.0f} s"
+        end += f", {duration(spent * (1 - done) / done)} left" if done >= 0.1 else ""
+        for part in filter(None, text.split(", ")):
+            if len(line) + len(part) + len(end) + 2 <= COLUMNS:
+                line += f", {part}"
+        self.note(line + end)
+
+    def note(self, sentence: str) -> None:
         """One line."""
-        if not self._wanted:
-            print(sentence, file=sys.stderr, flush=True)
+        print(sentence, file=sys.stderr, flush=True)
 
     def close(self) -> None:
         """Ignore."""
@@ -198,8 +228,8 @@ class watched:  # noqa: N801  (reads as a statement: with watched(title, show) a
 
     Args:
         title: What is being done.
-        show: True or False; None shows a bar on a terminal or in a notebook only, and notes
-            everywhere.
+        show: True or False; None shows a bar on a terminal or in a notebook, a few lines
+            elsewhere, and notes everywhere.
     """
 
     def __init__(self, title: str, show: bool | None) -> None:
@@ -210,7 +240,7 @@ class watched:  # noqa: N801  (reads as a statement: with watched(title, show) a
         if notebook is not None:
             self._meter = Cell(title, notebook)
         else:
-            self._meter = Bar(title) if visible else Silent(show is False)
+            self._meter = Bar(title) if visible else Silent() if show is False else Lines(title)
 
     def __enter__(self) -> Meter:
         """The meter."""

@@ -79,7 +79,7 @@ def run(
         out: A path ending in `.zarr`, or None to keep the records in memory. If a run with the
             same configuration is there, it goes on where that one stopped, to the same bits.
         fresh: Delete a run that is at `out` and start again.
-        progress: Show a bar; None shows it on a terminal only.
+        progress: Show a bar; None shows it on a terminal, and elsewhere a few lines.
 
     Returns:
         The trajectory. A divergence is data: its records carry the code NONFINITE, and the

@@ -161,7 +161,7 @@ def run_study(
         study: The study.
         scale: "smoke", "quick" or "full".
         out: The run folder; `runs/<slug>` (`runs/<slug>-full`) by default.
-        progress: Show bars; None shows them on a terminal only.
+        progress: Show bars; None shows them on a terminal, and elsewhere a few lines.
         tell: Called with a line per experiment.
 
     Raises:

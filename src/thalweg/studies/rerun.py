@@ -25,7 +25,7 @@ def study(
         name: A name that `thalweg.studies.STUDIES` lists, or a unique beginning of one.
         scale: "smoke" (seconds), "quick" (minutes on two cores) or "full" (the card says what).
         out: The run folder; `runs/<study>` by default.
-        progress: Show bars; None shows them on a terminal only.
+        progress: Show bars; None shows them on a terminal, and elsewhere a few lines.
         tell: Called with a line per experiment.
 
     Returns:

@@ -91,7 +91,7 @@ def race(
         out: The run folder, which goes on where it was stopped; in Python nothing is kept without
             one.
         fresh: Start again even if the folder holds another race.
-        progress: Show progress; by default on a terminal only.
+        progress: Show progress; by default a bar on a terminal, elsewhere a few lines.
 
     Returns:
         The race: `str`, `plot`, `dataset`, `rows`, and `page` with a folder.

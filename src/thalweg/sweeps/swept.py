@@ -99,7 +99,7 @@ class Sweep(SweepRecords):
             flow_solver: A name in `thalweg.dynamics.FLOW_SOLVERS`.
             most_gradients: Gradients of a seed after which the flow ends where it is; runs that go
                 on longer are "undecided" unless their own course tells their regime.
-            progress: Show a bar; None shows it on a terminal only.
+            progress: Show a bar; None shows it on a terminal, and elsewhere a few lines.
 
         Raises:
             InputError: If an argument does not fit, or the parameters were not recorded.
@@ -155,7 +155,7 @@ def sweep(
             is replaced. With `out` they write there themselves, so that they must see the folder.
         workers: Instead of a client, how many processes of this machine (from a script, under
             `if __name__ == "__main__":`).
-        progress: Show a bar; None shows it on a terminal only.
+        progress: Show a bar; None shows it on a terminal, and elsewhere a few lines.
         grid: Lists of values for the arguments of a function; several make their product.
 
     Returns:

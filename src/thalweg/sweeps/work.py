@@ -71,7 +71,7 @@ REMEDY = (
 
 def work_on(task: Task, meter: Meter | None = None) -> xr.Dataset | None:
     """Work on a block to its end; its records, or None if its store has them."""
-    found = run_block(*task, Silent(True) if meter is None else meter)
+    found = run_block(*task, Silent() if meter is None else meter)
     return found if task.path is None else None
 
 
