@@ -109,6 +109,25 @@ def test_second_moments_are_those_of_simulated_noise(name):
     assert np.isinf(lab.stationary_second_moment(method, [-1.0, 20.0], 1.0)).all()
 
 
+@pytest.mark.parametrize("name", lab.LINEAR_METHODS)
+@pytest.mark.parametrize("steps", [0, 1, 2, 40])
+def test_second_moments_are_the_recursion_of_their_matrix(name, steps):
+    """With other numbers at each step, one step that grows and a saddle among the eigenvalues."""
+    rng = np.random.default_rng(2)
+    alpha, beta = rng.uniform(0, 0.8, 40), rng.uniform(0, 0.95, 40) * (name != "gradient-descent")
+    alpha[3] = 7.0
+    lam, start, s = np.array([-0.1, 0.3, 1.2]), np.array([1.0, -2.0, 0.0]), 0.3
+    method = lab.linear_method(name, alpha, beta)
+    S = start[:, None, None] ** 2 * np.ones((2, 2))
+    expected = [S[:, 1, 1]]
+    for k in range(steps):
+        R = lab.transition(method, lam, k)
+        S = R @ S @ np.swapaxes(R, 1, 2) + alpha[k] ** 2 * s**2 * np.diag([0, 1])
+        expected.append(S[:, 1, 1])
+    found = lab.error_moments(method, lam, start, s, steps)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
 def test_the_chain_is_as_hard_as_is_said():
     """Its best value in the span of n gradients, by least squares on its first n coordinates."""
     for n in (1, 5, 20):
