@@ -10,6 +10,7 @@ import pytest
 import thalweg as tw
 from thalweg.core.errors import InputError
 from thalweg.probes import measured_assumptions
+from thalweg.probes.finite_sum import no_finite_sum, single_gradients
 
 RNG = np.random.default_rng(4)
 X, Y = RNG.normal(size=(12, 3)), RNG.normal(size=(12, 2))
@@ -170,7 +171,7 @@ def test_least_squares_and_logistic_regression_keep_their_words(labels, term, re
         # Of two classes the Hessian is that of one logit, times (1, -1) (1, -1)^T, 1/4 at most.
         top = 0.5 if labels else 1.0
         e = np.linalg.eigvalsh(c * top * X.T @ X)
-        L, square = e[-1] + decay, each * top * np.sum(X**2, axis=1)
+        L, square = e[-1] + decay, each * top * np.sum(X**2, axis=1) + decay
         flat = 0.0 if labels or n < d else e[0]
         least = e[e > 1e-9 * e[-1]][0]
         true = {
@@ -187,7 +188,42 @@ def test_least_squares_and_logistic_regression_keep_their_words(labels, term, re
         keeps_its_words(found, true)
         at_zero = named(found)["smoothness"]  # where the logit's curvature is largest
         assert abs(at_zero.value - L) <= at_zero.error
-        assert ("example_smoothness" in named(found)) == (term == "none")
+
+
+class OfALogarithm(tw.problems.Supervised):
+    """log(1 + f): no mean over examples."""
+
+    def objective(self, params):
+        return jnp.log1p(super().objective(params))
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_a_term_of_the_parameters_is_a_part_of_every_example(reduction):
+    plain = tw.problems.supervised(tw.models.linear([]), (X, Y), reduction=reduction)
+    own = [getattr(plain, name) for name in ("model", "loss", "inputs", "targets", "reduction")]
+    points = jax.vmap(plain.init)(jax.random.split(jax.random.key(0), 3))
+    W = np.asarray(points[0]["weight"])
+    each = [(12 if reduction == "sum" else 1) * np.einsum("nk,nd->nkd", X @ w.T - Y, X) + w / 2
+            for w in W]  # fmt: skip
+    squares = [np.mean(np.sum(g**2, (1, 2))) for g in each]
+    spreads = [np.mean(np.sum((g - g.mean(0)) ** 2, (1, 2))) for g in each]
+    for problem in (WithTerm(*own), tw.problems.Decayed(plain, 0.5)):
+        assert no_finite_sum(problem, points) == ""
+        found = single_gradients(problem, points)
+        np.testing.assert_allclose(found.square, squares, rtol=1e-12)
+        np.testing.assert_allclose(found.spread, spreads, rtol=1e-12)
+    why = no_finite_sum(OfALogarithm(*own), points)
+    assert "OfALogarithm is no mean over its examples" in why
+
+
+def test_what_has_no_examples_or_compares_them_is_no_finite_sum():
+    half = [[[True, False, False], [False, True, True]]]
+    plain = tw.problems.supervised(tw.models.linear([]), (X, Y[:, :1]))
+    compared = tw.problems.long_range(plain, half, 0.5)
+    points = jax.vmap(plain.init)(jax.random.split(jax.random.key(0), 3))
+    assert "no example has an objective of its own" in no_finite_sum(compared, points)
+    decayed = tw.problems.Decayed(tw.problems.Quadratic([1.0], [0.0], [1.0]), 0.1)
+    assert no_finite_sum(decayed, jnp.ones((3, 1))) == "a Quadratic has no examples"
 
 
 @pytest.mark.thorough

@@ -19,7 +19,7 @@ from jax.flatten_util import ravel_pytree
 from thalweg.core import tree
 from thalweg.core.arguments import misfit, told
 from thalweg.core.errors import require
-from thalweg.diagnosis.rates_held import ABOVE, Run, Walked, quoted_row, rows_held
+from thalweg.diagnosis.rates_held import ABOVE, Run, Walked, row_without_run, rows_held
 from thalweg.diagnosis.rates_page import rates_page
 from thalweg.driver.path import paths
 from thalweg.dynamics import State, gradient_descent, method
@@ -27,7 +27,8 @@ from thalweg.oracles import minibatch, page, sarah, svrg, two_point
 from thalweg.oracles.batches import FOR
 from thalweg.oracles.examples_shown import supervised_in
 from thalweg.probes import Assumption, measured_assumptions
-from thalweg.problems import Problem, Supervised, robust_regression
+from thalweg.probes.finite_sum import no_finite_sum
+from thalweg.problems import Problem, robust_regression
 from thalweg.problems.in_words import problem as problem_in_words
 from thalweg.report import build, build_index, write_page
 from thalweg.storage.datasets import save_dataset
@@ -39,6 +40,7 @@ from thalweg.trajectory.provenance import command_line
 POINTS = 8  # of each path, at which Hessians are looked at
 MOST_DENSE = 200  # parameters up to which whole Hessians are decomposed at every step
 MARGIN, ROUNDS = 1.05, 3  # constants are taken so much larger than measured, and measured again
+SAMPLED = ("sgd", "page", "spider", "svrg")  # rows of methods that need single examples
 TABLE, PATHS = "rates", "paths"
 KEPT = "rates.json"
 
@@ -103,7 +105,9 @@ def rates(
     """Hold methods with their theorems' step sizes against their bounds on a problem.
 
     The constants that the theorems assume are measured along all paths; where one of them rules a
-    row out (no convexity), the row says so. Methods of which nothing is bounded are quoted.
+    row out (no convexity), the row says so, as does one whose method does not suit the problem.
+    Methods of which nothing is bounded are quoted. A term of the parameters alone, as weight decay,
+    is a part of every example's loss; what is no mean over examples has no methods that draw them.
 
     Args:
         problem: "robust" (a regression that outliers do not dominate, 64 examples in 10
@@ -147,7 +151,7 @@ def rated(
             not misfit(value, int) and value >= least,
             f"{name} came as {told(value)}; give a whole number from {least} on",
         )
-    if isinstance(problem, Supervised):
+    if batch is not None:
         _batch(problem, batch)  # what it refuses, at once
     folder = None if out is None else Path(out)
     if folder is None:
@@ -169,24 +173,26 @@ def rated(
 
 def _found(problem: Problem, steps: int, seeds: int, batch: int | None) -> Rates:
     start = problem.init(jax.random.key(0))
-    found, walked, taken, runs, least, minimum = _settled(problem, start, steps, seeds, batch)
+    settled = _settled(problem, start, steps, seeds, batch)
+    found, walked, taken, (runs, left_out), least, minimum = settled
     rows = [
         row
         for run in runs
         for row in rows_held(run, walked[run.label], taken, found, least, minimum)
     ]
     ran = {row["row"] for row in rows}
-    rows += [quoted_row(name) for name, row in RATES.items() if row.quoted and name not in ran]
+    rows += [row_without_run(name, left_out.get(name, "")) for name in RATES if name not in ran]
     return Rates(_table(rows), _paths_table(walked, steps), found)
 
 
 def _settled(problem: Problem, start: Any, steps: int, seeds: int, batch: int | None) -> Any:
     """Runs with constants that are not below what is then measured along them, if 3 rounds do."""
     scouted = paths(method("agmsdr"), problem, start, 2, 2 * POINTS, over=()).seen
+    why = no_finite_sum(problem, scouted)
     measured = {a.name: a.value for a in measured_assumptions(problem, scouted)}
     taken = {n: MARGIN * v for n, v in measured.items()} | {"convexity": measured["convexity"]}
     for _ in range(ROUNDS):
-        runs = _runs(problem, start, taken, seeds, batch)
+        runs, left_out = _runs(problem, start, taken, seeds, batch, why)
         walked = {run.label: _walk(problem, run, start, steps) for run in runs}
         lowest = min(walked.values(), key=lambda w: float(np.nanmin(w.loss)))
         least = float(np.nanmin(lowest.loss))
@@ -198,7 +204,7 @@ def _settled(problem: Problem, start: Any, steps: int, seeds: int, batch: int | 
         above = {n: max(taken[n], MARGIN * measured[n]) for n in ABOVE if n in taken}
         taken = measured | above
     taken = measured | {n: taken[n] for n in ABOVE if n in taken}
-    return found, walked, taken, runs, least, minimum
+    return found, walked, taken, (runs, left_out), least, minimum
 
 
 def _problem(given: Any) -> Problem:
@@ -215,9 +221,17 @@ def _observe(problem: Problem, state: State) -> tuple[Any, ...]:
 
 
 def _runs(
-    problem: Problem, start: Any, known: Mapping[str, float], seeds: int, batch: int | None
-) -> list[Run]:
-    """The methods that suit the problem, with their theorems' step sizes."""
+    problem: Problem,
+    start: Any,
+    known: Mapping[str, float],
+    seeds: int,
+    batch: int | None,
+    why: str,
+) -> tuple[list[Run], dict[str, str]]:
+    """The methods that suit the problem, with their theorems' step sizes; why others do not.
+
+    `why` is why the objective is no mean over examples, empty where it is one.
+    """
     L, mu, p = known["smoothness"], max(known["convexity"], 0.0), tree.size(start)
     convex: dict[str, dict[str, float]] = {
         "gradient-descent-convex": {},
@@ -230,13 +244,22 @@ def _runs(
         Run("Nesterov", method("nesterov", smoothness=L, convexity=mu), {"nesterov": {}}),
         Run("AGMsDR", method("agmsdr"), {"agmsdr": {}, "agmsdr-convex": {}}),
     ]  # fmt: skip
+    left_out: dict[str, str] = {}
     if mu > 0:
         tuned = method("tuned-descent", smoothness=L, convexity=mu)
         made.append(Run("tuned descent", tuned, {"gradient-descent-strongly-convex": {}}))
+    else:
+        left_out["gradient-descent-strongly-convex"] = (
+            f"mu came out as {known['convexity']:.3g}, and its step size needs one above 0"
+        )
     if p <= MOST_DENSE:
         M = max(known["hessian_lipschitz"], 1e-3 * L)
         cubic = method("cubic-newton", hessian_lipschitz=M)
         made.append(Run("cubic Newton", cubic, {"cubic-newton": {"hessian_lipschitz": M}}))
+    else:
+        left_out["cubic-newton"] = (
+            f"{p:,} parameters came, and whole Hessians are decomposed up to {MOST_DENSE}"
+        )
     zeroth = two_point()
     size = 1 / (4 * (p + 4) * L)
     made.append(
@@ -245,15 +268,14 @@ def _runs(
             {"random-direction": {"dimensions": float(p)}}, zeroth, seeds,
         )
     )  # fmt: skip
-    if "mean_smoothness" in known:
-        assert isinstance(problem, Supervised)
-        made += _sampled(problem, known, seeds, batch)
-    return made
+    if why:
+        return made, left_out | dict.fromkeys(SAMPLED, why)
+    return made + _sampled(problem, known, seeds, batch), left_out
 
 
-def _batch(problem: Supervised, batch: int | None) -> int:
+def _batch(problem: Problem, batch: int | None) -> int:
     """The batch asked for, or the root of all examples."""
-    m = len(problem.inputs)
+    m = len(supervised_in(problem, *FOR).inputs)
     b = max(1, round(m**0.5)) if batch is None else batch
     require(
         not misfit(b, int) and 1 <= b <= m,
@@ -263,10 +285,11 @@ def _batch(problem: Supervised, batch: int | None) -> int:
 
 
 def _sampled(
-    problem: Supervised, known: Mapping[str, float], seeds: int, batch: int | None
+    problem: Problem, known: Mapping[str, float], seeds: int, batch: int | None
 ) -> list[Run]:
-    """Methods that see some of the examples."""
-    m, L, b = len(problem.inputs), known["smoothness"], _batch(problem, batch)
+    """Methods that see some of the examples, each with all that is common to them."""
+    m, b = len(supervised_in(problem, *FOR).inputs), _batch(problem, batch)
+    L = known["smoothness"]
     mean, most = known["mean_smoothness"], known["example_smoothness"]
     chance = b / (m + b)
     by_page = 1 / (mean * (1 + ((1 - chance) / (chance * b)) ** 0.5))

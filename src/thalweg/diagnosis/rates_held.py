@@ -188,6 +188,7 @@ def _row(name: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def quoted_row(name: str) -> dict[str, Any]:
-    """A row of which nothing is held against a run."""
-    return _row(name) | {"said": "quoted"}
+def row_without_run(name: str, why: str) -> dict[str, Any]:
+    """A row of a method that was not run, with the reason where it could have been."""
+    said = ["quoted"] if RATES[name].quoted else []
+    return _row(name) | {"said": "; ".join(said + [f"not run: {why}"] * bool(why))}

@@ -27,7 +27,9 @@ from thalweg.core.lanczos import tridiagonalise
 from thalweg.core.tree import Params
 from thalweg.curvature import pl_constant
 from thalweg.oracles.batches import minibatch
-from thalweg.problems.problem import Problem, Supervised
+from thalweg.oracles.examples_shown import supervised_in
+from thalweg.probes.finite_sum import WHY, no_finite_sum, single_gradients
+from thalweg.problems.problem import Problem
 
 DENSE, DEPTH = 64, 40  # parameters up to which Hessians are decomposed, and products beyond
 ROUNDING = 10.0  # last digits by which a computed value, gradient or eigenvalue may be off
@@ -79,9 +81,10 @@ def measured_assumptions(
     """The constants of theorems at the points of a path.
 
     L, the least curvature, L_2 between neighbours; the constant of Polyak and Lojasiewicz and that
-    of weak quasi-convexity; on data also the largest and the mean square L_i of single examples
-    (of 64 of them, evenly, where there are more), the variance of their gradients, and
-    the constants of E||g_i||^2 <= 2 A (f - f_*) + B ||grad f||^2 + C, fitted.
+    of weak quasi-convexity; where the objective is a mean over examples also the largest and the
+    mean square L_i of single ones (of 64 of them, evenly, where there are more), the variance of
+    their gradients, and the constants of E||g_i||^2 <= 2 A (f - f_*) + B ||grad f||^2 + C, fitted.
+    What is common to all of them, as weight decay, is a part of each (`no_finite_sum`).
 
     Without x* the least point stands for it, and weak quasi-convexity is an estimate.
 
@@ -129,7 +132,7 @@ def measured_assumptions(
         least = float(problem.objective(end))
     others = np.arange(count) != lowest if own else np.ones(count, bool)
     found = [*_of_curvature(at), *_of_classes(problem, points, at, end, least, others, own)]
-    if isinstance(problem, Supervised) and problem.plain and problem.model.separable:
+    if not no_finite_sum(problem, points):
         found += _of_examples(problem, points, at, least)
     return tuple(found)
 
@@ -251,10 +254,8 @@ def _of_classes(
     ]  # fmt: skip
 
 
-def _of_examples(
-    problem: Supervised, points: Params, at: _Points, least: float
-) -> list[Assumption]:
-    n = len(problem.inputs)
+def _of_examples(problem: Problem, points: Params, at: _Points, least: float) -> list[Assumption]:
+    n = len(supervised_in(problem, *WHY).inputs)
     rows = np.unique(np.linspace(0, n - 1, min(n, MOST_EXAMPLES)).astype(int))
     some = "" if len(rows) == n else f", of {len(rows)} examples of {n}"
     each, error = _curvature_of(problem, points, jnp.asarray(rows))
@@ -265,7 +266,8 @@ def _of_examples(
     if len(rows) < n:
         scatter = np.std(each**2, ddof=1) * np.sqrt((1 / len(rows)) * (1 - len(rows) / n))
         drawn = float(scatter / (2 * max(mean, 1e-300)))
-    square, spread = (np.asarray(a, float) for a in _gradients_of(problem, points))
+    alone = single_gradients(problem, points)
+    square, spread = np.asarray(alone.square, float), np.asarray(alone.spread, float)
     rounded = ROUNDING * float(jnp.finfo(at.slope.dtype).eps)
     norm = np.sum(np.asarray(at.slope) ** 2, axis=1)
     gap = np.maximum(np.asarray(at.value, float) - least, 0.0)
@@ -293,7 +295,7 @@ def _of_examples(
 
 
 @eqx.filter_jit
-def _curvature_of(problem: Supervised, points: Params, rows: Array) -> tuple[Array, Array]:
+def _curvature_of(problem: Problem, points: Params, rows: Array) -> tuple[Array, Array]:
     """The largest |eigenvalue| of the Hessian of single examples, (points, rows), and residuals."""
     single = minibatch(1, replace=True)
 
@@ -306,26 +308,6 @@ def _curvature_of(problem: Supervised, points: Params, rows: Array) -> tuple[Arr
     return jax.lax.map(
         lambda params: jax.lax.map(lambda row: one(params, row), rows, batch_size=8), points
     )
-
-
-@eqx.filter_jit
-def _gradients_of(problem: Supervised, points: Params) -> tuple[Array, Array]:
-    """Mean ||grad f_i||^2 and mean ||grad f_i - grad f||^2 at each point."""
-    single = minibatch(1, replace=True)
-    rows = jnp.arange(len(problem.inputs))
-
-    def one(params: Params) -> tuple[Array, Array]:
-        whole = ravel_pytree(jax.grad(problem.objective)(params))[0]
-
-        def example(row: Array) -> tuple[Array, Array]:
-            alone = single.see(problem, params, row[None])
-            g = ravel_pytree(jax.grad(alone.objective)(params))[0]
-            return jnp.sum(g**2), jnp.sum((g - whole) ** 2)
-
-        square, spread = jax.lax.map(example, rows, batch_size=32)
-        return jnp.mean(square), jnp.mean(spread)
-
-    return jax.lax.map(one, points)
 
 
 def _growth(square: Any, gap: Any, norm: Any) -> tuple[np.ndarray, np.ndarray]:
