@@ -15,6 +15,7 @@ import pytest
 import thalweg as tw
 from thalweg.core.result import Result
 from thalweg.driver import block, layout
+from thalweg.dynamics import Statistic
 from thalweg.problems import Function
 from thalweg.sweeps import plan
 from thalweg.sweeps.members import members_of
@@ -306,3 +307,23 @@ def test_what_a_measurement_takes_is_traced_along_the_members_own_method() -> No
         expected = rate * 4 / (1 - 0.9) * np.array([1.0, 0.5])  # half of it after half the steps
         assert (abs(measured[i, 0] - expected) <= error[i, 0] + 1e-9).all()
         assert (error[i, 0] < 0.02 * expected).all()
+
+
+class TellsItsStep(tw.dynamics.GradientDescent):
+    """Descent that records a statistic of the name of what is swept: half its step size."""
+
+    def recorded(self, problem: Any) -> tuple[Statistic, ...]:
+        return (Statistic("step_size", "1", "half of it"),)
+
+    def statistics(self, problem: Any, state: Any) -> dict[str, jax.Array]:
+        return {"step_size": self.step_size / 2 + 0 * state.time}
+
+
+def test_a_recorded_variable_of_the_name_of_what_differs_stands_beside_it() -> None:
+    found = tw.sweep(bowl(), TellsItsStep, step_size=SIZES, until=1.0, records=2, probes=())
+    assert found.dataset["step_size"].values.tolist() == SIZES
+    told = found.dataset["step_size_recorded"]
+    for i, eta in enumerate(SIZES):
+        np.testing.assert_allclose(told.isel(step_size=i).values, eta / 2)
+        np.testing.assert_allclose(found.member(i).dataset["step_size"].values, eta / 2)
+    assert "3 members (step size 0.05 to 0.3)" in str(found)

@@ -61,7 +61,8 @@ class SweepRecords:
         coordinate over members and records. Beside each measured variable `v` stand `v_error` and
         `v_result`. A member with fewer records than others has NaN (-1, NOT_MEASURED) behind its
         own; one that has diverged NaN and the code NONFINITE. Further clocks of the members
-        (`slow_time`, `decay_time`, `passes`) are coordinates beside `time`.
+        (`slow_time`, `decay_time`, `passes`) are coordinates beside `time`. A recorded variable
+        called as what differs, as the damping that K-FAC went on with, is `damping_recorded`.
         """
         counts = [self._count(member) for member in range(len(self.members.dynamics))]
         most, dim = max(counts), self.members.dim
@@ -86,7 +87,7 @@ class SweepRecords:
                         late[...] = row[count - 1] if name in PROCESS else late
                         if name.endswith("_result"):
                             late[...] = np.maximum(late, codes[lane, count - 1])
-            data[name] = ((dim, "seed", "record", *like.dims[2:]), whole, like.attrs)
+            data[self._called(name)] = ((dim, "seed", "record", *like.dims[2:]), whole, like.attrs)
         clocks: dict[str, tuple[Any, dict[int, np.ndarray]]] = {}
         clocks["time"] = ({"long_name": "training time", "units": "step size"}, {})
         for member in range(len(counts)):
@@ -153,6 +154,14 @@ class SweepRecords:
         )
         whole.attrs = self._attributes(index, places[0])
         return Trajectory(whole)
+
+    def _called(self, name: str) -> str:
+        """A recorded variable's name beside what differs."""
+        base, _, kind = (
+            name.rpartition("_") if name.endswith(("_error", "_result")) else (name, "", "")
+        )
+        own = f"{base}_recorded" if base in self.members.coords else base
+        return f"{own}_{kind}" if kind else own
 
     def _count(self, index: int) -> int:
         return self.horizon.marks(self.members.dynamics[index]).records

@@ -16,7 +16,7 @@ from thalweg.driver.path import iterates, paths
 from thalweg.dynamics import State, accelerated_descent, method
 from thalweg.lab.experiment import Draws, Lab, experiment
 from thalweg.lab.table import over, table
-from thalweg.problems import Function, Problem, hard_chain, heavy_ball_trap
+from thalweg.problems import Problem, hard_chain, heavy_ball_trap
 from thalweg.studies.numerical_optimisers.quadratics import bowl
 from thalweg.theory.optimisers.rates import momentum_schedule, schema_bound, theorem_bound
 from thalweg.theory.quadratics.lower_bounds import (
@@ -185,6 +185,19 @@ def directions(lab: Lab, size: Draws) -> xr.Dataset:
     return over(_directions, draw=range(size.draws))
 
 
+class Bowl(Problem):
+    """w^T H w/2 - b^T w from 0: matrix and slope are leaves, so that all draws share programs."""
+
+    H: Array
+    slope: Array
+
+    def init(self, key: Array) -> Array:
+        return jnp.zeros_like(self.slope)
+
+    def objective(self, params: Array) -> Array:
+        return 0.5 * params @ self.H @ params - self.slope @ params
+
+
 def _remembered(problem: Problem, state: State) -> tuple[Array, Array]:
     """Parameters, and the inverse Hessian that a quasi-Newton method believes in."""
     return state.params, state.memory.f_info.hessian_inv.as_matrix()
@@ -195,7 +208,7 @@ def _directions(draw: int) -> xr.Dataset:
     Q = np.linalg.qr(rng.normal(size=(d, d)))[0]
     A, b = (Q * np.geomspace(1, 30, d)) @ Q.T, rng.normal(size=d)
     H, slope = jnp.asarray((A + A.T) / 2), jnp.asarray(b)
-    problem = Function(lambda w: 0.5 * w @ H @ w - slope @ w, jnp.zeros(d))
+    problem = Bowl(H, slope)
     krylov = _krylov_minimisers(H, slope)
     paths_of = {name: iterates(method(name), problem, d) for name in SEARCHED}
     size = np.abs(krylov).max()
@@ -241,10 +254,10 @@ def _krylov_minimisers(H: Array, slope: Array) -> np.ndarray:
     return np.array(found)
 
 
-def _believed(name: str, problem: Function, A: np.ndarray) -> tuple[float, float]:
+def _believed(name: str, problem: Bowl, A: np.ndarray) -> tuple[float, float]:
     """Errors of the inverse Hessian in the end and of the secant equation on the way."""
     d = len(A)
-    seen = paths(method(name), problem, problem.start, 1, d, _remembered, over=()).seen
+    seen = paths(method(name), problem, jnp.zeros(d), 1, d, _remembered, over=()).seen
     w, inverse = (np.asarray(part) for part in seen)
     moved = np.diff(w, axis=0)
     told = np.einsum("kij,kj->ki", inverse[1:], moved @ A)
