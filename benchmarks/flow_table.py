@@ -64,7 +64,7 @@ class Bench:
                 limit = jnp.asarray(10**9)
                 allowed = Tolerances(relative, jnp.asarray(1e-14))
                 path = follow(self.force, path, methods, allowed, t, limit)
-                told = path_error(path, methods) if paired else jnp.zeros(())
+                told = path_error(path) if paired else jnp.zeros(())
                 return path, (path.theta, told, path.sharpness)
 
             return jax.lax.scan(on, path, jnp.asarray(self.times))
