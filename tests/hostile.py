@@ -611,23 +611,27 @@ def function_of(name: str) -> Callable[..., Any]:
     return found
 
 
-def attempts(right: dict[str, dict[str, Any]]) -> Iterator[tuple[str, Callable[[], Any]]]:
+def attempts(
+    right: dict[str, dict[str, Any]], of: Callable[[str], Callable[..., Any]]
+) -> Iterator[tuple[str, Callable[[], Any]]]:
     """Every right call with every argument replaced in turn by everything hostile."""
     for name, arguments in right.items():
-        function = function_of(name)
+        function = of(name)
         for argument in arguments:
             for what, value in HOSTILE.items():
                 wrong = {**arguments, argument: value}
                 yield f"{name}({argument}={what})", lambda f=function, a=wrong: f(**a)
 
 
-def failures(right: dict[str, dict[str, Any]]) -> tuple[int, list[str]]:
+def failures(
+    right: dict[str, dict[str, Any]], of: Callable[[str], Callable[..., Any]] = function_of
+) -> tuple[int, list[str]]:
     """How many hostile calls were made, and those that ended in anything but a sentence."""
     count, wrong = 0, []
     held = shapes.unchecked.set(True)  # what is said must be said by the package
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for label, attempt in attempts(right):
+        for label, attempt in attempts(right, of):
             count += 1
             try:
                 attempt()

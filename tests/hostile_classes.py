@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
@@ -138,3 +139,44 @@ def calls() -> dict[str, dict[str, Any]]:
             "task": "regression",
         },
     }
+
+
+def results(folder: Path) -> dict[str, Any]:
+    """What the verbs of the library return, small, by the name of its class."""
+    one = tw.problems.Quadratic([2.0, 1.0], [0.0, 1.0], [1.0, 1.0])
+    measured = {"probes": [tw.probes.sharpness()], "progress": False, "seeds": 2}
+    run = tw.run(one, tw.gradient_descent(0.1), 0.4, records=4, **measured)
+    swept = tw.sweep(
+        one, [tw.gradient_descent(0.1), tw.gradient_descent(0.2)], until=0.4, records=2,
+        progress=False,
+    )  # fmt: skip
+    return {
+        "Trajectory": run,
+        "Comparison": tw.compare(run, tw.run(one, tw.gradient_flow(), 0.4, records=4, **measured)),
+        "Diagnosis": tw.diagnose(
+            one, tw.gradient_descent(0.1), until=0.4, records=4, out=folder / "diagnosis"
+        ),
+        "Sweep": swept,
+        "RegimeMap": swept.regimes(),
+        "Race": tw.race(one, "gd", grid=[0.1], budget=4, records=2),
+    }
+
+
+METHODS: dict[str, dict[str, Any]] = {
+    "Trajectory.reading": {"name": "loss"},
+    "Trajectory.over_seeds": {"quantiles": [0.5]},
+    "Trajectory.plot": {"what": "loss", "seeds": "lines", "log": True, "label": "a"},
+    "Trajectory.to_netcdf": {"path": "run.nc"},
+    "Comparison.page": {"folder": "page", "command": "", "read": ""},
+    "Comparison.plot": {"what": "loss", "panel": ""},
+    "Diagnosis.plot": {"what": "loss", "panel": ""},
+    "Sweep.plot": {"what": "loss", "seed": 0, "log": True, "clock": "time"},
+    "Sweep.member": {"index": 0},
+    "Sweep.regimes": {
+        "eps": 0.1, "flow_error": 1e-2, "flow_solver": "auto", "most_gradients": 1000,
+        "progress": False,
+    },
+    "RegimeMap.plot": {"what": "map", "panel": ""},
+    "RegimeMap.page": {"folder": "map", "data": "", "command": ""},
+    "Race.plot": {"what": "race", "panel": ""},
+}  # fmt: skip

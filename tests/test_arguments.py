@@ -55,6 +55,37 @@ def test_hostile_arguments_of_classes():
     assert failures == []
 
 
+@pytest.mark.slow
+def test_hostile_arguments_of_methods(tmp_path, monkeypatch):
+    pytest.importorskip("h5netcdf")
+    matplotlib = pytest.importorskip("matplotlib")
+    pytest.importorskip("matplotlib.pyplot")
+    matplotlib.use("Agg")
+    monkeypatch.chdir(tmp_path)
+    results = hostile_classes.results(tmp_path)
+
+    def of(name):
+        kind, _, method = name.partition(".")
+        return getattr(results[kind], method)
+
+    with matplotlib.rc_context({"figure.max_open_warning": 0}):
+        for name, arguments in hostile_classes.METHODS.items():
+            of(name)(**arguments)
+        count, failures = hostile.failures(hostile_classes.METHODS, of)
+    matplotlib.pyplot.close("all")
+    assert count > 500
+    assert failures == []
+
+
+def test_methods_of_results_name_what_came():
+    bowl = tw.problems.Quadratic([1.0], [0.0], [1.0])
+    run = tw.run(bowl, tw.gradient_descent(0.5), 0.5, records=1)
+    with pytest.raises(tw.InputError, match="path came as None; give"):
+        run.to_netcdf(None)
+    with pytest.raises(tw.InputError, match="name came as 3; give"):
+        run.reading(3)
+
+
 def test_whole_numbers_are_numbers():
     bowl = tw.problems.Quadratic([2, 1], slope=[0, 1], start=[1, 1])
     end = tw.run(bowl, tw.gradient_descent(0.5), 0.5, records=1).parameters[0, -1]

@@ -38,7 +38,7 @@ def test_seeds_that_diverged_are_left_out_and_counted():
 
 
 def test_what_does_not_fit_is_one_sentence():
-    with pytest.raises(tw.InputError, match="1 seeds came"):
+    with pytest.raises(tw.InputError, match="take at least 2 seeds, and 1 came"):
         over_seeds(drawn(2, 1))
     with pytest.raises(tw.InputError, match="median"):
         over_seeds(drawn(2, 3), ("median",))

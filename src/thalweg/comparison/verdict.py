@@ -13,6 +13,7 @@ from thalweg.comparison.certificates import SeedCertificate
 from thalweg.comparison.comparable import configuration, finds_its_steps, flow_named, learning_rate
 from thalweg.comparison.figures import OF_THE_SOLVER, SOLVER, TABLE, Drawing, solver
 from thalweg.comparison.regime import capital
+from thalweg.core.doors import guarded
 from thalweg.dynamics.stability import StabilityRule
 from thalweg.report import Figure, Number, Page, build, write_page
 from thalweg.storage.datasets import save_dataset
@@ -67,6 +68,7 @@ PRECONDITIONED = (
 LONGEST = 120  # letters of a model in a sentence
 
 
+@guarded("page", "plot")
 @dataclass(frozen=True)
 class Comparison:
     """A discrete dynamics beside a flow: the regime of its step size, and why.

@@ -11,7 +11,7 @@ import inspect
 import typing
 from collections.abc import Callable, Iterable
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import equinox as eqx
 import jax
@@ -21,6 +21,8 @@ import numpy as np
 from thalweg.core.arguments import check, is_array, is_jaxtyped, of_axes, told
 from thalweg.core.errors import InputError, require, unknown
 from thalweg.core.tracebacks import failed_callback, is_interruption, without_ours
+
+Kind = TypeVar("Kind", bound=type)
 
 
 def guard(room: dict[str, Any], names: Iterable[str]) -> None:
@@ -48,6 +50,21 @@ def guard_modules(room: dict[str, Any]) -> None:
             if not name.startswith("_") and getattr(value, "__module__", "") == module.__name__
         ]
         guard(vars(module), own)
+
+
+def guarded(*names: str) -> Callable[[Kind], Kind]:
+    """Have methods of a class check the kinds of their arguments; see `checked`.
+
+    Args:
+        names: Of the methods.
+    """
+
+    def door(kind: Kind) -> Kind:
+        for name in names:
+            setattr(kind, name, checked(vars(kind)[name]))
+        return kind
+
+    return door
 
 
 def checked(function: Callable[..., Any]) -> Callable[..., Any]:

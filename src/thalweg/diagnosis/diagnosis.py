@@ -16,6 +16,7 @@ from thalweg import probes
 from thalweg.comparison.comparison import Comparison, compare
 from thalweg.comparison.verdict import subject
 from thalweg.core.digest import identity
+from thalweg.core.doors import guarded
 from thalweg.core.errors import InputError, require
 from thalweg.core.memory import require_memory
 from thalweg.core.ranges import require_positive
@@ -49,6 +50,7 @@ STEP_SIZE = 0.1  # of gradient descent, unless another dynamics is given
 STEPS = 1000  # steps, unless a training time is given
 
 
+@guarded("plot")
 @dataclass(frozen=True)
 class Diagnosis:
     """What `diagnose` found, and where it left it.

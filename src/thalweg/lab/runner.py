@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import xarray as xr
 
+from thalweg.core.doors import guarded
 from thalweg.core.errors import InputError, require, unknown
 from thalweg.lab.card import CLAIMS_FILE, PAPER_SIZE, default_folder
 from thalweg.lab.checks import Check
@@ -42,6 +43,7 @@ from thalweg.trajectory.provenance import fingerprint, provenance, versions
 MARK = "study.json"  # whose a folder is
 
 
+@guarded("plot")
 @dataclass(frozen=True)
 class Outcome:
     """A study that was run: its verdicts and where its page is."""

@@ -25,10 +25,11 @@ def save_netcdf(dataset: xr.Dataset, path: Path) -> Path:
     """Write a data set as a netCDF file, whole or not at all.
 
     Raises:
-        InputError: If h5netcdf is not installed.
+        InputError: If h5netcdf is not installed, or the path names no file.
         StoreError: If the file system refuses.
     """
     _require_netcdf()
+    require(bool(path.name), f"path came as {str(path)!r}; give that of a file, as run.nc")
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as partial:

@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from thalweg.comparison.regime import REGIMES
+from thalweg.core.doors import guarded
 from thalweg.core.errors import require
 from thalweg.report import (
     Figure,
@@ -36,6 +37,7 @@ HELP = (
 DIGITS = 3  # of a member's label in a legend, if they tell them apart
 
 
+@guarded("page", "plot")
 class RegimeMap(RegimeTable):
     """The regimes of a sweep, and their page: see `RegimeTable`."""
 

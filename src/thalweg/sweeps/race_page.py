@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from thalweg.core.doors import guarded
 from thalweg.report import (
     Figure,
     Level,
@@ -33,6 +34,7 @@ ABOVE = 1.5  # times the highest loss at the start: what is above is not drawn
 MOST_DRAWN = 9  # optimisers that a picture has room for
 
 
+@guarded("plot")
 class Race(RaceRecords):
     """Optimisers at equal cost, each at the best of its settings: see `RaceRecords`."""
 

@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 
 from thalweg.comparison.regime import capital
+from thalweg.core.doors import guarded
 from thalweg.core.errors import require
 from thalweg.core.result import Result
 from thalweg.core.tree import Params
@@ -28,6 +29,7 @@ from thalweg.trajectory.store import FILL
 LARGE = "parameters"  # of each lane and record a whole vector: kept in the blocks
 
 
+@guarded("member")
 @dataclass(frozen=True, eq=False)
 class SweepRecords:
     """Runs of many dynamics from the same starts, each on its own clock.

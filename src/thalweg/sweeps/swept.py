@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 
+from thalweg.core.doors import guarded
 from thalweg.core.errors import require
 from thalweg.core.memory import require_memory
 from thalweg.core.tree import Params, size
@@ -39,6 +40,7 @@ from thalweg.sweeps.work import Task, working
 MOST_GRADIENTS = 30_000
 
 
+@guarded("plot", "regimes")
 class Sweep(SweepRecords):
     """Runs of many dynamics from the same starts, each on its own clock: see `SweepRecords`."""
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
+from thalweg.core.arguments import is_array, told
 from thalweg.core.errors import require, unknown
 
 STATISTICS = ("mean", "std")
@@ -44,14 +45,15 @@ def over_seeds(
     """
     for asked in statistics:
         require(asked in STATISTICS, unknown(asked, STATISTICS, "statistic over seeds"))
-    shares = np.asarray(quantiles, float)
+    numbers = is_array(quantiles) or not len(quantiles)
+    shares = np.asarray(quantiles, float) if numbers else np.zeros(())
     require(
         shares.ndim == 1 and bool(np.all((shares > 0) & (shares < 1))),
-        f"quantiles came as {quantiles}; give shares between 0 and 1, as (0.05, 0.5, 0.95)",
+        f"quantiles came as {told(quantiles)}; give shares between 0 and 1, as (0.05, 0.5, 0.95)",
     )
     count = dataset.sizes.get("seed", 0)
-    require(count >= 2, f"{count} seeds came; statistics over seeds take at least 2")
-    told: dict[str, xr.DataArray] = {}
+    require(count >= 2, f"statistics over seeds take at least 2 seeds, and {count} came")
+    found: dict[str, xr.DataArray] = {}
     for name, variable in dataset.data_vars.items():
         if (
             "seed" not in variable.dims
@@ -62,21 +64,21 @@ def over_seeds(
         x = variable.where(np.isfinite(variable)).astype(float)
         n = x.notnull().sum("seed")
         mean, std = x.mean("seed"), x.std("seed", ddof=1)
-        told[f"{name}_seeds"] = n.assign_attrs(units="1", long_name=f"seeds in {name}")
+        found[f"{name}_seeds"] = n.assign_attrs(units="1", long_name=f"seeds in {name}")
         if "mean" in statistics:
-            told[f"{name}_mean"], told[f"{name}_mean_error"] = mean, std / n**0.5
+            found[f"{name}_mean"], found[f"{name}_mean_error"] = mean, std / n**0.5
         if "std" in statistics:
             fourth = ((x - mean) ** 4).mean("seed")
             variance = ((fourth - std**4 * (n - 3) / (n - 1)).clip(min=0) / n) ** 0.5
-            told[f"{name}_std"], told[f"{name}_std_error"] = std, variance / (2 * std)
+            found[f"{name}_std"], found[f"{name}_std_error"] = std, variance / (2 * std)
         if shares.size:
             half = np.sqrt(shares * (1 - shares) / count)
             at, low, high = (
                 x.quantile(np.clip(q, 0, 1), "seed").assign_coords(quantile=shares)
                 for q in (shares, shares - half, shares + half)
             )
-            told[f"{name}_quantile"] = at
-            told[f"{name}_quantile_error"] = (high - low) / 2
-        for key in told:
-            told[key].attrs.setdefault("units", variable.attrs.get("units", "1"))
-    return xr.Dataset(told, attrs={"seeds": count})
+            found[f"{name}_quantile"] = at
+            found[f"{name}_quantile_error"] = (high - low) / 2
+        for key in found:
+            found[key].attrs.setdefault("units", variable.attrs.get("units", "1"))
+    return xr.Dataset(found, attrs={"seeds": count})

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
+from thalweg.core.doors import guarded
 from thalweg.core.errors import InputError, unknown
 from thalweg.core.result import Reading, Result
 from thalweg.dynamics.stability import StabilityRule
@@ -20,6 +21,7 @@ from thalweg.trajectory.ensemble import STATISTICS, over_seeds
 from thalweg.trajectory.store import ZarrStore
 
 
+@guarded("reading", "over_seeds", "plot", "to_netcdf")
 @dataclass(frozen=True)
 class Trajectory:
     """Records of a run along training time.
