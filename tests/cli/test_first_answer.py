@@ -77,7 +77,8 @@ def test_studies_are_listed_from_their_cards(tmp_path: Path) -> None:
         words = ["reproduced", "not reproduced", "reproduced at reduced scale", "not run"]
         rows = json.dumps([{"verdict": word} for word in words])
         (folder / "claims.json").write_text(rows)
-    program = LIGHT + ANSWER.format(lines=["studies"], heavy=HEAVY)
+    lines = ["studies", "list optimisers", "show relu --of activations"]
+    program = LIGHT + ANSWER.format(lines=lines, heavy=(*HEAVY, "pydantic"))
     wide = os.environ | {"COLUMNS": "200"}
     done = subprocess.run(
         [sys.executable, "-c", program],
@@ -85,6 +86,7 @@ def test_studies_are_listed_from_their_cards(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.stderr == ""
     assert done.stdout.splitlines()[-2:] == ["code 0", "heavy []"]
+    assert done.stdout.count("code 0\n") == len(lines)
     assert "2 of 4" in done.stdout
 
 

@@ -265,8 +265,10 @@ def named(
     Raises:
         InputError: If it names nothing, or is the beginning of several names.
     """
-    everything = [e for each in ([list_named(of)] if of else LISTS) for e in entries(each)]
     plain = plainly(word.lstrip("-"))
+    names = names_of(*LISTS) if of is None else {list_named(of): []}
+    lists = [of for of, each in names.items() if plain in map(plainly, each)] or names
+    everything = [entry for each in lists for entry in entries(each)]
     for known in (lambda: everything, tuple if of else beside):
         every = tuple(known())
         found = [e for e in every if plainly(e.name) == plain]
@@ -274,9 +276,9 @@ def named(
         if found:
             return found
     begun = [e for e in everything if plain and plainly(e.name).startswith(plain)]
-    names = sorted({e.name for e in begun})
-    if len(names) > 1:
-        raise InputError(f"{word!r} may be {_some(names)}; give more of the name")
+    several = sorted({e.name for e in begun})
+    if len(several) > 1:
+        raise InputError(f"{word!r} may be {_some(several)}; give more of the name")
     require(bool(begun), _unknown(word, [e.name for e in everything], of))
     return begun
 

@@ -73,8 +73,8 @@ app.command("diagnose", cls=DerivedCommand, help=DIAGNOSE)(diagnose)
 app.command("sweep", cls=DerivedCommand, help=SWEEP)(sweep)
 app.command("race", cls=DerivedCommand, help=RACE)(race)
 app.command("rates", cls=DerivedCommand, help=RATES)(rates)
-app.command("list")(listing.list_names)
-app.command("show")(listing.show)
+app.command("list", cls=Command)(listing.list_names)
+app.command("show", cls=Command)(listing.show)
 app.command("studies", cls=Command)(listing.studies)
 
 

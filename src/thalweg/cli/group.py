@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from rich.text import Text
@@ -11,10 +13,11 @@ from thalweg.cli import layout
 from thalweg.cli.streams import screen
 
 
-class _OffUnlessAsked:
-    """Flags that are answered at once, as --help, are off rather than None where nobody gave them.
+class _WithoutPydantic:
+    """Parameters whose values Typer need not convert; it does by Pydantic, dear to import.
 
-    What is None Typer has converted by Pydantic, whose import takes a third of `thalweg studies`.
+    Its import takes a third of `thalweg list`. Text stays as it came, and flags that are answered
+    at once, as --help, are off rather than None where nobody gave them.
     """
 
     def get_params(self, ctx: Any) -> Any:
@@ -22,14 +25,23 @@ class _OffUnlessAsked:
         for each in params:
             if getattr(each, "is_flag", False) and not each.expose_value and each.default is None:
                 each.default = False
+            kind = getattr(each, "type_descriptor", None)  # of newer versions of Typer
+            if getattr(kind, "annotation", None) is str and each.nargs == 1 and not each.multiple:
+                vars(each).setdefault("process_value", partial(_text, each, each.process_value))
         return params
 
 
-class Command(_OffUnlessAsked, TyperCommand):
+def _text(parameter: Any, convert: Callable[..., Any], ctx: Any, value: Any) -> Any:
+    """Text as it is; what is missing or may be no Unicode is for Typer to refuse."""
+    fits = value.isascii() if isinstance(value, str) else not parameter.required
+    return value if fits and parameter.callback is None else convert(ctx, value)
+
+
+class Command(_WithoutPydantic, TyperCommand):
     """One command."""
 
 
-class Commands(_OffUnlessAsked, TyperGroup):
+class Commands(_WithoutPydantic, TyperGroup):
     """All commands. Their list is made here: Typer's own imports a reader of Markdown for it."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
