@@ -50,7 +50,7 @@ class Refinement:
     records: int = 100
 
 
-SHORT = {"every": 36, "step_size": 0.0025, "steps": 160, "seeds": 1, "conv_seeds": 1, "records": 10}
+SHORT = {"every": 36, "step_size": 0.002, "steps": 100, "seeds": 1, "conv_seeds": 1, "records": 10}
 PAPER = {
     "paper": True, "step_size": 0.001, "steps": 10_000, "seeds": 1, "conv_seeds": 1,
     "conv_factors": (2, 5, 10, 20),

@@ -63,7 +63,7 @@ class Training:
     products: tuple[tuple[int, int], ...] = ((10, 64), (30, 24), (100, 16))
 
 
-SHORT = {"seeds": (0,), "steps": 70, "levels": (1.4, 0.24), "sample": 50, "images": 300}
+SHORT = {"seeds": (0,), "steps": 70, "levels": (1.4, 0.24), "sample": 50, "images": 100}
 ALL_LEVELS = (2.0, 1.6, 1.4, 1.2, 0.8, 0.5, 0.3, 0.24, 0.1, 0.05, 0.02)
 ALL_PRODUCTS = ((10, 128), (30, 64), (100, 64), (300, 32), (1000, 16))
 
