@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import shlex
 import shutil
 import time as clock
 from collections.abc import Callable, Collection, Mapping
@@ -265,7 +266,7 @@ def study_page(
     seconds: float,
 ) -> Page:
     """The page of a study, as data."""
-    count, quick = tally(verdicts), lab.scale == "quick"
+    count = tally(verdicts)
     failed = [v.claim.id for v in verdicts if v.word == "not reproduced"]
     unexpected = [v.claim.id for v in verdicts if v.surprising]
     headline = str(count)
@@ -321,11 +322,19 @@ def study_page(
         claims=tuple(_row(v) for v in verdicts),
         deviates=study.deviates,
         provenance=flat,
-        command=f"thalweg study {study.slug}{'' if quick else f' --scale {lab.scale}'}",
+        command=_again(study.slug, lab),
         datasets=tuple(results),
         source=study.source,
         minutes=round(seconds / 60, 2),
     )
+
+
+def _again(slug: str, lab: Lab) -> str:
+    """The command that runs a study again, into the same folder."""
+    words = ["thalweg", "study", slug]
+    words += [] if lab.scale == "quick" else ["--scale", lab.scale]
+    here = lab.folder in (None, default_folder(slug, lab.scale))
+    return shlex.join(words if here else [*words, "--out", str(lab.folder)])
 
 
 def _row(verdict: Verdict) -> ClaimRow:

@@ -59,6 +59,8 @@ def command_line() -> str:
         return "a notebook"
     if Path(name).name == "__main__.py":  # a package that Python ran, as `python -m thalweg`
         return shlex.join(["python", "-m", Path(name).parent.name, *arguments])
+    if name == "-c" or name.endswith(".py"):
+        return shlex.join(["python", *sys.orig_argv[1:]])
     return shlex.join([Path(name).name or "python", *arguments])
 
 
