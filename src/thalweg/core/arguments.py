@@ -208,6 +208,8 @@ def _misfit_list(value: Any, origin: Any, inside: tuple[Any, ...]) -> str:
         shaped = getattr(value, "ndim", 0)
         return "" if shaped else "a list" + (f" of {_plural(inside[0])}" if inside else "")
     scalars = bool(inside) and inside[0] in (float, int, bool)
+    if isinstance(value, collections.abc.Mapping) and inside and _asks_array(inside[0]):
+        return f"a list of {_plural(inside[0])}"
     if scalars and (isinstance(value, collections.abc.Mapping) or getattr(value, "ndim", 1) != 1):
         return f"a list of {_plural(inside[0])}"
     if inside and isinstance(value, list | tuple):
@@ -225,6 +227,8 @@ def _plural(kind: Any) -> str:
     known = {float: "numbers", int: "whole numbers", str: "texts", bool: "truth values"}
     if kind in known:
         return known[kind]
+    if _asks_array(kind):
+        return "arrays of real numbers"
     parts = [_plural(part) for part in typing.get_args(kind)]
     return " or ".join(dict.fromkeys(parts)) or f"{getattr(kind, '__name__', 'value')}s"
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from thalweg.core.errors import require
+from thalweg.core.ranges import require_from_zero
 
 Values = NDArray[np.float64]
 
@@ -107,8 +108,8 @@ def tube_gap_bound(
         f"norms of shape {S.shape} and radii of shape {delta.shape} came; give (K, L) and (L,)",
     )
     require(
-        bool(np.all(S >= 0) and np.all(delta >= 0)),
-        "norms and radii came with a negative entry; give at least 0",
+        all(bool(np.all((a >= 0) & (a < np.inf))) for a in (S, delta)),
+        f"norms {S.tolist()} and radii {delta.tolist()} came; give numbers from 0 on",
     )
     _check_sample(examples, lipschitz, input_norm, failure)
     spread = max(_amplified(row + delta, delta) for row in S)
@@ -159,9 +160,9 @@ def entropy_gap_bound(
         f"norms of shape {s.shape} and distances of shape {b.shape} came; give (L,) of both",
     )
     require(
-        bool(np.all(s > 0) and np.all(b >= 0)),
-        f"norms {s.tolist()} and distances {b.tolist()} came; give norms above 0, distances of at "
-        "least 0",
+        bool(np.all((s > 0) & (s < np.inf)) and np.all((b >= 0) & (b < np.inf))),
+        f"norms {s.tolist()} and distances {b.tolist()} came; give norms above 0, distances from "
+        "0 on",
     )
     require(width >= 1, f"width came as {width}; give at least 1")
     _check_sample(examples, lipschitz, input_norm, failure)
@@ -196,9 +197,6 @@ def _matrices(weights: Sequence[ArrayLike]) -> list[Values]:
 
 
 def _check_sample(examples: float, lipschitz: float, input_norm: float, failure: float) -> None:
-    require(examples >= 1, f"examples came as {examples}; give at least 1")
+    require(1 <= examples < math.inf, f"examples came as {examples}; give at least 1")
     require(0 < failure < 1, f"failure came as {failure}; give a probability between 0 and 1")
-    require(
-        lipschitz >= 0 and input_norm >= 0,
-        f"lipschitz {lipschitz} and input_norm {input_norm} came; give at least 0",
-    )
+    require_from_zero(lipschitz=lipschitz, input_norm=input_norm)

@@ -94,19 +94,24 @@ def staying_probability(
     require(gradient_error >= 0, f"gradient_error came as {gradient_error}; give at least 0")
     if steps == 0:
         return Staying(1.0, -math.inf, 0.0)
-    plain = 1 - 2 * step_size * convexity + (step_size * smoothness) ** 2
+    radius, start, sigma, step_size = map(np.float64, (radius, start, sigma, step_size))
+    with np.errstate(over="ignore"):
+        plain = 1 - 2 * step_size * convexity + (step_size * smoothness) ** 2
     kappas = np.array([0.0]) if gradient_error == 0 else KAPPAS
     found = Staying(0.0, math.inf, math.nan)
     for kappa in kappas:
         r2 = (1 + kappa) * plain
-        if not 0 < r2 < 1:
+        if not 0 <= r2 < 1:
             continue
         s, room = SHARES, 1 - r2
-        q, rate = 1 - s * room, s * room / (2 * (step_size * sigma) ** 2)
-        grown = codimension / 2 * -np.log(q) * q
-        if kappa:
-            grown = grown + rate * (1 + 1 / kappa) * (step_size * gradient_error) ** 2
-        exponent = np.maximum(rate * start**2, grown / ((1 - s) * room)) - rate * radius**2
+        q = 1 - s * room
+        with np.errstate(all="ignore"):  # beyond doubles the bound says nothing
+            rate = s * room / (2 * np.square(step_size * sigma))
+            grown = codimension / 2 * -np.log(q) * q
+            if kappa:
+                grown = grown + rate * (1 + 1 / kappa) * np.square(step_size * gradient_error)
+            held = np.maximum(rate * np.square(start), grown / ((1 - s) * room))
+            exponent = np.nan_to_num(held - rate * np.square(radius), nan=np.inf)
         best = int(np.argmin(exponent))
         log_exit = math.log(steps) + float(exponent[best])
         if log_exit < found.log_exit:
@@ -198,13 +203,17 @@ def noisy_variance(
     require_positive(step_size=step_size, sigma=sigma)
     require(steps >= 0, f"steps came as {steps}; give at least 0")
     h = np.asarray(curvatures, float)
-    a2 = (1 - step_size * h) ** 2
+    require(bool(np.all(np.isfinite(h))), "curvatures came with NaN or infinity; give numbers")
+    x = step_size * h
+    lost = x * (2 - x)  # 1 - a^2, without cancellation where a direction is nearly flat
     noise = (step_size * sigma) ** 2
     if math.isinf(steps):
-        return np.where(a2 < 1, noise / np.where(a2 < 1, 1 - a2, 1.0), np.inf)
-    flat = a2 == 1
-    moving = np.where(flat, 0.5, a2)
-    return noise * np.where(flat, steps, (1 - moving**steps) / (1 - moving))
+        return np.where(lost > 0, noise / np.where(lost > 0, lost, 1.0), np.inf)
+    flat = lost == 0
+    moving = np.where(flat, 0.5, lost)
+    with np.errstate(divide="ignore", over="ignore"):  # a = 0 forgets at once; |a| > 1 diverges
+        left = -np.expm1(max(steps, 1) * np.log1p(-moving))
+    return noise * np.where(flat, steps, (left if steps >= 1 else 0.0) / moving)
 
 
 def sphere_offset(dimension: int, step_size: float, sigma: float, curvature: float) -> float:
@@ -234,4 +243,4 @@ def sphere_offset(dimension: int, step_size: float, sigma: float, curvature: flo
     require_positive(step_size=step_size, sigma=sigma, curvature=curvature)
     require(dimension >= 1, f"dimension came as {dimension}; give at least 1")
     push = step_size * sigma**2 * (dimension - 1) / (2 * curvature)
-    return (math.sqrt(1 + 4 * push) - 1) / 2
+    return 2 * push / (math.sqrt(1 + 4 * push) + 1)
