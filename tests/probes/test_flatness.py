@@ -130,6 +130,31 @@ class TestAgainstClosedForms:
             assert -1e-9 * exact < exact - value < error + 1e-9 * exact
             assert error < 0.05 * exact
 
+    @pytest.mark.slow
+    def test_a_dense_spectrum_keeps_no_top_from_being_certain(self) -> None:
+        """200 eigenvalues with none far from the next, gradients that all of them take part in.
+
+        The top is found early; what it takes is to know that the largest eigenvalue is below the
+        multiplier of the ball.
+        """
+        p, rng = 200, np.random.default_rng(7)
+        wigner = rng.normal(size=(p, p))
+        spectra = {
+            0.3: 1 - np.linspace(0, 1, p) ** 0.3,
+            0.03: np.linalg.eigvalsh((wigner + wigner.T) / (8 * p) ** 0.5),
+        }
+        Q = np.linalg.qr(rng.normal(size=(p, p)))[0]
+        probe = tw.probes.sam_sharpness(rho=1.0)
+        results = []
+        for size, lam in spectra.items():
+            g = rng.normal(size=p) * size / p**0.5
+            problem = Sloped(jnp.asarray((Q * lam) @ Q.T), jnp.asarray(Q @ g))
+            value, error, result = tw.measure(problem, jnp.ones(p), probe)
+            exact = top_of_ball(lam, g, 1.0)
+            assert -1e-9 * exact < exact - value < error + 1e-9 * exact
+            results.append(int(result))
+        assert results == [Result.OK, Result.OK]
+
     def test_the_error_of_a_slow_climb_holds_the_truth(self) -> None:
         """Two eigenvalues close by: the residual alone is 0 long before the top is found."""
         curved = jnp.asarray(H) + jnp.diag(jnp.array([0.0, 1.0, 1.5]))

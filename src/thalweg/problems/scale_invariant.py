@@ -11,6 +11,7 @@ Source: Lyu, Li and Arora (2022, arXiv 2206.07085); constants derived for these 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -19,9 +20,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from thalweg.core import tree
+<<<<<<< HEAD
 from thalweg.core.arguments import real_array
+=======
+from thalweg.core.behaviour import traced
+>>>>>>> 09a7dad (SAM sharpness refines the largest eigenvalue once only that keeps its bound up)
 from thalweg.core.errors import require
-from thalweg.core.ranges import require_from_zero
+from thalweg.core.ranges import positive, require_from_zero
 from thalweg.core.spectra import layer_product
 from thalweg.core.tree import Params
 from thalweg.models import layer_weights
@@ -56,7 +61,8 @@ class NormalisedRegression(Problem):
         norm: ||w|| at the start, which is drawn uniformly from that sphere.
 
     Raises:
-        InputError: If shapes do not fit or all targets are the same.
+        InputError: If shapes do not fit, a number is not finite, or all targets or inputs are the
+            same.
 
     Source: Lyu, Li and Arora (2022), linear regression with batch normalisation.
 
@@ -67,9 +73,15 @@ class NormalisedRegression(Problem):
         [0.0, 0.0]
     """
 
+<<<<<<< HEAD
     inputs: Float[Array, "n d"] = eqx.field(converter=real_array)
     targets: Float[Array, " n"] = eqx.field(converter=real_array)
     norm: Float[Array, ""] = eqx.field(converter=real_array, default=1.0)
+=======
+    inputs: Float[Array, "n d"] = eqx.field(converter=jnp.asarray)
+    targets: Float[Array, " n"] = eqx.field(converter=jnp.asarray)
+    norm: Float[Array, ""] = eqx.field(converter=partial(positive, "norm"), default=1.0)
+>>>>>>> 09a7dad (SAM sharpness refines the largest eigenvalue once only that keeps its bound up)
 
     def __check_init__(self) -> None:
         require(
@@ -78,11 +90,14 @@ class NormalisedRegression(Problem):
             "give (n, d) and (n,)",
         )
         require(len(self.targets) >= 3, f"{len(self.targets)} examples came; give at least 3")
-        if not isinstance(self.targets, jax.core.Tracer):
+        if not traced((self.inputs, self.targets)):
             require(
-                bool(jnp.ptp(self.targets) > 0),
-                "all targets are the same; give two values or more",
+                all(bool(jnp.all(jnp.isfinite(a))) for a in (self.inputs, self.targets)),
+                "inputs or targets came with NaN or infinity; give finite numbers",
             )
+            same = "are the same; give two values or more"
+            require(bool(jnp.ptp(self.targets) > 0), f"all targets {same}")
+            require(bool(jnp.any(jnp.ptp(self.inputs, axis=0) > 0)), f"all inputs {same}")
 
     def init(self, key: Array) -> Params:
         w = jax.random.normal(key, self.inputs.shape[1:], self.inputs.dtype)
@@ -122,6 +137,9 @@ class NormalisedCompletion(Problem):
         depth: N.
         norm: Euclidean norm of all parameters at the start, which is Gaussian in direction.
 
+    Raises:
+        InputError: If fewer than 3 entries are known or all are the same.
+
     Source: Lyu, Li and Arora (2022), matrix completion with batch normalisation.
 
     Examples:
@@ -136,10 +154,20 @@ class NormalisedCompletion(Problem):
 
     observed: Entries
     depth: int = eqx.field(static=True, default=2)
+<<<<<<< HEAD
     norm: Float[Array, ""] = eqx.field(converter=real_array, default=1.0)
+=======
+    norm: Float[Array, ""] = eqx.field(converter=partial(positive, "norm"), default=1.0)
+>>>>>>> 09a7dad (SAM sharpness refines the largest eigenvalue once only that keeps its bound up)
 
     def __check_init__(self) -> None:
         require(self.depth >= 1, f"the depth came as {self.depth}; give at least 1")
+        if not traced((self.observed.mask, self.observed.values)):
+            known = self.observed.values[self.observed.mask]
+            require(
+                len(known) >= 3 and bool(jnp.ptp(known) > 0),
+                f"{len(known)} entries are known; give at least 3, not all the same",
+            )
 
     def init(self, key: Array) -> Params:
         out, inputs = self.observed.shape

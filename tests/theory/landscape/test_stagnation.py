@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -36,6 +37,13 @@ def test_the_step_of_the_proof() -> None:
     assert mean == pytest.approx(q ** (-k / 2) * np.exp(rate * v @ v / q), rel=1e-8)
 
 
+def test_one_exact_step_to_the_set_is_bounded_too() -> None:
+    """eta c = 1 = eta M: r^2 = 0, each step ends at eta sigma |xi|, whatever came before."""
+    bound = stagnation.staying_probability(100, 0.25, 0.0, 1, 1.0, 0.05, 1.0, 1.0)
+    assert -math.inf < bound.log_exit < math.inf
+    assert 0.9 < bound.probability < math.erf(5 / math.sqrt(2)) ** 100
+
+
 def test_an_error_of_the_gradient_widens_the_bound_continuously() -> None:
     plain = stagnation.staying_probability(500, 1.0, 0.2, 2, ETA, SIGMA, 1.0, 1.5)
     some = [
@@ -65,6 +73,10 @@ def test_variances_are_those_of_the_recursion() -> None:
         variance = (1 - ETA * h) ** 2 * variance + (ETA * SIGMA) ** 2
     np.testing.assert_allclose(stagnation.noisy_variance(h, ETA, SIGMA, 30), variance, rtol=1e-12)
     assert np.isinf(stagnation.noisy_variance([0.0, 20.0, 21.0], ETA, SIGMA)).all()
+    nearly_flat = stagnation.noisy_variance([1e-15, 1e-12], ETA, SIGMA)
+    np.testing.assert_allclose(nearly_flat, ETA * SIGMA**2 / 2 / np.array([1e-15, 1e-12]), 1e-12)
+    few = stagnation.noisy_variance([1e-15, 10.0], ETA, SIGMA, 3)  # a = 1, and 0: no memory
+    np.testing.assert_allclose(few, (ETA * SIGMA) ** 2 * np.array([3, 1]), 1e-12)
 
 
 def test_the_perturbation_bound_is_never_broken_and_nearly_attained() -> None:
@@ -113,5 +125,14 @@ def test_what_is_out_of_range_is_told() -> None:
         stagnation.staying_probability(10, 0.5, 0.6, 1, ETA, SIGMA, 1.0, 1.0)
     with pytest.raises(InputError, match="below the convexity"):
         stagnation.staying_prediction(1.0, 0.0, 1, ETA, SIGMA, 2.0, 1.0)
+    with pytest.raises(InputError, match="curvatures came with NaN"):
+        stagnation.noisy_variance([1.0, np.nan], ETA, SIGMA)
+    for bad in (np.nan, np.inf, -1.0):
+        with pytest.raises(InputError, match="give numbers from 0 on"):
+            bounds.tube_gap_bound([1.0, bad], [0.1, 0.1], 100)
+        with pytest.raises(InputError, match="give norms above 0"):
+            bounds.entropy_gap_bound([1.0, bad], [0.1, 0.1], 100, 8)
+    with pytest.raises(InputError, match="give a list of arrays of real numbers"):
+        bounds.spectral_norms([["a"]])
     with pytest.raises(InputError, match="of one shape"):
         bounds.perturbation_bound([np.eye(2)], [np.eye(3)])

@@ -33,7 +33,7 @@ class AscentSharpness(FlatnessMeasure):
     From the gradient's direction and from random ones, d <- rho g/||g||, g = grad f(theta + d),
     which never descends where f is convex. A step that would descend is not taken; those after it
     go to d + g/b, put back into the ball, with b grown until they rise. From the highest on at most
-    5 rounds go to the top of the quadratic model in a Krylov space of 21 dimensions. One step from
+    7 rounds go to the top of the quadratic model in a Krylov space of 21 dimensions. One step from
     the gradient alone is what SAM takes (`steps=1, starts=0`); a single step has no such rounds. As
     a maximum it is certainly no less than the value.
 

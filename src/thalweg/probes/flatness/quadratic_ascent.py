@@ -23,7 +23,7 @@ from thalweg.core.lanczos import tridiagonalise
 from thalweg.core.subproblems import trust_region_step
 
 DEPTH = 20  # products of a round
-ROUNDS = 5
+ROUNDS = 7
 MIXED = 0.3  # of a random direction beside the gradient's, which alone may miss the steepest bend
 NOISE = 1e-5  # of the gradient across the point, in the gradient: below it leads nowhere
 LEAST = 1e-3  # of a fresh one, without which no basis need exist
@@ -44,12 +44,16 @@ class Height(NamedTuple):
 
 
 class _Ascent(NamedTuple):
-    """Where it is, along what the Hessian was seen largest, what may be left, rounds done."""
+    """Where it is, along what the Hessian was seen largest, what may be left, rounds done.
+
+    `level`: only what the largest eigenvalue may be too low by keeps the bound up.
+    """
 
     at: Height
     top: Vector
     left: Scalar
     going: Array
+    level: Array
     rounds: Int[Array, ""]
 
 
@@ -89,7 +93,7 @@ def ascended(
         at = now.at
         product = jax.linearize(lambda s: climb(s)[1], at.step)[1]
         new = jax.random.fold_in(key, now.rounds)
-        basis, T, top, curvature = _space(product, at, now.top, new)
+        basis, T, top, curvature, short = _space(product, at, now.top, now.level, new)
         # The model about the centre: <c, z> + z T z/2, its value at d taken off.
         d = basis @ at.step
         c = basis @ at.slope - T @ d
@@ -103,39 +107,42 @@ def ascended(
         step = at.step + lengths[best] * way
         height, slope = climb(step)
         higher = Height(step, height + here, slope)
-        rose = higher.rise > at.rise
+        rose = (higher.rise > at.rise) & ~now.level
         after = jax.tree.map(lambda a, b: jnp.where(rose, a, b), higher, at)
         # How far the objective is from its model, which the bound does not know.
         unlike = jnp.where(rose & (best == 0), jnp.abs(higher.rise - at.rise - promised), 0)
-        left = height_left(after, rho, curvature) + unlike
+        left = height_left(after, rho, curvature + short) + unlike
         enough = SHARE * tolerance * jnp.abs(after.rise) + rounding
-        return _Ascent(after, top, left, left > enough, now.rounds + 1)
+        level = height_left(after, rho, curvature) + unlike <= enough
+        return _Ascent(after, top, left, left > enough, level, now.rounds + 1)
 
     def more(now: _Ascent) -> Array:
         return now.going & (now.rounds < ROUNDS)
 
     random = jax.random.normal(jax.random.fold_in(key, ROUNDS), start.step.shape, start.step.dtype)
-    begin = _Ascent(start, random, jnp.zeros_like(rho), jnp.asarray(True), jnp.asarray(0))
+    yes = jnp.asarray(True)
+    begin = _Ascent(start, random, jnp.zeros_like(rho), yes, ~yes, jnp.asarray(0))
     end = jax.lax.while_loop(more, body, begin)
     price = 2.0 * (min(DEPTH, start.step.size - 1) + 3) + len(LENGTHS) / 3 + 1
     return end.at, end.left, 1 + price * end.rounds
 
 
 def _space(
-    product: Callable[[Vector], Vector], at: Height, seen: Vector, key: Array
-) -> tuple[Float[Array, "k p"], Float[Array, "k k"], Vector, Scalar]:
+    product: Callable[[Vector], Vector], at: Height, seen: Vector, level: Array, key: Array
+) -> tuple[Float[Array, "k p"], Float[Array, "k k"], Vector, Scalar, Scalar]:
     """A basis that begins with the point, the Hessian in it, its top Ritz vector and eigenvalue.
 
     The rest is the Krylov space of the Hessian across the point, P H P, from the gradient and a
-    vector that is random at first, then the last Ritz vector. To the Ritz value is added what it
-    may be too low by, its residual r or r^2 over the distance to the next.
+    vector that is random at first, then the last Ritz vector. Where the point is level it is the
+    Krylov space of the Hessian from that Ritz vector. Last comes what the Ritz value may be too low
+    by, its residual r or r^2 over the distance to the next.
     """
     kind, p = at.step.dtype, at.step.size
-    ray = _unit(jnp.where(tree.length(at.step) > 0, at.step, seen))
+    ray = _unit(jnp.where(level | (tree.length(at.step) == 0), seen, at.step))
     bent = product(ray)
     depth = min(DEPTH, p - 1)
     if depth == 0:
-        return ray[None], (ray @ bent)[None, None], ray, ray @ bent
+        return ray[None], (ray @ bent)[None, None], ray, ray @ bent, jnp.zeros_like(ray[0])
 
     def across(v: Vector) -> Vector:
         return v - ray * (ray @ v)
@@ -144,7 +151,8 @@ def _space(
     other = MIXED * _unit(across(seen)) + LEAST * _unit(fresh)
     steepest = across(at.slope)
     plain = tree.length(steepest) > NOISE * tree.length(at.slope)
-    start = across(jnp.where(plain, _unit(steepest), 0) + other)
+    ahead = jnp.where(plain, _unit(steepest), 0) + other
+    start = across(jnp.where(level, _unit(across(bent)) + LEAST * _unit(fresh), ahead))
     krylov = tridiagonalise(lambda v: across(product(across(v))), start, depth, key)
     # What rounding leaves of the point in the basis would count it twice.
     rows = jax.vmap(across)(krylov.basis)
@@ -157,7 +165,7 @@ def _space(
     residual = tree.length(product(top) - values[-1] * top)
     gap = jnp.maximum(values[-1] - values[-2], residual)
     short = residual * jnp.where(gap > 0, residual / jnp.where(gap > 0, gap, 1), 0)
-    return basis, T, top, values[-1] + short
+    return basis, T, top, values[-1], short
 
 
 def _unit(v: Vector) -> Vector:
