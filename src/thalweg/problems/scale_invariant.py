@@ -20,11 +20,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from thalweg.core import tree
-<<<<<<< HEAD
 from thalweg.core.arguments import real_array
-=======
 from thalweg.core.behaviour import traced
->>>>>>> 09a7dad (SAM sharpness refines the largest eigenvalue once only that keeps its bound up)
 from thalweg.core.errors import require
 from thalweg.core.ranges import positive, require_from_zero
 from thalweg.core.spectra import layer_product
@@ -73,15 +70,9 @@ class NormalisedRegression(Problem):
         [0.0, 0.0]
     """
 
-<<<<<<< HEAD
     inputs: Float[Array, "n d"] = eqx.field(converter=real_array)
     targets: Float[Array, " n"] = eqx.field(converter=real_array)
-    norm: Float[Array, ""] = eqx.field(converter=real_array, default=1.0)
-=======
-    inputs: Float[Array, "n d"] = eqx.field(converter=jnp.asarray)
-    targets: Float[Array, " n"] = eqx.field(converter=jnp.asarray)
     norm: Float[Array, ""] = eqx.field(converter=partial(positive, "norm"), default=1.0)
->>>>>>> 09a7dad (SAM sharpness refines the largest eigenvalue once only that keeps its bound up)
 
     def __check_init__(self) -> None:
         require(
@@ -154,11 +145,7 @@ class NormalisedCompletion(Problem):
 
     observed: Entries
     depth: int = eqx.field(static=True, default=2)
-<<<<<<< HEAD
-    norm: Float[Array, ""] = eqx.field(converter=real_array, default=1.0)
-=======
     norm: Float[Array, ""] = eqx.field(converter=partial(positive, "norm"), default=1.0)
->>>>>>> 09a7dad (SAM sharpness refines the largest eigenvalue once only that keeps its bound up)
 
     def __check_init__(self) -> None:
         require(self.depth >= 1, f"the depth came as {self.depth}; give at least 1")
