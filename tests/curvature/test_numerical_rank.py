@@ -27,3 +27,12 @@ def test_a_linear_models_jacobian_has_the_rank_of_its_inputs():
     J = curvature.jacobian(problem, problem.init(jax.random.key(0))).dense()
     assert J.shape == (10, parameter_count(mlp(()), 5, 1))
     assert curvature.jacobian_rank(J).rank == 3
+
+
+def test_single_precision_keeps_its_rounding():
+    """A product of rank 4, rounded to float32, has the rank 4 by what its entries can tell."""
+    rng = np.random.default_rng(2)
+    J = (rng.standard_normal((9, 4)) @ rng.standard_normal((4, 6))).astype(np.float32)
+    assert np.linalg.matrix_rank(J.astype(float)) == 6  # as float64 would tell it
+    assert curvature.jacobian_rank(J).rank == 4
+    assert curvature.jacobian_rank(jax.numpy.asarray(J)).complement.shape == (9, 5)

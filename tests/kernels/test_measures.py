@@ -66,6 +66,30 @@ def test_alignment_is_the_cosine_and_centring_removes_constants():
     assert np.isclose(alignment(K + 2, M, centred=True).value, centred, rtol=1e-13)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_what_centring_leaves_of_rounding_is_no_alignment(dtype):
+    y = np.random.default_rng(4).normal(size=7).astype(dtype)
+    K = np.outer(y, y)
+    for constant in (0.1, 1e8, 3e-20):
+        flat = np.full((7, 7), constant, dtype)
+        assert alignment(flat, K, centred=True).result == Result.NONFINITE
+        assert target_alignment(K, flat[0], centred=True).result == Result.NONFINITE
+        assert alignment(flat, K).result == Result.OK
+
+
+def test_the_error_of_a_centred_alignment_covers():
+    """In float32, against float64 of the numbers that float32 holds."""
+    rng = np.random.default_rng(5)
+    for height in (1.0, 1e2, 1e4, 1e5):
+        J = rng.normal(size=(8, 3))
+        K = (J @ J.T + height).astype(np.float32)
+        Y = rng.normal(size=8).astype(np.float32)
+        found = target_alignment(K, Y, centred=True)
+        truth = target_alignment(K.astype(float), Y.astype(float), centred=True).value
+        assert found.result == Result.OK
+        assert abs(float(found.value) - float(truth)) <= found.error < 2e-5 * height
+
+
 def test_alignment_with_targets():
     K, y = np.cov(RNG.normal(size=(5, 9))), RNG.normal(size=5)
     formula = y @ K @ y / (np.linalg.norm(K) * (y @ y))

@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float
+
+
+def rounding_of(numbers: ArrayLike) -> float:
+    """The eps of the precision in which numbers came, which a finer one does not mend.
+
+    That of float64 for whole numbers and for lists.
+    """
+    dtype, fine = np.asarray(numbers).dtype, float(np.finfo(float).eps)
+    return max(float(jnp.finfo(dtype).eps), fine) if jnp.issubdtype(dtype, jnp.inexact) else fine
 
 
 def effective_rank_from(s: Float[Array, "... r"]) -> Float[Array, "..."]:

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 
 from thalweg.core.errors import require
+from thalweg.core.rank import rounding_of
 
 
 class JacobianRank(NamedTuple):
@@ -17,7 +18,8 @@ class JacobianRank(NamedTuple):
     Attributes:
         rank: Number of singular values above `tolerance`.
         singular_values: Descending, shape (min(n k, d),), unit output/parameter.
-        tolerance: eps * max(n k, d) * the largest one: what rounding cannot tell from zero.
+        tolerance: eps * max(n k, d) * the largest one, with the eps of the precision in which J
+            came: what rounding cannot tell from zero.
         complement: Orthonormal columns c with c^T J = 0 within the tolerance, (n k, n k - rank):
             directions in which the outputs cannot move to first order.
     """
@@ -45,12 +47,13 @@ def jacobian_rank(J: ArrayLike) -> JacobianRank:
         >>> jacobian_rank([[1.0, 0.0], [2.0, 0.0]]).rank
         1
     """
+    eps = rounding_of(J)
     J = np.asarray(J, float)
     require(
         J.ndim == 2 and J.size > 0 and bool(np.isfinite(J).all()),
         f"a Jacobian of shape {J.shape} came; give a matrix (n k, d) of finite numbers",
     )
     U, values, _ = np.linalg.svd(J, full_matrices=True)
-    tolerance = float(np.finfo(float).eps * max(J.shape) * values[0])
+    tolerance = float(eps * max(J.shape) * values[0])
     rank = int(np.sum(values > tolerance))
     return JacobianRank(rank, values, tolerance, U[:, rank:])

@@ -57,7 +57,9 @@ def alignment(left: ArrayLike, right: ArrayLike, centred: bool = False) -> Readi
 
     Returns:
         A `Reading`, shape (): between 0 and 1 for positive semidefinite kernels, 1 where they are
-        proportional, dimensionless. Exact up to rounding; NONFINITE where a kernel is zero.
+        proportional, dimensionless. Exact up to rounding; of centred kernels the error says what
+    rounding leaves, 2 N eps (||K||/||H K H|| + ||M||/||H M H||) for N rows. NONFINITE where a
+    kernel is zero, or its centred part not told from rounding.
 
     Raises:
         InputError: If shapes do not agree.
@@ -70,9 +72,13 @@ def alignment(left: ArrayLike, right: ArrayLike, centred: bool = False) -> Readi
         >>> round(float(tw.kernels.alignment(K, np.eye(2)).value), 6)  # 1/sqrt(2)
         0.707107
     """
-    K, M = (_centred(k) if centred else _square(k) for k in (left, right))
+    K, M = (_square(k) for k in (left, right))
     require(K.shape == M.shape, f"kernels of shapes {K.shape} and {M.shape} cannot be compared")
-    return exact(jnp.sum(K / length(K) * (M / length(M))))
+    if not centred:
+        return exact(jnp.sum(K / length(K) * (M / length(M))))
+    (K, one), (M, other) = _centred(left), _centred(right)
+    value, error = jnp.sum(K / length(K) * (M / length(M))), 2 * (one + other)
+    return Reading(value, error, finite(value, error))
 
 
 def target_alignment(kernel: ArrayLike, targets: ArrayLike, centred: bool = False) -> Reading:
@@ -87,7 +93,8 @@ def target_alignment(kernel: ArrayLike, targets: ArrayLike, centred: bool = Fals
         centred: Whether kernel and targets are centred over examples first.
 
     Returns:
-        A `Reading`, shape (), dimensionless, exact up to rounding.
+        A `Reading`, shape (), dimensionless, with the error and the code of `alignment`: centred
+        targets that are all equal are NONFINITE.
 
     Raises:
         InputError: If shapes do not agree.
@@ -186,8 +193,13 @@ def _square(kernel: ArrayLike) -> Float[Array, "N N"]:
     return K
 
 
-def _centred(kernel: ArrayLike) -> Float[Array, "N N"]:
+def _centred(kernel: ArrayLike) -> tuple[Float[Array, "N N"], Float[Array, ""]]:
+    """H K H, and how much of it is rounding: as one, and H K H as zero, from a quarter on."""
     K = jnp.asarray(kernel)
-    _square(K)
+    K = K if jnp.issubdtype(K.dtype, jnp.inexact) else K.astype(float)
+    size = length(K)
     K = K - jnp.mean(K, axis=0, keepdims=True)
-    return as_matrix(K - jnp.mean(K, axis=1, keepdims=True))
+    K = as_matrix(K - jnp.mean(K, axis=1, keepdims=True))
+    left, rounding = length(K), len(K) * jnp.finfo(K.dtype).eps * size
+    told = left > 4 * rounding
+    return jnp.where(told, K, 0), jnp.where(told, rounding / jnp.where(told, left, 1), 1)

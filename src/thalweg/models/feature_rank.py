@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from thalweg.core.arguments import told
 from thalweg.core.errors import InputError, reason, require
+from thalweg.core.rank import rounding_of
 from thalweg.core.tree import Params
 from thalweg.models.dense import MLP
 from thalweg.models.model import Model, activation
@@ -159,7 +160,7 @@ def rank_of(A: ArrayLike) -> Expressivity:
         array.ndim == 2 and array.size > 0 and bool(np.isfinite(array).all()),
         f"a feature matrix of shape {array.shape} came; give finite numbers, (examples, columns)",
     )
-    eps = float(np.finfo(array.dtype).eps) if array.dtype.kind == "f" else np.finfo(float).eps
+    eps = rounding_of(array)
     n, columns = array.shape
     values = np.linalg.svd(array.astype(np.float64), compute_uv=False)
     tolerance = max(n, columns) * eps * values[0]

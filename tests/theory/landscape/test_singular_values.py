@@ -22,6 +22,14 @@ def test_condition_number():
     np.testing.assert_array_equal(sv.condition_number([[2.0, 1.0], [3.0, 0.0]]), [2, np.inf])
 
 
+def test_rounding_of_single_precision_is_no_singular_value():
+    rng = np.random.default_rng(3)
+    A = np.outer(rng.normal(size=4), rng.normal(size=4)).astype(np.float32)
+    s = np.linalg.svd(A, compute_uv=False)
+    assert sv.condition_number(s) == np.inf
+    assert sv.condition_number(s, nonzero=True) == 1
+
+
 def test_contraction_is_that_of_the_best_step():
     s = np.array([3.0, 1.5, 0.5])
     steps = np.linspace(0, 2 / 9, 20001)[1:]

@@ -201,6 +201,34 @@ def test_power_tail_direction_is_the_minimum_on_the_circle(power):
     np.testing.assert_allclose(flow.direction[-1], found, atol=1e-9)
 
 
+@pytest.mark.parametrize("unit", [1e-100, 1e-8, 1e8, 1e100])
+def test_power_tail_direction_does_not_know_the_unit(unit):
+    X = ASYMMETRIC[:3]
+    for power in (1.0, 30.0):
+        plain = separable.power_tail_direction(X, power)
+        scaled = separable.power_tail_direction(unit * X, power)
+        np.testing.assert_allclose(scaled, plain, rtol=1e-10)
+
+
+def test_support_vectors_that_nearly_repeat():
+    """Their limit either solves the equations to 1e-5 or is refused; neither was so at 1e-10."""
+    rng, refused = np.random.default_rng(0), 0
+    for apart in (1e-4, 1e-7, 1e-10, 1e-12):
+        for _ in range(4):
+            X = np.abs(rng.normal(size=(3, 2)))
+            X = np.vstack([X, X + apart * rng.normal(size=X.shape)])
+            svm = hard_margin_svm(X)
+            try:
+                limit = separable.residual_limit(X, svm, 0.1)
+            except InputError:
+                refused += 1
+                continue
+            S = X[svm.support]
+            left = S.T @ (0.1 * np.exp(-S @ limit)) - svm.w
+            assert np.linalg.norm(left) <= 1e-5 * np.linalg.norm(svm.w)
+    assert refused < 16
+
+
 def test_power_tail_flow_is_the_flow():
     X, p = ASYMMETRIC[:3], 2.0
 

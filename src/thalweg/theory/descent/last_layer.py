@@ -3,6 +3,7 @@
 With frozen features A, (n, m + 1), L(V) = (1/n) sum_i loss(A_i V, y_i) is convex in V. If A has
 rank n its infimum is the infimum over all parameters of the net, for any targets. Matrices are
 NumPy float64; V = [W^T; b^T] has shape (columns of A, outputs).
+eps is that of the precision in which A came.
 
 Source: Kawaguchi and Sun (2021), arXiv 2104.05785; E8 and E9 are our own derivations.
 """
@@ -14,6 +15,7 @@ import scipy.linalg
 from numpy.typing import ArrayLike, NDArray
 
 from thalweg.core.errors import require
+from thalweg.core.rank import rounding_of
 from thalweg.theory.prediction import Prediction, make_prediction
 
 Values = NDArray[np.float64]
@@ -58,8 +60,8 @@ def nearest_minimiser(A: ArrayLike, Y: ArrayLike, V: ArrayLike) -> Values:
         >>> nearest_minimiser([[1.0, 0.0]], [[2.0]], [[0.0], [5.0]]).round(6).tolist()
         [[2.0], [5.0]]
     """
-    A, Y, V = _matrix(A), _matrix(Y), _matrix(V)
-    cut = max(A.shape) * np.finfo(float).eps
+    eps, A, Y, V = rounding_of(A), _matrix(A), _matrix(Y), _matrix(V)
+    cut = max(A.shape) * eps
     return V + np.linalg.lstsq(A, Y - A @ V, rcond=cut)[0]
 
 
@@ -203,8 +205,8 @@ def range_basis(A: ArrayLike) -> Values:
         >>> (Q @ Q.T).round(6).tolist()  # the projector onto (3, 4)/5
         [[0.36, 0.48], [0.48, 0.64]]
     """
-    A = _matrix(A)
-    cut, norms = max(A.shape) * np.finfo(float).eps, np.linalg.norm(A, axis=0)
+    eps, A = rounding_of(A), _matrix(A)
+    cut, norms = max(A.shape) * eps, np.linalg.norm(A, axis=0)
     kept = norms > cut * np.linalg.norm(A, 2)
     Q, R, _ = scipy.linalg.qr(A[:, kept] / norms[kept], mode="economic", pivoting=True)
     return Q[:, np.abs(np.diag(R)) > cut]

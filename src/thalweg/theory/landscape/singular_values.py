@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike
 from scipy.optimize import linear_sum_assignment
 
 from thalweg.core.errors import require
+from thalweg.core.rank import rounding_of
 
 Values = np.ndarray
 
@@ -32,8 +33,8 @@ def condition_number(
 ) -> Float[Values, "*b"]:
     """Condition number kappa = s_1/s_n, infinite for a rank-deficient matrix.
 
-    What lies below n * 2.2e-16 * s_1 is rounding noise and counts as zero, so that finite values
-    end near 1e14 for n = 50.
+    What lies below n * eps * s_1, with the eps of the precision in which the values came, is
+    rounding noise and counts as zero: of float64 finite values end near 1e14 for n = 50.
 
     Args:
         singular_values: Descending, with any batch axes in front.
@@ -45,8 +46,8 @@ def condition_number(
         >>> float(condition_number([4.0, 2.0]))
         2.0
     """
-    s = np.asarray(singular_values, float)
-    floor = s.shape[-1] * np.finfo(float).eps * s[..., :1]
+    eps, s = rounding_of(singular_values), np.asarray(singular_values, float)
+    floor = s.shape[-1] * eps * s[..., :1]
     kept = np.where(s > floor, s, np.inf if nonzero else 0.0)
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(s[..., 0] > 0, s[..., 0] / kept.min(-1), np.inf)

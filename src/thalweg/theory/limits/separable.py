@@ -15,10 +15,12 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
+from scipy.linalg import solve_triangular
 from scipy.optimize import linprog
 
 from thalweg.core.errors import require
-from thalweg.theory.limits.max_margin import MaxMargin, hard_margin_svm
+from thalweg.theory.limits.max_margin import TRUSTED, MaxMargin, hard_margin_svm
+from thalweg.theory.limits.separating import EPS, finite_matrix
 from thalweg.theory.prediction import Prediction, make_prediction
 
 SOURCE = "Soudry et al. (2018), arXiv 1710.10345"
@@ -102,8 +104,8 @@ def residual_limit(
         momentum: mu of heavy-ball momentum.
 
     Raises:
-        InputError: If the support vectors do not span the data, or if one has alpha = 0 (rho then
-            grows without bound).
+        InputError: If the support vectors do not span the data, if one has alpha = 0 (rho then
+            grows without bound), or if some so nearly repeat others that rounding hides w~.
 
     Source: Soudry et al. (2018), Theorem 4 (E3 of the study); tails and momentum: derived.
 
@@ -129,23 +131,32 @@ def residual_limit(
     basis = np.linalg.svd(X, full_matrices=False)[2][: np.linalg.matrix_rank(X)].T
     A, b = S @ basis, svm.w @ basis
     v = np.linalg.lstsq(A, np.log(h / alpha), rcond=None)[0]
-    v = _newton(lambda v: _exponential_sum(A, b, h, v), v)
+    v, left = _newton(lambda v: _exponential_sum(A, b, h, v), v)
+    # Outputs are exponents, so that errors of them are relative errors of alpha.
+    off = np.max(np.abs(A @ left) + EPS * (np.abs(S) @ np.abs(basis @ v)))
+    require(
+        bool(off <= TRUSTED),
+        "rounding hides the limit of the residual, as some support vectors nearly repeat others; "
+        "leave out those",
+    )
     w0 = np.zeros(X.shape[1]) if start is None else np.asarray(start, float)
     return basis @ v / rate + w0 - basis @ (basis.T @ w0)
 
 
 def _exponential_sum(A: np.ndarray, b: np.ndarray, h: float, v: np.ndarray) -> tuple:
-    """Value of h sum exp(-A v) + b . v, its gradient and its Hessian."""
+    """Value of h sum exp(-A v) + b . v, its gradient, and B where its Hessian is B^T B."""
     with np.errstate(over="ignore"):
         e = h * np.exp(-A @ v)
-    return e.sum() + b @ v, b - A.T @ e, (A.T * e) @ A
+    return e.sum() + b @ v, b - A.T @ e, np.sqrt(e)[:, None] * A
 
 
-def _newton(function: Callable[[np.ndarray], tuple], v: np.ndarray, steps: int = 100) -> np.ndarray:
-    """The minimiser of a strictly convex function by damped Newton steps, to rounding."""
-    value, gradient, hessian = function(v)
+def _newton(
+    function: Callable[[np.ndarray], tuple], v: np.ndarray, steps: int = 100
+) -> tuple[np.ndarray, np.ndarray]:
+    """The minimiser of a strictly convex function by damped Newton steps, and the move left."""
+    value, gradient, root = function(v)
     for _ in range(steps):
-        move = np.linalg.solve(hessian, gradient)
+        move = _move(gradient, root)
         length = 1.0
         while length > 1e-8:
             new = function(v - length * move)
@@ -153,11 +164,19 @@ def _newton(function: Callable[[np.ndarray], tuple], v: np.ndarray, steps: int =
                 break
             length /= 2
         else:
-            return v  # no descent left but rounding
-        v, (value, gradient, hessian) = v - length * move, new
+            break  # no descent left but rounding
+        v, (value, gradient, root) = v - length * move, new
         if np.linalg.norm(move) <= 1e-15 * np.linalg.norm(v):
-            return v
-    return v
+            break
+    return v, _move(gradient, root)
+
+
+def _move(gradient: np.ndarray, root: np.ndarray) -> np.ndarray:
+    """(B^T B)^-1 g without the square, whose condition is that of B squared; NaN if singular."""
+    R = np.linalg.qr(root, mode="r")
+    if not np.all(np.isfinite(R)) or np.any(np.diag(R) == 0):
+        return np.full_like(gradient, np.nan)
+    return solve_triangular(R, solve_triangular(R, gradient, trans="T"))
 
 
 def asymptotic_path(
@@ -310,7 +329,7 @@ def power_tail_direction(X: ArrayLike, power: float) -> Float[np.ndarray, " d"]:
         power: p > 0.
 
     Raises:
-        InputError: If the data are not separable.
+        InputError: If the data are not separable, or rounding hides the minimiser.
 
     Source: derived (E10 of the study).
 
@@ -319,7 +338,10 @@ def power_tail_direction(X: ArrayLike, power: float) -> Float[np.ndarray, " d"]:
         >>> power_tail_direction([[3.0, 4.0]], 2.0).round(6).tolist()
         [0.6, 0.8]
     """
-    X = np.asarray(X, float)
+    require(0 < power < np.inf, f"power came as {power}; give a positive number")
+    X = finite_matrix(X)
+    size = float(np.abs(X).max(initial=0.0))
+    X = X / (size if size > 0 else 1.0)  # the direction does not know the unit of the inputs
 
     def function(q: np.ndarray) -> tuple:
         u = X @ q
@@ -327,7 +349,13 @@ def power_tail_direction(X: ArrayLike, power: float) -> Float[np.ndarray, " d"]:
             return np.inf, q, np.eye(len(q))
         bend = power * (power + 1) * u ** (-power - 2)
         gradient = q - power * u ** (-power - 1) @ X
-        return np.sum(u**-power) + q @ q / 2, gradient, (X.T * bend) @ X + np.eye(len(q))
+        root = np.vstack([np.sqrt(bend)[:, None] * X, np.eye(len(q))])
+        return np.sum(u**-power) + q @ q / 2, gradient, root
 
-    q = _newton(function, hard_margin_svm(X).w)
+    q, left = _newton(function, hard_margin_svm(X).w)
+    require(
+        bool(np.max(np.abs(X @ left) / (X @ q)) <= TRUSTED),
+        f"the direction of least sum of outputs to the power -{power:g} was not found, as some "
+        "outputs are tiny beside others; give a smaller power, or examples farther from the plane",
+    )
     return q / np.linalg.norm(q)
