@@ -467,6 +467,16 @@ def test_a_step_too_small_to_move_anything_is_no_percentage():
     assert "longer training time" in advised(verdict)
 
 
+@pytest.mark.parametrize("rate", [2.5, 4.0])
+def test_a_start_at_a_minimum_is_at_no_edge(rate):
+    """Beyond 2/eta nothing is thrown where the gradient is zero."""
+    still = tw.problems.Function(lambda x: 0.5 * jnp.sum(x**2), start=jnp.zeros(2))
+    verdict = compared(still, rate, 10 * rate)
+    assert verdict.regime == "on the flow"
+    assert verdict.sentence.startswith("Neither gradient descent nor gradient flow moved")
+    assert "start elsewhere" in advised(verdict)
+
+
 @pytest.mark.thorough
 def test_stores_from_before_the_rules_are_judged_as_gradient_descent_only():
     """Their record says the dynamics; a momentum run of that time has no rule."""

@@ -11,7 +11,10 @@ from thalweg.comparison.regime import EDGE, THROWN
 def advice(facts: Facts) -> str:
     """What to do now, without "What to do:" and full stop."""
     if not facts.moved and facts.regime != "undecided":
-        return f"ask for a longer training time or a larger {facts.knob}; this one shows nothing"
+        return (
+            f"ask for a longer training time or a larger {facts.knob}, or start elsewhere: where "
+            "the gradient is zero nothing moves, whatever the step"
+        )
     kinds = {
         "on the flow": _keep,
         "undecided": _to_the_end,

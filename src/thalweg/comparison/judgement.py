@@ -95,7 +95,10 @@ def judge_seeds(
     for seed, share in shares.items():
         whole = bool(apart) or _compared_to_the_end(gaps.sel(seed=seed), courses[seed])
         near[seed] = bool(share.value <= eps) if whole else None  # NaN is not near
-    regimes = {seed: regime_of(seen, near[seed]) for seed, seen in courses.items()}
+    regimes = {
+        seed: "on the flow" if _at_rest(gaps.sel(seed=seed), seen) else regime_of(seen, near[seed])
+        for seed, seen in courses.items()
+    }
     return Judgement(rule, apart, gaps, shares, near, courses, regimes)
 
 
@@ -104,6 +107,12 @@ def _compared_to_the_end(gaps: xr.Dataset, seen: Course) -> bool:
     own = seen.time[np.isfinite(seen.loss)]
     known = gaps["time"].values[np.isfinite(gaps["distance"].values)]  # of the run's own records
     return not own.size or (known.size > 0 and bool(known[-1] >= own[-1]))
+
+
+def _at_rest(gaps: xr.Dataset, seen: Course) -> bool:
+    """Whether neither of the two ever moved, as at a minimum: then no threshold was put to it."""
+    still = float(gaps["displacement"].max()) == 0 == float(gaps["distance"].max())
+    return still and not seen.lost and _compared_to_the_end(gaps, seen)
 
 
 def constant_step_size(descent: Trajectory) -> float | None:
