@@ -113,7 +113,7 @@ def test_the_command_line_wins(thalweg_says: Says, seen: list[Any]) -> None:
         ("step-size 0.1", "no TOML"),
         ("a = 1\na = 2", "no TOML"),
         ("seeds = 0", "seeds came as 0; give at least 1"),
-        ("step-size = -1.0", "step size came as -1"),
+        ("step-size = -1.0", "--step-size came as -1"),
     ],
 )
 def test_what_does_not_fit_is_a_sentence(

@@ -26,6 +26,7 @@ from thalweg.cli.race import RACE, race
 from thalweg.cli.rates import RATES, rates
 from thalweg.cli.streams import complain, keep_programs, prepare, screen, settle
 from thalweg.cli.sweep import SWEEP, sweep
+from thalweg.cli.values import RefusedValueError
 from thalweg.core.errors import InputError
 from thalweg.core.tracebacks import is_interruption
 
@@ -284,6 +285,9 @@ def _exit_code(given: list[str]) -> int:
             command.invoke(context)
     except typer.Exit as done:
         return done.exit_code
+    except RefusedValueError as error:
+        complain(str(error))
+        return 2
     except InputError as error:
         complain(refusal(error))
         return 2

@@ -16,6 +16,7 @@ import typer
 
 from thalweg.cli.catalogue import completing
 from thalweg.cli.group import Command
+from thalweg.cli.values import reader_of
 from thalweg.core.errors import InputError
 
 QUOTED = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""  # as repr() quotes
@@ -116,7 +117,11 @@ def option(
         flags: Other flags than the one made of its name, with commas.
     """
     given = tuple(f"--{flag}" for flag in flags.split(",") if flag)
-    made = typer.Option(*given, help=told, rich_help_panel=panel, autocompletion=completing(name))
+    reader = reader_of(kind, (given or (f"--{name.replace('_', '-')}",))[0])
+    made = typer.Option(
+        *given, help=told, rich_help_panel=panel, autocompletion=completing(name), parser=reader,
+        metavar=reader and f"<{reader.__name__}>",
+    )  # fmt: skip
     noted: Any = Annotated[kind, made]
     keyword = inspect.Parameter.KEYWORD_ONLY
     return inspect.Parameter(name, keyword, default=default, annotation=noted)
@@ -171,6 +176,10 @@ def as_options(sentence: str, names: Collection[str]) -> str:
         sentence: As `InputError` brings it.
         names: The parameters that are options.
     """
+    start = re.match(r"[a-z]+(?: [a-z]+)+(?= came )", sentence)  # as "step size came as 0"
+    name = start[0].replace(" ", "_") if start else ""
+    if start and name in names:
+        sentence = f"--{name.replace('_', '-')}{sentence[start.end() :]}"
 
     def word(found: re.Match[str]) -> str:
         name, equals, value = found["name"], found["equals"], found["value"]
@@ -183,7 +192,7 @@ def as_options(sentence: str, names: Collection[str]) -> str:
         return f"--{flag} {shlex.quote(ast.literal_eval(value))}" if value else f"--{flag}"
 
     return re.sub(
-        r"(?<![\w.'\"-])(?P<name>[a-z_]+)(?:(?P<equals>=)(?P<value>True\b|False\b|"
+        r"(?<![\w.'\"-])(?P<name>[a-z_][a-z_0-9]*)(?:(?P<equals>=)(?P<value>True\b|False\b|"
         rf"{QUOTED})?)?(?!\w)|{QUOTED}",
         lambda found: word(found) if found["name"] else found[0],
         sentence,

@@ -66,7 +66,7 @@ def test_unlabelled_rows_are_evenly_spaced_after_every(n, every, count):
 
 @pytest.mark.parametrize("bad", [0, -1, 7, 2.0, True, "3", float("nan")])
 def test_samples_out_of_range(bad):
-    with pytest.raises(InputError, match=r"samples is .* whole number from 1 to 6"):
+    with pytest.raises(InputError, match=r"samples came as .* whole number from 1 to 6"):
         from_arrays(X, Y, samples=bad)
 
 
@@ -230,7 +230,7 @@ def with_value(value):
         ),
         (X, Y, {"samples": 1}, "1 example is left"),
         (X, Y, {"every": 6}, "1 example is left"),
-        (X, Y, {"every": 0}, "every is 0"),
+        (X, Y, {"every": 0}, "every came as 0"),
         (X, [0, 1, 0, 1, 0, 2], {"every": 2}, "same value in all 3"),
     ],
 )

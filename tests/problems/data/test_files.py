@@ -210,8 +210,8 @@ def test_bad_csv(tmp_path, content, words):
         ({"target": "y,colour"}, "several targets must be numbers"),
         ({"target": "colour", "task": "regression"}, "text or categories"),
         ({"target": "y,a", "task": "classification", "inputs": "b"}, "one label per example"),
-        ({"target": "y", "inputs": "a", "samples": 7}, "samples is 7.* 1 to 6"),
-        ({"target": "y", "inputs": "a", "samples": 0}, "samples is 0"),
+        ({"target": "y", "inputs": "a", "samples": 7}, "samples came as 7.* 1 to 6"),
+        ({"target": "y", "inputs": "a", "samples": 0}, "samples came as 0"),
     ],
 )
 def test_bad_options(tmp_path, ending, options, words):

@@ -103,5 +103,5 @@ def _whole(value: int, most: int, what: str) -> int:
     except TypeError:
         number = None
     if number is None or not 1 <= number <= most:
-        raise InputError(f"{what} is {value!r}; give a whole number from 1 to {most}.")
+        raise InputError(f"{what} came as {value!r}; give a whole number from 1 to {most}.")
     return number
