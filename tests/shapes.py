@@ -3,6 +3,8 @@
 Functions of the package whose annotations name arrays by jaxtyping are wrapped when their module is
 imported. Within one call a letter means one length. What a function is given must fit, or be
 refused by it: only what it takes and answers although its annotation excludes it is an error.
+So are the fields of named tuples, dataclasses and modules, where the source makes one: within one
+instance a letter means one length. What JAX puts together again holds a batch, or no arrays at all.
 JAX's array in an annotation stands for NumPy's too, and one that may have no dimension for a
 number, as in the functions of JAX itself: what is computed from NumPy's may stay NumPy's.
 """
@@ -16,6 +18,8 @@ import importlib.abc
 import importlib.machinery
 import importlib.util
 import inspect
+import itertools
+import linecache
 import marshal
 import os
 import re
@@ -26,13 +30,14 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
+import equinox as eqx
 import jax
 import numpy as np
 from beartype.door import is_bearable
 from jaxtyping import AbstractArray, jaxtyped
 
 ARRAYS = re.compile(r"\b(Float|Int|Bool|Num|Shaped|Inexact|Integer|UInt|Real|Complex|Key)\[")
-MARK = "__shapes_checked__"
+MARK, MARK_FIELDS = "__shapes_checked__", "__fields_checked__"
 
 
 unchecked: ContextVar[bool] = ContextVar("unchecked", default=False)
@@ -102,43 +107,109 @@ SEEN: set[Any] = set()
 others (`thalweg.core.digest`), in the record of a run for example."""
 
 
+def annotated(annotations: Mapping[str, Any], scope: dict[str, Any]) -> dict[str, Any]:
+    """The annotations that mention arrays, as they are meant."""
+    found: dict[str, Any] = {}
+    for name, text in annotations.items():
+        if str(text).startswith("ClassVar"):  # no field
+            continue
+        one = types.SimpleNamespace(__annotations__={name: text})
+        # A name of the function around it, or for type checkers only.
+        with contextlib.suppress(NameError, AttributeError):
+            found |= get_type_hints(one, scope)
+    return {name: meant(hint) for name, hint in found.items() if mentions_arrays(hint)}
+
+
+def fit(owner: Any, values: Mapping[str, Any], hints: Mapping[str, Any]) -> None:
+    """Raise unless the values fit: of a function's call, or of an instance's fields."""
+    arrays = {name: (values[name], hint) for name, hint in hints.items() if name in values}
+    met = (owner, *((name, kind(value)) for name, (value, _) in arrays.items()))
+    if met in SEEN:
+        return
+    with jaxtyped("context"):
+        wrong = [
+            f"{'returned' if name == 'return' else f'{name} came as'} {told(value)}, "
+            f"annotated {hint}"
+            for name, (value, hint) in arrays.items()
+            if not is_bearable(value, hint)
+        ]
+    if wrong:
+        raise ShapeError(f"{owner.__module__}.{owner.__qualname__}: {'; '.join(wrong)}")
+    SEEN.add(met)
+
+
 def checked(function: Callable[..., Any]) -> Callable[..., Any]:
     """Hold a function's arrays against its annotations."""
     signature = inspect.signature(function)
 
     @functools.cache
     def hints() -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for name, text in function.__annotations__.items():
-            one = types.SimpleNamespace(__annotations__={name: text})
-            # A name of the function around it, or for type checkers only.
-            with contextlib.suppress(NameError, AttributeError):
-                found |= get_type_hints(one, function.__globals__)
-        return {name: meant(hint) for name, hint in found.items() if mentions_arrays(hint)}
+        return annotated(function.__annotations__, function.__globals__)
 
     @functools.wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         result = function(*args, **kwargs)
-        if unchecked.get():
-            return result
-        values = {**signature.bind(*args, **kwargs).arguments, "return": result}
-        arrays = {name: (values[name], hint) for name, hint in hints().items() if name in values}
-        met = (function, *((name, kind(value)) for name, (value, _) in arrays.items()))
-        if met in SEEN:
-            return result
-        with jaxtyped("context"):
-            wrong = [
-                f"{'returned' if name == 'return' else f'{name} came as'} {told(value)}, "
-                f"annotated {hint}"
-                for name, (value, hint) in arrays.items()
-                if not is_bearable(value, hint)
-            ]
-        if wrong:
-            raise ShapeError(f"{function.__module__}.{function.__qualname__}: {'; '.join(wrong)}")
-        SEEN.add(met)
+        if not unchecked.get():
+            values = {**signature.bind(*args, **kwargs).arguments, "return": result}
+            fit(function, values, hints())
         return result
 
     return wrapped
+
+
+def checked_fields(cls: type) -> type:
+    """Hold the arrays of a class's own fields against their annotations."""
+
+    @functools.cache
+    def hints() -> dict[str, Any]:
+        return annotated(cls.__annotations__, vars(sys.modules[cls.__module__]))
+
+    def look(self: Any) -> None:
+        if not unchecked.get():
+            fit(cls, {name: getattr(self, name) for name in hints()}, hints())
+
+    if issubclass(cls, tuple):
+        make = cls.__new__
+
+        @functools.wraps(make)
+        def new(cls: type, *args: Any, **kwargs: Any) -> Any:
+            self = make(cls, *args, **kwargs)
+            if kwargs or written(sys._getframe(1), cls.__name__):
+                look(self)
+            return self
+
+        cls.__new__ = new  # type: ignore[method-assign]
+    elif issubclass(cls, eqx.Module):
+        own = vars(cls).get("__check_init__", lambda self: None)
+
+        def check_init(self: Any) -> None:
+            own(self)
+            look(self)
+
+        cls.__check_init__ = check_init  # type: ignore[attr-defined]
+    else:
+        start = cls.__init__
+
+        @functools.wraps(start)
+        def init(self: Any, *args: Any, **kwargs: Any) -> None:
+            start(self, *args, **kwargs)
+            look(self)
+
+        cls.__init__ = init  # type: ignore[misc]
+    return cls
+
+
+CALLS: dict[tuple[types.CodeType, int], str] = {}
+
+
+def written(frame: types.FrameType, name: str) -> bool:
+    """Whether the source calls a class there, or JAX does, which hands on what a tree held."""
+    code, at = frame.f_code, frame.f_lasti
+    if (code, at) not in CALLS:
+        line, _, start, _ = next(itertools.islice(code.co_positions(), at // 2, None))
+        text = linecache.getline(code.co_filename, line or 0).encode()[start or 0 :].decode()
+        CALLS[code, at] = text.partition("(")[0].rpartition(".")[2].strip()
+    return CALLS[code, at] in (name, "cls")
 
 
 class Mark(ast.NodeTransformer):
@@ -159,6 +230,14 @@ class Mark(ast.NodeTransformer):
         if any(self.pattern.search(ast.unparse(hint)) for hint in hints if hint is not None):
             mark = ast.copy_location(ast.Name(MARK, ast.Load()), node)
             node.decorator_list.append(mark)
+        return node
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
+        self.generic_visit(node)
+        hints = [part.annotation for part in node.body if isinstance(part, ast.AnnAssign)]
+        if any(self.pattern.search(ast.unparse(hint)) for hint in hints):
+            mark = ast.copy_location(ast.Name(MARK_FIELDS, ast.Load()), node)
+            node.decorator_list.insert(0, mark)
         return node
 
 
@@ -192,7 +271,7 @@ class Loader(importlib.machinery.SourceFileLoader):
         return code
 
     def exec_module(self, module: types.ModuleType) -> None:
-        module.__dict__[MARK] = checked
+        vars(module).update({MARK: checked, MARK_FIELDS: checked_fields})
         super().exec_module(module)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -15,8 +16,11 @@ from shapes import Loader, ShapeError, unchecked
 MODULE = """
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
+import equinox as eqx
+import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 from numpy.typing import ArrayLike
 
@@ -69,6 +73,34 @@ class Kind:
         kind = cls()
         kind.values = values
         return kind
+
+class Fit(NamedTuple):
+    matrix: Float[Array, "n k"]
+    values: Float[Array, "n"] | None = None
+
+    @classmethod
+    def of(cls, matrix):
+        return cls(matrix, matrix[0])
+
+def fit(matrix, values):
+    return Fit(matrix, values)
+
+@dataclass(frozen=True)
+class Line:
+    x: Float[Array, "n"]
+    y: Float[Array, "n"]
+
+class Step(eqx.Module):
+    x: Float[Array, "n"]
+    y: Float[Array, "n"]
+    known: ClassVar[Float[Array, "k"] | None] = None
+
+class Halved(Step):
+    by: Float[Array, ""] = eqx.field(converter=jnp.asarray)
+
+    def __check_init__(self):
+        if (self.by == 0).all():
+            raise InputError("by zero")
 """
 
 
@@ -80,8 +112,10 @@ def checked(tmp_path_factory):
     module = importlib.util.module_from_spec(
         importlib.util.spec_from_loader("checked_module", loader)
     )
+    sys.modules[module.__name__] = module  # where dataclasses look names up
     loader.exec_module(module)
-    return module
+    yield module
+    del sys.modules[module.__name__]
 
 
 def test_what_fits_passes(checked):
@@ -97,6 +131,21 @@ def test_what_fits_passes(checked):
     assert checked.listed([1.0, 2.0]) == checked.listed(jnp.ones(2)) == 2
     assert checked.unresolved(jnp.ones((2, 2)), 3) == 1
     assert checked.Kind.of(jnp.ones(2)).twice.shape == (2,)
+    assert checked.Fit.of(jnp.ones((3, 3))).values.shape == (3,)
+    assert checked.fit(b, None).values is None
+    assert checked.Line(jnp.ones(2), np.ones(2)).y.shape == (2,)
+    assert checked.Halved(jnp.ones(2), jnp.ones(2), 2.0).by == 2
+
+
+def test_fields_of_a_batch_pass(checked):
+    """What JAX puts together again has other shapes than what its source made."""
+    matrix, values = jnp.ones((5, 4, 3)), jnp.ones((5, 4))
+    for mapped in (jax.vmap(checked.fit), jax.jit(jax.vmap(checked.fit))):
+        batch = mapped(matrix, values)
+        assert batch.matrix.shape == (5, 4, 3)
+        assert jax.tree.map(jnp.sum, batch).values.shape == ()
+    batch = jax.vmap(checked.Step)(matrix[0], matrix[0])
+    assert batch.x.shape == (4, 3)
 
 
 @pytest.mark.parametrize(
@@ -122,6 +171,17 @@ def test_what_fits_passes(checked):
         (lambda m: m.unresolved(jnp.ones((1, 2)), 3), r"unresolved: a came as .*float64\[1, 2\]"),
         (lambda m: m.around(jnp.ones((1, 2))), r"around.*within: returned .*float64\[2, 1\]"),
         (lambda m: m.Kind.of(jnp.ones(3)), r"Kind.of: values came as .*float64\[3\]"),
+        (lambda m: m.Fit.of(jnp.ones((2, 3))), r"Fit: values came as .*float64\[3\]"),
+        (lambda m: m.fit(jnp.ones((2, 3)), jnp.ones(3)), r"Fit: values came as .*float64\[3\]"),
+        (lambda m: m.fit(jnp.ones((2, 3)), jnp.ones(2, int)), r"Fit: values came as .*int64\[2\]"),
+        (lambda m: m.Fit(jnp.ones(2)), r"Fit: matrix came as .*float64\[2\]"),
+        (lambda m: m.Fit(matrix=jnp.ones(2)), r"Fit: matrix came as .*float64\[2\]"),
+        (lambda m: jax.vmap(m.fit)(jnp.ones((2, 3, 4)), jnp.ones((2, 4))), r"Fit: values came as"),
+        (lambda m: jax.jit(m.fit)(jnp.ones((2, 3)), jnp.ones(4)), r"Fit: values came as"),
+        (lambda m: m.Line(jnp.ones(2), jnp.ones(3)), r"Line: y came as .*float64\[3\]"),
+        (lambda m: m.Step(jnp.ones(2), jnp.ones(3)), r"Step: y came as .*float64\[3\]"),
+        (lambda m: m.Halved(jnp.ones(2), jnp.ones(3), 1.0), r"Step: y came as .*float64\[3\]"),
+        (lambda m: m.Halved(jnp.ones(2), jnp.ones(2), jnp.ones(2)), r"Halved: by came as"),
     ],
 )
 def test_what_does_not_fit_is_told(checked, wrong, sentence):

@@ -40,8 +40,8 @@ class Averages(NamedTuple):
 
     theta: Float[Array, " p"]
     second: Float[Array, " p"]
-    first: Float[Array, " p"]
-    highest: Float[Array, " p"]
+    first: Float[Array, " m"]
+    highest: Float[Array, " h"]
     rate: Float[Array, ""]
     second_share: Float[Array, ""]
     first_share: Float[Array, ""]

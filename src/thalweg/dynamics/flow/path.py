@@ -55,8 +55,8 @@ class Integration(NamedTuple):
 
     theta: Vector
     force: Vector
-    companion: Vector
-    companion_force: Vector
+    companion: Float[Array, " q"]
+    companion_force: Float[Array, " q"]
     direction: Vector
     sharpness: Scalar
     iterations: Count
@@ -71,7 +71,7 @@ class Integration(NamedTuple):
     method: Count
     steps: Count
     attempts: Count
-    evaluations: Int[Array, " m+2"]
+    evaluations: Int[Array, " counted"]
     budget: Scalar
     stages: Count
     error_before: Scalar
