@@ -26,7 +26,7 @@ VALUE = 1 / 3  # of a gradient, which is a pass forward and about two back
 
 
 class Spent(NamedTuple):
-    """What lanes have at each mark, the start among them.
+    """What a lane has at a mark, or (lanes, marks) at each, the start among them.
 
     Attributes:
         loss: The objective on all examples; infinite from a divergence on.
@@ -37,12 +37,12 @@ class Spent(NamedTuple):
         result: A `Result` code.
     """
 
-    loss: Float[Array, "lanes marks"]
-    cost: Float[Array, "lanes marks"]
-    steps: Int[Array, "lanes marks"]
-    gradients: Int[Array, "lanes marks"]
-    values: Int[Array, "lanes marks"]
-    result: Int[Array, "lanes marks"]
+    loss: Float[Array, "*at"]
+    cost: Float[Array, "*at"]
+    steps: Int[Array, "*at"]
+    gradients: Int[Array, "*at"]
+    values: Int[Array, "*at"]
+    result: Int[Array, "*at"]
 
 
 class _At(NamedTuple):

@@ -249,29 +249,28 @@ def _followed(
     """All settings and seeds of an optimiser, and what one path at its best takes."""
     price = price_of(each.members[0], problem)
     shape = (len(each.members), len(labels), len(marks))
-    whole = Spent(*(np.zeros(shape) for _ in Spent._fields))  # type: ignore[arg-type]
+    whole = {name: np.zeros(shape) for name in Spent._fields}
     parts = list(_parts(problem, each, labels))
     for done, lanes in enumerate(parts):
         meter.update(0.9 * done / len(parts), f"{len(each.members)} settings")
         rows = _lanes(problem, each, lanes, labels, marks, price)
         for lane, (setting, seed) in enumerate(lanes):
             for name, values in rows._asdict().items():
-                getattr(whole, name)[setting, seed] = np.asarray(values)[lane]
+                whole[name][setting, seed] = np.asarray(values)[lane]
     dims = ("setting", "seed", "record")
     table = xr.Dataset(
         {
-            "loss": (dims, whole.loss), "cost": (dims, whole.cost), "steps": (dims, whole.steps),
-            "gradients": (dims, whole.gradients), "values": (dims, whole.values),
-            "result": (dims, whole.result.astype(np.int32)),
+            **{name: (dims, values) for name, values in whole.items()},
+            "result": (dims, whole["result"].astype(np.int32)),
             "value": ("setting", np.asarray(each.settings)),
         },
         {"seed": list(labels), "record": marks},
     )  # fmt: skip
-    best = chosen(np.asarray(whole.loss)[:, :, -1])
+    best = chosen(whole["loss"][:, :, -1])
     at = max(best.place, 0)
     meter.update(0.9, "timing")
     timed = priced(problem, each.members[at], labels[0], float(marks[-1]), price)
-    cost, steps = float(whole.cost[at, 0, -1]), float(whole.steps[at, 0, -1])
+    cost, steps = (float(whole[name][at, 0, -1]) for name in ("cost", "steps"))
     # The path takes one step more than what is shown, the one that would exceed the budget.
     done_cost = cost * (steps + 1) / steps if steps else float("nan")
     table.attrs = {
