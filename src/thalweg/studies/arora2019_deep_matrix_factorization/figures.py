@@ -153,9 +153,7 @@ FIGURES = (
                 each="rate",
                 only=(1.2e-2, 6e-3, 3e-3),
                 labels={"second": "group RMSprop"},
-                more=series(
-                    "X6", "reference", over="place", label="gradient descent", style="dash"
-                ),
+                more=REFERENCE,
             ),
             _method("gradients", "gradients to a mean square of 1e-6"),
             _method("test", "error where they end"),
