@@ -67,7 +67,9 @@ def show(title: str, columns: list[str], rows: list[list[str]]) -> None:
         table.add_column(column, justify="left" if i == 0 else "right")
     for row in rows:
         table.add_row(*row)
-    Console(width=max(130, Console().width)).print(table)
+    here = Console()
+    # A file has no width: cells of wide tables were broken over lines there.
+    Console(width=max(130, here.width) if here.is_terminal else 1000).print(table)
 
 
 def machine(threads: int) -> str:

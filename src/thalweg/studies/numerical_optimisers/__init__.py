@@ -14,7 +14,7 @@ CARD = Card(
         "Which first-order methods do quadratics recommend, which of their rates hold on convex "
         "functions, and what do noise and the choice of coordinates change?"
     ),
-    minutes={"quick": 2.0, "full": 3.0},
+    minutes={"quick": 1.0, "full": 3.0},
     paper_size="all",
     full="More draws and runs, longer schedules.",
     answer=(
