@@ -285,6 +285,14 @@ def test_ties_and_edges_are_told() -> None:
     assert chosen(np.full((2, 2), np.nan)).place == -1
 
 
+def test_who_could_not_pay_a_step_is_said_to_stand_at_the_start() -> None:
+    """Two line searches and two gradients a step are more than 1; edges and ties are of nobody."""
+    one = tw.problems.Quadratic([1.0], slope=[0.0], start=[1.0])
+    row = tw.race(one, "agmsdr", budget=1, seeds=1, progress=False).rows()[0]
+    assert row["notes"] == ("took no step: its first costs more than the budget of 1",)
+    assert row["final_loss"] == 0.5
+
+
 def test_what_many_have_in_common_is_said_once() -> None:
     row = {"score": 1.0, "level": True, "notes": ("widen",), "seconds_to_goal": np.inf, "trials": 1}
     names = ["a", "b", "c", "d", "e", "f"]

@@ -112,6 +112,8 @@ class RaceRecords:
         count, what = row["trials"], row["tuned"].replace("_", " ")
         settings, told = table["value"].values[:count], []
         best = _choice(table, self.by, self.goal, count)
+        if best.place >= 0 and cost == 0:  # all settings stand at the start
+            return (f"took no step: its first costs more than the budget of {self.budget:g}",)
         if best.place < 0 and row["diverged"] == count * table.sizes["seed"]:
             told.append(f"diverges at every {what or 'try'}; lower the grid")
         elif best.place < 0 and self.by == "final":
