@@ -4,7 +4,8 @@ Functions of the package whose annotations name arrays by jaxtyping are wrapped 
 imported. Within one call a letter means one length. What a function is given must fit, or be
 refused by it: only what it takes and answers although its annotation excludes it is an error.
 So are the fields of named tuples, dataclasses and modules, where the source makes one: within one
-instance a letter means one length. What JAX puts together again holds a batch, or no arrays at all.
+instance a letter means one length. What JAX puts together again holds a batch, or no arrays at all;
+a module may be written as a batch, with one axis more in front.
 JAX's array in an annotation stands for NumPy's too, and one that may have no dimension for a
 number, as in the functions of JAX itself: what is computed from NumPy's may stay NumPy's.
 """
@@ -107,8 +108,19 @@ SEEN: set[Any] = set()
 others (`thalweg.core.digest`), in the record of a run for example."""
 
 
-def annotated(annotations: Mapping[str, Any], scope: dict[str, Any]) -> dict[str, Any]:
-    """The annotations that mention arrays, as they are meant."""
+def of_lanes(hint: Any) -> Any:
+    """The hint with one axis more in front."""
+    if is_array(hint):
+        return hint.dtype[hint.array_type, f"lanes {hint.dim_str}"]
+    if get_origin(hint) in (Union, types.UnionType):
+        return Union[tuple(map(of_lanes, get_args(hint)))]  # noqa: UP007  (not written out)
+    return hint
+
+
+def annotated(
+    annotations: Mapping[str, Any], scope: dict[str, Any], lanes: bool = False
+) -> dict[str, Any]:
+    """The annotations that mention arrays, as they are meant, and for lanes of them if asked."""
     found: dict[str, Any] = {}
     for name, text in annotations.items():
         if str(text).startswith("ClassVar"):  # no field
@@ -117,7 +129,10 @@ def annotated(annotations: Mapping[str, Any], scope: dict[str, Any]) -> dict[str
         # A name of the function around it, or for type checkers only.
         with contextlib.suppress(NameError, AttributeError):
             found |= get_type_hints(one, scope)
-    return {name: meant(hint) for name, hint in found.items() if mentions_arrays(hint)}
+    arrays = {name: hint for name, hint in found.items() if mentions_arrays(hint)}
+    if lanes:
+        return {name: Union[meant(h), meant(of_lanes(h))] for name, h in arrays.items()}  # noqa: UP007
+    return {name: meant(hint) for name, hint in arrays.items()}
 
 
 def fit(owner: Any, values: Mapping[str, Any], hints: Mapping[str, Any]) -> None:
@@ -162,7 +177,8 @@ def checked_fields(cls: type) -> type:
 
     @functools.cache
     def hints() -> dict[str, Any]:
-        return annotated(cls.__annotations__, vars(sys.modules[cls.__module__]))
+        scope = vars(sys.modules[cls.__module__])
+        return annotated(cls.__annotations__, scope, lanes=issubclass(cls, eqx.Module))
 
     def look(self: Any) -> None:
         if not unchecked.get():

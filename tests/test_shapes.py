@@ -135,6 +135,7 @@ def test_what_fits_passes(checked):
     assert checked.fit(b, None).values is None
     assert checked.Line(jnp.ones(2), np.ones(2)).y.shape == (2,)
     assert checked.Halved(jnp.ones(2), jnp.ones(2), 2.0).by == 2
+    assert checked.Step(jnp.ones((4, 2)), jnp.ones((4, 2))).x.shape == (4, 2)
 
 
 def test_fields_of_a_batch_pass(checked):
@@ -181,7 +182,8 @@ def test_fields_of_a_batch_pass(checked):
         (lambda m: m.Line(jnp.ones(2), jnp.ones(3)), r"Line: y came as .*float64\[3\]"),
         (lambda m: m.Step(jnp.ones(2), jnp.ones(3)), r"Step: y came as .*float64\[3\]"),
         (lambda m: m.Halved(jnp.ones(2), jnp.ones(3), 1.0), r"Step: y came as .*float64\[3\]"),
-        (lambda m: m.Halved(jnp.ones(2), jnp.ones(2), jnp.ones(2)), r"Halved: by came as"),
+        (lambda m: m.Halved(jnp.ones(2), jnp.ones(2), jnp.ones((2, 2))), r"Halved: by came as"),
+        (lambda m: m.Step(jnp.ones((4, 2)), jnp.ones((3, 2))), r"Step: y came as .*\[3, 2\]"),
     ],
 )
 def test_what_does_not_fit_is_told(checked, wrong, sentence):
