@@ -200,3 +200,22 @@ def test_workers_of_this_machine(reference: xr.Dataset) -> None:
 def test_only_a_client_is_a_client() -> None:
     with pytest.raises(tw.InputError, match=r"client came as int; give a distributed.Client"):
         go(client=3)
+
+
+def test_a_cluster_without_a_worker_is_told_at_once_and_waited_for(
+    reference: xr.Dataset, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(work, "LOOK", 0.5)
+    with (
+        distributed.LocalCluster(
+            n_workers=0, threads_per_worker=1, processes=True, dashboard_address=None
+        ) as cluster,
+        distributed.Client(cluster.scheduler_address) as client,  # which knows of no cluster
+    ):
+        threading.Timer(3.0, cluster.scale, (1,)).start()
+        found = tw.sweep(
+            problem(), tw.gradient_descent, step_size=SIZES, steps=40_000, records=20,
+            seeds=[0, 3], probes=["sharpness"], client=client,
+        )  # fmt: skip
+    assert capsys.readouterr().err.count("the Dask cluster has no worker") == 1
+    xr.testing.assert_equal(found.dataset, reference)

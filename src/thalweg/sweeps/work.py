@@ -63,6 +63,10 @@ class PieceMeter:
         """The whole is closed, not the part."""
 
 
+ALONE = (
+    "The sweep waits: the Dask cluster has no worker. It begins when one comes, as from a queue or "
+    "from `dask worker` with the address of the scheduler; Ctrl-C ends it."
+)
 REMEDY = (
     "give workers more memory, as distributed.LocalCluster(memory_limit='2GB'): one takes some 400 "
     "MB before it trains anything; with out= the sweep goes on where its blocks were left"
@@ -96,7 +100,8 @@ def on_cluster(tasks: Sequence[Task], meter: Meter, client: Any) -> Iterator[xr.
     """The blocks on the workers of a Dask client, in the order of the tasks.
 
     A block whose worker dies is given to another by Dask's scheduler; on disk it goes on where the
-    dead one has left it. If work on one block fails, what waits is called off.
+    dead one has left it. If work on one block fails, what waits is called off. Where there is no
+    worker yet, as in a queue that has not begun, it says so at once and waits.
 
     Raises:
         InputError: If worker after worker dies, on one block or before it has one, if all workers
@@ -109,6 +114,9 @@ def on_cluster(tasks: Sequence[Task], meter: Meter, client: Any) -> Iterator[xr.
     futures: list[Any] = []
     alive = time.monotonic()
     try:
+        alone = not client.scheduler_info()["workers"]
+        if alone:
+            meter.note(ALONE)
         futures += [client.submit(unpacked_work, content, pure=False) for content in packed]
         while waiting := [future for future in futures if not future.done()]:
             with contextlib.suppress(distributed.TimeoutError):  # then look whether all is well
@@ -116,6 +124,10 @@ def on_cluster(tasks: Sequence[Task], meter: Meter, client: Any) -> Iterator[xr.
             require(client.status == "running", "the client is not connected")
             count = sum(future.done() for future in futures)
             meter.update(count / len(tasks), f"block {count} of {len(tasks)}")
+            nobody = not client.scheduler_info()["workers"]
+            if nobody and not alone:
+                meter.note(ALONE)
+            alone = nobody
             stands = _standing_still(client)
             alive = alive if stands else time.monotonic()
             require(time.monotonic() - alive < PATIENCE, f"{stands}; {REMEDY}")
