@@ -154,8 +154,8 @@ def sweep(
             seeds are added.
         fresh: Delete what is in the folder and start again.
         client: A `distributed.Client`: its workers share the blocks of the sweep. One that dies
-            is replaced; while there is none the sweep says so and waits. With `out` they write there
-            themselves, so that they must see the folder.
+            is replaced; while there is none the sweep says so and waits. With `out` they write
+            there themselves, so that they must see the folder.
         workers: Instead of a client, how many processes of this machine (from a script, under
             `if __name__ == "__main__":`).
         progress: Show a bar; None shows it on a terminal, and elsewhere a few lines.
