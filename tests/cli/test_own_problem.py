@@ -59,6 +59,11 @@ def sensed(x):
 
 sensing = tw.problems.Function(sensed, start=jnp.ones(2))
 
+def reads(key):
+    raise FileNotFoundError("weights.npz")
+
+reading = tw.problems.Function(half, draw=reads)
+
 def leaves(x):
     raise SystemExit(3)
 
@@ -158,7 +163,8 @@ def test_what_is_wrong_with_it_is_one_sentence(thalweg_says: Says, line: str, wo
         ("mine.py:traced", "beside.py, line 4: TracerBoolConversionError: Attempted boolean"),
         ("mine.py:problem --oracle mine.py:strange_noise", "mine.py, line 30: sigma of the param"),
         ("mine.py:sensing", "mine.py, line 33: OSError: the sensor is off"),
-        ("mine.py:leaving", "mine.py, line 42: SystemExit: 3"),
+        ("mine.py:reading", "mine.py, line 42: FileNotFoundError: weights.npz"),
+        ("mine.py:leaving", "mine.py, line 47: SystemExit: 3"),
     ],
 )
 def test_what_fails_as_it_is_traced_or_run_is_one_sentence_with_its_place(

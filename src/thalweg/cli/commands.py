@@ -300,6 +300,10 @@ def _exit_code(given: list[str]) -> int:
     except BrokenPipeError:
         return 1
     except OSError as error:  # of a help text, for example, or a folder that is gone meanwhile
+        told = failure(error)
+        if told is not None:  # of a user's own code
+            complain(told)
+            return 2
         where = f": {error.filename}" if error.filename else ""
         complain(f"the operating system refused ({error.strerror or error}){where}")
         return 2

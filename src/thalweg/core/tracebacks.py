@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import itertools
 import re
 import sys
@@ -10,6 +11,7 @@ import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 _ROOTS = (Path(__file__).resolve().parents[1], Path(sysconfig.get_path("stdlib")).resolve())
 # What compiled programs call back fails with no traceback but one in words.
@@ -107,6 +109,22 @@ def told_place(file: str, line: int | None) -> str:
     if Path(file).is_absolute() and Path(file).is_relative_to(Path.cwd()):
         file = str(Path(file).relative_to(Path.cwd()))
     return f"{file}, line {line}" if line else file
+
+
+def told_function(function: Any) -> str:
+    """A function of a user's in words: its name, and where it stands if that is known.
+
+    Examples:
+        >>> from thalweg.core.tracebacks import told_function
+        >>> told_function(len)
+        'len'
+    """
+    plain = inspect.unwrap(getattr(function, "__func__", function))
+    name = str(getattr(plain, "__qualname__", type(plain).__name__)).rpartition("<locals>.")[2]
+    code = getattr(plain, "__code__", None)
+    if code is None:
+        return name
+    return f"{name} ({told_place(code.co_filename, code.co_firstlineno)})"
 
 
 def without_ours(error: BaseException) -> None:

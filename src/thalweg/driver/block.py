@@ -28,6 +28,7 @@ from thalweg.driver.lanes import Each, start_probes, start_states
 from thalweg.driver.layout import (
     arrays_in,
     blank_record,
+    clocked,
     lanes_for,
     marks_of,
     recorded_variables,
@@ -77,7 +78,7 @@ class Horizon(NamedTuple):
         require_memory(64.0 * self.records, f"the list of {self.records} records", "give fewer")
         places = np.linspace(0, self.steps, min(self.records, self.steps) + 1)
         steps = np.unique(np.round(places).astype(np.int64))
-        return Marks(dynamics.clock(steps), steps)
+        return Marks(clocked(dynamics, steps), steps)
 
 
 class Block(NamedTuple):

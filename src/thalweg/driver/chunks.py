@@ -17,8 +17,9 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array
 
+from thalweg.core.errors import InputError
 from thalweg.core.result import Result
-from thalweg.core.tracebacks import failed_callback, is_interruption
+from thalweg.core.tracebacks import failed_callback, is_interruption, told_function
 from thalweg.driver.expense import Expense
 from thalweg.driver.lanes import (
     Each,
@@ -197,6 +198,7 @@ class Loop:
                 self.set_pace(clock.perf_counter() - begun, int(np.max(chunk)))
                 left = left - chunk
                 report(float(np.max(states.time)))
+            self._require_counted(states)
         else:
             assert isinstance(kind, Continuous)
             # Arrays, as numbers would be compiled in.
@@ -230,6 +232,19 @@ class Loop:
         if self.marks.counts is None:
             return np.asarray(target - here[0])
         return np.where(_ended(states), 0, target - here)
+
+    def _require_counted(self, states: State) -> None:
+        """Refuse steps that do not count as one each: records would be of other steps than told."""
+        assert self.marks.steps is not None
+        target, there = self.marks.steps[..., self.at.next], np.asarray(states.step)
+        wrong = (there != target) & ~_ended(states)
+        if np.any(wrong):
+            assert isinstance(self.kind, Discrete)
+            raise InputError(
+                f"{told_function(self.kind.step)} counts {there[wrong][0]} steps where "
+                f"{np.broadcast_to(target, there.shape)[wrong][0]} were taken; let it return "
+                "state.step + 1"
+            )
 
     def set_pace(self, seconds: float, steps: int) -> None:
         """How many steps the next chunk takes, after one of so many in so much time."""

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 from thalweg.core import tree
 from thalweg.core.memory import available_memory, bytes_of, require_memory, working_memory
 from thalweg.driver.lanes import abreast
-from thalweg.dynamics.dynamics import Discrete, Dynamics, State
-from thalweg.probes.probe import Every, Moment
+from thalweg.dynamics.dynamics import Discrete, Dynamics, State, state_at_start
+from thalweg.probes.probe import Every, Moment, answered, started
 from thalweg.problems.problem import Problem
 
 LOWER = (
@@ -54,7 +54,7 @@ def require_room(
         InputError: If it needs more memory than there is.
     """
     state = eqx.filter_eval_shape(lambda key: _first(problem, dynamics, key), jax.random.key(0))
-    memories = [eqx.filter_eval_shape(s.probe.start, problem, state.params) for s in schedule]
+    memories = [eqx.filter_eval_shape(started, s.probe, problem, state.params) for s in schedule]
     row = 24 * (1 + len(schedule)) + (bytes_of(state.params) if parameters else 0)
     needed = seeds * (2 * bytes_of(state) + bytes_of(memories)) + 8 * records
     needed += kept * records * row
@@ -79,7 +79,7 @@ def room_for_lane(
         worth: Bytes far below which measurements are not traced to see what they take.
     """
     state = eqx.filter_eval_shape(lambda key: _first(problem, dynamics, key), jax.random.key(0))
-    memories = [eqx.filter_eval_shape(s.probe.start, problem, state.params) for s in schedule]
+    memories = [eqx.filter_eval_shape(started, s.probe, problem, state.params) for s in schedule]
     room = 2 * bytes_of(state) + bytes_of(memories)
     if 1000 * room > worth:
         room += max(_work(problem, dynamics, schedule, state, memories))
@@ -91,7 +91,7 @@ def _many(count: int, what: str) -> str:
 
 
 def _first(problem: Problem, dynamics: Dynamics, key: Any) -> State:
-    return dynamics.init(problem, problem.init(key))
+    return state_at_start(dynamics, problem, problem.init(key))
 
 
 def _work(
@@ -103,7 +103,7 @@ def _work(
 
         def measure(params: Any, memory: Any, state: State, probe: Any = scheduled.probe) -> Any:
             at = moment._replace(process=state.memory)
-            reading, ahead = probe.measure(problem, params, memory, at)
+            reading, ahead = answered(probe, problem, params, memory, at)
             return reading, ahead
 
         found.append(working_memory(measure, state.params, memory, state))

@@ -21,8 +21,8 @@ from thalweg.core.compiling import QUICKEST, QuickToCompile
 from thalweg.core.result import Reading, tree_finite
 from thalweg.core.tree import Params
 from thalweg.driver.steps import steps_on
-from thalweg.dynamics.dynamics import Continuous, Discrete, Dynamics, State
-from thalweg.probes.probe import Every, Moment, Probe
+from thalweg.dynamics.dynamics import Continuous, Discrete, Dynamics, State, state_at_start
+from thalweg.probes.probe import Every, Moment, Probe, answered, started
 from thalweg.problems.problem import Problem
 
 
@@ -110,7 +110,7 @@ def _begun(
     problem: Problem, dynamics: Dynamics | Each, params: Params, results: Array, lanes: str
 ) -> State:
     def one(dynamics: Dynamics, params: Params, bad: Array) -> State:
-        state = dynamics.init(problem, params)
+        state = state_at_start(dynamics, problem, params)
         return state._replace(result=jnp.maximum(state.result, bad))
 
     return over_lanes(one, lanes, (dynamics,), params, results)
@@ -124,7 +124,7 @@ def start_probes(
 
     def one(*given: Any) -> tuple[Any, ...]:
         *measuring, params = given
-        return tuple(probe.start(problem, params) for probe in measuring)
+        return tuple(started(probe, problem, params) for probe in measuring)
 
     return over_lanes(one, lanes, probes, params)
 
@@ -257,7 +257,7 @@ def _read(
             pairs = []
             for i, probe, memory in zip(places, measuring, memories, strict=True):
                 moment = Moment(jnp.asarray(record), jax.random.fold_in(key, i), process)
-                pairs.append(probe.measure(problem, params, memory, moment))
+                pairs.append(answered(probe, problem, params, memory, moment))
             return tuple(r for r, _ in pairs), tuple(m for _, m in pairs)
 
         if not active:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ from thalweg.core.digest import identity
 from thalweg.core.errors import require
 from thalweg.core.memory import require_memory
 from thalweg.core.result import Result
+from thalweg.core.tracebacks import told_function
 from thalweg.core.tree import Params
 from thalweg.driver.chunks import Marks
 from thalweg.driver.lanes import Each, of_any_lane, readings_of, together, told_by, variable_names
@@ -31,6 +33,9 @@ from thalweg.trajectory.store import FILL, Variable, is_native
 # each waits for the slowest eigenvalue, and products of stacked matrices are slower.
 BUSY = 2_000
 
+LABELS = ("seed", "time", "lane", "record")  # of records, in runs and sweeps
+_WORD = re.compile(r"\w+([ .+-]+\w+)*")
+
 
 def schedule_of(probes: ProbeLike | Iterable[ProbeLike | Every]) -> tuple[list[Every], list[str]]:
     """What is measured and how often, the loss always; and each in words for the record of a run.
@@ -42,6 +47,17 @@ def schedule_of(probes: ProbeLike | Iterable[ProbeLike | Every]) -> tuple[list[E
     if not any(s.probe.name == "loss" for s in schedule):
         schedule.insert(0, Every(probe_shelf.loss(), 1))
     names = [s.probe.name for s in schedule]
+    for name, dims in ((s.probe.name, s.probe.dims) for s in schedule):
+        require(
+            isinstance(name, str) and _WORD.fullmatch(name) is not None,
+            f"the name of a probe came as {told(name)}; give a word, as largest_entry",
+        )
+        words = isinstance(dims, tuple) and all(isinstance(dim, str) for dim in dims)
+        require(
+            words and len(set(dims)) == len(dims) and all(map(_WORD.fullmatch, dims)),
+            f"the dims of the probe {name} came as {told(dims)}; give a tuple of different words, "
+            'as ("layer",), or () for one number',
+        )
     require(len(set(names)) == len(names), f"two probes have one name: {', '.join(names)}")
     asked = [f"{s.probe!r} every {s.period}, digest {identity(s.probe)}" for s in schedule]
     return schedule, asked
@@ -96,12 +112,36 @@ def marks_of(
     )
     if not isinstance(dynamics, Discrete):
         return Marks(times, None)
-    steps = np.unique([dynamics.steps_until(float(t)) for t in times])
+    counts = [dynamics.steps_until(float(t)) for t in times]
+    for count in counts:
+        require(
+            not misfit(count, int),
+            f"{told_function(dynamics.steps_until)} gave {told(count)}; let it return a whole "
+            "number of steps",
+        )
+    steps = np.unique(counts)
     require(
         int(steps[-1]) >= 1 or times[-1] == 0,
         f"training time {times[-1]:g} is shorter than one step; ask for a longer run",
     )
-    return Marks(dynamics.clock(steps), steps)
+    return Marks(clocked(dynamics, steps), steps)
+
+
+def clocked(dynamics: Discrete, steps: np.ndarray) -> np.ndarray:
+    """The training times of counts of steps.
+
+    Raises:
+        InputError: If the dynamics' clock gives anything but numbers that do not fall, one each.
+    """
+    times = dynamics.clock(steps)
+    whole = not misfit(times, np.typing.ArrayLike) and np.shape(times) == steps.shape
+    require(
+        whole and bool(np.all(np.isfinite(times)) and np.all(np.diff(times) >= 0)),
+        f"{told_function(dynamics.clock)} gave {told(times)} for {told(steps)}"
+        + (" with entries that fall or are not finite" if whole else "")
+        + "; let it return training times that do not fall, one for each count of steps",
+    )
+    return np.asarray(times, np.float64)
 
 
 def clocks_of(
@@ -207,18 +247,45 @@ def recorded_variables(
         reading = found[i]
         value, error, code = variable_names(probe)
         meta = {"units": probe.unit, "long_name": value.replace("_", " ")}
-        kind = np.dtype(reading.value.dtype)
+        kind, kind_of_error = (np.dtype(part.dtype) for part in reading[:2])
         shape = reading.value.shape[1:]
+        of_error = meta | {"long_name": f"error of {value}"}
         variables += [
             Variable(value, probe.dims, shape, kind, meta),
-            Variable(error, probe.dims, shape, kind, meta | {"long_name": f"error of {value}"}),
+            Variable(error, probe.dims, shape, kind_of_error, of_error),
             Variable(code, (), (), np.dtype(np.int8), {"long_name": f"result code of {value}"}),
         ]
+    clocks = process.clocks(problem) if isinstance(process, Discrete) else {}
+    _require_apart(variables, {*LABELS, *clocks})
     # bfloat16 and its like are recorded as float32, which holds them exactly.
     return [
         v._replace(dtype=np.dtype(v.dtype.type if is_native(v.dtype) else np.float32))
         for v in variables
     ]
+
+
+def _require_apart(variables: Sequence[Variable], labels: set[str]) -> None:
+    """Refuse two recorded quantities, or a quantity and a dimension, under one name.
+
+    Raises:
+        InputError: Also if a dimension has two lengths.
+    """
+    lengths: dict[str, tuple[int, str]] = {}
+    for v in variables:
+        for dim, length in zip(v.dims, v.shape, strict=True):
+            known, whose = lengths.setdefault(dim, (length, v.name))
+            require(
+                known == length and dim not in labels,
+                f"{v.name} has the dimension {dim!r} of length {length}, which stands for "
+                + ("the records of a run" if dim in labels else f"{known} in {whose}")
+                + "; name it otherwise in the probe's dims",
+            )
+    names = [v.name for v in variables]
+    for name in names:
+        require(
+            names.count(name) == 1 and name not in labels and name not in lengths,
+            f"{name!r} would name two things in the record of this run; call the probe otherwise",
+        )
 
 
 def blank_record(variables: list[Variable], lanes: int) -> dict[str, np.ndarray]:

@@ -13,15 +13,18 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from thalweg.core.arguments import told
 from thalweg.core.digest import identity
 from thalweg.core.doors import Checked
 from thalweg.core.errors import InputError
 from thalweg.core.ranges import positive
 from thalweg.core.result import Result
+from thalweg.core.tracebacks import told_function
 from thalweg.core.tree import Params
 from thalweg.dynamics.stability import StabilityRule, no_rule
 from thalweg.problems.problem import Problem
@@ -63,6 +66,54 @@ def fresh(params: Params, memory: Any) -> State:
         jnp.asarray(int(Result.OK), jnp.int32),
         memory,
     )
+
+
+def state_at_start(dynamics: Dynamics, problem: Problem, params: Params) -> State:
+    """The state at time zero, held against what `init` gives.
+
+    Raises:
+        InputError: If it is no `State`, or of other things than arrays.
+    """
+    state = dynamics.init(problem, params)
+    if not isinstance(state, State):
+        raise InputError(
+            f"{told_function(dynamics.init)} gave {told(state)}; let it return a State, as "
+            "fresh(params, memory)"
+        )
+    for leaf in jax.tree.leaves(state):
+        if not hasattr(leaf, "dtype"):
+            raise InputError(
+                f"{told_function(dynamics.init)} gave a state that holds {told(leaf)}; give arrays"
+            )
+    return state
+
+
+def stepped(dynamics: Discrete, before: State, given: Any) -> tuple[State, Info]:
+    """What a step gave, where it is a state of the kind that it came from, and an `Info`.
+
+    Raises:
+        InputError: What it is instead, with the function and its line.
+    """
+    if not (isinstance(given, tuple) and len(given) == 2 and isinstance(given[0], State)):
+        raise InputError(
+            f"{told_function(dynamics.step)} gave {told(given)}; let it return the state after the "
+            "step and an Info, as state._replace(...), Info(loss)"
+        )
+    old, new = (jax.tree_util.tree_leaves_with_path(state) for state in (before, given[0]))
+    alike = [path for path, _ in old] == [path for path, _ in new]
+    for (path, was), (_, leaf) in zip(old, new, strict=alike) if alike else ():
+        if not hasattr(leaf, "dtype") or (leaf.shape, leaf.dtype) != (was.shape, was.dtype):
+            name = jax.tree_util.keystr(path).lstrip(".")
+            raise InputError(
+                f"{told_function(dynamics.step)} gave as {name} of the state {told(leaf)}, which "
+                f"came as {told(was)}; let a step keep shapes and types"
+            )
+    if not alike:
+        raise InputError(
+            f"{told_function(dynamics.step)} gave a state of another structure than came; let a "
+            "step keep the structure of parameters and memory"
+        )
+    return given
 
 
 def untimed(state: State) -> State:
@@ -170,7 +221,7 @@ class Discrete(Dynamics):
         """`step`, or `drawn_step` if its random numbers come, from a carried state to the next."""
         whole = self.released(state)
         if draw is None:
-            after, info = self.step(problem, whole, key)
+            after, info = stepped(self, whole, self.step(problem, whole, key))
         else:
             after, info = self.drawn_step(problem, whole, draw, key)
         return self.carried(after), info

@@ -17,6 +17,7 @@ from thalweg.core.ranges import require_positive
 from thalweg.core.tree import Params
 from thalweg.dynamics.dynamics import Info, State, step_size_array
 from thalweg.dynamics.optax_descent import OptaxDescent
+from thalweg.dynamics.schedules import require_schedule
 from thalweg.dynamics.stability import StabilityRule, no_rule
 from thalweg.problems.linear_classification import LinearClassifier, log_objective
 from thalweg.problems.problem import Problem
@@ -71,7 +72,7 @@ def normalised_descent(
         [[1.0], [0.75]]
     """
     require(by in NORMALISED_BY, unknown(by, NORMALISED_BY, "normalisation"))
-    size = step_size if callable(step_size) else step_size_array(step_size)
+    size = require_schedule(step_size) if callable(step_size) else step_size_array(step_size)
     rate = step_size if callable(step_size) else float(step_size)
     unit = [optax.stateless(_unit)] if by == "gradient" else []
     transform = optax.chain(*unit, optax.scale_by_learning_rate(rate))

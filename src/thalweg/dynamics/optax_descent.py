@@ -51,7 +51,7 @@ from thalweg.dynamics.optax_update import (
     update,
 )
 from thalweg.dynamics.optimiser_state import require_fits
-from thalweg.dynamics.schedules import in_counts
+from thalweg.dynamics.schedules import forward, in_counts, require_schedule
 from thalweg.dynamics.stability import StabilityRule
 from thalweg.oracles.batches import minibatch
 from thalweg.oracles.oracle import Oracle
@@ -265,15 +265,17 @@ class OptaxDescent(Discrete):
         steps = np.asarray(steps)
         if not callable(self.step_size):
             return steps * float(self.step_size)
-        total = np.concatenate([[0.0], np.cumsum(self._sizes(int(steps.max(initial=0))))])
+        sizes = forward(self._sizes(int(steps.max(initial=0))), self.step_size, np.inf)
+        total = np.concatenate([[0.0], np.cumsum(sizes)])
         return total[steps]
 
     def steps_until(self, time: float) -> int:
         if not callable(self.step_size):
             return nearest_count(time, float(self.step_size))
         count = 64
-        while (reached := np.cumsum(self._sizes(count)))[-1] < time:
-            stopped = count > 50_000 and 0 < reached[count // 4] == reached[-1]
+        while (reached := np.cumsum(forward(self._sizes(count), self.step_size, time)))[-1] < time:
+            still = reached[count // 4] == reached[-1]
+            stopped = count > (50_000 if reached[-1] > 0 else 4_000_000) and still
             if stopped or count > 50_000_000:
                 raise InputError(
                     f"the schedule's step sizes add up to only {reached[-1]:g} in {count} steps; "
@@ -407,7 +409,7 @@ def optax_dynamics(
         transform = optax.GradientTransformationExtraArgs(transform.init, transform.update)
     if step_size is None:
         step_size = learning_rate_of(transform)
-    size = step_size if callable(step_size) else step_size_array(step_size)
+    size = require_schedule(step_size) if callable(step_size) else step_size_array(step_size)
     descent = OptaxDescent(optax.with_extra_args_support(transform), size, name, reseed)
     require(
         batch is None or oracle is None,

@@ -8,11 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array
 
 from thalweg.core.arguments import misfit, told
+from thalweg.core.doors import takes_one
 from thalweg.core.errors import InputError, require, unknown
+from thalweg.core.tracebacks import told_function
 from thalweg.dynamics.optimisers_in_words import named_in
 
 FORM = "write a name with its numbers, as cosine(1000) or linear(1000, warmup=100, end=0.1)"
@@ -145,8 +149,52 @@ def as_schedule(given: Callable[[Any], Any] | str) -> Callable[[Any], Any]:
             f"schedule came as {told(given)}; give a function of the number of steps taken, or "
             f"words: {FORM}",
         )
-        return given
+        return require_schedule(given)
     return _named(given)
+
+
+def require_schedule(given: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """A function of the number of steps, where it gives one real number.
+
+    Raises:
+        InputError: What it gives or takes instead, with its name and line.
+    """
+    what = f"the schedule {told_function(given)}"
+    takes_one(given, what, "the number of steps taken")
+    found: list[Any] = []
+    jax.eval_shape(lambda count: found.append(given(count)), jnp.zeros((), int))
+    shape, kind = np.shape(found[0]), getattr(found[0], "dtype", type(found[0]))
+    require(
+        not isinstance(found[0], str) and shape == () and _is_real(kind),
+        f"{what} gave {told(found[0])}; let it return one real number",
+    )
+    return given
+
+
+def forward(sizes: np.ndarray, schedule: Callable[[Any], Any], time: float) -> np.ndarray:
+    """Step sizes as a schedule gives them, (n,), up to the first that leads nowhere or back.
+
+    Raises:
+        InputError: If that one comes before a time is reached: which step and size.
+    """
+    wrong = ~np.isfinite(sizes) | (sizes < 0)
+    if not np.any(wrong):
+        return sizes
+    at = int(np.argmax(wrong))
+    source = schedule.schedule if isinstance(schedule, Paced) else schedule
+    require(
+        at > 0 and bool(np.sum(sizes[:at]) >= time),
+        f"the schedule {told_function(source)} makes a step size of {sizes[at]:g} at step {at}; "
+        "let it return numbers from 0 on",
+    )
+    return sizes[:at]
+
+
+def _is_real(kind: Any) -> bool:
+    try:
+        return any(jnp.issubdtype(kind, each) for each in (np.floating, np.integer, np.bool_))
+    except TypeError:
+        return False
 
 
 @functools.cache

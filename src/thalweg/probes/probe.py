@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import contextlib
 import inspect
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
@@ -15,10 +16,13 @@ from jaxtyping import Array, Bool, Int
 from thalweg.core.arguments import told
 from thalweg.core.doors import Checked
 from thalweg.core.errors import InputError, choose, require
-from thalweg.core.result import Reading
+from thalweg.core.result import Reading, Result
+from thalweg.core.tracebacks import told_function
 from thalweg.core.tree import Params
 from thalweg.models.spiking.surrogates import takes_surrogates
 from thalweg.problems.problem import Problem, Supervised
+
+NONFINITE = int(Result.NONFINITE)
 
 
 class Moment(NamedTuple):
@@ -136,10 +140,76 @@ def measure(problem: Problem, params: Params, probe: ProbeLike, key: Array | int
     """
     probe = as_probe(probe)
     moment = Moment(jax.numpy.zeros((), int), as_key(key))
-    reading, _ = eqx.filter_jit(probe.measure)(
-        problem, params, probe.start(problem, params), moment
+    reading, _ = eqx.filter_jit(answered)(
+        probe, problem, params, started(probe, problem, params), moment
     )
     return reading
+
+
+def started(probe: Probe, problem: Problem, params: Params) -> Any:
+    """A probe's memory before the first record, its numbers as arrays.
+
+    Raises:
+        InputError: If anything else is in it.
+    """
+    memory = probe.start(problem, params)
+    return jax.tree.map(lambda leaf: _as_numbers(leaf, probe.start, "its memory"), memory)
+
+
+def answered(
+    probe: Probe, problem: Problem, params: Params, memory: Any, moment: Moment
+) -> tuple[Reading, Any]:
+    """What a probe measures, held against what a probe gives; a lone NaN is never `OK`.
+
+    Raises:
+        InputError: If it is no reading with a memory of the kind that came, or of other shapes than
+            the probe's dims say; the sentence names the function and its line.
+    """
+    given = probe.measure(problem, params, memory, moment)
+    whose = told_function(probe.measure)
+    if not (isinstance(given, tuple) and len(given) == 2 and isinstance(given[0], Reading)):
+        raise InputError(
+            f"{whose} gave {told(given)}; let it return a Reading and the memory for the next "
+            "record, as exact(value), memory"
+        )
+    parts = zip(Reading._fields, given[0], strict=True)
+    value, error, result = (_as_numbers(a, probe.measure, f"the {n}") for n, a in parts)
+    require(
+        value.ndim == len(probe.dims),
+        f"{whose} gave a value of shape {value.shape}, and its dims are {probe.dims!r}; name one "
+        "dimension for each axis",
+    )
+    require(
+        error.shape == value.shape,
+        f"{whose} gave an error of shape {error.shape} beside a value of shape {value.shape}; give "
+        "one error for each number",
+    )
+    require(
+        result.shape == () and jax.numpy.issubdtype(result.dtype, np.integer),
+        f"{whose} gave as result {told(result)}; give one code, as Result.OK",
+    )
+    after = jax.tree.map(lambda leaf: _as_numbers(leaf, probe.measure, "its memory"), given[1])
+    old, new = (jax.tree.map(np.shape, m) for m in (memory, after))
+    require(
+        old == new,
+        f"{whose} gave a memory of another structure or shape than came; let it be as start makes "
+        "it at every record",
+    )
+    if value.ndim == 0 and jax.numpy.issubdtype(value.dtype, np.floating):
+        result = jax.numpy.where(jax.numpy.isnan(value) & (result == 0), NONFINITE, result)
+    return Reading(value, error, result), after
+
+
+def _as_numbers(given: Any, function: Callable[..., Any], what: str) -> Array:
+    """What a user's function gave, where it is an array of real numbers, or a random key."""
+    kinds = (np.floating, np.integer, np.bool_, jax.dtypes.prng_key)
+    with contextlib.suppress(TypeError, ValueError):  # of text and objects
+        array = jax.numpy.asarray(given)
+        if any(jax.numpy.issubdtype(array.dtype, kind) for kind in kinds):
+            return array
+    raise InputError(
+        f"{told_function(function)} gave as {what} {told(given)}; give an array of real numbers"
+    )
 
 
 def as_key(given: Array | int) -> Array:

@@ -20,6 +20,7 @@ from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int
 
+from thalweg.core.arguments import told
 from thalweg.core.digest import identity
 from thalweg.core.doors import Checked, real_number, takes_one
 from thalweg.core.errors import InputError, choose, reason, require, unknown
@@ -237,7 +238,7 @@ class Function(Problem):
 
     def init(self, key: Array) -> Params:
         params = self.start if self.draw is None else self.draw(key)
-        params = jax.tree.map(jnp.asarray, params)
+        params = jax.tree.map(_as_array, params)
         kinds = {str(leaf.dtype) for leaf in jax.tree.leaves(params)}
         require(
             all(jnp.issubdtype(kind, jnp.floating) for kind in kinds),
@@ -256,6 +257,15 @@ class Function(Problem):
     def describe(self) -> dict[str, Any]:
         name = getattr(self.function, "__qualname__", repr(self.function))
         return {"kind": "function", "function": name, "code": identity((self.function, self.draw))}
+
+
+def _as_array(leaf: Any) -> Array:
+    try:
+        return jnp.asarray(leaf)
+    except (TypeError, ValueError):  # text, or objects
+        raise InputError(
+            f"parameters came as {told(leaf)}; give floating-point numbers, as 1.0"
+        ) from None
 
 
 def supervised(
