@@ -54,7 +54,8 @@ def subspace_overlap(basis: ArrayLike, vectors: ArrayLike) -> Overlap:
         Shares with their null; NaN for zero vectors. Exact up to rounding.
 
     Raises:
-        InputError: If shapes do not agree, or the columns are not orthonormal to 1e-6.
+        InputError: If shapes do not agree, the columns are not orthonormal to 1e-6, or a
+            vector is not finite.
 
     Source: Gur-Ari, Roberts and Dyer (2018), arXiv 1812.04754.
 
@@ -70,7 +71,10 @@ def subspace_overlap(basis: ArrayLike, vectors: ArrayLike) -> Overlap:
     )
     off = float(np.max(np.abs(V.T @ V - np.eye(V.shape[1]))))
     require(off < 1e-6, f"the basis came with columns off orthonormal by {off:.2g}; give a basis")
+    require(bool(np.all(np.isfinite(x))), "a vector is not finite; leave it out")
     p, k = V.shape
+    most = np.max(np.abs(x), axis=-1, keepdims=True)
+    x = x / np.where(most > 0, most, 1)  # squares of any size are numbers
     whole = np.sum(x * x, axis=-1)
     part = np.sum((x @ V) ** 2, axis=-1)
     fraction = part / np.where(whole > 0, whole, np.nan)

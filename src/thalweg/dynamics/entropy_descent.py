@@ -231,7 +231,8 @@ def entropy_sgd(
     require(convention in CONVENTIONS, unknown(convention, CONVENTIONS, "convention"))
     require_share(momentum=momentum, averaging=averaging)
     require_from_zero(noise=noise, coupling=coupling, most_coupling=most_coupling)
-    require_positive(inner_rate=inner_rate, coupling_steps=coupling_steps, factor=factor, drop=drop)
+    require_positive(learning_rate=learning_rate, inner_rate=inner_rate, drop=drop)
+    require_positive(coupling_steps=coupling_steps, factor=factor)
     free = free_steps if free_steps is not None else (10.0 if coupling is None else 0.0)
     require(
         free >= (1 if coupling is None else 0),

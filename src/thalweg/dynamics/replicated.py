@@ -223,6 +223,7 @@ def replicated_sgd(
     require(replicas >= 2, f"replicas came as {replicas}; give at least 2")
     require(every >= 1, f"every came as {every}; give at least 1")
     require_share(momentum=momentum)
+    require_positive(learning_rate=learning_rate)
     require_from_zero(coupling=coupling)
     require_positive(
         coupling_steps=coupling_steps, factor=factor, raise_every=raise_every, drop=drop

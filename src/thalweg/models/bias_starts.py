@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 from numpy.typing import ArrayLike
 
+from thalweg.core.behaviour import traced
 from thalweg.core.errors import InputError, choose, key_of, require
 from thalweg.core.tree import Params
 from thalweg.models.model import Model, Shape
@@ -101,6 +102,9 @@ class SpreadBiases(Restarted):
             self.examples is None or (self.examples.ndim >= 2 and len(self.examples) > 0),
             "the examples came without two axes; give them as (N, d)",
         )
+        known = self.examples is not None and not traced(self.examples)
+        finite = not known or bool(jnp.all(jnp.isfinite(self.examples)))
+        require(finite, "an example is not finite; leave it out")
 
     def init(self, key: Array, inputs: Shape, outputs: int, dtype: Any = jnp.float64) -> Params:
         own, drawn = jax.random.split(key)
