@@ -102,9 +102,9 @@ class SpreadBiases(Restarted):
             self.examples is None or (self.examples.ndim >= 2 and len(self.examples) > 0),
             "the examples came without two axes; give them as (N, d)",
         )
-        known = self.examples is not None and not traced(self.examples)
-        finite = not known or bool(jnp.all(jnp.isfinite(self.examples)))
-        require(finite, "an example is not finite; leave it out")
+        if self.examples is not None and not traced(self.examples):
+            finite = bool(jnp.all(jnp.isfinite(self.examples)))
+            require(finite, "an example is not finite; leave it out")
 
     def init(self, key: Array, inputs: Shape, outputs: int, dtype: Any = jnp.float64) -> Params:
         own, drawn = jax.random.split(key)
