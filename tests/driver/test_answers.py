@@ -19,6 +19,11 @@ BOWL = tw.problems.Function(lambda x: 0.5 * jnp.sum(x**2), start=np.ones(2))
 OK = np.int32(0)
 
 
+def given(*parts: Any) -> Reading:
+    """A reading of anything, which its annotations, checked as the tests run, would refuse."""
+    return Reading._make(parts)
+
+
 def run(dynamics: Any = None, probes: Any = ()) -> Any:
     dynamics = tw.gradient_descent(0.5) if dynamics is None else dynamics
     return tw.run(BOWL, dynamics, until=1.0, records=2, probes=probes).dataset
@@ -47,14 +52,14 @@ def probe(
         (lambda x, m: None, "gave None; let it return a Reading and the memory"),
         (lambda x, m: exact(x[0]), "gave an instance of Reading; let it return a Reading and"),
         (lambda x, m: (x[0], m), "let it return a Reading and the memory"),
-        (lambda x, m: (Reading("x", x[0], OK), m), "gave as the value the text 'x'"),
+        (lambda x, m: (given("x", x[0], OK), m), "gave as the value the text 'x'"),
         (lambda x, m: (exact(x), m), r"a value of shape \(2,\), and its dims are \(\)"),
         (
-            lambda x, m: (Reading(jax.lax.complex(x[0], x[1]), x[0], OK), m),
+            lambda x, m: (given(jax.lax.complex(x[0], x[1]), x[0], OK), m),
             "gave as the value an array of one number of type c",
         ),
-        (lambda x, m: (Reading(x[0], x, OK), m), r"an error of shape \(2,\) beside a value of"),
-        (lambda x, m: (Reading(x[0], x[0], x[0]), m), "as result an array of one number of type f"),
+        (lambda x, m: (given(x[0], x, OK), m), r"an error of shape \(2,\) beside a value of"),
+        (lambda x, m: (given(x[0], x[0], x[0]), m), "as result an array of one number of type f"),
         (lambda x, m: (exact(x[0]), x), "gave a memory of another structure or shape"),
     ],
 )
@@ -87,8 +92,8 @@ def test_a_dimension_has_one_length() -> None:
 
 
 def test_nan_is_not_ok_and_an_error_keeps_its_fraction() -> None:
-    nan = probe(lambda x, m: (Reading(x[0] * jnp.nan, x[0] * 0, OK), m), "nan")
-    count = probe(lambda x, m: (Reading(jnp.sum(x > 0), 0.25 + 0 * x[0], OK), m), "count")
+    nan = probe(lambda x, m: (given(x[0] * jnp.nan, x[0] * 0, OK), m), "nan")
+    count = probe(lambda x, m: (given(jnp.sum(x > 0), 0.25 + 0 * x[0], OK), m), "count")
     data = run(probes=[nan, count])
     assert (data["nan_result"] == int(tw.Result.NONFINITE)).all()
     assert data["count"].values.tolist() == [[2, 2, 2]]

@@ -197,7 +197,7 @@ def answered(
     )
     if value.ndim == 0 and jax.numpy.issubdtype(value.dtype, np.floating):
         result = jax.numpy.where(jax.numpy.isnan(value) & (result == 0), NONFINITE, result)
-    return Reading(value, error, result), after
+    return given[0]._replace(value=value, error=error, result=result), after
 
 
 def _as_numbers(given: Any, function: Callable[..., Any], what: str) -> Array:
