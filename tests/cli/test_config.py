@@ -208,7 +208,7 @@ def test_a_run_leaves_a_file_that_gives_it_again(desk: Path) -> None:
         [sys.executable, "-c", RERUN.format(lines=lines)],
         capture_output=True, text=True, check=True, cwd=desk,
     )  # fmt: skip
-    assert done.stderr == ""
+    assert not [line for line in done.stderr.splitlines() if " %, " not in line]  # how far it is
     found, *again = done.stdout.split("code 0\n")[:-1]
     assert again == [found, found]  # read back: another run would be refused
     page = (desk / "mine" / "page.json").read_text()
