@@ -58,8 +58,8 @@ def alignment(left: ArrayLike, right: ArrayLike, centred: bool = False) -> Readi
     Returns:
         A `Reading`, shape (): between 0 and 1 for positive semidefinite kernels, 1 where they are
         proportional, dimensionless. Exact up to rounding; of centred kernels the error says what
-    rounding leaves, 2 N eps (||K||/||H K H|| + ||M||/||H M H||) for N rows. NONFINITE where a
-    kernel is zero, or its centred part not told from rounding.
+        rounding leaves, 2 N eps (||K||/||H K H|| + ||M||/||H M H||) for N rows. NONFINITE where a
+        kernel is zero, or its centred part not told from rounding.
 
     Raises:
         InputError: If shapes do not agree.
