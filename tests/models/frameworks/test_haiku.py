@@ -100,6 +100,28 @@ def convolution(x):
     return hk.Conv1D(3, 2, padding="VALID")(x)
 
 
+def counting(x, counts=True):
+    seen = hk.get_state("calls", (), init=jnp.zeros)
+    average = hk.ExponentialMovingAverage(0.9, name="mean_input")(jnp.mean(x), update_stats=counts)
+    if counts:
+        hk.set_state("calls", seen + 1)
+    return hk.Linear(3)(x) + average
+
+
+def test_a_state_that_a_call_writes_is_named():
+    """Of whatever module; a call that only reads it is the net at that state."""
+    net = hk.without_apply_rng(hk.transform_with_state(counting))
+    params, state = net.init(KEY, X)
+    _, state = net.apply(params, state, X)
+    with pytest.raises(tw.InputError, match="writes a state when it is called .*calls of ~"):
+        supervised(from_haiku(net, params, state), (X, Y))
+    with pytest.raises(tw.InputError, match=r"of mean_input.*give the function as for evaluation"):
+        supervised(from_haiku(net, params, state), (X, Y))
+    problem = supervised(from_haiku(net, params, state, counts=False), (X, Y))
+    found = problem.outputs(problem.init(KEY))
+    np.testing.assert_allclose(found, net.apply(params, state, X, counts=False)[0], rtol=1e-6)
+
+
 def test_dropout_is_refused():
     for start in (None, hk.transform(dropping).init(KEY, X)):
         with pytest.raises(tw.InputError, match=r"draws random numbers .* after the module linear"):

@@ -134,14 +134,18 @@ class _Calls:
     options: dict[str, Any]
 
     def __call__(self, params: Params, beside: Params, x: Any) -> Any:
+        return self.with_state(params, beside, x)[0]
+
+    def with_state(self, params: Params, beside: Params, x: Any) -> tuple[Any, Params]:
+        """The outputs and the state after the call."""
         x = jnp.rint(x).astype(int) if self.whole else x
         given = (params, beside) if self.stateful else (params,)
         key = (None,) if self.keyed else ()
         out = self.function(*given, *key, x, **self.options)
-        return out[0] if self.stateful else out
+        return out if self.stateful else (out, beside)
 
     def watched(self, params: Params, beside: Params, x: np.ndarray, title: str) -> Any:
-        """One call that refuses random modules and those that keep averages by their names."""
+        """One call that refuses random modules and those that write a state by their names."""
         import haiku as hk
 
         entered = []
@@ -162,11 +166,36 @@ class _Calls:
 
         with hk.intercept_methods(seen):
             try:
-                return self(params, beside, jnp.asarray(x))
+                out, after = self.with_state(params, beside, jnp.asarray(x))
             except ValueError as error:
-                after = f", after the module {entered[-1]}" if entered else ""
+                last = f", after the module {entered[-1]}" if entered else ""
                 require(
                     "PRNGKey" not in str(error) and "PRNG key" not in str(error),
-                    f"{title} draws random numbers (dropout in training?){after}; {evaluation}",
+                    f"{title} draws random numbers (dropout in training?){last}; {evaluation}",
                 )
                 raise
+        written = sorted(
+            f"{name} of {module}"
+            for module, held in after.items()
+            for name, value in held.items()
+            if not _same(beside.get(module, {}).get(name), value)
+        )
+        require(
+            not written,
+            f"{title} writes a state when it is called ({', '.join(written)}), which is held fixed "
+            f"here; {evaluation}, so that it only reads it",
+        )
+        return out
+
+
+def _same(before: Any, after: Any) -> bool:
+    """Whether two parts of a state hold the same numbers."""
+
+    def plain(leaf: Any) -> np.ndarray:
+        is_key = jnp.issubdtype(jnp.result_type(leaf), jax.dtypes.prng_key)
+        return np.asarray(jax.random.key_data(leaf) if is_key else leaf)
+
+    old, new = jax.tree.leaves(before), jax.tree.leaves(after)
+    return len(old) == len(new) and all(
+        np.array_equal(plain(a), plain(b)) for a, b in zip(old, new, strict=True)
+    )
