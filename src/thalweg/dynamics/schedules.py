@@ -17,6 +17,7 @@ from thalweg.core.arguments import misfit, told
 from thalweg.core.doors import takes_one
 from thalweg.core.errors import InputError, require, unknown
 from thalweg.core.tracebacks import told_function
+from thalweg.dynamics.optax_update import optax_converts
 from thalweg.dynamics.optimisers_in_words import named_in
 
 FORM = "write a name with its numbers, as cosine(1000) or linear(1000, warmup=100, end=0.1)"
@@ -162,7 +163,8 @@ def require_schedule(given: Callable[[Any], Any]) -> Callable[[Any], Any]:
     what = f"the schedule {told_function(given)}"
     takes_one(given, what, "the number of steps taken")
     found: list[Any] = []
-    jax.eval_shape(lambda count: found.append(given(count)), jnp.zeros((), int))
+    with optax_converts():
+        jax.eval_shape(lambda count: found.append(given(count)), jnp.zeros((), int))
     shape, kind = np.shape(found[0]), getattr(found[0], "dtype", type(found[0]))
     require(
         not isinstance(found[0], str) and shape == () and _is_real(kind),

@@ -21,14 +21,15 @@ WHY = ("to measure by themselves", "give a supervised problem")
 
 
 class SingleGradients(NamedTuple):
-    """Of the examples at each point: mean ||g_i||^2, mean ||g_i - g||^2, and |<mean g_i - g, r>|.
+    """Of the examples: mean ||g_i||^2, mean ||g_i - g||^2, and |<mean g_i - g, r>|.
 
+    At a point, or at each of some.
     r is a normal draw, so that the last is about ||mean g_i - g||.
     """
 
-    square: Float[Array, " points"]
-    spread: Float[Array, " points"]
-    off: Float[Array, " points"]
+    square: Float[Array, "*points"]
+    spread: Float[Array, "*points"]
+    off: Float[Array, "*points"]
 
 
 @eqx.filter_jit

@@ -113,7 +113,7 @@ def test_a_state_that_a_call_writes_is_named():
     net = hk.without_apply_rng(hk.transform_with_state(counting))
     params, state = net.init(KEY, X)
     _, state = net.apply(params, state, X)
-    with pytest.raises(tw.InputError, match="writes a state when it is called .*calls of ~"):
+    with pytest.raises(tw.InputError, match=r"writes a state when it is called .*calls of ~"):
         supervised(from_haiku(net, params, state), (X, Y))
     with pytest.raises(tw.InputError, match=r"of mean_input.*give the function as for evaluation"):
         supervised(from_haiku(net, params, state), (X, Y))
