@@ -69,7 +69,7 @@ def meant(hint: Any, named: bool = True) -> Any:
         if not named:
             sides = ["..." if s in some else s if s.isdigit() else "_" for s in sides]
         arrays = [hint.dtype[kind, " ".join(sides)] for kind in (jax.Array, np.ndarray)]
-        numbers = [] if len(sides) > len(some) else [float, int, np.number]
+        numbers = [] if len(sides) > len(some) else [float, int, np.generic]
         likes = [] if hint.array_type in (jax.Array, np.ndarray) else [list, tuple, float, int]
         return Union[(*arrays, *numbers, *likes)]
     parts, origin = get_args(hint), get_origin(hint)

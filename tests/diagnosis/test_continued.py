@@ -13,6 +13,7 @@ import optax
 import pytest
 
 import thalweg as tw
+from thalweg.diagnosis.checkpoint import arrays_of
 from thalweg.diagnosis.remembered import begun_in_words, remembered
 from thalweg.dynamics.given_limit import second_order
 from thalweg.dynamics.optax_update import optax_converts
@@ -288,3 +289,17 @@ def test_a_loop_of_pytorch_goes_on(kind: str, numbers: Any, name: str, parameter
     ends = unraveller(made)(jnp.asarray(run.parameters.values[0, -1]))
     for key, value in ends.items():
         np.testing.assert_allclose(value, state[key], rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("ending", ["npy", "npz"])
+def test_a_checkpoint_that_is_damaged_is_no_start(tmp_path: Path, ending: str) -> None:
+    """By a header that asks for less than there is, which NumPy reads without a word."""
+    path = tmp_path / f"net.{ending}"
+    if ending == "npy":
+        np.save(path, np.arange(6000.0))
+    else:
+        np.savez(path, parameters=np.arange(6000.0))
+    assert arrays_of(path, "start")["parameters"][-1] == 5999
+    path.write_bytes(path.read_bytes().replace(b"(6000,)", b"(4000,)"))
+    with pytest.raises(tw.InputError, match="cannot be read as NumPy's format"):
+        arrays_of(path, "start")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from thalweg.core.archives import damaged_part
 from thalweg.core.arguments import told
 from thalweg.core.errors import InputError, reason, require
 from thalweg.core.tree import Params
@@ -164,12 +164,15 @@ def arrays_of(path: Path, what: str) -> dict[str, np.ndarray]:
     """
     require(path.is_file(), f"{what} {str(path)!r}: there is no such file; check the path")
     try:
-        found = np.load(path, allow_pickle=False)
-        if isinstance(found, np.ndarray):
-            return {PARAMETERS[0]: found}
-        with found:
+        with path.open("rb") as file:
+            found = np.load(file, allow_pickle=False)
+            if isinstance(found, np.ndarray):
+                require(not file.read(1), "there is more in it than its header says")
+                return {PARAMETERS[0]: found}
+            damaged = damaged_part(path)
+            require(damaged is None, f"{damaged} is not as its checksum says")
             return {name: np.asarray(found[name]) for name in found}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except Exception as error:  # NumPy and zipfile raise many kinds on damaged files
         raise InputError(
             f"{what} {str(path)!r} cannot be read as NumPy's format ({reason(error)}); save it "
             "again"

@@ -358,6 +358,21 @@ def npz_bytes():
     return file.getvalue()
 
 
+def test_archives_are_held_against_their_checksums(tmp_path):
+    """NumPy reads what a header asks for: of a smaller one the rest is never looked at."""
+    file = io.BytesIO()
+    np.savez(file, x=np.ones((6000, 2)), y=np.arange(6000.0))
+    content = file.getvalue().replace(b"(6000, 2)", b"(4000, 2)").replace(b"(6000,)", b"(4000,)")
+    (tmp_path / "cut.npz").write_bytes(content)
+    with pytest.raises(InputError, match=r"cut\.npz: x\.npy is not as its checksum says"):
+        from_file(tmp_path / "cut.npz")
+    locked = bytearray(npz_bytes())
+    locked[locked.rindex(b"PK\x01\x02") + 8] |= 1  # a flag that says: encrypted
+    (tmp_path / "locked.npz").write_bytes(bytes(locked))
+    with pytest.raises(InputError, match=r"locked\.npz: array .* cannot be read"):
+        from_file(tmp_path / "locked.npz")
+
+
 @LIMITS
 @given(damaged(npz_bytes()))
 def test_random_npz(tmp_path, content):

@@ -96,10 +96,10 @@ class LIF(Checked):
 
 
 class LayerRun(NamedTuple):
-    """What a layer of neurons did: potentials m_t before firing, and spikes, of axes (t, ...)."""
+    """What a layer of neurons did: potentials m_t before firing and spikes, (t, ...) or at a t."""
 
-    potentials: Float[Array, "t ..."]
-    spikes: Float[Array, "t ..."]
+    potentials: Float[Array, "*t"]
+    spikes: Float[Array, "*t"]
 
 
 def lif_rollout(neuron: LIF, current: Float[Array, "..."], steps: int | None = None) -> LayerRun:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from thalweg.core.archives import damaged_part
 from thalweg.core.errors import InputError, require
 from thalweg.problems.data.tables import no_such
 from thalweg.problems.data.text_labels import one_line, shortlist
@@ -32,6 +33,15 @@ def read_archive(
     require(
         isinstance(archive, np.lib.npyio.NpzFile),
         f"{name}: one bare array; save inputs and targets by np.savez(path, x=, y=).",
+    )
+    try:
+        damaged = damaged_part(io.BytesIO(content))
+    except Exception:  # many kinds; whoever reads the array tells which
+        damaged = None
+    require(
+        damaged is None,
+        f"{name}: {damaged} is not as its checksum says, so that the file is damaged; save it "
+        "again, or put it back from a copy.",
     )
     keys = archive.files
     holds = f"it holds {shortlist(keys)}"
